@@ -1,0 +1,6 @@
+"""``python -m mtmoe`` and ``torchrun -m mtmoe`` are the command line."""
+
+from mtmoe.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""The recipe: one TOML file is one experiment, and this package is its only definition."""
+
+from mtmoe.config.reading import (
+    describe_settings,
+    load_recipe,
+    recipe_from_dict,
+    recipe_to_toml,
+    shipped_recipes,
+)
+from mtmoe.config.settings import Recipe
+
+__all__ = [
+    "Recipe",
+    "describe_settings",
+    "load_recipe",
+    "recipe_from_dict",
+    "recipe_to_toml",
+    "shipped_recipes",
+]

@@ -1,0 +1,297 @@
+"""Reading recipes, strictly.
+
+An unknown key, a wrong type, a value out of range or two settings that contradict each other raise
+:class:`~mtmoe.errors.UserError` with file, line, key, value and, where there is one, the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from mtmoe.config.settings import Recipe, Settings
+from mtmoe.errors import UserError
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that are installed with the package, sorted."""
+    files = resources.files("mtmoe.recipes").iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe strictly.
+
+    Args:
+        recipe: name of a shipped recipe, or path of a TOML file.
+        overrides: ``section.key=value`` strings (``--set``); value is TOML, or a bare word.
+
+    Raises:
+        UserError: naming file, line, key, value and the nearest valid name.
+    """
+    path = _find(recipe)
+    merged, origin = _read_with_bases(path, seen=())
+    for override in overrides:
+        _apply_override(merged, origin, override)
+    merged.setdefault("name", path.stem)
+    return _validated(merged, origin, path)
+
+
+def recipe_from_dict(settings: Mapping[str, Any], path: Path) -> Recipe:
+    """Validate settings that were read from ``path`` (a run's saved recipe, a manifest)."""
+    return _validated(dict(settings), {}, path)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The fully resolved recipe as TOML; reading it back gives an equal recipe."""
+    return "\n".join(_toml_lines(recipe.model_dump(mode="json", exclude_none=True), prefix="")) + "\n"
+
+
+def _find(recipe: str | Path) -> Path:
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    names = shipped_recipes()
+    if str(recipe) in names:
+        return Path(str(resources.files("mtmoe.recipes") / f"{recipe}.toml"))
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise UserError(f"{path}: no such recipe file", fix="give the path of a TOML file or a name of `mtmoe recipes`")
+    raise UserError(
+        f"no recipe is named {str(recipe)!r}{_nearest(str(recipe), names)}",
+        fix=f"shipped recipes: {', '.join(names)}; or give the path of a TOML file",
+    )
+
+
+def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge the file over what it extends; also tell for each dotted key which file and line set it."""
+    if path in seen:
+        chain = " -> ".join(str(p) for p in (*seen, path))
+        raise UserError(f"{path}: recipes extend each other in a circle: {chain}", fix="remove one `extend`")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start})", fix="save the recipe as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        own = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}", fix="see https://toml.io for the syntax") from None
+    origin = {key: f"{path}:{line}" for key, line in _key_lines(text)}
+    base_name = own.pop("extend", None)
+    if base_name is None:
+        return own, origin
+    if not isinstance(base_name, str):
+        raise UserError(
+            f"{origin.get('extend', path)}: extend = {base_name!r} is not a text",
+            fix="name one recipe or file",
+        )
+    beside = path.parent / base_name
+    base_path = beside if beside.is_file() else _find(base_name)
+    base, base_origin = _read_with_bases(base_path, (*seen, path))
+    base.pop("about", None)  # results and hardware of the base are not those of what extends it
+    base.pop("name", None)
+    return _merged(base, own), base_origin | origin
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _key_lines(text: str) -> Iterator[tuple[str, int]]:
+    """Dotted key and line number of each `key = value` and table header (good enough for messages)."""
+    table = ""
+    array_counts: dict[str, int] = {}
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line.startswith("[["):
+            name = line.strip("[]").split("]")[0].strip()
+            array_counts[name] = array_counts.get(name, -1) + 1
+            table = f"{name}.{array_counts[name]}."
+            yield f"{name}.{array_counts[name]}", number
+        elif line.startswith("[") and "]" in line:
+            name = line[1 : line.index("]")].strip()
+            for array, count in array_counts.items():
+                if name.startswith(array + "."):
+                    name = f"{array}.{count}{name[len(array) :]}"
+            table = name + "."
+            yield name, number
+        elif "=" in line and not line.startswith("#"):
+            key = line.split("=", 1)[0].strip().strip('"')
+            yield table + key, number
+
+
+def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: str) -> None:
+    key, equals, raw = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"--set {override}: not of the form section.key=value", fix="--set training.max_steps=2000")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    *tables, last = key.split(".")
+    where = settings
+    for table in tables:
+        child = where.setdefault(table, {})
+        if not isinstance(child, dict):
+            raise UserError(f"--set {override}: {table} is not a table", fix="see `mtmoe describe RECIPE --settings`")
+        where[table] = where = dict(child)
+    where[last] = value
+    origin[key] = f"--set {override}"
+
+
+def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> Recipe:
+    try:
+        # Through JSON, where strict mode still lets an array be a tuple; nan and inf are not settings.
+        return Recipe.model_validate_json(json.dumps(settings, default=str))
+    except ValidationError as error:
+        # Unknown names first: they usually explain the other complaints.
+        details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise UserError(*_explained(details[0], settings, origin, path)) from None
+
+
+
+def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:
+    formats = {"text", "tsv", "jsonl", "tmx", "huggingface"}
+    location = tuple(
+        part
+        for part in error["loc"]
+        if part not in formats and not str(part).startswith(("tuple[", "literal[", "function-"))
+    )
+    key = ".".join(str(part) for part in location)
+    where = _origin_of(key, origin, path)
+    value = error.get("input")
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        names = _valid_names(location[:-1], settings)
+        guess = _nearest(str(location[-1]), names)
+        hint = guess or f"; valid here: {', '.join(names)}"
+        return (f"{where}: unknown setting {key} = {_shown(value)}{hint}",)
+    if kind == "missing":
+        sentence = _sentence_of(location)
+        return (f"{where}: {key} is missing{f' ({sentence})' if sentence else ''}",)
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if kind == "value_error":
+        return (f"{where}: {key + ': ' if key else ''}{message}",)
+    guess = ""
+    if kind in ("literal_error", "union_tag_invalid") and isinstance(value, str):
+        choices = [c.strip(" '") for c in str(error.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")]
+        guess = _nearest(value, choices)
+    sentence = _sentence_of(location)
+    return (f"{where}: {key} = {_shown(value)}: {message}{guess}{f' ({sentence})' if sentence else ''}",)
+
+
+def _origin_of(key: str, origin: dict[str, str], path: Path) -> str:
+    while key:
+        if key in origin:
+            return origin[key]
+        key = key.rpartition(".")[0]
+    return str(path)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(word: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _tables_in(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _tables_in(argument)
+
+
+def _table_at(location: tuple[Any, ...], settings: Any) -> type[Settings] | None:
+    """The settings class that a place in the recipe is read into; of several, the one its `format` names."""
+    table: type[Settings] = Recipe
+    candidates: list[type[Settings]] = [Recipe]
+    for part in location:
+        settings = settings[part] if isinstance(settings, (dict, list)) and _has(settings, part) else None
+        if isinstance(part, int):
+            continue
+        field = table.model_fields.get(str(part))
+        candidates = list(_tables_in(field.annotation)) if field else []
+        if not candidates:
+            return None
+        table = candidates[0]
+    chosen = settings.get("format") if isinstance(settings, dict) else None
+    for candidate in candidates if len(candidates) > 1 else []:
+        if chosen in get_args(candidate.model_fields["format"].annotation):
+            return candidate
+    return table
+
+
+def _has(container: Any, part: Any) -> bool:
+    return part in container if isinstance(container, dict) else isinstance(part, int) and part < len(container)
+
+
+def _valid_names(location: tuple[Any, ...], settings: dict[str, Any]) -> list[str]:
+    table = _table_at(location, settings)
+    return sorted(table.model_fields) if table else []
+
+
+def _sentence_of(location: tuple[Any, ...]) -> str:
+    if not location:
+        return ""
+    table = _table_at(location[:-1], {})
+    field = table.model_fields.get(str(location[-1])) if table else None
+    return (field.description or "") if field else ""
+
+
+def describe_settings(table: type[Settings] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, type, default, sentence) of every setting, for the documentation and ``--settings``."""
+    for name, field in table.model_fields.items():
+        key = f"{prefix}{name}"
+        tables = list(_tables_in(field.annotation))
+        if tables:
+            for inner in tables:
+                marker = key
+                if "format" in inner.model_fields:
+                    marker += f"[{get_args(inner.model_fields['format'].annotation)[0]}]"
+                elif "tuple" in str(field.annotation):
+                    marker += "[]"
+                yield from describe_settings(inner, marker + ".")
+            continue
+        annotation = str(field.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
+        bounds = ", ".join(str(m) for m in field.metadata if "Ge" in str(m) or "Gt" in str(m) or "Le" in str(m))
+        default = "required" if field.is_required() else _shown(field.default)
+        yield key, f"{annotation}{f' ({bounds})' if bounds else ''}", default, field.description or ""
+
+
+def _toml_lines(table: dict[str, Any], prefix: str) -> Iterator[str]:
+    """TOML of plain JSON data. Tables in arrays are written inline, which keeps this small and exact."""
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            yield f"{key} = {_toml_value(value)}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield f"\n[{prefix}{key}]"
+            yield from _toml_lines(value, f"{prefix}{key}.")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_toml_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

@@ -1,0 +1,25 @@
+"""The one exception that a user reads."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something that the user can put right: a path, a line of text, a setting.
+
+    ``problem`` says what is wrong and where (file, line or key, and the value found);
+    ``fix`` says what to do about it. Only the command line turns it into a message and
+    an exit status; misuse of the Python API raises ``ValueError`` instead.
+    """
+
+    def __init__(self, problem: str, *, fix: str = "") -> None:
+        super().__init__(f"{problem}\n{fix}" if fix else problem)
+        self.problem = problem
+        self.fix = fix
+
+    def __reduce__(self):
+        # Worker processes send their errors home pickled; the keyword argument must survive.
+        return (_rebuild, (self.problem, self.fix))
+
+
+def _rebuild(problem: str, fix: str) -> UserError:
+    return UserError(problem, fix=fix)
