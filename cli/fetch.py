@@ -1,0 +1,44 @@
+"""``mtmoe fetch``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import note, number_of_bytes, shown_progress
+from .options import cache_option, own_recipe, recipe_argument, set_option
+
+if TYPE_CHECKING:
+    from mtmoe.data.fetching import Download
+
+
+@click.command()
+@recipe_argument
+@set_option
+@cache_option
+def fetch(recipe_name: str, overrides: tuple[str, ...], cache: Path | None) -> None:
+    """Download a recipe's text into the cache.
+
+    Says sizes and licences first. Interrupted downloads are resumed, and every file is checked against the
+    SHA-256 in the recipe. What is in the cache already is not downloaded again.
+    """
+    from mtmoe.data import fetching
+
+    recipe = own_recipe(recipe_name, overrides)
+    where = cache or fetching.cache_directory()
+    tell_downloads(fetching.planned_downloads(recipe, where), where)
+    with shown_progress() as progress:
+        fetching.fetch(recipe, where, progress)
+    note(f"the text of {recipe.name} is complete; next: mtmoe preprocess {recipe_name} DATA_DIR")
+
+
+def tell_downloads(downloads: Iterable[Download], cache: Path) -> None:
+    """Say what is going to be downloaded, how much it is and on which terms."""
+    for download in downloads:
+        size = number_of_bytes(download.num_bytes) if download.num_bytes else "size not stated"
+        state = "in the cache" if download.cached else f"to be downloaded to {cache}"
+        note(f"{download.name}: {download.origin}, {size}, {state}")
+        note(f"  licence: {download.license or 'not stated'}")

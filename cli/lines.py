@@ -1,0 +1,125 @@
+"""Lines in, lines out: what makes `mtmoe translate` safe and prompt in a pipe.
+
+A line ends at a line feed and nowhere else, so that U+2028, U+0085 or a form feed in a sentence cannot shift
+the lines behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from mtmoe.errors import UserError
+
+from .console import write_data
+
+_BLOCK_BYTES = 1 << 16
+
+
+@contextlib.contextmanager
+def opened_input(path: Path | None) -> Iterator[BinaryIO]:
+    """The bytes of standard input, or of a plain or compressed file."""
+    if path is None:
+        yield sys.stdin.buffer
+        return
+    from mtmoe.data.lines import open_decompressed
+
+    with open_decompressed(path) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """A function that writes text to standard output, or to a file that appears when all is written."""
+    if path is None:
+        yield write_data
+        return
+    temporary = path.with_name(f".{path.name}.unfinished")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield lambda text: cast(None, file.write(text))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def line_chunks(stream: BinaryIO, num_lines: int) -> Iterator[list[bytes]]:
+    """Yield all lines in order, in chunks that are as large as can be had without waiting.
+
+    A chunk is given out when it has ``num_lines`` lines or when the writer of the pipe pauses: a person who
+    types a line gets its answer. The last line need not end in a line feed.
+    """
+    waiting: list[bytes] = []
+    rest = b""
+    while block := _read_some(stream):
+        *lines, rest = (rest + block).split(b"\n")
+        waiting += lines
+        while len(waiting) >= num_lines:
+            yield waiting[:num_lines]
+            waiting = waiting[num_lines:]
+        if waiting and not _more_is_there(stream):
+            yield waiting
+            waiting = []
+    if rest:
+        waiting.append(rest)
+    if waiting:
+        yield waiting
+
+
+def decoded(line: bytes, number: int, warn: Callable[[str], None]) -> str:
+    """The line as text. Bytes that are not UTF-8 become U+FFFD, with a warning, so that no line is lost."""
+    line = line.removesuffix(b"\r")
+    if number == 1:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        warn(f"line {number} is not UTF-8 (byte {error.start + 1}); what cannot be read was replaced")
+        return line.decode("utf-8", errors="replace")
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a plain or compressed UTF-8 file.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not UTF-8.
+    """
+    from mtmoe.data.lines import decode_line, open_text_lines
+
+    return [decode_line(line, path, number) for number, line in enumerate(open_text_lines(path), start=1)]
+
+
+def read_aligned(source: Path, target: Path) -> tuple[list[str], list[str]]:
+    """The lines of two files that belong together line by line.
+
+    Raises:
+        UserError: as :func:`read_lines`; the files have different numbers of lines.
+    """
+    sources, targets = read_lines(source), read_lines(target)
+    if len(sources) != len(targets):
+        raise UserError(
+            f"{source} has {len(sources)} lines, but {target} has {len(targets)}",
+            fix="line n of the one must belong to line n of the other; a blank line counts as a line",
+        )
+    return sources, targets
+
+
+def _read_some(stream: BinaryIO) -> bytes:
+    """What can be had with one read; empty at the end."""
+    read1 = getattr(stream, "read1", None)
+    return read1(_BLOCK_BYTES) if read1 else stream.read(_BLOCK_BYTES)
+
+
+def _more_is_there(stream: BinaryIO) -> bool:
+    try:
+        ready, _, _ = select.select([stream.fileno()], [], [], 0)
+    except (OSError, ValueError):  # not a file of the system's (a test's), or one that cannot be asked
+        return True
+    return bool(ready)

@@ -1,0 +1,123 @@
+"""Arguments and options that several commands share, each with one name and one meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mtmoe.config import Recipe
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+recipe_argument = click.argument("recipe_name", metavar="RECIPE")
+run_argument = click.argument("run", metavar="RUN", type=DIRECTORY)
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Another value for a setting of the recipe, such as training.max_steps=2000. Can be repeated.",
+)
+decoding_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="decoding.KEY=VALUE",
+    help="Another value for a decoding setting, such as decoding.length_alpha=0.6. Can be repeated.",
+)
+device_option = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="cpu, cuda or cuda:N.  [default: cuda where there is one, else cpu]",
+)
+checkpoint_option = click.option(
+    "--checkpoint",
+    default="best",
+    show_default=True,
+    metavar="NAME",
+    help="Checkpoint of the run: best, last, or a name in RUN/checkpoints.",
+)
+cache_option = click.option(
+    "--cache",
+    type=DIRECTORY,
+    help="Where downloads are kept.  [default: $MTMOE_CACHE, else ~/.cache/mtmoe]",
+)
+workers_option = click.option(
+    "--workers",
+    "num_workers",
+    type=click.IntRange(min=1),
+    help="Processes that encode text; the result does not depend on it.  [default: number of CPU cores]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+
+
+def own_files_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--train``, ``--valid`` and ``--test``: the user's own files in place of the recipe's text."""
+    for part, what in (("test", "test set"), ("valid", "dev set"), ("train", "training text")):
+        function = click.option(
+            f"--{part}",
+            f"{part}_files",
+            type=(FILE, FILE),
+            multiple=True,
+            metavar="SOURCE TARGET",
+            help=f"Two aligned text files in place of the recipe's {what}. Can be repeated.",
+        )(function)
+    return function
+
+
+def own_recipe(
+    recipe_name: str,
+    overrides: tuple[str, ...],
+    train_files: tuple[tuple[Path, Path], ...] = (),
+    valid_files: tuple[tuple[Path, Path], ...] = (),
+    test_files: tuple[tuple[Path, Path], ...] = (),
+) -> Recipe:
+    """The recipe with ``--set`` and the user's own files applied.
+
+    Raises:
+        UserError: as :func:`mtmoe.load_recipe`.
+    """
+    from mtmoe.config import load_recipe, recipe_from_dict
+
+    recipe = load_recipe(recipe_name, overrides)
+    parts = {"train": train_files, "valid": valid_files, "test": test_files}
+    if not any(parts.values()):
+        return recipe
+    settings = recipe.model_dump(mode="json", exclude_none=True)
+    for part, pairs in parts.items():
+        if pairs:
+            settings["data"][part] = _text_sources(pairs)
+    return recipe_from_dict(settings, Path(recipe_name))
+
+
+def _text_sources(pairs: tuple[tuple[Path, Path], ...]) -> list[dict[str, Any]]:
+    """Text sources named after their files; the paths are absolute, so that a run can be resumed anywhere."""
+    sources: list[dict[str, Any]] = []
+    for source, target in pairs:
+        name = _free_name(source, {taken["name"] for taken in sources})
+        files = {
+            "source_file": {"path": str(source.absolute())},
+            "target_file": {"path": str(target.absolute())},
+        }
+        sources.append({"format": "text", "name": name, **files})
+    return sources
+
+
+def _free_name(path: Path, taken: set[str]) -> str:
+    """The file's name up to its first dot, in the letters that a source's name may have."""
+    stem = path.name.partition(".")[0]
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in stem) or "text"
+    number = 2
+    free = name
+    while free in taken:
+        free = f"{name}-{number}"
+        number += 1
+    return free

@@ -1,0 +1,69 @@
+"""``mtmoe preprocess``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .console import note, shown_progress
+from .fetch import tell_downloads
+from .options import (
+    DIRECTORY,
+    cache_option,
+    own_files_options,
+    own_recipe,
+    recipe_argument,
+    set_option,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from mtmoe.config import Recipe
+    from mtmoe.data.preparation import Prepared
+
+
+@click.command()
+@recipe_argument
+@click.argument("data_dir", metavar="DATA_DIR", type=DIRECTORY)
+@own_files_options
+@set_option
+@workers_option
+@cache_option
+def preprocess(recipe_name: str, data_dir: Path, num_workers: int | None, cache: Path | None, **own: Any) -> None:
+    """Clean, split and encode a recipe's text into DATA_DIR.
+
+    Downloads what is missing. The same text, recipe and seed give the same bytes; DATA_DIR/report.json counts
+    what each cleaning rule did. A DATA_DIR that is finished is used as it is.
+    """
+    prepare_data(own_recipe(recipe_name, **own), data_dir, cache, num_workers)
+    note(f"{data_dir} is ready; next: mtmoe train {recipe_name} RUN_DIR --data {data_dir}")
+
+
+def prepare_data(recipe: Recipe, data_dir: Path, cache: Path | None, num_workers: int | None) -> None:
+    """Download, clean, split and encode the recipe's text, with progress on standard error."""
+    from mtmoe.data import fetching
+    from mtmoe.data.preparation import prepare
+
+    where = cache or fetching.cache_directory()
+    missing = [download for download in fetching.planned_downloads(recipe, where) if not download.cached]
+    tell_downloads(missing, where)
+    with shown_progress() as progress:
+        preparation = prepare(
+            recipe, data_dir, where, num_workers=num_workers or os.cpu_count() or 1, progress=progress
+        )
+    if preparation.reused:
+        note(f"{data_dir} was prepared before, from the same text and settings")
+    _tell_prepared(preparation.prepared)
+
+
+def _tell_prepared(prepared: Prepared) -> None:
+    """What became of the text; report.json has it all."""
+    for name, counts in prepared.report["train"].items():
+        told = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in counts.items() if count)
+        note(f"{name}: {told}")
+    num_pairs = prepared.manifest["num_pairs"]
+    tests = ", ".join(f"{count:,} in {name}" for name, count in prepared.manifest["test_sets"].items())
+    note(f"{num_pairs['train']:,} pairs to train on, {num_pairs['valid']:,} dev pairs; test pairs: {tests or 'none'}")

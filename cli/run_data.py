@@ -1,0 +1,61 @@
+"""RUN/data: the prepared text of a run, or a link to it, so that later commands find its test sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mtmoe.errors import UserError
+
+_NAME = "data"
+
+
+def place_of_data(run_dir: Path) -> Path:
+    """Where the run's prepared text is, or is to be made.
+
+    Raises:
+        UserError: it is a link to a directory that is gone.
+    """
+    place = run_dir / _NAME
+    if place.is_symlink() and not place.exists():
+        raise UserError(
+            f"{place}: is a link to {os.readlink(place)}, which is gone",
+            fix="give the DATA_DIR of `mtmoe preprocess` with --data",
+        )
+    return place
+
+
+def run_data(run_dir: Path) -> Path:
+    """The run's prepared text, for commands that need its test sets.
+
+    Raises:
+        UserError: it is not there.
+    """
+    place = place_of_data(run_dir)
+    if not place.exists():
+        raise UserError(
+            f"{place}: there is no such directory", fix="give the DATA_DIR of `mtmoe preprocess` with --data"
+        )
+    return place
+
+
+def link_data(run_dir: Path, data_dir: Path) -> None:
+    """Make RUN/data a link to ``data_dir``, relative, so that both can be moved together.
+
+    Raises:
+        UserError: ``data_dir`` does not exist, or RUN/data is another directory.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"{data_dir}: no such directory", fix="make it with `mtmoe preprocess`")
+    link = run_dir / _NAME
+    if link.exists() and link.samefile(data_dir):
+        return
+    if link.exists() and not link.is_symlink():
+        raise UserError(
+            f"{link}: is this run's own data, and --data gives {data_dir}", fix=f"leave --data out, or remove {link}"
+        )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{_NAME}.unfinished")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(data_dir.resolve(), run_dir.resolve()), target_is_directory=True)
+    os.replace(temporary, link)

@@ -1,0 +1,108 @@
+"""``mtmoe train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtmoe.errors import UserError
+
+from .console import note
+from .options import (
+    DIRECTORY,
+    cache_option,
+    device_option,
+    own_files_options,
+    own_recipe,
+    recipe_argument,
+    set_option,
+    workers_option,
+)
+from .preprocess import prepare_data
+from .run_data import link_data, place_of_data, run_data
+from .training_display import shown_training
+
+if TYPE_CHECKING:
+    import torch
+
+    from mtmoe.config import Recipe
+    from mtmoe.training.trainer import Finished
+
+
+@click.command()
+@recipe_argument
+@click.argument("run_dir", metavar="RUN_DIR", type=DIRECTORY)
+@click.option("--data", "data_dir", type=DIRECTORY, help="DATA_DIR of `mtmoe preprocess`.  [default: RUN_DIR/data]")
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR, exactly where its last checkpoint is.")
+@own_files_options
+@set_option
+@device_option
+@workers_option
+@cache_option
+@click.pass_context
+def train(
+    context: click.Context,
+    recipe_name: str,
+    run_dir: Path,
+    data_dir: Path | None,
+    resume: bool,
+    device: str | None,
+    num_workers: int | None,
+    cache: Path | None,
+    **own: Any,
+) -> None:
+    """Train a model into RUN_DIR.
+
+    Without --data it fetches and preprocesses the recipe's text into RUN_DIR/data first. Ctrl-C (or SIGTERM)
+    finishes the step and saves; with --resume the same command goes on as if it had never stopped.
+    RUN_DIR/metrics.jsonl has all measurements.
+    """
+    if data_dir is not None and any(own[f"{part}_files"] for part in ("train", "valid", "test")):
+        raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
+    recipe = own_recipe(recipe_name, **own)
+    _check_run_dir(run_dir, resume)
+    from mtmoe.device import choose_device
+
+    chosen_device = choose_device(device)
+    if data_dir is not None:
+        link_data(run_dir, data_dir)
+    elif resume:
+        data_dir = run_data(run_dir)
+    else:
+        data_dir = place_of_data(run_dir)
+        prepare_data(recipe, data_dir, cache, num_workers)
+    finished = _train(recipe, run_dir, data_dir, resume, chosen_device)
+    _tell_end(finished, recipe_name, run_dir)
+    if finished.signal:
+        context.exit(128 + finished.signal)
+
+
+def _check_run_dir(run_dir: Path, resume: bool) -> None:
+    """Say at once, not after an hour of preprocessing, that RUN_DIR does not fit ``--resume``."""
+    from mtmoe.checkpoint import RunFiles, open_run
+
+    if resume:
+        open_run(run_dir)
+    elif RunFiles(run_dir).recipe.exists():
+        raise UserError(
+            f"{run_dir}: holds a run already", fix="add --resume to go on with it, or give another directory"
+        )
+
+
+def _train(recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device) -> Finished:
+    from mtmoe.training.trainer import run_training
+
+    with shown_training() as reporter:
+        return run_training(recipe, run_dir, data_dir, resume=resume, device=device, reporter=reporter)
+
+
+def _tell_end(finished: Finished, recipe_name: str, run_dir: Path) -> None:
+    if finished.signal:
+        note(f"stopped after step {finished.step:,}, which is saved; to go on, add --resume to the same command")
+        return
+    why = {"early_stopping": "the validation metric has stopped improving", "max_steps": "all steps are done"}
+    note(f"finished at step {finished.step:,}: {why.get(finished.reason, finished.reason)}")
+    note(f"next: mtmoe bleu {os.fspath(run_dir)}, or mtmoe translate {os.fspath(run_dir)} < text")

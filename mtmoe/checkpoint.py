@@ -1,0 +1,335 @@
+"""The run directory: the only module that knows its file names.
+
+::
+
+    RUN/recipe.toml                      the fully resolved recipe
+    RUN/subwords.model                   the vocabulary, frozen with the weights
+    RUN/metrics.jsonl                    one JSON object a line
+    RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
+                                         training.safetensors  raw weights and moments, to resume with
+                                         state.json          step, data position, best values, digest of the weights
+    RUN/checkpoints/averaged-.../        model.safetensors and state.json, made by ``mtmoe average``
+
+A checkpoint is written into a hidden directory, synced, and renamed: one that has its name is complete, and
+what a crash leaves behind has another name and is removed at the next save. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
+from mtmoe.data.subwords import SubwordModel
+from mtmoe.errors import UserError
+from mtmoe.model.translation import TranslationModel
+
+FORMAT_VERSION = 1
+_STEP = "step-"
+_UNFINISHED = ".unfinished-"
+_WEIGHTS, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
+
+
+class RunFiles(NamedTuple):
+    """Paths inside a run directory."""
+
+    directory: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.directory / "recipe.toml"
+
+    @property
+    def subwords(self) -> Path:
+        return self.directory / "subwords.model"
+
+    @property
+    def metrics(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.directory / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint; averaged ones have the step of their newest part."""
+
+    name: str
+    step: int
+    path: Path
+
+
+class LoadedRun(NamedTuple):
+    """A trained model ready for inference: float32, in evaluation mode, on its device."""
+
+    recipe: Recipe
+    subwords: SubwordModel
+    model: TranslationModel
+    checkpoint: Checkpoint
+
+
+# ------------------------------------------------------------------------------------------------- the run
+
+
+def create_run(directory: Path, recipe: Recipe, subwords_model: Path) -> RunFiles:
+    """Begin a run. The recipe is written last: a directory without it is not a run.
+
+    Raises:
+        UserError: the directory holds a run already, or something else.
+    """
+    run = RunFiles(directory)
+    if run.recipe.exists():
+        raise UserError(
+            f"{directory}: holds a run already", fix="add --resume to go on with it, or give another directory"
+        )
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    _write_atomically(run.subwords, subwords_model.read_bytes())
+    save_recipe(run, recipe)
+    return run
+
+
+def open_run(directory: Path) -> RunFiles:
+    """Raises UserError when the directory is not a run."""
+    run = RunFiles(Path(directory))
+    if not run.recipe.is_file():
+        found = "does not exist" if not run.directory.exists() else "is not a run directory (it has no recipe.toml)"
+        raise UserError(f"{directory}: {found}", fix="give the RUN_DIR of `mtmoe train`")
+    return run
+
+
+def save_recipe(run: RunFiles, recipe: Recipe) -> None:
+    _write_atomically(run.recipe, recipe_to_toml(recipe).encode())
+
+
+def load_run_recipe(run: RunFiles) -> Recipe:
+    """The resolved recipe that the run was trained with."""
+    try:
+        settings = tomllib.loads(run.recipe.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{run.recipe}: damaged: {error}", fix="restore it from a backup") from None
+    return recipe_from_dict(settings, run.recipe)
+
+
+# ------------------------------------------------------------------------------------------------- writing
+
+
+def save_checkpoint(
+    run: RunFiles,
+    step: int,
+    weights: Mapping[str, Tensor],
+    training: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+) -> Checkpoint:
+    """Write atomically; an existing checkpoint of the same step is left as it is, for it is the same."""
+    path = run.checkpoints / f"{_STEP}{step:08d}"
+    if not path.exists():
+        _save_directory(path, {_WEIGHTS: weights, _TRAINING: training}, {"step": step, **state})
+    return Checkpoint(path.name, step, path)
+
+
+def _save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    remove_unfinished(path.parent)
+    unfinished = path.parent / f"{_UNFINISHED}{path.name}"
+    unfinished.mkdir(parents=True)
+    for name, group in tensors.items():
+        if group:
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, unfinished / name)
+    content = {"format_version": FORMAT_VERSION, "weights_digest": weights_digest(tensors[_WEIGHTS]), **state}
+    (unfinished / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for file in unfinished.iterdir():
+        _sync(file)
+    _sync(unfinished)
+    os.replace(unfinished, path)
+    _sync(path.parent)
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """A hash of names and bytes: two runs with the same digest have the same weights to the bit."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def remove_unfinished(checkpoints: Path) -> None:
+    """Remove what a killed save left behind."""
+    for leftover in checkpoints.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover)
+
+
+def retain(run: RunFiles, keep_last: int, best_steps: Sequence[int]) -> None:
+    """Remove step checkpoints that are neither among the newest nor among the best."""
+    steps = [c for c in list_checkpoints(run) if c.name.startswith(_STEP)]
+    wanted = {c.step for c in steps[-keep_last:]} | set(best_steps)
+    for checkpoint in steps:
+        if checkpoint.step not in wanted:
+            # Renamed first: a removal that is cut short must not leave half a checkpoint under its name.
+            doomed = checkpoint.path.with_name(f"{_UNFINISHED}{checkpoint.name}")
+            os.replace(checkpoint.path, doomed)
+            shutil.rmtree(doomed)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.unfinished")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def list_checkpoints(run: RunFiles) -> list[Checkpoint]:
+    """Complete checkpoints, oldest first."""
+    found = []
+    for path in run.checkpoints.glob("*"):
+        if path.name.startswith(".") or not (path / _STATE).is_file():
+            continue
+        found.append(Checkpoint(path.name, int(load_state(path)["step"]), path))
+    return sorted(found, key=lambda c: (c.step, c.name))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The state.json of a checkpoint."""
+    file = path / _STATE
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: damaged: {error}", fix=f"remove {path} to use an older checkpoint") from None
+    version = state.get("format_version")
+    if version != FORMAT_VERSION:
+        raise UserError(f"{file}: format version {version}, this mtmoe reads version {FORMAT_VERSION}")
+    return state
+
+
+def last_checkpoint(run: RunFiles) -> Checkpoint | None:
+    """The newest checkpoint that training can go on from."""
+    steps = [c for c in list_checkpoints(run) if c.name.startswith(_STEP)]
+    return steps[-1] if steps else None
+
+
+def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
+    """``best`` (of those kept, else last), ``last``, a step number, or a directory's name.
+
+    Raises:
+        UserError: naming what there is.
+    """
+    available = list_checkpoints(run)
+    steps = [c for c in available if c.name.startswith(_STEP)]
+    if not available:
+        raise UserError(f"{run.directory}: has no checkpoint yet", fix="wait for the first save of `mtmoe train`")
+    if name == "last" and steps:
+        return steps[-1]
+    if name == "best" and steps:
+        best = [entry[0] for entry in load_state(steps[-1].path).get("best", [])]
+        by_step = {c.step: c for c in steps}
+        return next((by_step[step] for step in best if step in by_step), steps[-1])
+    for checkpoint in available:
+        if name in (checkpoint.name, str(checkpoint.step)):
+            return checkpoint
+    names = ", ".join(c.name for c in available)
+    raise UserError(f"{run.directory}: no checkpoint {name!r}", fix=f"there are: best, last, {names}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; a damaged one is a UserError."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged: {error}", fix=f"remove {path.parent} to use an older checkpoint") from None
+
+
+def load_weights(model: TranslationModel, weights: Mapping[str, Tensor], where: Path) -> None:
+    """Copy weights into the model by name; names and shapes must agree exactly."""
+    own = dict(model.named_parameters())
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if missing or unknown:
+        raise UserError(
+            f"{where}: does not fit the recipe: missing {missing[:3]}, unknown {unknown[:3]}",
+            fix="the checkpoint and recipe.toml of a run belong together",
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            if parameter.shape != weights[name].shape:
+                raise UserError(
+                    f"{where}: {name} has shape {list(weights[name].shape)}, the recipe wants {list(parameter.shape)}"
+                )
+            parameter.copy_(weights[name])
+
+
+def load_training(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """(model weights, training tensors, state) of a step checkpoint."""
+    return read_tensors(path / _WEIGHTS), read_tensors(path / _TRAINING), load_state(path)
+
+
+def load_model(directory: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> LoadedRun:
+    """A run's model for inference.
+
+    Raises:
+        UserError: not a run, no such checkpoint, or a damaged one.
+    """
+    run = open_run(Path(directory))
+    recipe = load_run_recipe(run)
+    chosen = find_checkpoint(run, checkpoint)
+    subwords = SubwordModel.load(run.subwords)
+    model = TranslationModel(recipe.model, subwords.size)
+    load_weights(model, read_tensors(chosen.path / _WEIGHTS), chosen.path / _WEIGHTS)
+    return LoadedRun(recipe, subwords, model.to(device).eval(), chosen)
+
+
+# ----------------------------------------------------------------------------------------------- averaging
+
+
+def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
+    """Write the mean of the named checkpoints' weights as a checkpoint of its own.
+
+    Raises:
+        UserError: fewer than two checkpoints.
+    """
+    run = open_run(directory)
+    parts = sorted({find_checkpoint(run, name) for name in names}, key=lambda c: c.step)
+    if len(parts) < 2:
+        raise UserError(
+            f"{directory}: an average needs at least 2 checkpoints, found {len(parts)}",
+            fix="keep more of them: --set training.keep_last=5",
+        )
+    total: dict[str, Tensor] = {}
+    for part in parts:
+        with safe_open(part.path / _WEIGHTS, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dictionary)
+                tensor = file.get_tensor(name).double()
+                total[name] = total[name] + tensor if name in total else tensor
+    weights = {name: (tensor / len(parts)).float() for name, tensor in total.items()}
+    path = run.checkpoints / f"averaged-{len(parts)}-{parts[0].step:08d}-{parts[-1].step:08d}"
+    if path.exists():
+        shutil.rmtree(path)
+    _save_directory(path, {_WEIGHTS: weights}, {"step": parts[-1].step, "averaged": [p.name for p in parts]})
+    return Checkpoint(path.name, parts[-1].step, path)

@@ -1,0 +1,165 @@
+"""Bytes to lines: compression is told by the file's name, and nothing but a newline byte ends a line."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import difflib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import zstandard
+
+from mtmoe.errors import UserError
+
+_READ_BYTES = 1 << 16
+
+_MAGIC_NUMBERS = {
+    b"\x1f\x8b": ".gz",
+    b"\xfd7zXZ\x00": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"BZh": ".bz2",
+    b"PK\x03\x04": ".zip",
+}
+
+
+def check_is_file(path: Path) -> None:
+    """Raise a UserError, with the nearest name that exists, unless ``path`` is a file."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory, not a file", fix="name a file in it")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file", fix=_nearest_path(path))
+
+
+def _nearest_path(path: Path) -> str:
+    missing = path
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    if missing != path:
+        what = f"the directory {missing} does not exist"
+    else:
+        what = "check the path"
+    names = [entry.name for entry in missing.parent.iterdir()]
+    nearest = difflib.get_close_matches(missing.name, names, n=1)
+    return f"{what}; did you mean {missing.parent / nearest[0]}?" if nearest else what
+
+
+class _ZstandardStream(io.RawIOBase):
+    """A .zst file; unlike the reader of ``zstandard`` it notices a file that was cut off."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._frame_has_begun = False
+        self._pending = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while not self._pending:
+            compressed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+                self._frame_has_begun = False
+            compressed = compressed or self._file.read(_READ_BYTES)
+            if not compressed:
+                if self._frame_has_begun:
+                    raise EOFError("the file ends in the middle of a frame")
+                return 0
+            self._frame_has_begun = True
+            self._pending = self._frame.decompress(compressed)
+        num_bytes = min(len(buffer), len(self._pending))
+        buffer[:num_bytes] = self._pending[:num_bytes]
+        self._pending = self._pending[num_bytes:]
+        return num_bytes
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _open_zstandard(path: Path) -> io.BufferedReader:
+    return io.BufferedReader(_ZstandardStream(path.open("rb")), _READ_BYTES)
+
+
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".xz": lzma.LZMAFile,
+    ".bz2": bz2.BZ2File,
+    ".zst": _open_zstandard,
+}
+
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+
+
+@contextmanager
+def open_decompressed(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a plain, .gz, .xz, .bz2 or .zst file.
+
+    What goes wrong while the file is read becomes a UserError that names the file.
+    """
+    check_is_file(path)
+    try:
+        with _OPENERS.get(path.suffix, lambda plain: plain.open("rb"))(path) as stream:
+            yield stream
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}", fix="change its permissions") from None
+    except _UNREADABLE as error:
+        if path.suffix not in _OPENERS:
+            raise UserError(f"{path}: cannot be read: {error}") from None
+        raise UserError(
+            f"{path}: cannot be decompressed as {path.suffix}: {error}",
+            fix="the file is damaged, cut off or not compressed: fetch it again, or correct its name",
+        ) from None
+
+
+def open_text_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a plain or compressed file, without line end and without byte order mark.
+
+    Only a newline byte ends a line: a form feed, a lone carriage return, U+0085 or U+2028 in the
+    middle of a sentence never shifts the lines that follow. A carriage return before it is dropped.
+    """
+    with open_decompressed(path) as stream:
+        first = stream.readline()
+        if not first:
+            return
+        _check_first_line(first, path)
+        yield _without_line_end(first.removeprefix(codecs.BOM_UTF8))
+        for line in stream:
+            yield _without_line_end(line)
+
+
+def _without_line_end(line: bytes) -> bytes:
+    if line.endswith(b"\n"):
+        return line[:-2] if line.endswith(b"\r\n") else line[:-1]
+    return line
+
+
+def _check_first_line(line: bytes, path: Path) -> None:
+    """Name the two mistakes that would otherwise look like line 1 being invalid UTF-8."""
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path}: is UTF-16, not UTF-8", fix="convert it: iconv -f UTF-16 -t UTF-8")
+    for magic, suffix in _MAGIC_NUMBERS.items():
+        if line.startswith(magic):
+            raise UserError(
+                f"{path}: holds {suffix} data, but its name does not end in {suffix}",
+                fix=f"rename it to {path.name}{suffix}" if suffix in _OPENERS else "unpack it first",
+            )
+
+
+def decode_line(line: bytes, path: Path, number: int) -> str:
+    """Text of line ``number`` (from 1); a UserError names file, line and byte when it is not UTF-8."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1} of the line",
+            fix='convert the file with iconv, or leave such lines out with data.cleaning.on_invalid_utf8 = "skip"',
+        ) from None

@@ -1,0 +1,308 @@
+"""From a recipe to a data directory: read, clean, split, learn subwords, encode.
+
+    manifest.json          what it was made of, hashes and counts; written last
+    report.json            what cleaning and splitting did, source by source
+    subwords.model
+    train/, valid/         encoded corpora
+    text/valid.source, text/valid.target, text/test/NAME.source, text/test/NAME.target
+
+Text is one sentence a line and only a newline ends a line. A directory is built beside its place and moved there
+when it is complete: what stands at DATA_DIR is finished, always.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtmoe.config import Recipe
+from mtmoe.config.settings import Source
+from mtmoe.data import manifest as manifests
+from mtmoe.data.building import built_directory, holds_something
+from mtmoe.data.cleaning import DROPS, Cleaner, HeldOutKeys, normalise_line
+from mtmoe.data.corpus import Part
+from mtmoe.data.encoding import encode_corpus
+from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair
+from mtmoe.data.prepared import Prepared, open_prepared
+from mtmoe.data.sources import read_pairs
+from mtmoe.data.splitting import split_by_components
+from mtmoe.data.subwords import both_sides, train_subwords
+from mtmoe.errors import UserError
+from mtmoe.progress import Progress, silent
+
+__all__ = ["HELD_OUT_TEST", "Preparation", "Prepared", "open_prepared", "prepare"]
+
+HELD_OUT_TEST = "held-out"
+"""Name of the test set of ``test = "split"``."""
+
+_PAIRS_PER_CALL = 10_000
+# What str.splitlines would end a line at.
+_SPACE_FOR_SEPARATOR = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+
+class Preparation(NamedTuple):
+    """What :func:`prepare` came to."""
+
+    prepared: Prepared
+    reused: bool
+
+
+def prepare(
+    recipe: Recipe, data_dir: Path, cache: Path, *, num_workers: int = 1, progress: Progress = silent
+) -> Preparation:
+    """Make the data directory of a recipe, or find that it is there already.
+
+    Raises:
+        UserError: for a problem in the text or the settings, and when ``data_dir`` holds something else.
+    """
+    data_dir = Path(os.path.abspath(data_dir))
+    _check_place(data_dir)
+    ingredients = manifests.ingredients_of(recipe, cache, progress)
+    if holds_something(data_dir):
+        return Preparation(_same_or_error(data_dir, ingredients), reused=True)
+    with built_directory(data_dir) as directory:
+        _Builder(recipe, directory, cache, num_workers, progress).build(ingredients)
+    return Preparation(open_prepared(data_dir), reused=False)
+
+
+def _check_place(data_dir: Path) -> None:
+    """Complain before hours of work about what can be seen at once."""
+    if data_dir.exists() and not data_dir.is_dir():
+        raise UserError(f"{data_dir}: is a file, not a directory", fix="name a new directory")
+    if holds_something(data_dir) and not (data_dir / "manifest.json").is_file():
+        raise UserError(
+            f"{data_dir}: is not empty and holds no prepared data (no manifest.json)",
+            fix="name a new or an empty directory",
+        )
+
+
+def _same_or_error(data_dir: Path, ingredients: manifests.Ingredients) -> Prepared:
+    prepared = open_prepared(data_dir)
+    found = manifests.differences(prepared.manifest["ingredients"], ingredients)
+    if found:
+        raise UserError(
+            f"{data_dir}: holds data of another recipe or of other text: {manifests.summary(found)}",
+            fix="name a new directory, or remove this one first",
+        )
+    return prepared
+
+
+# -------------------------------------------------------------------------------------------------- steps
+
+
+class _TrainText(NamedTuple):
+    """What stands in the spool, and what a split held out of it."""
+
+    parts: list[Part]
+    valid: list[Pair]
+    test: list[Pair]
+
+    @property
+    def num_pairs(self) -> int:
+        return sum(part.num_pairs for part in self.parts)
+
+
+class _Builder:
+    """The steps of one preparation, inside the directory that is being built."""
+
+    def __init__(self, recipe: Recipe, directory: Path, cache: Path, num_workers: int, progress: Progress) -> None:
+        self.recipe, self.directory, self.cache = recipe, directory, cache
+        self.num_workers, self.progress = num_workers, progress
+        self.spool = _Spool(directory / "train.spool")
+        self.report: dict[str, Any] = {"train": {}, "valid": {}, "test": {}}
+        self.num_read = 0
+
+    def build(self, ingredients: manifests.Ingredients) -> None:
+        """Fill the directory."""
+        data = self.recipe.data
+        tests = {} if data.test == "split" else self._read_held_out("test", data.test)
+        valid_sets = {} if data.valid == "split" else self._read_held_out("valid", data.valid)
+        valid = [pair for pairs in valid_sets.values() for pair in pairs]
+        train = self._read_train(HeldOutKeys(itertools.chain(valid, *tests.values())))
+        valid += train.valid
+        if not valid:
+            raise UserError("data.valid names no source: there is no dev set", fix='name one, or set it to "split"')
+        if train.test:
+            tests[HELD_OUT_TEST] = train.test
+        _write_text(self.directory / "text", "valid", valid)
+        for name, pairs in tests.items():
+            _write_text(self.directory / "text" / "test", name, pairs)
+        self._encode(train, valid)
+        self.spool.remove()
+        _write_json(self.directory / "report.json", self.report)
+        self._write_manifest(
+            ingredients, {"train": train.num_pairs, "valid": len(valid)}, {n: len(p) for n, p in tests.items()}
+        )
+
+    def _read_held_out(self, part: str, sources: Sequence[Source]) -> dict[str, list[Pair]]:
+        """Pairs of each dev or test set as they stand there: none is ever dropped."""
+        sets = {}
+        for source in sources:
+            bad_lines: list[BadLine] = []
+            sets[source.name] = list(self._counted(source, functools.partial(_refuse, bad_lines)))
+            self.report[part][source.name] = {"pairs": len(sets[source.name]), "unreadable": len(bad_lines)}
+        self.progress("read", self.num_read, self.num_read, "pairs")
+        return sets
+
+    def _counted(self, source: Source, on_bad_line: OnBadLine) -> Iterator[Pair]:
+        for pair in read_pairs(source, self.recipe.data, self.cache, on_bad_line, self.progress):
+            self.num_read += 1
+            if self.num_read % _PAIRS_PER_CALL == 0:
+                self.progress("read", self.num_read, None, "pairs")
+            yield pair
+
+    def _read_train(self, held_out_keys: HeldOutKeys) -> _TrainText:
+        """Clean the training text into the spool."""
+        data = self.recipe.data
+        cleaner = Cleaner(data.cleaning, held_out_keys)
+        splitting = "split" in (data.valid, data.test)
+        kept: list[Pair] = []
+        parts = []
+        for source in data.train:
+            cleaner.new_report()
+            pairs = cleaner.clean(self._counted(source, cleaner.count_bad_line))
+            num_pairs = _extend(kept, pairs) if splitting else self.spool.write(pairs)
+            parts.append(Part(source.name, source.weight, num_pairs))
+            self.report["train"][source.name] = dict(cleaner.report)
+        self.progress("read", self.num_read, self.num_read, "pairs")
+        train = self._split(kept, parts) if splitting else _TrainText(parts, [], [])
+        self.spool.close()
+        if not train.num_pairs:
+            raise _nothing_left(self.report["train"])
+        return train
+
+    def _split(self, pairs: list[Pair], parts: list[Part]) -> _TrainText:
+        data = self.recipe.data
+        num_valid = data.held_out.valid_pairs if data.valid == "split" else 0
+        num_test = data.held_out.test_pairs if data.test == "split" else 0
+        split = split_by_components(pairs, num_valid, num_test, self.recipe.seed)
+        self.report["split"] = split.report
+        self.spool.write(split.train)
+        return _TrainText(_remaining_parts(parts, pairs, split.train), split.valid, split.test)
+
+    def _encode(self, train: _TrainText, valid: Sequence[Pair]) -> None:
+        model_path = self.directory / "subwords.model"
+        train_subwords(both_sides(self.spool), self.recipe.subwords, model_path, self.recipe.seed, self.progress)
+        encode_corpus(
+            self.spool,
+            model_path,
+            self.directory / "train",
+            parts=train.parts,
+            num_workers=self.num_workers,
+            progress=self.progress,
+        )
+        normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in valid)
+        encode_corpus(normal, model_path, self.directory / "valid")
+
+    def _write_manifest(
+        self, ingredients: manifests.Ingredients, num_pairs: dict[str, int], num_test_pairs: dict[str, int]
+    ) -> None:
+        manifest = {
+            "format_version": manifests.FORMAT_VERSION,
+            "digest": manifests.digest_of(ingredients),
+            "ingredients": ingredients,
+            "versions": manifests.versions(),
+            "num_pairs": num_pairs,
+            "test_sets": num_test_pairs,
+            "outputs": manifests.output_hashes(self.directory),
+        }
+        _write_json(self.directory / "manifest.json", manifest)
+
+
+def _refuse(bad_lines: list[BadLine], bad_line: BadLine) -> None:
+    if bad_line.problem == INVALID_UTF8:
+        raise UserError(
+            f"{bad_line.file}:{bad_line.line}: {bad_line.problem}; sentences of dev and test text are never left out",
+            fix="correct the line",
+        )
+    bad_lines.append(bad_line)
+
+
+def _extend(kept: list[Pair], pairs: Iterable[Pair]) -> int:
+    num_before = len(kept)
+    kept.extend(pairs)
+    return len(kept) - num_before
+
+
+def _remaining_parts(parts: Sequence[Part], pairs: Sequence[Pair], train: Sequence[Pair]) -> list[Part]:
+    """The parts of ``pairs`` after a split left ``train`` of them, in the same order."""
+    remaining = []
+    part_ends = itertools.accumulate(part.num_pairs for part in parts)
+    position = num_before = 0
+    for part, end in zip(parts, part_ends, strict=True):
+        # Equal pairs may be of several parts; the very same object is of one.
+        for pair in itertools.islice(pairs, end - part.num_pairs, end):
+            if position < len(train) and train[position] is pair:
+                position += 1
+        remaining.append(part._replace(num_pairs=position - num_before))
+        num_before = position
+    return remaining
+
+
+def _nothing_left(reports: Mapping[str, Mapping[str, int]]) -> UserError:
+    num_read = sum(report["read"] for report in reports.values())
+    dropped = {rule: sum(report[rule] for report in reports.values()) for rule in DROPS}
+    told = ", ".join(f"{count} {rule.replace('_', ' ')}" for rule, count in dropped.items() if count)
+    return UserError(
+        f"no pair of the {num_read} that were read is left to train on ({told or 'nothing was read'})",
+        fix="check the files of data.train and the rules of data.cleaning",
+    )
+
+
+# -------------------------------------------------------------------------------------------------- files
+
+
+class _Spool:
+    """Cleaned pairs on disk, so that text of any size passes through bounded memory.
+
+    Cleaned text holds no tab and no newline.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("w", encoding="utf-8", newline="\n")
+
+    def write(self, pairs: Iterable[Pair]) -> int:
+        """Append pairs and return their number."""
+        num_pairs = 0
+        for source, target in pairs:
+            self._file.write(f"{source}\t{target}\n")
+            num_pairs += 1
+        return num_pairs
+
+    def close(self) -> None:
+        """From here on it can be read, as often as needed."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Pair]:
+        with self._path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                source, _, target = line[:-1].partition("\t")
+                yield Pair(source, target)
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self._path.unlink()
+
+
+def _write_text(directory: Path, name: str, pairs: Sequence[Pair]) -> None:
+    """Sources in the form in which they are translated; references as they are, but each on one line."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_lines(directory / f"{name}.source", (normalise_line(source) for source, _ in pairs))
+    _write_lines(directory / f"{name}.target", (target.translate(_SPACE_FOR_SEPARATOR) for _, target in pairs))
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write_lines(path, [json.dumps(content, indent=2, ensure_ascii=False)])

@@ -1,0 +1,128 @@
+"""A finished data directory, as training and evaluation find it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtmoe.config import Recipe
+from mtmoe.data import manifest as manifests
+from mtmoe.data.corpus import ParallelCorpus
+from mtmoe.errors import UserError
+
+
+class EvaluationSet(NamedTuple):
+    """Two text files, a sentence a line."""
+
+    source: Path
+    reference: Path
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A finished data directory."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def subwords_path(self) -> Path:
+        """The subword model of both sides."""
+        return self.directory / "subwords.model"
+
+    @functools.cached_property
+    def report(self) -> Mapping[str, Any]:
+        """What cleaning and splitting did."""
+        return _read_json(self.directory / "report.json")
+
+    @functools.cached_property
+    def train(self) -> ParallelCorpus:
+        """Encoded training text."""
+        return ParallelCorpus(self.directory / "train")
+
+    @functools.cached_property
+    def valid(self) -> ParallelCorpus:
+        """Encoded dev set, in the order of its text."""
+        return ParallelCorpus(self.directory / "valid")
+
+    @functools.cached_property
+    def valid_source(self) -> Sequence[str]:
+        """Source sentences of the dev set."""
+        return _read_lines(self.directory / "text" / "valid.source")
+
+    @functools.cached_property
+    def valid_target(self) -> Sequence[str]:
+        """References of the dev set, as they stand in its source."""
+        return _read_lines(self.directory / "text" / "valid.target")
+
+    @property
+    def test_sets(self) -> dict[str, EvaluationSet]:
+        """Test sets by name, in the recipe's order."""
+        directory = self.directory / "text" / "test"
+        names = self.manifest["test_sets"]
+        return {name: EvaluationSet(directory / f"{name}.source", directory / f"{name}.target") for name in names}
+
+    def check_suits(self, recipe: Recipe) -> None:
+        """Raise UserError unless it was made for the recipe's languages and subword settings.
+
+        The rest may differ: text may have come from a person's own files, and trainings with many seeds
+        share one data directory.
+        """
+        decisive = ("subwords.", "data.source_language", "data.target_language")
+        wanted, made_of = (
+            {key: value for key, value in settings.items() if key.startswith(decisive)}
+            for settings in (manifests.settings_of(recipe), self.manifest["ingredients"])
+        )
+        found = manifests.differences(made_of, wanted)
+        if found:
+            raise UserError(
+                f"{self.directory}: was not prepared for this recipe: {manifests.summary(found)}",
+                fix="run `mtmoe preprocess` with this recipe into a new directory",
+            )
+
+
+def open_prepared(data_dir: str | Path) -> Prepared:
+    """Open what :func:`~mtmoe.data.preparation.prepare` made.
+
+    Raises:
+        UserError: when it is not a finished data directory of this format version.
+    """
+    directory = Path(data_dir)
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such directory", fix=f"make it: mtmoe preprocess RECIPE {directory}")
+    path = directory / "manifest.json"
+    if not path.is_file():
+        raise UserError(
+            f"{directory}: not a data directory (it has no manifest.json)",
+            fix="name the directory that `mtmoe preprocess RECIPE DATA_DIR` made",
+        )
+    manifest = _read_json(path)
+    found = manifest.get("format_version")
+    if found != manifests.FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format version {found}, but this program reads {manifests.FORMAT_VERSION}",
+            fix="run `mtmoe preprocess` again, into a new directory",
+        )
+    return Prepared(directory, manifest)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}", fix="run `mtmoe preprocess` again") from None
+    return text.split("\n")[:-1]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}", fix="run `mtmoe preprocess` again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object", fix="run `mtmoe preprocess` again")
+    return content

@@ -1,0 +1,227 @@
+"""One SentencePiece model for both languages: training it, and text to ids and back.
+
+The model normalises nothing: text is cleaned before (:mod:`mtmoe.data.cleaning`), so that decoding gives back
+exactly what was encoded. The one exception is SentencePiece's own mark U+2581, which comes back as a space.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import os
+import random
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import sentencepiece
+
+from mtmoe.config.settings import Subwords
+from mtmoe.errors import UserError
+from mtmoe.progress import Progress, silent
+from mtmoe.vocabulary import BOS, EOS, PAD, UNK
+
+# Part of the recipe in all but name: sums over threads are rounded in their order, so another number of
+# threads gives other bytes, whatever the machine has.
+_NUM_TRAINING_THREADS = 8
+# SentencePiece silently skips longer lines; cleaning has already dropped what is too long.
+_MAX_SENTENCE_BYTES = 1 << 20
+# The library has one seed for the whole process; a thread reads it when it first draws.
+_sampling_lock = threading.Lock()
+
+
+def train_subwords(
+    sentences: Iterable[str],
+    settings: Subwords,
+    model_path: Path,
+    seed: int,
+    progress: Progress = silent,
+) -> None:
+    """Train a model on at most ``settings.sample_sentences`` of the sentences and write it to ``model_path``.
+
+    The sample is uniform over all sentences; the same sentences, settings and seed give the same bytes.
+
+    Raises:
+        UserError: when the text is too small, or its characters too many, for ``vocabulary_size``.
+    """
+    sample = sample_sentences(sentences, settings.sample_sentences, seed)
+    progress("subwords", 0, len(sample), "sentences")
+    if not sample:
+        raise UserError("there is no text to train subwords on", fix="check the recipe's data.train")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sample),
+            model_writer=model,
+            model_type=settings.algorithm,
+            vocab_size=settings.vocabulary_size,
+            byte_fallback=settings.byte_fallback,
+            character_coverage=settings.character_coverage,
+            user_defined_symbols=list(settings.user_symbols),
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            normalization_rule_name="identity",
+            max_sentence_length=_MAX_SENTENCE_BYTES,
+            num_threads=_NUM_TRAINING_THREADS,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise _explained(str(error), settings, len(sample)) from None
+    _write_atomically(model_path, model.getvalue())
+    progress("subwords", len(sample), len(sample), "sentences")
+
+
+def sample_sentences(sentences: Iterable[str], num_wanted: int, seed: int) -> list[str]:
+    """Return ``num_wanted`` of the sentences, each set of them equally likely; all, in order, if there are fewer.
+
+    Memory is bounded by the sample (Li's reservoir algorithm L: it draws per replacement, not per sentence).
+    """
+    generator = random.Random(f"subwords {seed}")
+    iterator = iter(sentences)
+    sample = list(itertools.islice(iterator, num_wanted))
+    if len(sample) < num_wanted:
+        return sample
+    weight = 1.0
+    num_to_skip = -1
+    for sentence in iterator:
+        if num_to_skip < 0:
+            weight *= (1.0 - generator.random()) ** (1.0 / num_wanted)
+            # The largest of the sample's uniform numbers: how long until a sentence's falls below it.
+            num_to_skip = _geometric(generator, weight)
+        if num_to_skip == 0:
+            sample[generator.randrange(num_wanted)] = sentence
+        num_to_skip -= 1
+    return sample
+
+
+def _geometric(generator: random.Random, probability: float) -> int:
+    """Number of failures before the first success."""
+    if probability >= 1.0:
+        return 0
+    return math.floor(math.log(1.0 - generator.random()) / math.log1p(-probability))
+
+
+def _explained(message: str, settings: Subwords, num_sentences: int) -> UserError:
+    size = settings.vocabulary_size
+    if largest := re.search(r"Vocabulary size too high .*<= (\d+)", message):
+        return UserError(
+            f"subwords.vocabulary_size = {size} is too large for this text: its {num_sentences} sentences "
+            f"give at most {largest[1]} subwords",
+            fix=f"set subwords.vocabulary_size to {largest[1]} or less, or train on more text",
+        )
+    if smallest := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
+        return UserError(
+            f"subwords.vocabulary_size = {size} is too small: the special symbols, bytes and single characters "
+            f"of this text alone are {smallest[1]}",
+            fix=f"set subwords.vocabulary_size above {smallest[1]}, or lower subwords.character_coverage",
+        )
+    return UserError(
+        f"SentencePiece could not train {size} subwords on {num_sentences} sentences: {message}",
+        fix="check the recipe's [subwords]",
+    )
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class SubwordModel:
+    """A trained model. Pickled by its path, so that worker processes can be given one."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Load the model file.
+
+        Raises:
+            UserError: when there is no such file, or it is no SentencePiece model with this project's special ids.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such subword model", fix="run `mtmoe preprocess` first")
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(self.path))
+        except (RuntimeError, OSError) as error:
+            raise UserError(
+                f"{self.path}: not a SentencePiece model ({error})",
+                fix="remove the directory and run `mtmoe preprocess` again",
+            ) from None
+        found = tuple(getattr(self._processor, f"{name}_id")() for name in ("pad", "unk", "bos", "eos"))
+        if found != (PAD, UNK, BOS, EOS):
+            raise UserError(
+                f"{self.path}: ids of pad, unk, bos, eos are {found}, but must be {(PAD, UNK, BOS, EOS)}",
+                fix="use a model that `mtmoe preprocess` trained",
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> SubwordModel:
+        """The same as the constructor, for those who read ``load`` more easily."""
+        return cls(path)
+
+    def __reduce__(self):
+        return (SubwordModel, (self.path,))
+
+    @property
+    def size(self) -> int:
+        """Number of subwords, special and byte symbols included."""
+        return self._processor.get_piece_size()
+
+    @property
+    def pieces(self) -> list[str]:
+        """Every subword, by id."""
+        return [self._processor.id_to_piece(i) for i in range(self.size)]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text's most likely segmentation, without special ids."""
+        return self._processor.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """:meth:`encode` of each text, on the calling thread's core alone."""
+        return self._processor.encode(list(texts), num_threads=1) if texts else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids; special ids give nothing."""
+        return self._processor.decode([int(i) for i in ids])
+
+    def decode_batch(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """:meth:`decode` of each row."""
+        return self._processor.decode([[int(i) for i in row] for row in ids], num_threads=1) if ids else []
+
+    def sample_batch(self, texts: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
+        """Draw a segmentation of each text (subword regularisation; dropout of merges for bpe).
+
+        The draw depends on the texts, alpha and seed alone, not on what was drawn before or beside it.
+        """
+        if not texts:
+            return []
+        # SentencePiece's generator belongs to the thread and takes the seed when it is first used: a fresh
+        # thread is the only way to begin its stream anew. Its largest seed means "from the clock".
+        with _sampling_lock, ThreadPoolExecutor(max_workers=1) as fresh_thread:
+            sentencepiece.set_random_generator_seed(seed % ((1 << 32) - 1))
+            drawn = fresh_thread.submit(
+                self._processor.encode,
+                list(texts),
+                enable_sampling=True,
+                alpha=alpha,
+                nbest_size=-1,
+                num_threads=1,
+            )
+            return drawn.result()
+
+
+def both_sides(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The sentences of both languages, pair by pair: what a shared model is trained on."""
+    for source, target in pairs:
+        yield source
+        yield target

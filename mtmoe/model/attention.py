@@ -1,0 +1,64 @@
+"""Attention of the target on the source (paper, appendix G)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Memory(NamedTuple):
+    """An encoded source: what the decoder may look at.
+
+    values_BSD: the encoder's outputs. keys_BSA: their projection, made once a sentence.
+    source_lengths_B: tokens of each sentence; what lies behind is padding.
+    """
+
+    values_BSD: Tensor
+    keys_BSA: Tensor
+    source_lengths_B: Tensor
+
+    @property
+    def mask_BS(self) -> Tensor:
+        """True at real source tokens."""
+        positions_S = torch.arange(self.values_BSD.shape[1], device=self.values_BSD.device)
+        return positions_S < self.source_lengths_B[:, None]
+
+    def select(self, rows: Tensor) -> Memory:
+        """The sentences ``rows``, in that order, repeated where an index is."""
+        return Memory(*(tensor.index_select(0, rows) for tensor in self))
+
+
+class Attention(nn.Module):
+    """score(x, y) = sum_d V_d tanh((xU)_d + (yW)_d)        additive, eq. 21 (GNMT)
+    score(x, y) = sum_d V_d tanh((xU)_d) tanh((yW)_d)      product, eq. 22: one matrix product
+    """
+
+    def __init__(self, width: int, attention_width: int, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.key_projection = nn.Linear(width, attention_width, bias=False)  # U
+        self.query_projection = nn.Linear(width, attention_width, bias=False)  # W
+        self.scale_A = nn.Parameter(torch.ones(attention_width))  # V
+        nn.init.xavier_uniform_(self.key_projection.weight)
+        nn.init.xavier_uniform_(self.query_projection.weight)
+
+    def memory(self, values_BSD: Tensor, source_lengths_B: Tensor) -> Memory:
+        """Project the keys, once for all target positions."""
+        keys_BSA = self.key_projection(values_BSD)
+        if self.kind == "product":
+            keys_BSA = keys_BSA.tanh()
+        return Memory(values_BSD, keys_BSA, source_lengths_B)
+
+    def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Returns context_BTD and the attention weights_BTS (float32; zero on padding)."""
+        query_BTA = self.query_projection(query_BTD)
+        if self.kind == "product":
+            scores_BTS = (query_BTA.tanh() * self.scale_A) @ memory.keys_BSA.transpose(1, 2)
+        else:
+            summed_BTSA = query_BTA[:, :, None, :] + memory.keys_BSA[:, None, :, :]
+            scores_BTS = summed_BTSA.tanh() @ self.scale_A
+        masked_BTS = scores_BTS.float().masked_fill(~memory.mask_BS[:, None, :], -torch.inf)
+        weights_BTS = masked_BTS.softmax(dim=-1)
+        return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS

@@ -1,0 +1,57 @@
+"""The encoder: a bidirectional layer at the bottom, unidirectional ones above, experts in between."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mtmoe.config.settings import Model
+from mtmoe.model.dropout import Dropout
+from mtmoe.model.feed_forward import feed_forward
+from mtmoe.model.gating import Balance
+from mtmoe.model.lstm import BidirectionalLstm, Lstm
+from mtmoe.model.rows import put_rows, take_rows
+
+
+class Encoder(nn.Module):
+    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (spec 1.5)."""
+
+    def __init__(self, settings: Model) -> None:
+        super().__init__()
+        width = settings.width
+        hidden = settings.lstm_hidden or width
+        self.residual = settings.residual
+        self.dropout = Dropout(settings.dropout)
+        self.bottom = BidirectionalLstm(width, hidden, settings.encoder_bottom)
+        self.upper = nn.ModuleList(Lstm(width, width, hidden) for _ in range(settings.encoder_layers - 1))
+        self.mixtures = nn.ModuleDict(
+            {str(place): feed_forward(width, settings.moe) for place in sorted(settings.encoder_moe_after)}
+        )
+
+    def forward(
+        self, embedded_BSD: Tensor, lengths_B: Tensor, positions_N: Tensor
+    ) -> tuple[Tensor, dict[str, Balance]]:
+        """Top layer's outputs [B, S, D] (padding holds no meaning) and the balance of each MoE layer.
+
+        positions_N: flat indices of the real tokens in [B, S].
+        """
+        balances: dict[str, Balance] = {}
+        x_BSD = self.dropout(embedded_BSD)
+        x_BSD = self._add(x_BSD, self.bottom(x_BSD, lengths_B))
+        x_BSD = self._mix(1, x_BSD, positions_N, balances)
+        for place, layer in enumerate(self.upper, start=2):
+            x_BSD = self._add(x_BSD, layer(x_BSD))
+            x_BSD = self._mix(place, x_BSD, positions_N, balances)
+        return x_BSD, balances
+
+    def _add(self, below: Tensor, output: Tensor) -> Tensor:
+        dropped = self.dropout(output)
+        return below + dropped if self.residual else dropped
+
+    def _mix(self, place: int, x_BSD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
+        if str(place) not in self.mixtures:
+            return x_BSD
+        x_ND = take_rows(x_BSD, positions_N)
+        y_ND, balance = self.mixtures[str(place)](x_ND)
+        if balance is not None:
+            balances[f"encoder.moe{place}"] = balance
+        return put_rows(self._add(x_ND, y_ND), positions_N, *x_BSD.shape[:2])

@@ -1,0 +1,56 @@
+"""The layer between LSTM layers: a mixture of experts, or the dense network it is compared with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.config.settings import MixtureOfExpertsSettings
+from mtmoe.model.experts import Experts
+from mtmoe.model.gating import Balance, NoisyTopKGate
+
+
+class MixtureOfExperts(nn.Module):
+    """Gate, experts, and the sigmoid that the paper puts on their sum (spec 1.4)."""
+
+    def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
+        super().__init__()
+        self.sigmoid_output = settings.sigmoid_output
+        self.gate = NoisyTopKGate(
+            width,
+            settings.num_experts,
+            settings.experts_per_token,
+            importance_loss_weight=settings.importance_loss_weight,
+            load_loss_weight=settings.load_loss_weight,
+            noise_floor=settings.noise_floor,
+        )
+        self.experts = Experts(settings.num_experts, width, settings.expert_hidden)
+
+    def forward(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
+        """N real tokens -> their outputs and how evenly the experts were used."""
+        routing = self.gate(x_ND)
+        y_ND = self.experts(x_ND, routing.experts_NK, routing.gates_NK)
+        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), routing.balance
+
+
+class DenseFeedForward(nn.Module):
+    """One network of hidden size k x expert_hidden, always active: the same operations per timestep as the
+    mixture but for its gate (MoE-1-Wide of app. C)."""
+
+    def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
+        super().__init__()
+        self.sigmoid_output = settings.sigmoid_output
+        hidden = settings.experts_per_token * settings.expert_hidden
+        self.first_DH = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, hidden)))
+        self.second_HD = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden, width)))
+
+    def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
+        """[N, D] -> [N, D]; there is nothing to balance."""
+        y_ND = (x_ND @ self.first_DH).relu() @ self.second_HD
+        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), None
+
+
+def feed_forward(width: int, settings: MixtureOfExpertsSettings) -> MixtureOfExperts | DenseFeedForward:
+    """The layer that ``model.moe.kind`` names."""
+    kinds = {"mixture": MixtureOfExperts, "dense": DenseFeedForward}
+    return kinds[settings.kind](width, settings)

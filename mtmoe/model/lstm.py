@@ -1,0 +1,99 @@
+"""LSTM layers. One layer a module, because residual connections and experts go between them.
+
+No ``PackedSequence``: on a CPU the padded form takes oneDNN's fast path. Padding stands at the end of a
+row, so it cannot influence what stands before it; the backward direction reverses each sentence by its own
+length instead.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.model.rows import permute_rows
+
+
+class LstmState(NamedTuple):
+    """Output and cell of one layer after a step: output_BD, cell_BH."""
+
+    output_BD: Tensor
+    cell_BH: Tensor
+
+    def select(self, rows: Tensor) -> LstmState:
+        """The state of the sentences ``rows``."""
+        return LstmState(self.output_BD.index_select(0, rows), self.cell_BH.index_select(0, rows))
+
+
+class Lstm(nn.Module):
+    """One unidirectional layer; with ``hidden != width`` a projection back to ``width`` that is also what
+    recurs (Sak et al.; paper app. C and E)."""
+
+    def __init__(self, input_width: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.width, self.hidden = width, hidden
+        projection = width if hidden != width else 0
+        self.cell = nn.LSTM(input_width, hidden, batch_first=True, proj_size=projection)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for name, parameter in self.cell.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.xavier_uniform_(parameter)
+        with torch.no_grad():  # forget gate bias 1 (Jozefowicz et al. 2015); gate order is i, f, g, o
+            self.cell.bias_ih_l0[self.hidden : 2 * self.hidden] = 1.0
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """All positions at once from a zero state: [B, T, input_width] -> [B, T, width]."""
+        outputs_BTD, _ = self.cell(x_BTD)
+        return outputs_BTD
+
+    def initial_state(self, num_sentences: int, like: Tensor) -> LstmState:
+        """Zeros (spec 8, row 21)."""
+        return LstmState(like.new_zeros(num_sentences, self.width), like.new_zeros(num_sentences, self.hidden))
+
+    def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
+        """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
+        cell = self.cell
+        gates_BG = torch.addmm(cell.bias_ih_l0 + cell.bias_hh_l0, x_BD, cell.weight_ih_l0.t())
+        gates_BG = gates_BG + state.output_BD @ cell.weight_hh_l0.t()
+        enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.chunk(4, dim=1)
+        cell_BH = forget_BH.sigmoid() * state.cell_BH + enter_BH.sigmoid() * candidate_BH.tanh()
+        output_BH = leave_BH.sigmoid() * cell_BH.tanh()
+        if self.hidden != self.width:
+            output_BH = output_BH @ cell.weight_hr_l0.t()
+        return LstmState(output_BH, cell_BH)
+
+
+class BidirectionalLstm(nn.Module):
+    """The bottom encoder layer. Its two directions are half as wide and set side by side, or added."""
+
+    def __init__(self, width: int, hidden: int, combination: str) -> None:
+        super().__init__()
+        self.concatenate = combination == "concatenate"
+        part, part_hidden = (width // 2, hidden // 2) if self.concatenate else (width, hidden)
+        self.forward_direction = Lstm(width, part, part_hidden)
+        self.backward_direction = Lstm(width, part, part_hidden)
+
+    def forward(self, x_BSD: Tensor, lengths_B: Tensor) -> Tensor:
+        """[B, S, width] -> [B, S, width]; what is after a sentence's end has no influence on it."""
+        ahead_BSD = self.forward_direction(x_BSD)
+        order_BS = _reversed_positions(lengths_B, x_BSD.shape[1])
+        back_BSD = _reorder(self.backward_direction(_reorder(x_BSD, order_BS)), order_BS)
+        return torch.cat((ahead_BSD, back_BSD), dim=-1) if self.concatenate else ahead_BSD + back_BSD
+
+
+def _reversed_positions(lengths_B: Tensor, length: int) -> Tensor:
+    """Flat indices that turn each sentence round and leave its padding in place; its own inverse."""
+    positions_S = torch.arange(length, device=lengths_B.device)
+    last_B1 = lengths_B[:, None] - 1
+    turned_BS = torch.where(positions_S <= last_B1, last_B1 - positions_S, positions_S)
+    starts_B1 = torch.arange(lengths_B.numel(), device=lengths_B.device)[:, None] * length
+    return (starts_B1 + turned_BS).flatten()
+
+
+def _reorder(x_BSD: Tensor, order_N: Tensor) -> Tensor:
+    return permute_rows(x_BSD.reshape(-1, x_BSD.shape[-1]), order_N, order_N).view(x_BSD.shape)

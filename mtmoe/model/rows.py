@@ -1,0 +1,65 @@
+"""Moving rows of a matrix about, with a backward pass that gathers instead of adding atomically."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class _PermuteRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse_N)
+        return x_ND.index_select(0, order_N)
+
+    @staticmethod
+    def backward(ctx, grad_ND: Tensor):
+        (inverse_N,) = ctx.saved_tensors
+        return grad_ND.index_select(0, inverse_N), None, None
+
+
+class _RepeatRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
+        ctx.save_for_backward(inverse_M)
+        ctx.num_copies = num_copies
+        return x_ND.index_select(0, order_M.div(num_copies, rounding_mode="floor"))
+
+    @staticmethod
+    def backward(ctx, grad_MD: Tensor):
+        (inverse_M,) = ctx.saved_tensors
+        grad_NKD = grad_MD.index_select(0, inverse_M).view(-1, ctx.num_copies, grad_MD.shape[-1])
+        return grad_NKD.sum(1), None, None, None
+
+
+def permute_rows(x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
+    """``x_ND[order_N]`` where ``order_N`` is a permutation and ``inverse_N`` its inverse."""
+    return _PermuteRows.apply(x_ND, order_N, inverse_N)
+
+
+def repeat_rows(x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
+    """``num_copies`` copies of every row, in the order ``order_M`` (a permutation of M = N x num_copies)."""
+    return _RepeatRows.apply(x_ND, order_M, inverse_M, num_copies)
+
+
+def inverse_permutation(order_N: Tensor) -> Tensor:
+    """The permutation that undoes ``order_N``."""
+    positions_N = torch.arange(order_N.numel(), device=order_N.device)
+    return torch.empty_like(order_N).scatter_(0, order_N, positions_N)
+
+
+def real_positions(lengths_B: Tensor, length: int) -> Tensor:
+    """Flat indices into [B, length] of the tokens that are not padding, row by row: shape [N]."""
+    mask_BT = torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
+    return mask_BT.flatten().nonzero().squeeze(1)
+
+
+def take_rows(x_BTD: Tensor, positions_N: Tensor) -> Tensor:
+    """The rows of a padded [B, T, D] that ``positions_N`` names: [N, D]."""
+    return x_BTD.reshape(-1, x_BTD.shape[-1]).index_select(0, positions_N)
+
+
+def put_rows(x_ND: Tensor, positions_N: Tensor, num_sentences: int, length: int) -> Tensor:
+    """The inverse of :func:`take_rows`; padding becomes zero."""
+    flat = x_ND.new_zeros(num_sentences * length, x_ND.shape[-1]).index_copy(0, positions_N, x_ND)
+    return flat.view(num_sentences, length, -1)

@@ -1,0 +1,114 @@
+"""The whole translation model (paper, section 5.3 and appendix E)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtmoe.config.settings import Model
+from mtmoe.model.attention import Memory
+from mtmoe.model.decoder import Decoder, DecoderState
+from mtmoe.model.encoder import Encoder
+from mtmoe.model.gating import Balance
+from mtmoe.model.rows import put_rows, real_positions
+from mtmoe.vocabulary import PAD
+
+_SCORED_TOKENS_AT_ONCE = 2048
+
+
+class TranslationBatch(Protocol):
+    """What the model reads of a batch (``mtmoe.data.batches.Batch`` is one).
+
+    source_BS ends in EOS, target_BT begins with BOS and ends in EOS; target_lengths_B counts predictions.
+    """
+
+    source_BS: Tensor
+    source_lengths_B: Tensor
+    target_BT: Tensor
+    target_lengths_B: Tensor
+
+
+class Output(NamedTuple):
+    """hidden_ND: what the output layer reads at each of the N target tokens that are not padding;
+    labels_N: the tokens to predict there; balances: how each MoE layer used its experts."""
+
+    hidden_ND: Tensor
+    labels_N: Tensor
+    balances: dict[str, Balance]
+
+
+class TranslationModel(nn.Module):
+    """Encoder, attention, decoder and output layer over one shared subword vocabulary."""
+
+    def __init__(self, settings: Model, vocabulary_size: int) -> None:
+        super().__init__()
+        self.settings, self.vocabulary_size = settings, vocabulary_size
+        width = settings.width
+        self.target_embedding_VD = nn.Parameter(_embedding(vocabulary_size, width))
+        self.source_embedding_VD = (
+            self.target_embedding_VD
+            if settings.tied_embeddings == "all"
+            else nn.Parameter(_embedding(vocabulary_size, width))
+        )
+        self.output_VD = (
+            nn.Parameter(_embedding(vocabulary_size, width))
+            if settings.tied_embeddings == "none"
+            else self.target_embedding_VD
+        )
+        self.encoder = Encoder(settings)
+        self.decoder = Decoder(settings)
+
+    def forward(self, batch: TranslationBatch) -> Output:
+        """Teacher forcing over a batch, up to but without the output layer (see ``training/loss.py``)."""
+        memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
+        inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
+        positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
+        embedded_BTD = F.embedding(inputs_BT, self.target_embedding_VD)
+        hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N)
+        labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
+        return Output(hidden_ND, labels_N, balances | decoder_balances)
+
+    def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> Memory:
+        """Source ids (EOS at the end, PAD behind) and their lengths -> what the decoder looks at."""
+        return self._encode(source_BS, source_lengths_B)[0]
+
+    def initial_state(self, memory: Memory) -> DecoderState:
+        """The decoder's state before the first step, whose token is BOS."""
+        return self.decoder.initial_state(memory)
+
+    def decode_step(self, tokens_B: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
+        """One step: logits_BV (float32), attention_BS (float32), next state."""
+        embedded_BD = F.embedding(tokens_B, self.target_embedding_VD)
+        hidden_BD, attention_BS, state = self.decoder.step(embedded_BD, state)
+        return F.linear(hidden_BD, self.output_VD).float(), attention_BS, state
+
+    def log_probabilities(self, batch: TranslationBatch) -> Tensor:
+        """log P of each target token given those before it: float32 [B, T], zero at padding."""
+        output = self(batch)
+        parts = []
+        chunks = zip(
+            output.hidden_ND.split(_SCORED_TOKENS_AT_ONCE), output.labels_N.split(_SCORED_TOKENS_AT_ONCE), strict=True
+        )
+        for hidden_ND, labels_N in chunks:
+            log_NV = F.linear(hidden_ND, self.output_VD).float().log_softmax(dim=1)
+            parts.append(log_NV.gather(1, labels_N[:, None]))
+        num_sentences, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1
+        positions_N = real_positions(batch.target_lengths_B, length)
+        return put_rows(torch.cat(parts), positions_N, num_sentences, length)[:, :, 0]
+
+    def _encode(self, source_BS: Tensor, lengths_B: Tensor) -> tuple[Memory, dict[str, Balance]]:
+        positions_N = real_positions(lengths_B, source_BS.shape[1])
+        embedded_BSD = F.embedding(source_BS, self.source_embedding_VD)
+        encoded_BSD, balances = self.encoder(embedded_BSD, lengths_B, positions_N)
+        return self.decoder.attention.memory(encoded_BSD, lengths_B), balances
+
+
+def _embedding(vocabulary_size: int, width: int) -> Tensor:
+    # Of length 1: with a tied output matrix and residual connections from the embedding, larger ones would begin
+    # with the belief that every token repeats itself.
+    weights_VD = torch.empty(vocabulary_size, width).normal_(std=width**-0.5)
+    weights_VD[PAD] = 0.0
+    return weights_VD

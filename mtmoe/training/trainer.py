@@ -1,0 +1,484 @@
+"""Training: from a prepared corpus and a recipe to a run directory.
+
+Exactness: everything random in a step is drawn from a generator that is seeded with (seed, step, batch of the
+step), and the data position is part of every checkpoint. So a run that is stopped at any step and resumed has the
+same parameters, to the bit, as one that never stopped (same machine, same number of threads).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtmoe.checkpoint import (
+    RunFiles,
+    create_run,
+    last_checkpoint,
+    load_run_recipe,
+    load_training,
+    load_weights,
+    open_run,
+    remove_unfinished,
+    retain,
+    save_checkpoint,
+    save_recipe,
+)
+from mtmoe.config import Recipe
+from mtmoe.data.batches import Batch, BatchStream, Position
+from mtmoe.data.preparation import Prepared, open_prepared
+from mtmoe.data.subwords import SubwordModel
+from mtmoe.errors import UserError
+from mtmoe.model.translation import TranslationModel
+from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.interruption import StopSignals
+from mtmoe.training.loss import output_cross_entropy
+from mtmoe.training.metrics import MetricsLog
+from mtmoe.training.optimizer import Adam, WeightAverage, learning_rate
+from mtmoe.training.reporting import Reporter
+from mtmoe.training.validation import Validator
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class Finished(NamedTuple):
+    """How a run ended. reason: "max_steps", "early_stopping", "signal"; signal: its number, else 0."""
+
+    reason: str
+    step: int
+    signal: int
+
+
+class StepResult(NamedTuple):
+    """One optimizer step. Sums over its target tokens, in nats; ``applied`` is false when it was skipped."""
+
+    loss_sum: float
+    num_target_tokens: int
+    num_source_tokens: int
+    num_padded_tokens: int
+    gradient_norm: float
+    auxiliary_loss: float
+    applied: bool
+
+
+def run_training(
+    recipe: Recipe,
+    run_dir: Path,
+    data_dir: Path,
+    *,
+    resume: bool,
+    device: torch.device | str = "cpu",
+    reporter: Reporter,
+) -> Finished:
+    """Train to ``max_steps`` (counted from the first step), early stopping, or SIGINT/SIGTERM.
+
+    Raises:
+        UserError: the directories do not fit the recipe or each other, or the loss was not finite for
+            ``max_nonfinite_steps`` steps in a row (the last good checkpoint stays).
+    """
+    prepared = open_prepared(data_dir)
+    prepared.check_suits(recipe)
+    run = _opened_run(recipe, run_dir, prepared, resume, reporter)
+    trainer = Trainer(recipe, run, prepared, torch.device(device), reporter)
+    with StopSignals() as signals:
+        return trainer.run(signals)
+
+
+class Trainer:
+    """One run: the model, its optimizer, the data position, and what has been measured."""
+
+    def __init__(
+        self, recipe: Recipe, run: RunFiles, prepared: Prepared, device: torch.device, reporter: Reporter
+    ) -> None:
+        self.recipe, self.settings, self.run_files = recipe, recipe.training, run
+        self.device, self.reporter = device, reporter
+        self.subwords = SubwordModel.load(run.subwords)
+        self.stepper = Stepper(recipe, self.subwords.size, device)
+        self.stream = _batch_stream(recipe, prepared, self.subwords)
+        self.validator = Validator(recipe, prepared, self.subwords, device)
+        self.position = Position(0, 0)
+        self.best: list[tuple[int, float]] = []  # (step, value), the best first
+        self.validations_without_progress = 0
+        self.steps_not_finite = 0
+        self.num_skipped_steps = 0
+        self._load_last()
+        self.log = MetricsLog(run, self.stepper.step)
+        reporter.started(self._facts(prepared))
+
+    # ------------------------------------------------------------------------------------------- the loop
+
+    def run(self, signals: StopSignals) -> Finished:
+        """The loop. Always leaves a checkpoint of the last step behind, whatever ends it but a crash."""
+        # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
+        torch.set_flush_denormal(True)
+        batches = self.stream.batches(self.position)
+        window = Window(self.settings)
+        reason = "early_stopping" if self._must_stop_early() else "max_steps"
+        if self.stepper.step >= self.settings.max_steps:
+            self.reporter.warning(
+                f"step {self.stepper.step} of {self.settings.max_steps} is reached already: nothing to do "
+                "(training.max_steps counts from the first step)"
+            )
+        while reason == "max_steps" and self.stepper.step < self.settings.max_steps:
+            result = self._one_step(batches, window)
+            step = self.stepper.step
+            self.reporter.advanced(step)
+            if step % self.settings.log_every_steps == 0:
+                self._log(window)
+            if step % self.settings.validation.every_steps == 0 or step == self.settings.max_steps:
+                self._validate()
+                window.restart()
+            if step % self.settings.save_every_steps == 0 and result.applied:
+                self._save()
+                window.restart()
+            if signals.received:
+                reason = "signal"
+            elif self._must_stop_early():
+                reason = "early_stopping"
+        self._save()
+        self.log.close()
+        self.reporter.finished(reason)
+        return Finished(reason, self.stepper.step, signals.received if reason == "signal" else 0)
+
+    def _one_step(self, batches: Iterator[tuple[Batch, Position]], window: Window) -> StepResult:
+        group = []
+        for _ in range(self.settings.accumulate_batches):
+            batch, position = next(batches)
+            group.append(batch.to(self.device))
+        result = self.stepper(group, window.expert_use)
+        self.position = position
+        window.add(result)
+        if result.applied:
+            self.steps_not_finite = 0
+        else:
+            self._skipped(result)
+        return result
+
+    def _skipped(self, result: StepResult) -> None:
+        self.steps_not_finite += 1
+        self.num_skipped_steps += 1
+        step = self.stepper.step
+        self.reporter.warning(
+            f"step {step}: loss {result.loss_sum / result.num_target_tokens:g}, gradient norm "
+            f"{result.gradient_norm:g}: the step was skipped ({self.steps_not_finite} in a row)"
+        )
+        if self.steps_not_finite < self.settings.max_nonfinite_steps:
+            return
+        last = last_checkpoint(self.run_files)
+        self.log.close()
+        raise UserError(
+            f"step {step}: the loss or its gradient was not finite in {self.steps_not_finite} steps in a row; "
+            f"last good checkpoint: {last.path if last else 'none yet'}",
+            fix=f"likely causes: training.learning_rate = {self.settings.learning_rate:g} too high, "
+            f"training.schedule.warmup_steps = {self.settings.schedule.warmup_steps} too few, "
+            f"training.precision = {self.settings.precision} too narrow (try bf16 or fp32)",
+        )
+
+    def _must_stop_early(self) -> bool:
+        stopping = self.settings.validation.early_stopping
+        return stopping is not None and self.validations_without_progress >= stopping.patience
+
+    # --------------------------------------------------------------------------------------- what is told
+
+    def _log(self, window: Window) -> None:
+        step = self.stepper.step
+        expert_metrics = window.expert_use.metrics()
+        metrics = {
+            "step": step,
+            "epoch": self.position.epoch,
+            **window.metrics(self.settings.max_steps - step),
+            "learning_rate": learning_rate(self.settings, step),
+            "skipped_steps": self.num_skipped_steps,
+            "max_steps": self.settings.max_steps,
+            **expert_metrics,
+        }
+        for text in window.expert_use.warnings(expert_metrics, window.num_steps):
+            self.reporter.warning(f"step {step}: {text}")
+        self.log.write("train", metrics)
+        self.reporter.step(metrics)
+        window.restart()
+
+    def _validate(self) -> None:
+        settings, step = self.settings.validation, self.stepper.step
+        began = time.monotonic()
+        measured = self.validator(self.stepper.inference_model)
+        value = measured[settings.metric]
+        improved = not self.best or _is_better(settings.metric, value, self.best[0][1])
+        self.best = sorted(
+            [*self.best, (step, value)],
+            key=lambda entry: (-entry[1] if settings.metric == "bleu" else entry[1], entry[0]),
+        )
+        self.validations_without_progress = 0 if improved else self.validations_without_progress + 1
+        metrics = {
+            "step": step,
+            "epoch": self.position.epoch,
+            **measured,
+            "metric": settings.metric,
+            "best_step": self.best[0][0],
+            "best": self.best[0][1],
+            "seconds": round(time.monotonic() - began, 2),
+        }
+        self.log.write("validation", metrics)
+        self.reporter.validated(metrics)
+        # A best checkpoint has to exist to be kept.
+        if improved:
+            self._save()
+
+    def _facts(self, prepared: Prepared) -> dict[str, Any]:
+        return {
+            "step": self.stepper.step,
+            "max_steps": self.settings.max_steps,
+            "num_parameters": sum(p.numel() for p in self.stepper.model.parameters()),
+            "num_train_pairs": len(prepared.train),
+            "num_left_out_pairs": self.stream.num_left_out,
+            "num_valid_pairs": len(prepared.valid),
+            "device": str(self.device),
+            "num_threads": torch.get_num_threads(),
+            "precision": self.settings.precision,
+        }
+
+    # ------------------------------------------------------------------------------------------- checkpoints
+
+    def _save(self) -> None:
+        step = self.stepper.step
+        if not step:
+            return
+        last = last_checkpoint(self.run_files)
+        if last is not None and last.step == step:
+            return
+        weights, training, optimizer_state = self.stepper.tensors()
+        state = {
+            "position": list(self.position),
+            "best": self.best,
+            "validations_without_progress": self.validations_without_progress,
+            "steps_not_finite": self.steps_not_finite,
+            "num_skipped_steps": self.num_skipped_steps,
+            "optimizer": optimizer_state,
+        }
+        checkpoint = save_checkpoint(self.run_files, step, weights, training, state)
+        retain(self.run_files, self.settings.keep_last, [s for s, _ in self.best[: self.settings.keep_best]])
+        self.reporter.saved(step, checkpoint.path)
+
+    def _load_last(self) -> None:
+        remove_unfinished(self.run_files.checkpoints)
+        last = last_checkpoint(self.run_files)
+        if last is None:
+            return
+        weights, training, state = load_training(last.path)
+        self.stepper.load(weights, training, state["step"], state["optimizer"], last.path)
+        self.position = Position(*state["position"])
+        self.best = [(int(step), float(value)) for step, value in state["best"]]
+        self.validations_without_progress = state["validations_without_progress"]
+        self.steps_not_finite = state["steps_not_finite"]
+        self.num_skipped_steps = state["num_skipped_steps"]
+
+
+class Stepper:
+    """The model, its optimizer and average: one call is one optimizer step."""
+
+    def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device) -> None:
+        self.recipe, self.settings, self.device = recipe, recipe.training, device
+        torch.manual_seed(_mixed(recipe.seed, 0, 0))
+        self.model = TranslationModel(recipe.model, vocabulary_size).to(device).train()
+        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings)
+        self.average: WeightAverage | None = None
+        if self.settings.exponential_average is not None:
+            averaged = TranslationModel(recipe.model, vocabulary_size).to(device).eval()
+            averaged.load_state_dict(self.model.state_dict())
+            self.average = WeightAverage(averaged, self.settings.exponential_average)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "fp16")
+        self.step = 0
+
+    @property
+    def inference_model(self) -> TranslationModel:
+        """The averaged weights where there are any."""
+        return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
+
+    def __call__(self, group: list[Batch], expert_use: ExpertUse) -> StepResult:
+        """Forward, backward and update on the batches of one step."""
+        self.step += 1
+        num_tokens = sum(int(batch.target_lengths_B.sum()) for batch in group)
+        loss_sum = auxiliary = 0.0
+        for number, batch in enumerate(group):
+            torch.manual_seed(_mixed(self.recipe.seed, self.step, number))
+            with self._autocast():
+                output = self.model(batch)
+            loss = output_cross_entropy(
+                output.hidden_ND,
+                self.model.output_VD,
+                output.labels_N,
+                self.settings.label_smoothing,
+                _DTYPES[self.settings.precision],
+            )
+            balance_loss = _sum_of_balance_losses(output.balances) / len(group)
+            # Gradients of the mean over all target tokens of the step, however they are divided into batches.
+            self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
+            expert_use.add(output.balances)
+            loss_sum += float(loss.plain_sum.detach())
+            auxiliary += float(balance_loss.detach())
+        applied, norm = self._update(math.isfinite(loss_sum + auxiliary))
+        return StepResult(
+            loss_sum,
+            num_tokens,
+            sum(int(batch.source_lengths_B.sum()) for batch in group),
+            sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
+            norm,
+            auxiliary,
+            applied,
+        )
+
+    def _update(self, loss_is_finite: bool) -> tuple[bool, float]:
+        self.scaler.unscale_(self.optimizer.torch_optimizer)
+        norm = float(self.optimizer.clip())
+        finite = loss_is_finite and math.isfinite(norm)
+        if finite:
+            self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
+            self.scaler.step(self.optimizer.torch_optimizer)
+            if self.average is not None:
+                self.average.update(self.model, self.step)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        # With fp16 a gradient that overflows is how the loss scale is found, not a failure.
+        return finite or (loss_is_finite and self.scaler.is_enabled()), norm
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision = self.settings.precision
+        return torch.autocast(self.device.type, _DTYPES[precision], enabled=precision != "fp32")
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """(weights for inference, what else is needed to go on, plain numbers), all by name."""
+        moments, num_updates = self.optimizer.state()
+        training = dict(moments)
+        weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
+        if self.average is not None:
+            training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
+        return weights, training, {"num_updates": num_updates, "loss_scale": self.scaler.state_dict()}
+
+    def load(
+        self,
+        weights: Mapping[str, Tensor],
+        training: Mapping[str, Tensor],
+        step: int,
+        optimizer_state: Mapping[str, Any],
+        where: Path,
+    ) -> None:
+        """The inverse of :meth:`tensors`."""
+        load_weights(self.inference_model, weights, where)
+        if self.average is not None:
+            raw = {key.removeprefix("weights."): t for key, t in training.items() if key.startswith("weights.")}
+            load_weights(self.model, raw, where)
+        self.optimizer.load_state(training, optimizer_state["num_updates"])
+        if optimizer_state["loss_scale"]:
+            self.scaler.load_state_dict(optimizer_state["loss_scale"])
+        self.step = step
+
+
+class Window:
+    """What happened since the last line of metrics. Time spent validating and saving is not counted."""
+
+    def __init__(self, settings: Any) -> None:
+        self.expert_use = ExpertUse(settings)
+        self.restart()
+
+    def restart(self) -> None:
+        self.expert_use.reset()
+        self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
+        self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
+        self.began = time.monotonic()
+
+    def add(self, result: StepResult) -> None:
+        self.num_steps += 1
+        self.num_target_tokens += result.num_target_tokens
+        self.num_source_tokens += result.num_source_tokens
+        self.num_padded_tokens += result.num_padded_tokens
+        if result.applied:
+            self.loss_sum += result.loss_sum
+            self.norm_sum += result.gradient_norm
+            self.auxiliary_sum += result.auxiliary_loss
+
+    def metrics(self, num_steps_left: int) -> dict[str, float]:
+        """loss in nats per target token (no smoothing), rates per second, ETA without validations."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        steps = max(1, self.num_steps)
+        loss = self.loss_sum / max(1, self.num_target_tokens)
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 50.0)),
+            "auxiliary_loss": self.auxiliary_sum / steps,
+            "gradient_norm": self.norm_sum / steps,
+            "target_tokens_per_second": self.num_target_tokens / seconds,
+            "source_and_target_tokens_per_second": (self.num_target_tokens + self.num_source_tokens) / seconds,
+            "padding": 1 - (self.num_target_tokens + self.num_source_tokens) / max(1, self.num_padded_tokens),
+            "eta_seconds": num_steps_left * seconds / steps,
+        }
+
+
+# ------------------------------------------------------------------------------------------------- helpers
+
+
+def _batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> BatchStream:
+    settings = recipe.training
+    return BatchStream(
+        prepared.train,
+        batch_tokens=settings.batch_tokens,
+        max_tokens_per_sentence=settings.max_tokens_per_sentence,
+        seed=recipe.seed,
+        subword_sampling=settings.subword_sampling,
+        subword_model=subwords if settings.subword_sampling is not None else None,
+    )
+
+
+def _sum_of_balance_losses(balances: Mapping[str, Any]) -> Tensor:
+    total = torch.zeros(())
+    for balance in balances.values():
+        total = total.to(balance.load_loss.device) + balance.importance_loss + balance.load_loss
+    return total
+
+
+def _mixed(seed: int, step: int, number: int) -> int:
+    """One 64-bit seed of three numbers, well mixed."""
+    words = np.random.SeedSequence([seed, step, number]).generate_state(2, np.uint32)
+    return (int(words[0]) << 32 | int(words[1])) >> 1
+
+
+def _is_better(metric: str, value: float, best: float) -> bool:
+    return value > best if metric == "bleu" else value < best
+
+
+def _opened_run(recipe: Recipe, run_dir: Path, prepared: Prepared, resume: bool, reporter: Reporter) -> RunFiles:
+    """Create the run, or check that what is resumed fits the recipe and the data."""
+    if not resume:
+        return create_run(run_dir, recipe, prepared.subwords_path)
+    run = open_run(run_dir)
+    saved = load_run_recipe(run)
+    for table in ("seed", "data", "subwords", "model"):
+        for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
+            raise UserError(
+                f"{run_dir}: was trained with {key} = {before}, the recipe says {now}",
+                fix="resume with the recipe of the run, or start a new run",
+            )
+    if run.subwords.read_bytes() != prepared.subwords_path.read_bytes():
+        raise UserError(
+            f"{run.subwords} differs from {prepared.subwords_path}: the data was prepared anew with another vocabulary",
+            fix="resume with the data directory that the run began with",
+        )
+    for table in ("training", "decoding"):
+        for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
+            reporter.warning(f"resuming with {key} = {now} (was {before})")
+    save_recipe(run, recipe)
+    return run
+
+
+def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}")
+    elif before != now:
+        yield key, before, now

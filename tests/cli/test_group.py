@@ -1,0 +1,100 @@
+"""Errors become messages and exit statuses in one place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from mtmoe.cli.console import OutputClosed
+from mtmoe.cli.group import main
+
+from mtmoe.errors import UserError
+
+
+@pytest.fixture
+def fail() -> Iterator[Callable[[Callable[[], Any]], Result]]:
+    """Run a command of the real group that does what it is given."""
+
+    def run(act: Callable[[], Any]) -> Result:
+        main.add_command(click.Command("fail", callback=act))
+        return CliRunner().invoke(main, ["fail"])
+
+    yield run
+    main.commands.pop("fail", None)
+
+
+def _raiser(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+def test_a_users_mistake_is_a_message_without_a_traceback(fail: Any) -> None:
+    result = fail(_raiser(UserError("a.en: no such file", fix="did you mean b.en?")))
+    assert result.exit_code == 1
+    assert result.stderr == "error: a.en: no such file\ndid you mean b.en?\n"
+    assert result.stdout == ""
+
+
+def test_a_path_that_the_system_refuses_is_a_message(fail: Any) -> None:
+    result = fail(_raiser(PermissionError(errno.EACCES, "Permission denied", "/somewhere/out")))
+    assert result.exit_code == 1
+    assert result.stderr == "error: /somewhere/out: Permission denied\n"
+
+
+def test_a_full_disk_is_a_message(fail: Any) -> None:
+    result = fail(_raiser(OSError(errno.ENOSPC, "No space left on device")))
+    assert result.exit_code == 1
+    assert result.stderr == "error: cannot write: No space left on device\nmake room, or write to another place\n"
+
+
+def test_a_full_gpu_is_a_message_that_names_the_settings(fail: Any) -> None:
+    import torch
+
+    result = fail(_raiser(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")))
+    assert result.exit_code == 1
+    assert "error: the device's memory is full: CUDA out of memory. Tried to allocate 2 GiB\n" in result.stderr
+    assert "--set training.batch_tokens" in result.stderr
+
+
+def test_a_defect_of_the_program_is_not_disguised(fail: Any) -> None:
+    assert isinstance(fail(_raiser(ValueError("a defect"))).exception, ValueError)
+    assert isinstance(fail(_raiser(RuntimeError("a defect"))).exception, RuntimeError)
+    assert isinstance(fail(_raiser(OSError("a defect"))).exception, OSError)
+
+
+def test_ctrl_c_exits_with_130(fail: Any) -> None:
+    result = fail(_raiser(KeyboardInterrupt()))
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted\n"
+
+
+def test_sigterm_cleans_up_and_exits_with_143(fail: Any) -> None:
+    cleaned_up = []
+
+    def act() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            cleaned_up.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = fail(act)
+    assert result.exit_code == 143
+    assert result.stderr == "terminated\n"
+    assert cleaned_up == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly(fail: Any) -> None:
+    result = fail(_raiser(OutputClosed()))
+    assert result.exit_code == 141
+    assert result.stderr == ""

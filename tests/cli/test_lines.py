@@ -1,0 +1,92 @@
+"""Lines of a pipe: none is lost, added or held back."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mtmoe.cli.lines import decoded, line_chunks, opened_output, read_aligned, read_lines
+
+from mtmoe.errors import UserError
+
+
+def _lines(content: bytes, num_lines: int) -> list[bytes]:
+    return [line for chunk in line_chunks(io.BytesIO(content), num_lines) for line in chunk]
+
+
+@given(st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"\r")), max_size=20), st.integers(1, 5))
+def test_lines_come_out_as_they_went_in(lines: list[bytes], num_lines: int) -> None:
+    content = b"".join(line + b"\n" for line in lines)
+    assert _lines(content, num_lines) == lines
+
+
+def test_the_last_line_needs_no_line_feed() -> None:
+    assert _lines(b"one\ntwo", 10) == [b"one", b"two"]
+    assert _lines(b"", 10) == []
+    assert _lines(b"\n", 10) == [b""]
+
+
+def test_a_chunk_has_at_most_so_many_lines() -> None:
+    assert [len(chunk) for chunk in line_chunks(io.BytesIO(b"x\n" * 7), 3)] == [3, 3, 1]
+
+
+def test_a_line_longer_than_a_block_stays_whole() -> None:
+    long = b"x" * 200_000
+    assert _lines(long + b"\nshort\n", 10) == [long, b"short"]
+
+
+def test_a_pipe_that_pauses_gets_its_lines_at_once() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream:
+        chunks = line_chunks(stream, 1000)
+        os.write(writing, b"one\ntwo\nhalf of thr")
+        assert next(chunks) == [b"one", b"two"]
+        threading.Timer(0.05, lambda: (os.write(writing, b"ee\n"), os.close(writing))).start()
+        assert list(chunks) == [[b"half of three"]]
+
+
+def test_only_a_line_feed_ends_a_line() -> None:
+    text = "a\u2028b\u0085c\x0cd\re"
+    assert _lines(text.encode() + b"\nnext\n", 10) == [text.encode(), b"next"]
+
+
+def test_bytes_that_are_not_utf8_are_replaced_with_a_warning_that_names_the_line() -> None:
+    warnings: list[str] = []
+    assert decoded(b"caf\xe9", 7, warnings.append) == "caf\ufffd"
+    assert warnings == ["line 7 is not UTF-8 (byte 4); what cannot be read was replaced"]
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_no_part_of_the_text() -> None:
+    assert decoded(b"\xef\xbb\xbfone\r", 1, pytest.fail) == "one"
+
+
+def test_an_output_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("before")
+    output = opened_output(path)
+    output.__enter__()("half")
+    assert not output.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert path.read_text() == "before"
+    with opened_output(path) as write:
+        write("é\n")
+    assert path.read_bytes() == "é\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_not_utf8_is_an_error_that_names_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"one\ncaf\xe9\n")
+    with pytest.raises(UserError, match=r"latin\.txt:2: not UTF-8"):
+        read_lines(path)
+
+
+def test_files_of_different_length_are_an_error_that_names_both_counts(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1\n2\n3\n")
+    (tmp_path / "b").write_text("1\n2\n")
+    with pytest.raises(UserError, match=r"a has 3 lines, but .*b has 2"):
+        read_aligned(tmp_path / "a", tmp_path / "b")

@@ -1,0 +1,194 @@
+"""Training the subword model, and text to ids and back."""
+
+import pickle
+import random
+from collections import Counter
+
+import pytest
+import sentencepiece
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mtmoe.config.settings import Subwords
+from mtmoe.data.cleaning import normalise_line
+from mtmoe.data.subwords import SubwordModel, both_sides, sample_sentences, train_subwords
+from mtmoe.errors import UserError
+from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
+
+
+def some_text(num_sentences=400, seed=0):
+    generator = random.Random(seed)
+    words = ["".join(generator.choices("abdeghiklmnorstuäöé", k=generator.randint(2, 7))) for _ in range(200)]
+    return [" ".join(generator.choices(words, k=generator.randint(3, 12))) for _ in range(num_sentences)]
+
+
+def train(path, sentences=None, *, seed=1, **changes):
+    train_subwords(sentences or some_text(), Subwords(**{"vocabulary_size": 400} | changes), path, seed)
+    return SubwordModel(path)
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def model(request, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("model") / "subwords.model", algorithm=request.param)
+
+
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+def test_the_same_text_and_seed_give_the_same_bytes_wherever_they_are_written(tmp_path, algorithm):
+    first, second = tmp_path / "one.model", tmp_path / "elsewhere.model"
+    train(first, algorithm=algorithm, sample_sentences=200)
+    train(second, algorithm=algorithm, sample_sentences=200)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_another_seed_learns_from_another_sample(tmp_path):
+    train(tmp_path / "a", seed=1, sample_sentences=200)
+    train(tmp_path / "b", seed=2, sample_sentences=200)
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(max_size=60))
+def test_decoding_gives_back_what_was_encoded(model, text):
+    text = normalise_line(text).replace("\u2581", "")
+    ids = model.encode(text)
+    assert model.decode(ids) == text
+    assert all(NUM_SPECIAL <= i < model.size for i in ids)
+
+
+def test_text_that_spells_special_symbols_is_only_text(model):
+    for text in ("<s>", "</s> a", "<pad>", "<unk>", "<0x41>"):
+        assert model.decode(model.encode(text)) == text
+        assert not set(model.encode(text)) & {PAD, UNK, BOS, EOS}
+
+
+def test_special_ids_decode_to_nothing(model):
+    ids = model.encode("abd ehg")
+    assert model.decode([BOS, *ids, EOS, PAD, PAD]) == "abd ehg"
+
+
+def test_a_character_that_training_did_not_see_is_spelled_in_bytes(model):
+    pieces = model.pieces
+    assert [pieces[i] for i in model.encode("葉")][-3:] == ["<0xE8>", "<0x91>", "<0x89>"]
+
+
+def test_without_byte_fallback_an_unseen_character_is_unknown(tmp_path):
+    model = train(tmp_path / "m", byte_fallback=False, vocabulary_size=150)
+    assert UNK in model.encode("葉")
+
+
+def test_user_symbols_are_never_split(tmp_path):
+    model = train(tmp_path / "m", user_symbols=("<2de>", "<a,b>"))
+    pieces = model.pieces
+    assert "<2de>" in [pieces[i] for i in model.encode("<2de> abd")]
+    assert "<a,b>" in [pieces[i] for i in model.encode("abd<a,b>ehg")]
+
+
+def test_a_batch_is_encoded_and_decoded_as_its_sentences_alone(model):
+    texts = [*some_text(20, seed=5), ""]
+    ids = model.encode_batch(texts)
+    assert ids == [model.encode(text) for text in texts]
+    assert model.decode_batch(ids) == texts
+    assert model.encode_batch([]) == model.decode_batch([]) == []
+
+
+def test_the_error_for_too_large_a_vocabulary_names_the_largest_that_works(tmp_path):
+    path = tmp_path / "subwords.model"
+    with pytest.raises(UserError, match=r"vocabulary_size = 90000 is too large .* 400 sentences") as error:
+        train(path, vocabulary_size=90_000)
+    assert not list(tmp_path.iterdir())
+    largest = int(error.value.problem.split()[-2])
+    assert f"subwords.vocabulary_size to {largest} or less" in error.value.fix
+    assert train(path, vocabulary_size=largest).size == largest
+    with pytest.raises(UserError, match="too large"):
+        train(path, vocabulary_size=largest + 1)
+
+
+def test_the_error_for_too_small_a_vocabulary_names_what_the_characters_take(tmp_path):
+    with pytest.raises(UserError, match=r"vocabulary_size = 100 is too small: .* alone are 2\d\d"):
+        train(tmp_path / "m", vocabulary_size=100)
+
+
+def test_no_text_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"no text to train subwords on"):
+        train_subwords(iter([]), Subwords(), tmp_path / "m", seed=1)
+
+
+def test_training_says_nothing_on_the_terminal(tmp_path, capfd):
+    train(tmp_path / "m")
+    with pytest.raises(UserError):
+        train(tmp_path / "n", vocabulary_size=90_000)
+    assert capfd.readouterr() == ("", "")
+
+
+# ------------------------------------------------------------------------------------------------ sampling
+
+
+def test_a_drawn_segmentation_spells_the_same_text_in_other_pieces(model):
+    texts = some_text(50, seed=3)
+    drawn = model.sample_batch(texts, alpha=0.2, seed=1)
+    assert model.decode_batch(drawn) == texts
+    assert sum(d != e for d, e in zip(drawn, model.encode_batch(texts), strict=True)) > 5
+
+
+def test_a_draw_depends_on_its_seed_alone(model):
+    texts = some_text(50, seed=3)
+    first = model.sample_batch(texts, alpha=0.2, seed=7)
+    other = model.sample_batch(texts, alpha=0.2, seed=8)
+    model.sample_batch(texts[:9], alpha=0.5, seed=9)
+    assert model.sample_batch(texts, alpha=0.2, seed=7) == first
+    assert other != first
+
+
+def test_the_seed_that_sentencepiece_takes_for_the_clock_is_never_used(model):
+    texts = some_text(50, seed=3)
+    for seed in (2**32 - 1, 2**40 + 17):
+        assert model.sample_batch(texts, alpha=0.2, seed=seed) == model.sample_batch(texts, alpha=0.2, seed=seed)
+
+
+def test_the_sample_of_a_short_text_is_all_of_it_in_order():
+    assert sample_sentences(iter("abc"), 5, seed=1) == ["a", "b", "c"]
+    assert sample_sentences(iter("abc"), 3, seed=1) == ["a", "b", "c"]
+
+
+def test_every_sentence_is_equally_likely_to_be_in_the_sample():
+    counts = Counter(s for seed in range(3000) for s in sample_sentences(map(str, range(30)), 6, seed))
+    # 600 expected each, with a standard deviation of 22.
+    assert len(counts) == 30
+    assert all(490 < count < 710 for count in counts.values()), counts
+
+
+def test_a_sentence_is_not_in_the_sample_twice():
+    for seed in range(200):
+        assert len(set(sample_sentences(map(str, range(50)), 10, seed))) == 10
+
+
+def test_both_sides_of_a_pair_are_learned_from():
+    assert list(both_sides([("a", "b"), ("c", "d")])) == ["a", "b", "c", "d"]
+
+
+# ------------------------------------------------------------------------------------------------- loading
+
+
+def test_a_model_travels_to_another_process(model):
+    assert pickle.loads(pickle.dumps(model)).encode("abd ehg") == model.encode("abd ehg")
+
+
+def test_a_missing_model_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.model: no such subword model"):
+        SubwordModel.load(tmp_path / "nowhere.model")
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no model", b"\x00" * 100])
+def test_a_damaged_model_is_an_error_that_names_it(tmp_path, content):
+    path = tmp_path / "broken.model"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"broken\.model: not a SentencePiece model"):
+        SubwordModel.load(path)
+
+
+def test_a_model_with_other_special_ids_is_refused(tmp_path):
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(some_text()), model_prefix=str(tmp_path / "other"), vocab_size=150, minloglevel=2
+    )
+    with pytest.raises(UserError, match=r"ids of pad, unk, bos, eos are \(-1, 0, 1, 2\), but must be \(0, 1, 2, 3\)"):
+        SubwordModel(tmp_path / "other.model")

@@ -1,0 +1,153 @@
+"""Models to search with: fake ones, whose right answer can be worked out, and an untrained run on disk."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from mtmoe.checkpoint import create_run, save_checkpoint
+from mtmoe.config import recipe_from_dict
+from mtmoe.data.subwords import SubwordModel, train_subwords
+from mtmoe.model.translation import TranslationModel
+from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL
+
+
+class Prediction(NamedTuple):
+    """What a model says after a prefix: log-probabilities by id, and attention by source position."""
+
+    log_probabilities: Sequence[float]
+    attention: Sequence[float]
+
+
+Predict = Callable[[tuple[int, ...], tuple[int, ...]], Prediction]
+"""From source ids (with EOS) and target prefix (without BOS) to the next token."""
+
+
+class State(NamedTuple):
+    sources: tuple[tuple[int, ...], ...]
+    prefixes: tuple[tuple[int, ...], ...]
+    num_positions: int
+
+    def select(self, indices: torch.Tensor) -> State:
+        rows = indices.tolist()
+        sources, prefixes = (tuple(values[row] for row in rows) for values in self[:2])
+        return State(sources, prefixes, self.num_positions)
+
+
+class FakeModel:
+    """Predicts whatever a function says; remembers how many rows each step had."""
+
+    def __init__(self, predict: Predict) -> None:
+        self.predict = predict
+        self.num_rows: list[int] = []
+
+    def encode(self, source_BS, source_lengths_B):
+        rows = zip(source_BS.tolist(), source_lengths_B.tolist(), strict=True)
+        return tuple(tuple(ids[:length]) for ids, length in rows), source_BS.shape[1]
+
+    def initial_state(self, memory):
+        sources, num_positions = memory
+        return State(sources, tuple(() for _ in sources), num_positions)
+
+    def decode_step(self, tokens_X, state):
+        self.num_rows.append(len(state.sources))
+        new = [() if token == BOS else (token,) for token in tokens_X.tolist()]
+        prefixes = tuple(old + token for old, token in zip(state.prefixes, new, strict=True))
+        predictions = [self.predict(*row) for row in zip(state.sources, prefixes, strict=True)]
+        logits_XV = torch.tensor([p.log_probabilities for p in predictions])
+        attention_XS = torch.zeros(len(predictions), state.num_positions)
+        for row, prediction in enumerate(predictions):
+            attention_XS[row, : len(prediction.attention)] = torch.tensor(prediction.attention)
+        return logits_XV, attention_XS, State(state.sources, prefixes, state.num_positions)
+
+
+def random_predictions(seed: int, num_words: int, eos_bonus: float = 0.0, sharpness: float = 1.5) -> Predict:
+    """Any distribution over the vocabulary, another one for each source and prefix, always the same."""
+
+    def predict(source: tuple[int, ...], prefix: tuple[int, ...]) -> Prediction:
+        generator = np.random.default_rng([seed, zlib.crc32(repr((source, prefix)).encode())])
+        logits = sharpness * generator.normal(size=NUM_SPECIAL + num_words)
+        logits[EOS] += eos_bonus
+        weights = np.exp(3 * generator.normal(size=len(source)))
+        normaliser = math.log(np.exp(logits).sum())
+        return Prediction((logits - normaliser).tolist(), (weights / weights.sum()).tolist())
+
+    return predict
+
+
+@pytest.fixture
+def fake_model() -> type[FakeModel]:
+    return FakeModel
+
+
+@pytest.fixture
+def random_model() -> Callable[..., FakeModel]:
+    """A fake model with ``random_predictions(seed, num_words, ...)``."""
+    return lambda *args, **kwargs: FakeModel(random_predictions(*args, **kwargs))
+
+
+@pytest.fixture
+def scripted_model() -> Callable[..., FakeModel]:
+    """A fake model that knows a table from prefix to {id: probability}; attention is even everywhere."""
+
+    def build(table: dict[tuple[int, ...], dict[int, float]], num_words: int = 3) -> FakeModel:
+        def predict(source: tuple[int, ...], prefix: tuple[int, ...]) -> Prediction:
+            given = table.get(prefix, table[()])
+            log_probabilities = [math.log(given.get(token, 1e-30)) for token in range(NUM_SPECIAL + num_words)]
+            return Prediction(log_probabilities, [1 / len(source)] * len(source))
+
+        return FakeModel(predict)
+
+    return build
+
+
+# ------------------------------------------------------------------------------------ a run on disk, untrained
+
+SENTENCES = [
+    "Where is the station?",
+    "A man rides a bicycle past the old station.",
+    "Two dogs play in the snow.",
+    "The children are waiting for the bus near the market.",
+    "Où est la gare ?",
+    "Un homme passe à vélo devant la vieille gare.",
+    "Deux chiens jouent dans la neige.",
+    "Les enfants attendent le bus près du marché.",
+]
+
+
+@pytest.fixture(scope="session")
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with random weights and subwords of its own; its translations are nonsense, but always the same."""
+    directory = tmp_path_factory.mktemp("run")
+    files = {"format": "text", "name": "x", "source_file": {"path": "x.en"}, "target_file": {"path": "x.fr"}}
+    settings = {
+        "name": "tiny",
+        "data": {"source_language": "en", "target_language": "fr", "train": [files], "valid": [files], "test": [files]},
+        "subwords": {"vocabulary_size": 320},
+        "model": {
+            "width": 16,
+            "tied_embeddings": "none",
+            "encoder_moe_after": [1],
+            "moe": {"num_experts": 4, "expert_hidden": 16},
+        },
+        "training": {"max_steps": 1},
+        "decoding": {"beam_size": 4, "max_length_ratio": 1.5, "max_length_extra": 2, "max_source_tokens": 40},
+    }
+    recipe = recipe_from_dict(settings, directory / "recipe.toml")
+    train_subwords(SENTENCES, recipe.subwords, directory / "trained.model", seed=1)
+    run = create_run(directory / "run", recipe, directory / "trained.model")
+    torch.manual_seed(7)
+    model = TranslationModel(recipe.model, SubwordModel.load(run.subwords).size)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)  # sharper than a fresh model, so that sentences differ
+        model.output_VD.mul_(1.5)
+    save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
+    return run.directory

@@ -1,0 +1,163 @@
+"""Text in, text out, with an untrained model: order, blank and long lines, and what is reported of them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+import mtmoe.inference.translator as translator_module
+from mtmoe.errors import UserError
+from mtmoe.inference.translator import Translation, Translator
+
+LINES = [
+    "Where is the station?",
+    "",
+    "A man rides a bicycle past the old station near the market.",
+    "Two dogs",
+    "   ",
+    "Two dogs play in the snow.",
+    "The children are waiting.",
+    "Snow",
+]
+
+
+@pytest.fixture(scope="module")
+def translator(run_directory):
+    return Translator(run_directory, device="cpu")
+
+
+def reported(translations):
+    """What is exact, and what floating point may change in the last digits."""
+    exact = [(t.text, t.num_tokens, t.warning) for t in translations]
+    return exact, [number for t in translations for number in (t.score, t.log_probability)]
+
+
+def test_each_line_has_one_translation_in_its_place(translator):
+    translations = translator.translate(LINES)
+    assert len(translations) == len(LINES)
+    assert [bool(t.num_tokens) for t in translations] == [bool(line.strip()) for line in LINES]
+    for line, translation in zip(LINES, translations, strict=True):
+        assert translator.translate([line])[0].text == translation.text
+    assert len({t.text for t in translations}) > 4  # else the above would show little
+
+
+def test_a_blank_line_stays_blank_and_costs_nothing(translator, monkeypatch):
+    monkeypatch.setattr(translator.loaded.model, "encode", None)
+    assert translator.translate(["", " \t ", "\u2028"]) == [Translation("")] * 3
+    assert translator.translate([]) == []
+
+
+def test_batches_of_one_and_of_many_in_any_order_give_the_same_lines(translator, run_directory):
+    expected, numbers = reported(translator.translate(LINES))
+    one_by_one = Translator(run_directory, device="cpu", overrides=["decoding.batch_tokens=1"])
+    exact, alone = reported(one_by_one.translate(LINES))
+    assert exact == expected
+    assert alone == pytest.approx(numbers, abs=1e-4)
+    order = random.Random(3).sample(range(len(LINES)), len(LINES))
+    shuffled = translator.translate([LINES[index] for index in order])
+    assert reported([shuffled[order.index(index)] for index in range(len(LINES))])[0] == expected
+
+
+def test_a_stream_is_read_a_window_at_a_time_and_answered_in_order(translator, monkeypatch):
+    monkeypatch.setattr(translator_module, "_WINDOW_LINES", 3)
+    num_read = 0
+
+    def lines():
+        nonlocal num_read
+        for line in LINES:
+            num_read += 1
+            yield line
+
+    stream = translator.stream(lines())
+    texts = [next(stream).text]
+    assert num_read == 3
+    texts += [translation.text for translation in stream]
+    assert texts == [translation.text for translation in translator.translate(LINES)]
+
+
+def test_a_line_separator_inside_a_line_does_not_divide_it(translator):
+    lines = ["Two dogs play", "Two\u2028dogs\x85play", "Two dogs\rplay\r"]
+    assert len({translation.text for translation in translator.translate(lines)}) == 1
+
+
+def test_every_translation_is_one_line_even_when_the_model_spells_a_line_feed(translator, monkeypatch):
+    monkeypatch.setattr(type(translator.loaded.subwords), "decode", lambda self, ids: "one\ntwo\u2028three\r")
+    assert [t.text for t in translator.translate(["Snow"])] == ["one two three"]
+
+
+def test_a_line_that_is_too_long_is_truncated_with_a_warning(translator):
+    num_subwords = len(translator.loaded.subwords.encode(" ".join(["dogs"] * 100)))
+    (translation,) = translator.translate([" ".join(["dogs"] * 100)])
+    message = f"source truncated from {num_subwords} to 40 subwords (decoding.max_source_tokens)"
+    assert translation.warning.startswith(message)
+    assert translation.text == translator.translate([" ".join(["dogs"] * 200)])[0].text
+
+
+def test_a_line_that_is_too_long_is_left_empty_if_the_settings_say_so(run_directory):
+    overrides = ["decoding.over_long=empty", "decoding.max_source_tokens=5"]
+    long, short = Translator(run_directory, device="cpu", overrides=overrides).translate(["dogs " * 100, "dogs"])
+    assert (long.text, long.num_tokens) == ("", 0)
+    assert long.warning.startswith("left empty: ")
+    assert long.warning.endswith("subwords are more than decoding.max_source_tokens = 5")
+    assert short.text
+
+
+def test_a_translation_that_the_greatest_length_ends_says_so(run_directory):
+    overrides = ["decoding.max_length_ratio=0.01", "decoding.max_length_extra=1"]
+    translations = Translator(run_directory, device="cpu", overrides=overrides).translate(LINES)
+    assert "cut off at 1 subwords (decoding.max_length_ratio)" in {t.warning for t in translations}
+
+
+def test_alternatives_are_other_texts_after_the_best(translator):
+    best_only = translator.translate(LINES)
+    assert all(translation.alternatives == () for translation in best_only)
+    several = translator.translate(LINES, num_best=4)
+    assert [t._replace(alternatives=()) for t in several] == best_only
+    assert max(len(t.alternatives) for t in several) >= 2
+    for translation in several:
+        texts = [translation.text, *(other.text for other in translation.alternatives)]
+        assert len(set(texts)) == len(texts) <= 4
+
+
+def test_progress_counts_to_the_number_of_lines(translator):
+    calls = []
+    translator.translate(LINES, progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("translate", len(LINES), len(LINES), "sentences")
+
+
+def test_overrides_replace_the_settings_of_the_recipe(run_directory):
+    assert Translator(run_directory, device="cpu", overrides=["decoding.beam_size=1"]).decoding.beam_size == 1
+    assert Translator(run_directory, device="cpu").decoding.beam_size == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"overrides": ["training.max_steps=2"]}, r"--set training\.max_steps=2: the run is trained"),
+        ({"overrides": ["decoding.beam=2"]}, r"unknown setting decoding\.beam = 2; did you mean 'beam_size'"),
+        ({"overrides": ["decoding.beam_size=0"]}, r"decoding\.beam_size = 0: it should be greater than 0"),
+        ({"checkpoint": "7"}, r"no checkpoint '7'"),
+        ({"device": "cuda:99"}, r"device 'cuda:99': this machine has \d+ CUDA devices"),
+        ({"device": "gpu"}, r"device 'gpu': no such device"),
+        ({"device": "meta"}, r"device 'meta': not supported"),
+    ],
+)
+def test_what_cannot_be_had_is_an_error_that_names_it(run_directory, arguments, message):
+    with pytest.raises(UserError, match=message):
+        Translator(run_directory, **{"device": "cpu", **arguments})
+
+
+def test_a_directory_that_is_no_run_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="is not a run directory"):
+        Translator(tmp_path, device="cpu")
+
+
+def test_more_alternatives_than_the_beam_holds_are_an_error(translator):
+    with pytest.raises(UserError, match=r"num_best = 5 is more than decoding\.beam_size = 4"):
+        translator.translate(LINES, num_best=5)
+
+
+def test_a_string_in_place_of_lines_is_a_mistake_and_not_so_many_letters(translator):
+    with pytest.raises(ValueError, match=r"translate\(\[line\]\)"):
+        translator.translate("Where is the station?")
