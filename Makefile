@@ -38,8 +38,10 @@ demo: $(stamp)
 	$(mtmoe) fetch demo
 	$(mtmoe) preprocess demo $(DEMO)/data
 	$(mtmoe) train demo $(DEMO)/run --data $(DEMO)/data $(if $(wildcard $(DEMO)/run/recipe.toml),--resume)
-	printf '%s\n' 'Where is the station?' 'I have never seen such a beautiful garden.' \
-	    'She said that she would come back tomorrow.' | tee /dev/stderr | $(mtmoe) translate $(DEMO)/run
+	@printf '%s\n' 'Where is the station?' 'I have never seen such a beautiful garden.' \
+	    'She said that she would come back tomorrow.' > $(DEMO)/sentences.en
+	$(mtmoe) translate $(DEMO)/run < $(DEMO)/sentences.en > $(DEMO)/sentences.fr
+	@paste -d '\n' $(DEMO)/sentences.en $(DEMO)/sentences.fr
 	$(mtmoe) bleu $(DEMO)/run
 
 test: $(stamp)

@@ -121,7 +121,7 @@ def _own_test(source_path: Path | None, reference_paths: Sequence[Path]) -> Test
 
 
 def _test_sets(data_dir: Path, wanted: str | None) -> Iterator[TestText]:
-    from mtmoe.data.preparation import open_prepared
+    from mtmoe.data.prepared import open_prepared
 
     test_sets = open_prepared(data_dir).test_sets
     if wanted is not None and wanted not in test_sets:

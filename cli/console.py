@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtmoe.progress import Progress
+from mtmoe.progress import Progress, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,16 +95,25 @@ def shown_progress(*, beside_output: bool = False) -> Iterator[Progress]:
     terminal that the data does not go to.
     """
     if not is_terminal():
-        yield PlainProgress()
+        yield without_repeats(PlainProgress())
     elif beside_output and sys.stdout.isatty():
-        yield _nothing
+        yield silent
     else:
         with _live_display() as display:
-            yield LiveProgress(display)
+            yield without_repeats(LiveProgress(display))
 
 
-def _nothing(stage: str, done: int, total: int | None, unit: str) -> None:
-    pass
+def without_repeats(progress: Progress) -> Progress:
+    """The same progress, but a stage that says twice in a row that it has ended has ended once."""
+    last: tuple[str, int, int | None] | None = None
+
+    def told(stage: str, done: int, total: int | None, unit: str) -> None:
+        nonlocal last
+        if done != total or (stage, done, total) != last:
+            progress(stage, done, total, unit)
+        last = (stage, done, total)
+
+    return told
 
 
 class PlainProgress:

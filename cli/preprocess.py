@@ -22,7 +22,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
-    from mtmoe.data.preparation import Prepared
+    from mtmoe.data.prepared import Prepared
 
 
 @click.command()

@@ -7,6 +7,7 @@ layer's output at the previous step, and the context goes into the bottom layer 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -104,10 +105,13 @@ class Decoder(nn.Module):
             context_BD = context_B1D[:, 0]
         x_BD = self._mix_rows(1, x_BD)
         layers = [bottom]
-        for place, layer in enumerate(self.upper, start=2):
+        for place, layer in enumerate(self._upper_layers(), start=2):
             layers.append(layer.step(_with_context(x_BD, context_BD), state.layers[place - 1]))
             x_BD = self._mix_rows(place, self._add(x_BD, layers[-1].output_BD))
         return x_BD, weights_B1S[:, 0], DecoderState(tuple(layers), query_BD, memory)
+
+    def _upper_layers(self) -> Iterator[Lstm]:
+        yield from self.upper  # type: ignore[misc]
 
     def _add(self, below: Tensor, output: Tensor) -> Tensor:
         dropped = self.dropout(output)

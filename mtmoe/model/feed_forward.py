@@ -52,5 +52,4 @@ class DenseFeedForward(nn.Module):
 
 def feed_forward(width: int, settings: MixtureOfExpertsSettings) -> MixtureOfExperts | DenseFeedForward:
     """The layer that ``model.moe.kind`` names."""
-    kinds = {"mixture": MixtureOfExperts, "dense": DenseFeedForward}
-    return kinds[settings.kind](width, settings)
+    return MixtureOfExperts(width, settings) if settings.kind == "mixture" else DenseFeedForward(width, settings)

@@ -44,7 +44,7 @@ class Lstm(nn.Module):
             else:
                 nn.init.xavier_uniform_(parameter)
         with torch.no_grad():  # forget gate bias 1 (Jozefowicz et al. 2015); gate order is i, f, g, o
-            self.cell.bias_ih_l0[self.hidden : 2 * self.hidden] = 1.0
+            dict(self.cell.named_parameters())["bias_ih_l0"][self.hidden : 2 * self.hidden] = 1.0
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """All positions at once from a zero state: [B, T, input_width] -> [B, T, width]."""
@@ -57,14 +57,15 @@ class Lstm(nn.Module):
 
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
         """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
-        cell = self.cell
-        gates_BG = torch.addmm(cell.bias_ih_l0 + cell.bias_hh_l0, x_BD, cell.weight_ih_l0.t())
-        gates_BG = gates_BG + state.output_BD @ cell.weight_hh_l0.t()
+        weights = dict(self.cell.named_parameters())
+        bias_G = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        gates_BG = torch.addmm(bias_G, x_BD, weights["weight_ih_l0"].t())
+        gates_BG = torch.addmm(gates_BG, state.output_BD, weights["weight_hh_l0"].t())
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid() * state.cell_BH + enter_BH.sigmoid() * candidate_BH.tanh()
         output_BH = leave_BH.sigmoid() * cell_BH.tanh()
         if self.hidden != self.width:
-            output_BH = output_BH @ cell.weight_hr_l0.t()
+            output_BH = output_BH @ weights["weight_hr_l0"].t()
         return LstmState(output_BH, cell_BH)
 
 

@@ -25,10 +25,17 @@ class TranslationBatch(Protocol):
     source_BS ends in EOS, target_BT begins with BOS and ends in EOS; target_lengths_B counts predictions.
     """
 
-    source_BS: Tensor
-    source_lengths_B: Tensor
-    target_BT: Tensor
-    target_lengths_B: Tensor
+    @property
+    def source_BS(self) -> Tensor: ...
+
+    @property
+    def source_lengths_B(self) -> Tensor: ...
+
+    @property
+    def target_BT(self) -> Tensor: ...
+
+    @property
+    def target_lengths_B(self) -> Tensor: ...
 
 
 class Output(NamedTuple):

@@ -73,7 +73,8 @@ class Adam:
 
     def state(self) -> tuple[dict[str, Tensor], int]:
         """(moments by name, number of updates)."""
-        moments, num_updates = {}, 0
+        moments: dict[str, Tensor] = {}
+        num_updates = 0
         for name, parameter in self.parameters.items():
             state = self.torch_optimizer.state.get(parameter)
             if state:

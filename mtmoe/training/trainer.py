@@ -45,7 +45,7 @@ from mtmoe.training.optimizer import Adam, WeightAverage, learning_rate
 from mtmoe.training.reporting import Reporter
 from mtmoe.training.validation import Validator
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class Finished(NamedTuple):
@@ -87,6 +87,7 @@ def run_training(
     prepared.check_suits(recipe)
     run = _opened_run(recipe, run_dir, prepared, resume, reporter)
     trainer = Trainer(recipe, run, prepared, torch.device(device), reporter)
+    prepare_process(trainer.device)
     with StopSignals() as signals:
         return trainer.run(signals)
 
@@ -101,7 +102,7 @@ class Trainer:
         self.device, self.reporter = device, reporter
         self.subwords = SubwordModel.load(run.subwords)
         self.stepper = Stepper(recipe, self.subwords.size, device)
-        self.stream = _batch_stream(recipe, prepared, self.subwords)
+        self.stream = batch_stream(recipe, prepared, self.subwords)
         self.validator = Validator(recipe, prepared, self.subwords, device)
         self.position = Position(0, 0)
         self.best: list[tuple[int, float]] = []  # (step, value), the best first
@@ -116,8 +117,6 @@ class Trainer:
 
     def run(self, signals: StopSignals) -> Finished:
         """The loop. Always leaves a checkpoint of the last step behind, whatever ends it but a crash."""
-        # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
-        torch.set_flush_denormal(True)
         batches = self.stream.batches(self.position)
         window = Window(self.settings)
         reason = "early_stopping" if self._must_stop_early() else "max_steps"
@@ -315,7 +314,7 @@ class Stepper:
                 self.model.output_VD,
                 output.labels_N,
                 self.settings.label_smoothing,
-                _DTYPES[self.settings.precision],
+                PRECISIONS[self.settings.precision],
             )
             balance_loss = _sum_of_balance_losses(output.balances) / len(group)
             # Gradients of the mean over all target tokens of the step, however they are divided into batches.
@@ -350,7 +349,7 @@ class Stepper:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         precision = self.settings.precision
-        return torch.autocast(self.device.type, _DTYPES[precision], enabled=precision != "fp32")
+        return torch.autocast(self.device.type, PRECISIONS[precision], enabled=precision != "fp32")
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """(weights for inference, what else is needed to go on, plain numbers), all by name."""
@@ -423,7 +422,14 @@ class Window:
 # ------------------------------------------------------------------------------------------------- helpers
 
 
-def _batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> BatchStream:
+def prepare_process(device: torch.device) -> None:
+    """Settings of the whole process that training runs under; called where training starts, never at import."""
+    if device.type == "cpu":
+        # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
+        torch.set_flush_denormal(True)
+
+
+def batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> BatchStream:
     settings = recipe.training
     return BatchStream(
         prepared.train,

@@ -58,7 +58,7 @@ def write_text(folder: Path) -> None:
     """Sentences of a few words, and their words in reverse for a translation."""
     generator = random.Random(1)
     for part, num_pairs in (("train", 200), ("valid", 6), ("test", 8)):
-        sources = [[generator.choice(_WORDS) for _ in range(generator.randint(3, 9))] for _ in range(num_pairs)]
+        sources = [[generator.choice(_WORDS) for _ in range(generator.randint(5, 9))] for _ in range(num_pairs)]
         for language, lines in (("en", sources), ("fr", [source[::-1] for source in sources])):
             text = "".join(" ".join(line) + f" {part}\n" for line in lines)
             (folder / f"{part}.{language}").write_text(text, encoding="utf-8")

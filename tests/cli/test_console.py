@@ -6,7 +6,14 @@ import io
 import sys
 
 import pytest
-from mtmoe.cli.console import PLAIN_LINE_EVERY_SECONDS, PlainProgress, amount, number_of_bytes, write_table
+from mtmoe.cli.console import (
+    PLAIN_LINE_EVERY_SECONDS,
+    PlainProgress,
+    amount,
+    number_of_bytes,
+    without_repeats,
+    write_table,
+)
 
 
 class _Clock:
@@ -37,6 +44,14 @@ def test_plain_progress_always_tells_the_end_of_a_stage_and_its_time() -> None:
     progress("download", 20_000_000, 20_000_000, "bytes")
     progress("read", 7, 7, "pairs")
     assert lines == ["download: 20.0 MB, 3 s", "read: 7 pairs, 0 s"]
+
+
+def test_an_end_that_is_told_twice_is_one_end() -> None:
+    progress, _, lines = _progress()
+    wrapped = without_repeats(progress)
+    for done in (5, 5, 6, 6):
+        wrapped("encode", done, done, "pairs")
+    assert lines == ["encode: 5 pairs, 0 s", "encode: 6 pairs, 0 s"]
 
 
 def test_a_stage_of_unknown_length_tells_how_far_it_is() -> None:

@@ -1,0 +1,125 @@
+"""``mtmoe bench train``: how fast a recipe trains, beside what the machine could do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mtmoe.config import Recipe
+from mtmoe.data.preparation import open_prepared
+from mtmoe.data.subwords import SubwordModel
+from mtmoe.model.description import describe_model
+from mtmoe.progress import Progress, silent
+from mtmoe.training.trainer import PRECISIONS, Stepper, Window, batch_stream, prepare_process
+
+_WARMUP_STEPS = 10
+_FLOPS_PER_OPERATION = 6  # a multiply-add is 2, and the backward pass takes twice the forward pass
+_MATRIX_SIZE = 2048
+
+
+class TrainingSpeed(NamedTuple):
+    """What was measured. Tokens include the end of sentence and exclude padding.
+
+    gemm_gflops: this machine's own rate for large square products in the recipe's precision, measured before;
+    model_gflops: multiply-adds of the model's matrices that the step needs (x 2, x 3 with the backward pass) per
+    second, padding and element-wise work not counted; gemm_share is their ratio.
+    """
+
+    recipe: str
+    hardware: str
+    num_threads: int
+    precision: str
+    num_parameters: int
+    num_steps: int
+    seconds: float
+    target_tokens_per_step: float
+    target_tokens_per_second: float
+    source_and_target_tokens_per_second: float
+    padding: float
+    model_gflops: float
+    gemm_gflops: float
+    gemm_share: float
+
+
+def run_benchmark(
+    recipe: Recipe, data_dir: Path, *, device: torch.device, seconds: float = 60.0, progress: Progress = silent
+) -> TrainingSpeed:
+    """Train on real batches for ``seconds`` after a warm-up, without validation and checkpoints.
+
+    Raises:
+        UserError: the data directory does not fit the recipe.
+    """
+    prepared = open_prepared(data_dir)
+    prepared.check_suits(recipe)
+    prepare_process(device)
+    subwords = SubwordModel.load(prepared.subwords_path)
+    gemm_gflops = measure_gemm(PRECISIONS[recipe.training.precision], device)
+    stepper = Stepper(recipe, subwords.size, device)
+    batches = batch_stream(recipe, prepared, subwords).batches()
+    window = Window(recipe.training)
+    began = time.monotonic()
+    while stepper.step < _WARMUP_STEPS or time.monotonic() - began < seconds:
+        if stepper.step == _WARMUP_STEPS:
+            window.restart()
+            began = time.monotonic()
+        group = [next(batches)[0].to(device) for _ in range(recipe.training.accumulate_batches)]
+        window.add(stepper(group, window.expert_use))
+        progress("measure", min(int(time.monotonic() - began), int(seconds)), int(seconds), "seconds")
+    elapsed = time.monotonic() - window.began
+    metrics = window.metrics(0)
+    model_gflops = _model_flops(recipe, subwords.size, window) / elapsed / 1e9
+    return TrainingSpeed(
+        recipe=recipe.name,
+        hardware=hardware_name(device),
+        num_threads=torch.get_num_threads(),
+        precision=recipe.training.precision,
+        num_parameters=sum(p.numel() for p in stepper.model.parameters()),
+        num_steps=window.num_steps,
+        seconds=elapsed,
+        target_tokens_per_step=window.num_target_tokens / window.num_steps,
+        target_tokens_per_second=metrics["target_tokens_per_second"],
+        source_and_target_tokens_per_second=metrics["source_and_target_tokens_per_second"],
+        padding=metrics["padding"],
+        model_gflops=model_gflops,
+        gemm_gflops=gemm_gflops,
+        gemm_share=model_gflops / gemm_gflops,
+    )
+
+
+def _model_flops(recipe: Recipe, vocabulary_size: int, window: Window) -> float:
+    layers = describe_model(recipe.model, vocabulary_size).layers
+    per_source = sum(layer.operations for layer in layers if layer.name.startswith("encoder"))
+    per_target = sum(layer.operations for layer in layers) - per_source
+    operations = per_source * window.num_source_tokens + per_target * window.num_target_tokens
+    return float(_FLOPS_PER_OPERATION * operations)
+
+
+def measure_gemm(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
+    """GFLOP/s of this machine for square products of size 2048, the best of many."""
+    a, b = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, device=device).to(dtype) for _ in range(2))
+    best, until = float("inf"), time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        product = a @ b
+        if product.is_cuda:
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * _MATRIX_SIZE**3 / best / 1e9
+
+
+def hardware_name(device: torch.device) -> str:
+    """What it runs on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{os.cpu_count()} cores of {model}"

@@ -1,0 +1,142 @@
+"""The translation model: one pass equals step by step, padding changes nothing, wiring is the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from mtmoe.config.settings import MixtureOfExpertsSettings, Model
+from mtmoe.data.batches import Batch, batch_of
+from mtmoe.model.attention import Attention
+from mtmoe.model.lstm import BidirectionalLstm
+from mtmoe.model.translation import TranslationModel
+from mtmoe.vocabulary import PAD
+
+SOURCES = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [14, 15, 16, 17]]
+TARGETS = [[20, 21, 22, 23], [24, 25], [26, 27, 28]]
+WIRINGS = [
+    {"attention_context": context, "attention": attention, "lstm_hidden": hidden, "encoder_bottom": bottom}
+    for context in ("parallel", "recurrent")
+    for attention in ("product", "additive")
+    for hidden, bottom in ((0, "concatenate"), (48, "sum"))
+]
+
+
+def _model(**settings) -> TranslationModel:
+    torch.manual_seed(0)
+    moe = MixtureOfExpertsSettings(num_experts=8, experts_per_token=2, expert_hidden=16)
+    base = {"width": 32, "encoder_layers": 3, "encoder_moe_after": (1, 2), "decoder_moe_after": (1,), "moe": moe}
+    model = TranslationModel(Model(**(base | settings)), 50).eval()
+    for module in _gates(model):
+        torch.nn.init.normal_(module.gate_DE)
+    return model
+
+
+def _gates(model: TranslationModel) -> Iterator[torch.nn.Module]:
+    return (module for module in model.modules() if hasattr(module, "gate_DE"))
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("wiring", WIRINGS, ids=lambda w: "-".join(str(value) for value in w.values()))
+def test_decoding_step_by_step_gives_the_log_probabilities_of_one_pass(wiring):
+    model, batch = _model(**wiring), batch_of(SOURCES, TARGETS)
+    in_one_BT = model.log_probabilities(batch)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    steps = []
+    for step in range(batch.target_BT.shape[1] - 1):
+        logits_BV, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
+        torch.testing.assert_close(attention_BS.sum(1), torch.ones(3))
+        steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
+    real_BT = batch.target_BT[:, 1:] != PAD
+    torch.testing.assert_close(torch.cat(steps, dim=1) * real_BT, in_one_BT, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("wiring", WIRINGS, ids=lambda w: "-".join(str(value) for value in w.values()))
+def test_a_sentence_scores_the_same_alone_and_padded_among_longer_ones(wiring):
+    model = _model(**wiring)
+    together_BT = model.log_probabilities(batch_of(SOURCES, TARGETS))
+    for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        alone_1T = model.log_probabilities(batch_of([source], [target]))
+        torch.testing.assert_close(together_BT[row, : len(target) + 1], alone_1T[0], rtol=1e-5, atol=1e-5)
+        assert not together_BT[row, len(target) + 1 :].any()
+
+
+def test_padding_takes_no_part_in_the_balance_of_the_experts():
+    batch = batch_of(SOURCES, TARGETS)
+    output = _model()(batch)
+    num_source, num_target = int(batch.source_lengths_B.sum()), int(batch.target_lengths_B.sum())
+    counts = {layer: int(balance.counts_E.sum()) for layer, balance in output.balances.items()}
+    assert counts == {"encoder.moe1": 2 * num_source, "encoder.moe2": 2 * num_source, "decoder.moe1": 2 * num_target}
+
+
+def test_what_comes_later_in_the_target_does_not_change_what_came_before():
+    model = _model()
+    changed = [[*TARGETS[0][:2], 40, 41], *TARGETS[1:]]
+    before_BT = model.log_probabilities(batch_of(SOURCES, TARGETS))
+    after_BT = model.log_probabilities(batch_of(SOURCES, changed))
+    torch.testing.assert_close(before_BT[0, :2], after_BT[0, :2])
+    assert float((before_BT[0, 2:] - after_BT[0, 2:]).abs().min()) > 0
+
+
+def test_selecting_rows_of_a_state_repeats_and_reorders_sentences():
+    model, batch = _model(), batch_of(SOURCES, TARGETS)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    _, _, state = model.decode_step(batch.target_BT[:, 0], state)
+    logits_BV, _, _ = model.decode_step(batch.target_BT[:, 1], state)
+    rows = torch.tensor([2, 0, 2])
+    picked_BV, _, _ = model.decode_step(batch.target_BT[rows, 1], state.select(rows))
+    torch.testing.assert_close(picked_BV, logits_BV[rows])
+
+
+def test_the_backward_direction_reads_each_sentence_from_its_own_end():
+    torch.manual_seed(0)
+    layer = BidirectionalLstm(16, 16, "concatenate")
+    x_BSD, lengths_B = torch.randn(2, 5, 16), torch.tensor([5, 3])
+    y_BSD = layer(x_BSD, lengths_B)
+    turned = layer.backward_direction(x_BSD[1:, :3].flip(1)).flip(1)
+    torch.testing.assert_close(y_BSD[1:, :3, 8:], turned)
+
+
+def test_product_attention_is_equation_22_and_additive_attention_equation_21():
+    torch.manual_seed(0)
+    values_BSD, query_BTD = torch.randn(1, 4, 8), torch.randn(1, 2, 8)
+    for kind in ("product", "additive"):
+        attention = Attention(8, 6, kind)
+        torch.nn.init.normal_(attention.scale_A)
+        memory = attention.memory(values_BSD, torch.tensor([3]))
+        _, weights_BTS = attention(query_BTD, memory)
+        u_DA, w_DA = attention.key_projection.weight.t(), attention.query_projection.weight.t()
+        for t in range(2):
+            scores = []
+            for s in range(3):
+                key_A, query_A = values_BSD[0, s] @ u_DA, query_BTD[0, t] @ w_DA
+                hidden_A = key_A.tanh() * query_A.tanh() if kind == "product" else (key_A + query_A).tanh()
+                scores.append((attention.scale_A * hidden_A).sum())
+            expected = torch.stack([*scores, torch.tensor(-torch.inf)]).softmax(0)
+            torch.testing.assert_close(weights_BTS[0, t], expected)
+
+
+@pytest.mark.parametrize(("tied", "num_matrices"), [("all", 1), ("target", 2), ("none", 3)])
+def test_tied_embeddings_share_one_matrix(tied, num_matrices):
+    model = _model(tied_embeddings=tied)
+    matrices = {id(m) for m in (model.source_embedding_VD, model.target_embedding_VD, model.output_VD)}
+    assert len(matrices) == num_matrices
+
+
+def test_every_parameter_of_every_wiring_has_a_gradient():
+    for wiring in ({}, {"attention_context": "recurrent"}, {"tied_embeddings": "none"}):
+        model = _model(**wiring).train()
+        output = model(batch_of(SOURCES, TARGETS))
+        loss = (output.hidden_ND @ model.output_VD.t()).square().sum()
+        loss = loss + sum(b.importance_loss + b.load_loss for b in output.balances.values())
+        loss.backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.any(), name
+
+
+def test_a_batch_moves_to_a_device_whole():
+    assert isinstance(batch_of(SOURCES, TARGETS).to("cpu"), Batch)

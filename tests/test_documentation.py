@@ -1,0 +1,126 @@
+"""The documents are run: commands, targets, names, links and the tree in them exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from mtmoe.cli import main
+
+import mtmoe
+from mtmoe.config import shipped_recipes
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("*.md"))}
+
+
+def code_blocks(text: str) -> list[str]:
+    """The insides of all fenced blocks."""
+    return re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def mtmoe_commands(text: str) -> Iterator[list[str]]:
+    """Arguments of every `mtmoe` command line in the fenced blocks, without redirections and comments."""
+    for block in code_blocks(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.split(r"\||&&|;", line.removeprefix("$ ")):
+                words = shlex.split(re.split(r"\s[<>]", command)[0], comments=True) if "mtmoe" in command else []
+                if words and words[0] in ("mtmoe", ".venv/bin/mtmoe") and len(words) > 1:
+                    yield words[1:]
+
+
+def commands_of(group: click.Group, prefix: str = "") -> Iterator[str]:
+    """Names of all commands of a group that do something."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands_of(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}"
+
+
+def tree_paths(block: str) -> Iterator[str]:
+    """Paths of an indented (or drawn) tree: the first word of each line, below the folders above it."""
+    folders: list[tuple[int, str]] = []
+    for line in block.splitlines():
+        plain = re.sub("[│├└─]", " ", line)
+        name = plain.split()[0] if plain.strip() else ""
+        indentation = len(plain) - len(plain.lstrip())
+        if not re.fullmatch(r"[\w./-]+", name) or ("." not in name and not name.endswith("/")):
+            continue
+        while folders and folders[-1][0] >= indentation:
+            folders.pop()
+        path = (folders[-1][1] if folders else "") + name
+        if name.endswith("/"):
+            folders.append((indentation, path))
+        yield path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_line_in_the_documents_can_be_parsed(document: str) -> None:
+    for words in mtmoe_commands(DOCUMENTS[document]):
+        if words[0].startswith("-"):
+            continue
+        command: click.Command = main
+        context = click.Context(main)
+        while isinstance(command, click.Group) and words:
+            found = command.get_command(context, words[0])
+            assert found is not None, f"{document}: mtmoe {' '.join(words)}"
+            command, words = found, words[1:]
+        if "--help" not in words:
+            command.make_context(document, list(words))
+
+
+@pytest.mark.parametrize("name", list(commands_of(main)))
+def test_the_readme_tells_of_every_command(name: str) -> None:
+    assert f"mtmoe {name}" in README
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_readme_tells_of_every_recipe(name: str) -> None:
+    assert name in README
+
+
+def test_the_readme_begins_with_the_two_commands_that_a_newcomer_needs() -> None:
+    blocks = "\n".join(code_blocks(README))
+    assert "make demo" in blocks
+    assert "make test" in blocks
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_make_target_in_the_documents_exists(document: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:`|^|\s)make ([a-z]+)`?", "\n".join(code_blocks(DOCUMENTS[document]))):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{document}: make {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", DOCUMENTS[document]):
+        if "://" not in target:
+            assert (ROOT / target).exists(), f"{document}: {target}"
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    trees = [block for block in code_blocks(README) if re.search(r"^mtmoe/(\s|$)", block, flags=re.MULTILINE)]
+    for path in (path for block in trees for path in tree_paths(block)):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_name_of_the_python_examples_exists() -> None:
+    for name in re.findall(r"\bmtmoe\.([A-Za-z_]+)\(", "\n".join(code_blocks(README))):
+        assert name in mtmoe.__all__, name
+
+
+def test_a_tree_is_read_with_its_folders() -> None:
+    drawn = "mtmoe/  the library\n├── data/\n│   └── sources.py  files\ncli/  commands\n  train.py\nno path here\n"
+    assert list(tree_paths(drawn)) == ["mtmoe/", "mtmoe/data/", "mtmoe/data/sources.py", "cli/", "cli/train.py"]
+
+
+def test_a_command_is_found_with_its_arguments_only() -> None:
+    text = "```\nprintf 'x\\n' | mtmoe translate runs/demo --beam 4 > out   # comment\n$ mtmoe bleu \\\n  RUN\n```\n"
+    assert list(mtmoe_commands(text)) == [["translate", "runs/demo", "--beam", "4"], ["bleu", "RUN"]]
