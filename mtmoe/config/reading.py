@@ -186,9 +186,13 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if kind == "value_error":
         return (f"{where}: {key + ': ' if key else ''}{message}",)
+    context = error.get("ctx", {})
+    if kind == "union_tag_invalid":
+        tag, tags = context["tag"], [name.strip(" '") for name in context["expected_tags"].split(",")]
+        return (f"{where}: {key}.format = {_shown(tag)}: it should be one of {', '.join(tags)}{_nearest(tag, tags)}",)
     guess = ""
-    if kind in ("literal_error", "union_tag_invalid") and isinstance(value, str):
-        choices = [c.strip(" '") for c in str(error.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")]
+    if kind == "literal_error" and isinstance(value, str):
+        choices = [name.strip(" '") for name in str(context.get("expected", "")).replace(" or ", ",").split(",")]
         guess = _nearest(value, choices)
     sentence = _sentence_of(location)
     return (f"{where}: {key} = {_shown(value)}: {message}{guess}{f' ({sentence})' if sentence else ''}",)
@@ -208,8 +212,17 @@ def _shown(value: Any) -> str:
 
 
 def _nearest(word: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
+    """A guess at what was meant; words of a name in another order are near, too."""
+    candidates = list(names)
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if not near:
+        by_words = {_words_sorted(name): name for name in candidates}
+        near = [by_words[w] for w in difflib.get_close_matches(_words_sorted(word), by_words, n=1, cutoff=0.6)]
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _words_sorted(name: str) -> str:
+    return "_".join(sorted(name.split("_")))
 
 
 def _tables_in(annotation: Any) -> Iterator[type[Settings]]:

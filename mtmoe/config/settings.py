@@ -50,7 +50,8 @@ class About(Settings):
 class FileLocation(Settings):
     """Where a file comes from: exactly one of ``path``, ``url`` and ``wheel``.
 
-    Compression (.gz, .xz, .zst) is recognised by the name of the file that is read in the end.
+    A relative ``path`` starts at the working directory. Compression (.gz, .xz, .bz2, .zst) is recognised by the
+    name of the file that is read in the end.
     """
 
     path: str = Field(default="", description="A file on this machine.")
@@ -196,6 +197,11 @@ class Data(Settings):
             for name in names:
                 if names.count(name) > 1:
                     raise ValueError(f"two sources of {part} are named {name!r}")
+            for source in sources if part != "train" else ():
+                if source.weight != 1.0:
+                    raise ValueError(
+                        f"weight = {source.weight} of {source.name!r} does nothing: only sources of train are weighted"
+                    )
         if self.source_language == self.target_language:
             raise ValueError(f"source_language and target_language are both {self.source_language!r}")
         return self
@@ -224,7 +230,7 @@ class SubwordSampling(Settings):
     """Subword regularisation: another segmentation of each sentence at every visit (Kudo 2018; BPE dropout)."""
 
     alpha: float = Field(
-        default=0.1, gt=0, le=10, description="unigram: smoothing (smaller is more varied); bpe: dropout probability."
+        default=0.2, gt=0, le=10, description="unigram: smoothing (smaller is more varied); bpe: dropout probability."
     )
 
     sides: Literal["both", "source"] = Field(default="both", description="Which sides are sampled.")

@@ -1,0 +1,162 @@
+"""The run directory: what is complete, what is refused, and what an average is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtmoe.checkpoint import (
+    average_checkpoints,
+    create_run,
+    find_checkpoint,
+    list_checkpoints,
+    load_model,
+    open_run,
+    read_tensors,
+    remove_unfinished,
+    retain,
+    save_checkpoint,
+    weights_digest,
+)
+from mtmoe.errors import UserError
+from mtmoe.model.translation import TranslationModel
+from tests.toy import prepared_toy
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return prepared_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def run(toy, tmp_path: Path):
+    recipe, data = toy
+    return create_run(tmp_path / "run", recipe, data / "subwords.model")
+
+
+def _weights(recipe, seed: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return {name: p.detach() for name, p in TranslationModel(recipe.model, 300).named_parameters()}
+
+
+def _save(run, recipe, step: int, best: list | None = None):
+    return save_checkpoint(run, step, _weights(recipe, step), {"moment": torch.ones(2)}, {"best": best or []})
+
+
+def test_a_saved_model_is_loaded_with_the_same_bits(toy, run):
+    recipe, _ = toy
+    _save(run, recipe, 5)
+    loaded = load_model(run.directory)
+    assert loaded.recipe == recipe
+    assert not loaded.model.training
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(parameter, _weights(recipe, 5)[name])
+
+
+def test_best_is_the_best_kept_checkpoint_and_last_the_newest(toy, run):
+    recipe, _ = toy
+    for step in (1, 2, 3):
+        _save(run, recipe, step, best=[[9, 50.0], [2, 40.0], [1, 30.0]])
+    assert find_checkpoint(run, "best").step == 2
+    assert find_checkpoint(run, "last").step == 3
+    assert find_checkpoint(run, "1").step == find_checkpoint(run, "step-00000001").step == 1
+
+
+def test_a_checkpoint_that_is_not_there_names_those_that_are(toy, run):
+    recipe, _ = toy
+    _save(run, recipe, 5)
+    with pytest.raises(UserError, match="no checkpoint '7'\nthere are: best, last, step-00000005"):
+        find_checkpoint(run, "7")
+
+
+def test_a_run_without_checkpoints_says_so(run):
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        load_model(run.directory)
+
+
+@pytest.mark.parametrize(("make", "message"), [(False, "does not exist"), (True, "is not a run directory")])
+def test_a_directory_that_is_no_run_is_refused(tmp_path, make, message):
+    if make:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(UserError, match=message):
+        open_run(tmp_path / "x")
+
+
+def test_what_a_killed_save_or_removal_left_is_no_checkpoint_and_is_cleared_away(toy, run):
+    recipe, _ = toy
+    checkpoint = _save(run, recipe, 5)
+    checkpoint.path.rename(run.checkpoints / ".unfinished-step-00000005")
+    (run.checkpoints / "step-00000006").mkdir()  # no state.json: not written by save_checkpoint
+    assert list_checkpoints(run) == []
+    remove_unfinished(run.checkpoints)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000006"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json"])
+def test_a_damaged_checkpoint_names_the_file_and_what_to_do(toy, run, name):
+    recipe, _ = toy
+    damaged = _save(run, recipe, 5).path / name
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    with pytest.raises(UserError, match=rf"step-00000005/{name}: damaged: ") as error:
+        load_model(run.directory)
+    assert "to use an older checkpoint" in error.value.fix
+
+
+def test_a_recipe_that_does_not_fit_the_weights_is_refused(toy, run):
+    recipe, _ = toy
+    _save(run, recipe, 5)
+    text = run.recipe.read_text()
+    run.recipe.write_text(text.replace("encoder_moe_after = [1]", "encoder_moe_after = []"))
+    with pytest.raises(UserError, match=r"does not fit the recipe: missing \[\], unknown \['encoder.mixtures"):
+        load_model(run.directory)
+    run.recipe.write_text(text.replace("expert_hidden = 32", "expert_hidden = 40"))
+    with pytest.raises(UserError, match=r"has shape \[4, 32, 32\], the recipe wants \[4, 32, 40\]"):
+        load_model(run.directory)
+
+
+def test_a_checkpoint_of_another_format_is_refused(toy, run):
+    recipe, _ = toy
+    state = _save(run, recipe, 5).path / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"format_version": 99}))
+    with pytest.raises(UserError, match="format version 99, this mtmoe reads version 1"):
+        load_model(run.directory)
+
+
+def test_retention_removes_what_is_neither_new_nor_best(toy, run):
+    recipe, _ = toy
+    for step in (1, 2, 3, 4):
+        _save(run, recipe, step)
+    retain(run, keep_last=1, best_steps=[2])
+    assert [c.step for c in list_checkpoints(run)] == [2, 4]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000002", "step-00000004"]
+
+
+def test_an_average_is_the_mean_of_the_weights(toy, run):
+    recipe, _ = toy
+    for step in (1, 2, 4):
+        _save(run, recipe, step)
+    averaged = average_checkpoints(run.directory, ["1", "2", "last"])
+    mean = read_tensors(averaged.path / "model.safetensors")
+    parts = [_weights(recipe, step) for step in (1, 2, 4)]
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, sum(part[name] for part in parts) / 3)
+    assert load_model(run.directory, averaged.name).checkpoint == averaged
+    assert find_checkpoint(run, "last").step == 4
+    assert find_checkpoint(run, "last").name == "step-00000004"
+
+
+def test_an_average_of_one_checkpoint_is_refused(toy, run):
+    recipe, _ = toy
+    _save(run, recipe, 1)
+    with pytest.raises(UserError, match="an average needs at least 2 checkpoints, found 1"):
+        average_checkpoints(run.directory, ["last", "1"])
+
+
+def test_the_digest_tells_one_bit_of_difference():
+    a = {"x": torch.zeros(3)}
+    b = {"x": torch.tensor([0.0, 0.0, -0.0])}
+    assert weights_digest(a) == weights_digest({"x": torch.zeros(3)})
+    assert weights_digest(a) != weights_digest(b)

@@ -1,0 +1,349 @@
+"""Training of the toy language: exact resume, what is kept, what is said, and that it learns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtmoe.checkpoint import RunFiles, last_checkpoint, list_checkpoints, load_model, load_state, read_tensors
+from mtmoe.data.preparation import open_prepared
+from mtmoe.errors import UserError
+from mtmoe.inference.beam_search import SearchOptions, search_all
+from mtmoe.training import trainer as trainer_module
+from mtmoe.training.reporting import SilentReporter
+from mtmoe.training.trainer import Stepper, run_training
+
+
+class Listener(SilentReporter):
+    def __init__(self) -> None:
+        self.steps: list[dict] = []
+        self.validations: list[dict] = []
+        self.warnings: list[str] = []
+        self.on_advanced = lambda step: None
+
+    def advanced(self, step):
+        self.on_advanced(step)
+
+    def step(self, metrics):
+        self.steps.append(dict(metrics))
+
+    def validated(self, metrics):
+        self.validations.append(dict(metrics))
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+
+def train(recipe, run: Path, data: Path, *, resume: bool = False, listener: Listener | None = None):
+    return run_training(recipe, run, data, resume=resume, reporter=listener or Listener())
+
+
+def everything_saved(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = last_checkpoint(RunFiles(run))
+    assert checkpoint is not None
+    return {
+        f"{name}:{key}": tensor
+        for name in ("model.safetensors", "training.safetensors")
+        for key, tensor in read_tensors(checkpoint.path / name).items()
+    }
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    first, second = everything_saved(one), everything_saved(other)
+    assert first.keys() == second.keys()
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+
+
+THOROUGH = {
+    "exponential_average": {"decay": 0.9, "every_steps": 2},
+    "accumulate_batches": 2,
+    "subword_sampling": {"alpha": 0.3},
+}
+
+
+@pytest.mark.parametrize("more", [{}, THOROUGH], ids=["plain", "averaged-accumulated-sampled"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(
+    toy, toy_data, tmp_path, more, precision
+):
+    recipe = toy(precision=precision, **more)
+    train(recipe, tmp_path / "whole", toy_data)
+    listener = Listener()
+    listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 5 else None
+    stopped = train(recipe, tmp_path / "parts", toy_data, listener=listener)
+    assert stopped == ("signal", 5, signal.SIGTERM)
+    assert train(recipe, tmp_path / "parts", toy_data, resume=True).step == 12
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_metrics_of_a_resumed_run_are_those_of_a_whole_one(toy, toy_data, tmp_path):
+    recipe = toy()
+    train(recipe, tmp_path / "whole", toy_data)
+    listener = Listener()
+    listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 6 else None
+    train(recipe, tmp_path / "parts", toy_data, listener=listener)
+    with open(tmp_path / "parts" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"event": "train", "step": 9, "loss": 1')  # cut off by a crash after step 6
+    train(recipe, tmp_path / "parts", toy_data, resume=True)
+
+    def told(run: Path) -> list[tuple]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [(line["event"], line["step"], line["loss"]) for line in lines]
+
+    assert told(tmp_path / "whole") == told(tmp_path / "parts")
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others(toy, toy_data, tmp_path):
+    train(toy(max_steps=4), tmp_path / "a", toy_data)
+    train(toy(max_steps=4), tmp_path / "b", toy_data)
+    assert_same_bits(tmp_path / "a", tmp_path / "b")
+    train(toy(max_steps=4).model_copy(update={"seed": 2}), tmp_path / "c", toy_data)
+    a, c = everything_saved(tmp_path / "a"), everything_saved(tmp_path / "c")
+    assert any(not torch.equal(a[key], c[key]) for key in a)
+
+
+_KILLED_IN_A_SAVE = """
+import os, signal, sys
+from pathlib import Path
+import mtmoe.checkpoint as checkpoint
+from mtmoe.config import load_recipe
+from mtmoe.training.reporting import SilentReporter
+from mtmoe.training.trainer import run_training
+original, saves = checkpoint.save_file, []
+def save_file(tensors, path, *rest):
+    saves.append(path)
+    original(tensors, path, *rest)
+    if len(saves) == 4:  # the second file of the second checkpoint is written, its state.json is not
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_file = save_file
+recipe, run, data = sys.argv[1:]
+run_training(load_recipe(recipe), Path(run), Path(data), resume=False, reporter=SilentReporter())
+"""
+
+
+def test_kill_9_in_the_middle_of_a_save_leaves_the_checkpoint_before_it_and_resume_is_exact(toy, toy_data, tmp_path):
+    from mtmoe.config import recipe_to_toml
+
+    recipe = toy()
+    (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
+    command = [sys.executable, "-c", _KILLED_IN_A_SAVE, str(tmp_path / "toy.toml"), str(tmp_path / "killed")]
+    killed = subprocess.run([*command, str(toy_data)], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = RunFiles(tmp_path / "killed")
+    assert [c.step for c in list_checkpoints(run)] == [4]
+    assert any(path.name.startswith(".unfinished") for path in run.checkpoints.iterdir())
+    assert load_model(run.directory).checkpoint.step == 4
+    train(recipe, run.directory, toy_data, resume=True)
+    assert not any(path.name.startswith(".") for path in run.checkpoints.iterdir())
+    train(recipe, tmp_path / "whole", toy_data)
+    assert_same_bits(tmp_path / "whole", run.directory)
+
+
+def test_retention_keeps_the_newest_and_the_best(toy, toy_data, tmp_path):
+    recipe = toy(
+        max_steps=20,
+        save_every_steps=2,
+        keep_last=2,
+        validation={"every_steps": 4, "metric": "loss", "translate_sentences": 0},
+    )
+    train(recipe, tmp_path / "run", toy_data)
+    run = RunFiles(tmp_path / "run")
+    steps = [c.step for c in list_checkpoints(run)]
+    best = load_state(run.checkpoints / "step-00000020")["best"][0][0]
+    assert steps == sorted({18, 20, best})
+    assert load_model(run.directory, "best").checkpoint.step == best
+    assert load_model(run.directory, "last").checkpoint.step == 20
+
+
+def test_early_stopping_ends_the_run_and_a_resume_does_not_go_on(toy, toy_data, tmp_path):
+    recipe = toy(
+        max_steps=100,
+        learning_rate=1e-9,
+        validation={
+            "every_steps": 2,
+            "metric": "loss",
+            "translate_sentences": 0,
+            "early_stopping": {"patience": 2},
+        },
+        precision="fp32",
+        schedule={"kind": "constant", "warmup_steps": 0},
+        exponential_average={"decay": 0.5, "every_steps": 50},
+    )
+    finished = train(recipe, tmp_path / "run", toy_data)
+    assert finished == ("early_stopping", 6, 0)
+    assert train(recipe, tmp_path / "run", toy_data, resume=True) == ("early_stopping", 6, 0)
+
+
+def test_a_loss_that_is_not_finite_skips_the_step_and_training_goes_on(toy, toy_data, tmp_path, monkeypatch):
+    _poison(monkeypatch, steps={3, 4})
+    listener = Listener()
+    finished = train(toy(max_nonfinite_steps=3), tmp_path / "run", toy_data, listener=listener)
+    assert finished.reason == "max_steps"
+    assert [text.split(":")[0] for text in listener.warnings if "skipped" in text] == ["step 3", "step 4"]
+    assert listener.steps[-1]["skipped_steps"] == 2
+    weights = everything_saved(tmp_path / "run")
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
+def test_a_loss_that_stays_infinite_stops_with_the_last_good_checkpoint_and_likely_causes(
+    toy, toy_data, tmp_path, monkeypatch
+):
+    _poison(monkeypatch, steps=range(6, 100))
+    with pytest.raises(UserError, match=r"not finite in 3 steps in a row; last good checkpoint: .*step-00000006") as e:
+        train(toy(max_nonfinite_steps=3), tmp_path / "run", toy_data)
+    assert "training.learning_rate = 0.01 too high" in e.value.fix
+    assert "training.precision = bf16" in e.value.fix
+
+
+def _poison(monkeypatch, steps) -> None:
+    """Make the gradient of some steps NaN, the way a diverging model does."""
+    original = Stepper._update
+
+    def update(self, loss_is_finite):
+        if self.step in steps:
+            next(iter(self.model.parameters())).grad.fill_(float("nan"))
+        return original(self, loss_is_finite)
+
+    monkeypatch.setattr(trainer_module.Stepper, "_update", update)
+
+
+def test_an_expert_without_tokens_raises_a_warning_that_names_the_setting(toy, toy_data, tmp_path, monkeypatch):
+    recipe = toy(overload_warning_steps=6)
+    original = Stepper.__init__
+
+    def lopsided(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        gate = self.model.encoder.mixtures["1"].gate
+        gate.gate_DE.requires_grad_(False)[:, :2] = 0.0
+        gate.register_forward_pre_hook(lambda module, inputs: (torch.ones_like(inputs[0]),))
+        gate.gate_DE[:, 0] = 10.0
+        gate.gate_DE[:, 1] = 9.0
+
+    monkeypatch.setattr(trainer_module.Stepper, "__init__", lopsided)
+    listener = Listener()
+    train(recipe, tmp_path / "run", toy_data, listener=listener)
+    dead = [text for text in listener.warnings if "received no token" in text]
+    assert len(dead) == 1
+    assert dead[0].startswith("step 6: encoder.moe1: 2 of its experts have received no token for 6 steps")
+    assert "model.moe.load_loss_weight" in dead[0]
+
+
+def test_a_resume_with_another_model_names_the_setting_and_both_values(toy, toy_data, tmp_path):
+    train(toy(max_steps=2), tmp_path / "run", toy_data)
+    with pytest.raises(UserError, match=r"was trained with model.dropout = 0.1, the recipe says 0.2"):
+        train(toy({"model": {"dropout": 0.2}}, max_steps=2), tmp_path / "run", toy_data, resume=True)
+
+
+def test_a_resume_with_more_steps_says_what_changed_and_goes_on(toy, toy_data, tmp_path):
+    train(toy(max_steps=2), tmp_path / "run", toy_data)
+    listener = Listener()
+    finished = train(toy(max_steps=4), tmp_path / "run", toy_data, resume=True, listener=listener)
+    assert finished.step == 4
+    assert listener.warnings == ["resuming with training.max_steps = 4 (was 2)"]
+
+
+def test_a_finished_run_that_is_resumed_says_so(toy, toy_data, tmp_path):
+    train(toy(max_steps=2), tmp_path / "run", toy_data)
+    listener = Listener()
+    train(toy(max_steps=2), tmp_path / "run", toy_data, resume=True, listener=listener)
+    assert "step 2 of 2 is reached already" in listener.warnings[0]
+
+
+def test_a_directory_that_holds_a_run_is_not_written_over(toy, toy_data, tmp_path):
+    train(toy(max_steps=2), tmp_path / "run", toy_data)
+    with pytest.raises(UserError, match="holds a run already"):
+        train(toy(max_steps=2), tmp_path / "run", toy_data)
+
+
+def test_metrics_carry_rates_balance_and_the_signature_of_bleu(toy, toy_data, tmp_path):
+    listener = Listener()
+    train(toy(), tmp_path / "run", toy_data, listener=listener)
+    metrics = listener.steps[-1]
+    assert metrics["step"] == 12
+    assert metrics["target_tokens_per_second"] > 0
+    assert metrics["source_and_target_tokens_per_second"] > metrics["target_tokens_per_second"]
+    for layer in ("encoder.moe1", "decoder.moe1"):
+        assert metrics[f"{layer}.max_over_mean_load"] >= 1.0
+        assert 0 <= metrics[f"{layer}.dead_experts"] <= 4
+    assert "tok:13a" in listener.validations[-1]["bleu_signature"]
+    assert listener.validations[-1]["perplexity"] == pytest.approx(
+        torch.tensor(listener.validations[-1]["loss"]).exp().item(), rel=1e-4
+    )
+
+
+def test_the_validation_loss_is_that_of_the_models_own_log_probabilities(toy, toy_data, tmp_path):
+    from mtmoe.data.batches import sequential_batches
+
+    listener = Listener()
+    train(toy(), tmp_path / "run", toy_data, listener=listener)
+    model = load_model(tmp_path / "run", "last").model
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in sequential_batches(open_prepared(toy_data).valid, 300):
+            total -= float(model.log_probabilities(batch).sum())
+            count += int(batch.target_lengths_B.sum())
+    assert listener.validations[-1]["loss"] == pytest.approx(total / count, rel=1e-4)
+
+
+def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy, toy_data):
+    """Dropout, noise and balance losses off, so that nothing depends on how the tokens are divided."""
+    from mtmoe.data.batches import sequential_batches
+    from mtmoe.data.padding import batch_of
+    from mtmoe.training.expert_use import ExpertUse
+
+    quiet = {"model": {"dropout": 0.0, "moe": {"kind": "dense"}}}
+    recipe = toy(quiet, precision="fp32", clip_norm=1e9)
+    corpus = open_prepared(toy_data).valid
+    pairs = [(corpus.source(i).tolist(), corpus.target(i).tolist()) for i in range(6)]
+    whole = [batch_of(*zip(*pairs, strict=True))]
+    parts = [batch_of(*zip(*pairs[:2], strict=True)), batch_of(*zip(*pairs[2:], strict=True))]
+    updated = []
+    for group in (whole, parts):
+        stepper = Stepper(recipe, 300, torch.device("cpu"))
+        stepper(group, ExpertUse(recipe.training))
+        updated.append(dict(stepper.optimizer.state()[0]))
+    assert list(sequential_batches(corpus, 300))
+    for key, moment in updated[0].items():
+        torch.testing.assert_close(moment, updated[1][key], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [{}, {"model": {"attention_context": "recurrent", "attention": "additive", "decoder_moe_after": [2]}}],
+    ids=["parallel", "recurrent"],
+)
+def test_the_toy_language_is_learned(toy, toy_data, tmp_path, tables):
+    recipe = toy(
+        {"model": {"width": 64, "dropout": 0.0, "encoder_moe_after": [1], **tables.get("model", {})}},
+        max_steps=260,
+        batch_tokens=1024,
+        learning_rate=0.01,
+        label_smoothing=0.0,
+        schedule={"kind": "cosine", "warmup_steps": 20},
+        validation={"every_steps": 260, "translate_sentences": 30},
+        save_every_steps=260,
+        precision="fp32",
+    )
+    began = time.monotonic()
+    train(recipe, tmp_path / "run", toy_data)
+    loaded = load_model(tmp_path / "run")
+    lines = (toy_data / "text" / "test" / "test.source").read_text().splitlines()
+    references = (toy_data / "text" / "test" / "test.target").read_text().splitlines()
+    found = search_all(
+        loaded.model,
+        loaded.subwords.encode_batch(lines),
+        SearchOptions.from_settings(recipe.decoding),
+        batch_tokens=2000,
+    )
+    texts = [loaded.subwords.decode(hypotheses[0].ids) for hypotheses in found]
+    right = sum(text == reference for text, reference in zip(texts, references, strict=True))
+    assert right >= 24, f"{right} of 30 right after {time.monotonic() - began:.0f} s; first: {texts[:3]}"
