@@ -40,7 +40,9 @@ class Attention(nn.Module):
         self.kind = kind
         self.key_projection = nn.Linear(width, attention_width, bias=False)  # U
         self.query_projection = nn.Linear(width, attention_width, bias=False)  # W
-        self.scale_A = nn.Parameter(torch.ones(attention_width))  # V
+        # V. As small as in scaled dot products: with scores far apart at the start, attention settles on one
+        # position (the end of the sentence) and has no gradient left to leave it.
+        self.scale_A = nn.Parameter(torch.full((attention_width,), attention_width**-0.5))
         nn.init.xavier_uniform_(self.key_projection.weight)
         nn.init.xavier_uniform_(self.query_projection.weight)
 

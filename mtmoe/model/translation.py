@@ -73,7 +73,7 @@ class TranslationModel(nn.Module):
         memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
-        embedded_BTD = F.embedding(inputs_BT, self.target_embedding_VD)
+        embedded_BTD = _embed(inputs_BT, self.target_embedding_VD)
         hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
         return Output(hidden_ND, labels_N, balances | decoder_balances)
@@ -88,7 +88,7 @@ class TranslationModel(nn.Module):
 
     def decode_step(self, tokens_B: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """One step: logits_BV (float32), attention_BS (float32), next state."""
-        embedded_BD = F.embedding(tokens_B, self.target_embedding_VD)
+        embedded_BD = _embed(tokens_B, self.target_embedding_VD)
         hidden_BD, attention_BS, state = self.decoder.step(embedded_BD, state)
         return F.linear(hidden_BD, self.output_VD).float(), attention_BS, state
 
@@ -108,14 +108,18 @@ class TranslationModel(nn.Module):
 
     def _encode(self, source_BS: Tensor, lengths_B: Tensor) -> tuple[Memory, dict[str, Balance]]:
         positions_N = real_positions(lengths_B, source_BS.shape[1])
-        embedded_BSD = F.embedding(source_BS, self.source_embedding_VD)
+        embedded_BSD = _embed(source_BS, self.source_embedding_VD)
         encoded_BSD, balances = self.encoder(embedded_BSD, lengths_B, positions_N)
         return self.decoder.attention.memory(encoded_BSD, lengths_B), balances
 
 
+def _embed(ids: Tensor, embedding_VD: Tensor) -> Tensor:
+    # Stored at the scale of an output layer and read at unit variance, so that one matrix can be both: with inputs
+    # as small as the stored numbers attention takes several epochs longer to be learned (seen on the demo).
+    return F.embedding(ids, embedding_VD) * embedding_VD.shape[1] ** 0.5
+
+
 def _embedding(vocabulary_size: int, width: int) -> Tensor:
-    # Of length 1: with a tied output matrix and residual connections from the embedding, larger ones would begin
-    # with the belief that every token repeats itself.
     weights_VD = torch.empty(vocabulary_size, width).normal_(std=width**-0.5)
     weights_VD[PAD] = 0.0
     return weights_VD
