@@ -74,6 +74,7 @@ def bleu(
     if source_path or hypothesis_paths:
         tests = [_own_test(source_path, reference_paths)]
     else:
+        _check_same_tests(runs, data_dir)
         tests = list(_test_sets(data_dir or run_data(runs[0]), test_set))
     if hypothesis_paths:
         systems = _read_systems(hypothesis_paths)
@@ -118,6 +119,20 @@ def _own_test(source_path: Path | None, reference_paths: Sequence[Path]) -> Test
         return TestText(str(reference_paths[0]), [], [read_lines(path) for path in reference_paths])
     source, first = read_aligned(source_path, reference_paths[0])
     return TestText(str(source_path), source, [first, *map(read_lines, reference_paths[1:])])
+
+
+def _check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
+    """What one run holds out another may have trained on: all must have been prepared with the same test sets."""
+    from mtmoe.data.prepared import open_prepared
+
+    places = [*([data_dir] if data_dir else []), *(run_data(run) for run in runs if not data_dir or len(runs) > 1)]
+    first, *others = [(place, open_prepared(place).test_digests) for place in places]
+    for place, digests in others:
+        if digests != first[1]:
+            raise UserError(
+                f"{place} and {first[0]} hold different test sets, and one may be in the training text of the other",
+                fix="compare on text that neither was trained on: --source FILE --reference FILE",
+            )
 
 
 def _test_sets(data_dir: Path, wanted: str | None) -> Iterator[TestText]:

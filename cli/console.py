@@ -29,8 +29,9 @@ class OutputClosed(Exception):
 
 
 def note(text: str) -> None:
-    """Talk to the person: one message on standard error."""
-    click.echo(text, err=True)
+    """Talk to the person: one message on standard error. Nobody listening (`| tee` was stopped) stops no work."""
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(text, err=True)
 
 
 def warn(text: str) -> None:

@@ -36,7 +36,10 @@ def describe(recipe_or_run: str, show_settings: bool, overrides: tuple[str, ...]
 
 
 def _recipe_file(recipe_or_run: str) -> str:
-    if not Path(recipe_or_run).is_dir():
+    from mtmoe.config import shipped_recipes
+
+    # `make demo` makes a folder of that name; a recipe's name means the recipe.
+    if not Path(recipe_or_run).is_dir() or recipe_or_run in shipped_recipes():
         return recipe_or_run
     from mtmoe.checkpoint import open_run
 

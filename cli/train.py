@@ -68,6 +68,7 @@ def train(
 
     chosen_device = choose_device(device)
     if data_dir is not None:
+        _check_data(recipe, data_dir, place_of_data(run_dir))
         link_data(run_dir, data_dir)
     elif resume:
         data_dir = run_data(run_dir)
@@ -89,6 +90,19 @@ def _check_run_dir(run_dir: Path, resume: bool) -> None:
     elif RunFiles(run_dir).recipe.exists():
         raise UserError(
             f"{run_dir}: holds a run already", fix="add --resume to go on with it, or give another directory"
+        )
+
+
+def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
+    """Before the run is linked to it: a mistake must leave an existing link as it was."""
+    from mtmoe.data.prepared import open_prepared
+
+    prepared = open_prepared(data_dir)
+    prepared.check_suits(recipe)
+    if before.exists() and open_prepared(before).manifest["digest"] != prepared.manifest["digest"]:
+        raise UserError(
+            f"{data_dir}: holds other text than {before}, which this run has been trained on",
+            fix="leave --data out, or begin another run",
         )
 
 

@@ -16,12 +16,14 @@ what a crash leaves behind has another name and is removed at the next save. Not
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +39,7 @@ from mtmoe.model.translation import TranslationModel
 
 FORMAT_VERSION = 1
 _STEP = "step-"
-_UNFINISHED = ".unfinished-"
+_UNFINISHED, _DOOMED = ".unfinished-", ".removed-"
 _WEIGHTS, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
 
 
@@ -104,6 +106,24 @@ def create_run(directory: Path, recipe: Recipe, subwords_model: Path) -> RunFile
     return run
 
 
+@contextlib.contextmanager
+def locked_run(directory: Path) -> Iterator[None]:
+    """Keep a second training process out of the run for as long as the context lasts.
+
+    Raises:
+        UserError: another process is training it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / ".lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{directory}: another process is training this run", fix="wait for it, or stop it first"
+            ) from None
+        yield
+
+
 def open_run(directory: Path) -> RunFiles:
     """Raises UserError when the directory is not a run."""
     run = RunFiles(Path(directory))
@@ -144,19 +164,30 @@ def save_checkpoint(
 
 
 def _save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
-    remove_unfinished(path.parent)
     unfinished = path.parent / f"{_UNFINISHED}{path.name}"
-    unfinished.mkdir(parents=True)
-    for name, group in tensors.items():
-        if group:
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, unfinished / name)
-    content = {"format_version": FORMAT_VERSION, "weights_digest": weights_digest(tensors[_WEIGHTS]), **state}
-    (unfinished / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    for file in unfinished.iterdir():
-        _sync(file)
-    _sync(unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _write_files(unfinished, tensors, state)
+    except (OSError, SafetensorError) as error:  # safetensors has an exception of its own for a full disk
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UserError(
+            f"{path}: could not be written: {error}", fix="make room on the disk; the checkpoint before it is intact"
+        ) from None
+    if path.exists():  # an average that is made anew
+        _remove(path)
     os.replace(unfinished, path)
     _sync(path.parent)
+
+
+def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    directory.mkdir(parents=True)
+    for name, group in tensors.items():
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, directory / name)
+    content = {"format_version": FORMAT_VERSION, "weights_digest": weights_digest(tensors[_WEIGHTS]), **state}
+    (directory / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for file in directory.iterdir():
+        _sync(file)
+    _sync(directory)
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -169,9 +200,10 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def remove_unfinished(checkpoints: Path) -> None:
-    """Remove what a killed save left behind."""
-    for leftover in checkpoints.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(leftover)
+    """Remove what a killed save left behind; for the process that holds the run's lock."""
+    for prefix in (_UNFINISHED, _DOOMED):
+        for leftover in checkpoints.glob(f"{prefix}*"):
+            shutil.rmtree(leftover)
 
 
 def retain(run: RunFiles, keep_last: int, best_steps: Sequence[int]) -> None:
@@ -180,10 +212,15 @@ def retain(run: RunFiles, keep_last: int, best_steps: Sequence[int]) -> None:
     wanted = {c.step for c in steps[-keep_last:]} | set(best_steps)
     for checkpoint in steps:
         if checkpoint.step not in wanted:
-            # Renamed first: a removal that is cut short must not leave half a checkpoint under its name.
-            doomed = checkpoint.path.with_name(f"{_UNFINISHED}{checkpoint.name}")
-            os.replace(checkpoint.path, doomed)
-            shutil.rmtree(doomed)
+            _remove(checkpoint.path)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Renamed first: a removal that is cut short must not leave half a checkpoint under its name."""
+    doomed = checkpoint.with_name(f"{_DOOMED}{checkpoint.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(checkpoint, doomed)
+    shutil.rmtree(doomed)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
@@ -253,7 +290,7 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
         by_step = {c.step: c for c in steps}
         return next((by_step[step] for step in best if step in by_step), steps[-1])
     for checkpoint in available:
-        if name in (checkpoint.name, str(checkpoint.step)):
+        if name == checkpoint.name or (name == str(checkpoint.step) and checkpoint.name.startswith(_STEP)):
             return checkpoint
     names = ", ".join(c.name for c in available)
     raise UserError(f"{run.directory}: no checkpoint {name!r}", fix=f"there are: best, last, {names}")
@@ -329,7 +366,5 @@ def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
                 total[name] = total[name] + tensor if name in total else tensor
     weights = {name: (tensor / len(parts)).float() for name, tensor in total.items()}
     path = run.checkpoints / f"averaged-{len(parts)}-{parts[0].step:08d}-{parts[-1].step:08d}"
-    if path.exists():
-        shutil.rmtree(path)
     _save_directory(path, {_WEIGHTS: weights}, {"step": parts[-1].step, "averaged": [p.name for p in parts]})
     return Checkpoint(path.name, parts[-1].step, path)

@@ -144,7 +144,7 @@ def test_an_average_is_the_mean_of_the_weights(toy, run):
     for name, tensor in mean.items():
         torch.testing.assert_close(tensor, sum(part[name] for part in parts) / 3)
     assert load_model(run.directory, averaged.name).checkpoint == averaged
-    assert find_checkpoint(run, "last").step == 4
+    assert find_checkpoint(run, "4").name == "step-00000004"
     assert find_checkpoint(run, "last").name == "step-00000004"
 
 

@@ -41,7 +41,7 @@ def toy_settings(directory: Path, **training: Any) -> dict[str, Any]:
         "data": {
             "source_language": "en",
             "target_language": "fr",
-            "train": [write_text(directory, "train", 600, seed=1)],
+            "train": [write_text(directory, "train", 2500, seed=1)],
             "valid": [write_text(directory, "valid", 30, seed=2)],
             "test": [write_text(directory, "test", 30, seed=3)],
         },

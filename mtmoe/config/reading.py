@@ -41,6 +41,7 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         _apply_override(merged, origin, override)
     merged.setdefault("name", path.stem)
+    _switch_off(merged, Recipe)
     return _validated(merged, origin, path)
 
 
@@ -109,6 +110,19 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
+
+
+def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
+    """`table = false` removes a table that may be absent: the way to switch off what a base recipe switches on."""
+    for name, field in table.model_fields.items():
+        inner = next(_tables_in(field.annotation), None)
+        if inner is None or name not in settings:
+            continue
+        if settings[name] is False and not field.is_required() and field.default is None:
+            del settings[name]
+        elif isinstance(settings[name], dict):
+            settings[name] = dict(settings[name])
+            _switch_off(settings[name], inner)
 
 
 def _key_lines(text: str) -> Iterator[tuple[str, int]]:

@@ -202,6 +202,8 @@ class Data(Settings):
                     raise ValueError(
                         f"weight = {source.weight} of {source.name!r} does nothing: only sources of train are weighted"
                     )
+        if self.held_out != HeldOut() and "split" not in (self.valid, self.test):
+            raise ValueError('the settings of held_out do nothing: neither valid nor test is "split"')
         if self.source_language == self.target_language:
             raise ValueError(f"source_language and target_language are both {self.source_language!r}")
         return self
@@ -249,7 +251,7 @@ class MixtureOfExpertsSettings(Settings):
     )
     num_experts: Positive = Field(default=16, description="Number of experts of each layer.")
     experts_per_token: Positive = Field(default=2, description="k: experts that each token is sent to.")
-    expert_hidden: Positive = Field(default=512, description="Hidden units of one expert.")
+    expert_hidden: int = Field(default=512, gt=0, multiple_of=8, description="Hidden units of one expert.")
     importance_loss_weight: float = Field(default=0.01, ge=0, description="w_importance (eq. 7; 0.01 in app. E).")
     load_loss_weight: float = Field(default=0.01, ge=0, description="w_load (eq. 11; 0.01 in app. E).")
     noise_floor: float = Field(
@@ -270,8 +272,11 @@ class Model(Settings):
     """The network (paper, section 5.3 and appendix E; GNMT where the paper is silent)."""
 
     width: int = Field(default=256, ge=8, multiple_of=8, description="Size of every layer's input and output.")
-    lstm_hidden: Count = Field(
-        default=0, description="LSTM units; 0 means width. Any other number adds a projection back to width."
+    lstm_hidden: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=8,
+        description="LSTM units, at least width; more than width adds a projection back to it; 0 means width.",
     )
     encoder_layers: Positive = Field(
         default=2, description="Encoder LSTM layers; the bottom one is bidirectional and counts as one."
@@ -318,6 +323,13 @@ class Model(Settings):
                     raise ValueError(f"{key} names layer {place}, but {side}_layers = {layers}")
             if len(set(places)) != len(places):
                 raise ValueError(f"{key} = {list(places)} names a layer twice")
+        if 0 < self.lstm_hidden < self.width:
+            raise ValueError(f"lstm_hidden = {self.lstm_hidden} is less than width = {self.width}")
+        default = MixtureOfExpertsSettings()
+        if self.moe != default and not self.encoder_moe_after and not self.decoder_moe_after:
+            raise ValueError(
+                "the settings of moe do nothing: encoder_moe_after and decoder_moe_after name no layer that it follows"
+            )
         if self.attention_context == "parallel" and self.decoder_layers < 2:
             raise ValueError(
                 'attention_context = "parallel" feeds the decoder layers above the first, '

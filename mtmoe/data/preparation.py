@@ -206,6 +206,7 @@ class _Builder:
             "format_version": manifests.FORMAT_VERSION,
             "digest": manifests.digest_of(ingredients),
             "ingredients": ingredients,
+            "data": self.recipe.data.model_dump(mode="json"),
             "versions": manifests.versions(),
             "num_pairs": num_pairs,
             "test_sets": num_test_pairs,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtmoe.config import Recipe
+from mtmoe.config.settings import Data
 from mtmoe.data import manifest as manifests
 from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.errors import UserError
@@ -33,6 +34,11 @@ class Prepared:
     def subwords_path(self) -> Path:
         """The subword model of both sides."""
         return self.directory / "subwords.model"
+
+    @property
+    def data_settings(self) -> Data:
+        """The recipe's table ``data`` that it was made by."""
+        return Data.model_validate_json(json.dumps(self.manifest["data"]))
 
     @functools.cached_property
     def report(self) -> Mapping[str, Any]:
@@ -58,6 +64,11 @@ class Prepared:
     def valid_target(self) -> Sequence[str]:
         """References of the dev set, as they stand in its source."""
         return _read_lines(self.directory / "text" / "valid.target")
+
+    @property
+    def test_digests(self) -> dict[str, str]:
+        """SHA-256 of each file of the test sets: equal for directories that hold the same test sets."""
+        return {path: digest for path, digest in self.manifest["outputs"].items() if path.startswith("text/test/")}
 
     @property
     def test_sets(self) -> dict[str, EvaluationSet]:

@@ -88,7 +88,8 @@ class NoisyTopKGate(nn.Module):
         top_NM, indices_NM = logits_NE.topk(min(k + 1, num_experts), dim=1)
         gates_NK, experts_NK = top_NM[:, :k].softmax(dim=1), indices_NM[:, :k]
 
-        importance_E = x_ND.new_zeros(num_experts).index_add(0, experts_NK.flatten(), gates_NK.flatten())
+        # Scattered and summed rather than added by index: the same bits every time on a GPU, too.
+        importance_E = torch.zeros_like(clean_NE).scatter(1, experts_NK, gates_NK).sum(0)
         counts_E = tokens_per_expert(experts_NK, num_experts)
         if noisy and std_NE is not None:
             load_E = probability_in_top_k(clean_NE, std_NE, top_NM, experts_NK).sum(0)

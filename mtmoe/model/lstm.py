@@ -7,6 +7,9 @@ length instead.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -48,7 +51,11 @@ class Lstm(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """All positions at once from a zero state: [B, T, input_width] -> [B, T, width]."""
-        outputs_BTD, _ = self.cell(x_BTD)
+        if x_BTD.device.type == "cpu" and _autocast_is_fp16():
+            with torch.autocast("cpu", enabled=False):  # oneDNN has no fp16 LSTM for most processors
+                return self.forward(x_BTD.float())
+        with _without_the_note_on_projections(self.hidden != self.width):
+            outputs_BTD, _ = self.cell(x_BTD)
         return outputs_BTD
 
     def initial_state(self, num_sentences: int, like: Tensor) -> LstmState:
@@ -67,6 +74,21 @@ class Lstm(nn.Module):
         if self.hidden != self.width:
             output_BH = output_BH @ weights["weight_hr_l0"].t()
         return LstmState(output_BH, cell_BH)
+
+
+def _autocast_is_fp16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
+
+
+@contextlib.contextmanager
+def _without_the_note_on_projections(projected: bool) -> Iterator[None]:
+    """torch tells every user once that oneDNN has no LSTM with projection; there is nothing to do about it."""
+    if not projected:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+        yield
 
 
 class BidirectionalLstm(nn.Module):

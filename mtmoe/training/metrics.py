@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ class MetricsLog:
 
     def write(self, event: str, metrics: Mapping[str, Any]) -> None:
         line = {"event": event, "time_seconds": round(time.time(), 3), **metrics}
+        # JSON has no infinity.
+        line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._board is not None:

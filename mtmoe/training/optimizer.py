@@ -71,19 +71,17 @@ class Adam:
     def zero_grad(self) -> None:
         self.torch_optimizer.zero_grad(set_to_none=True)
 
-    def state(self) -> tuple[dict[str, Tensor], int]:
-        """(moments by name, number of updates)."""
-        moments: dict[str, Tensor] = {}
-        num_updates = 0
-        for name, parameter in self.parameters.items():
-            state = self.torch_optimizer.state.get(parameter)
-            if state:
-                num_updates = int(state["step"].item())
-                moments |= {f"{moment}.{name}": state[moment] for moment in _MOMENTS}
-        return moments, num_updates
+    def state(self) -> dict[str, Tensor]:
+        """The moments, by name; none before the first update."""
+        return {
+            f"{moment}.{name}": self.torch_optimizer.state[parameter][moment]
+            for name, parameter in self.parameters.items()
+            if self.torch_optimizer.state.get(parameter)
+            for moment in _MOMENTS
+        }
 
     def load_state(self, moments: Mapping[str, Tensor], num_updates: int) -> None:
-        """The inverse of :meth:`state`."""
+        """The inverse of :meth:`state`, after so many updates."""
         if not num_updates:
             return
         for name, parameter in self.parameters.items():
@@ -96,7 +94,7 @@ class WeightAverage:
     """Exponential moving average of parameters, in a model of its own that is used for inference.
 
     The decay grows from 0 like ``(1 + t) / (10 + t)``, so that the first weights are soon forgotten. It is brought
-    up to date every ``every_steps`` steps, with the decay of so many: a pass over all weights is not cheap.
+    up to date every ``every_steps`` updates, with the decay of so many: a pass over all weights is not cheap.
     """
 
     def __init__(self, averaged: nn.Module, settings: ExponentialAverage) -> None:
@@ -104,10 +102,11 @@ class WeightAverage:
         self._targets = [p.detach() for p in averaged.parameters()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """After step ``step``, counted from 1."""
+    def update(self, model: nn.Module, num_updates: int) -> None:
+        """After the optimizer's update ``num_updates``, counted from 1; the first one is always taken in."""
         every = self.settings.every_steps
-        if step % every:
+        if num_updates % every and num_updates >= every:
             return
-        decay = min(self.settings.decay, (1 + step) / (10 + step)) ** every
+        decay = min(self.settings.decay, (1 + num_updates) / (10 + num_updates))
+        decay = decay**every if num_updates >= every else decay
         torch._foreach_lerp_(self._targets, [p.detach() for p in model.parameters()], 1 - decay)

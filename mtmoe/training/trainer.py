@@ -7,10 +7,12 @@ same parameters, to the bit, as one that never stopped (same machine, same numbe
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ from mtmoe.checkpoint import (
     load_run_recipe,
     load_training,
     load_weights,
+    locked_run,
     open_run,
     remove_unfinished,
     retain,
@@ -56,8 +59,17 @@ class Finished(NamedTuple):
     signal: int
 
 
+class StepOutcome(Enum):
+    """APPLIED: the weights were updated. SKIPPED: loss or gradient were not finite. SCALING: the same, while fp16
+    looks for its loss scale."""
+
+    APPLIED = "applied"
+    SKIPPED = "skipped"
+    SCALING = "scaling"
+
+
 class StepResult(NamedTuple):
-    """One optimizer step. Sums over its target tokens, in nats; ``applied`` is false when it was skipped."""
+    """One optimizer step. Sums over its target tokens, in nats."""
 
     loss_sum: float
     num_target_tokens: int
@@ -65,7 +77,11 @@ class StepResult(NamedTuple):
     num_padded_tokens: int
     gradient_norm: float
     auxiliary_loss: float
-    applied: bool
+    outcome: StepOutcome
+
+    @property
+    def applied(self) -> bool:
+        return self.outcome is StepOutcome.APPLIED
 
 
 def run_training(
@@ -79,17 +95,22 @@ def run_training(
 ) -> Finished:
     """Train to ``max_steps`` (counted from the first step), early stopping, or SIGINT/SIGTERM.
 
+    The run's saved recipe states the text that ``data_dir`` was made of, whatever the given recipe says of text.
+
     Raises:
         UserError: the directories do not fit the recipe or each other, or the loss was not finite for
             ``max_nonfinite_steps`` steps in a row (the last good checkpoint stays).
     """
+    # First of all: threads inherit the setting, and the first large operation starts them.
+    prepare_process(torch.device(device))
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
-    run = _opened_run(recipe, run_dir, prepared, resume, reporter)
-    trainer = Trainer(recipe, run, prepared, torch.device(device), reporter)
-    prepare_process(trainer.device)
-    with StopSignals() as signals:
-        return trainer.run(signals)
+    recipe = recipe.model_copy(update={"data": prepared.data_settings})
+    with locked_run(run_dir):
+        run = _opened_run(recipe, run_dir, prepared, resume, reporter)
+        trainer = Trainer(recipe, run, prepared, torch.device(device), reporter)
+        with StopSignals() as signals:
+            return trainer.run(signals)
 
 
 class Trainer:
@@ -132,11 +153,11 @@ class Trainer:
             if step % self.settings.log_every_steps == 0:
                 self._log(window)
             if step % self.settings.validation.every_steps == 0 or step == self.settings.max_steps:
-                self._validate()
-                window.restart()
+                with window.paused():
+                    self._validate()
             if step % self.settings.save_every_steps == 0 and result.applied:
-                self._save()
-                window.restart()
+                with window.paused():
+                    self._save()
             if signals.received:
                 reason = "signal"
             elif self._must_stop_early():
@@ -154,10 +175,10 @@ class Trainer:
         result = self.stepper(group, window.expert_use)
         self.position = position
         window.add(result)
-        if result.applied:
-            self.steps_not_finite = 0
-        else:
+        if result.outcome is StepOutcome.SKIPPED:
             self._skipped(result)
+        elif result.applied:
+            self.steps_not_finite = 0
         return result
 
     def _skipped(self, result: StepResult) -> None:
@@ -226,8 +247,8 @@ class Trainer:
         }
         self.log.write("validation", metrics)
         self.reporter.validated(metrics)
-        # A best checkpoint has to exist to be kept.
-        if improved:
+        # One of the best checkpoints has to exist to be kept.
+        if any(kept == step for kept, _ in self.best[: self.settings.keep_best]):
             self._save()
 
     def _facts(self, prepared: Prepared) -> dict[str, Any]:
@@ -247,14 +268,15 @@ class Trainer:
 
     def _save(self) -> None:
         step = self.stepper.step
-        if not step:
-            return
+        if not self.stepper.num_updates:
+            return  # nothing has been learned yet; a resume begins anew and comes to the same
         last = last_checkpoint(self.run_files)
         if last is not None and last.step == step:
             return
         weights, training, optimizer_state = self.stepper.tensors()
         state = {
             "position": list(self.position),
+            "metric": self.settings.validation.metric,
             "best": self.best,
             "validations_without_progress": self.validations_without_progress,
             "steps_not_finite": self.steps_not_finite,
@@ -273,8 +295,9 @@ class Trainer:
         weights, training, state = load_training(last.path)
         self.stepper.load(weights, training, state["step"], state["optimizer"], last.path)
         self.position = Position(*state["position"])
-        self.best = [(int(step), float(value)) for step, value in state["best"]]
-        self.validations_without_progress = state["validations_without_progress"]
+        if state["metric"] == self.settings.validation.metric:  # values of another one cannot be compared
+            self.best = [(int(step), float(value)) for step, value in state["best"]]
+            self.validations_without_progress = state["validations_without_progress"]
         self.steps_not_finite = state["steps_not_finite"]
         self.num_skipped_steps = state["num_skipped_steps"]
 
@@ -294,6 +317,7 @@ class Stepper:
             self.average = WeightAverage(averaged, self.settings.exponential_average)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "fp16")
         self.step = 0
+        self.num_updates = 0
 
     @property
     def inference_model(self) -> TranslationModel:
@@ -322,7 +346,7 @@ class Stepper:
             expert_use.add(output.balances)
             loss_sum += float(loss.plain_sum.detach())
             auxiliary += float(balance_loss.detach())
-        applied, norm = self._update(math.isfinite(loss_sum + auxiliary))
+        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
         return StepResult(
             loss_sum,
             num_tokens,
@@ -330,22 +354,24 @@ class Stepper:
             sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
             norm,
             auxiliary,
-            applied,
+            outcome,
         )
 
-    def _update(self, loss_is_finite: bool) -> tuple[bool, float]:
+    def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
         self.scaler.unscale_(self.optimizer.torch_optimizer)
         norm = float(self.optimizer.clip())
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
             self.scaler.step(self.optimizer.torch_optimizer)
+            self.num_updates += 1
             if self.average is not None:
-                self.average.update(self.model, self.step)
+                self.average.update(self.model, self.num_updates)
+        # With fp16 a gradient that overflows is how the loss scale is found, and no failure while there is scale left.
+        searching = loss_is_finite and self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
         self.scaler.update()
         self.optimizer.zero_grad()
-        # With fp16 a gradient that overflows is how the loss scale is found, not a failure.
-        return finite or (loss_is_finite and self.scaler.is_enabled()), norm
+        return StepOutcome.APPLIED if finite else StepOutcome.SCALING if searching else StepOutcome.SKIPPED, norm
 
     def _autocast(self) -> AbstractContextManager[Any]:
         precision = self.settings.precision
@@ -353,12 +379,11 @@ class Stepper:
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """(weights for inference, what else is needed to go on, plain numbers), all by name."""
-        moments, num_updates = self.optimizer.state()
-        training = dict(moments)
+        training = dict(self.optimizer.state())
         weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
         if self.average is not None:
             training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
-        return weights, training, {"num_updates": num_updates, "loss_scale": self.scaler.state_dict()}
+        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict()}
 
     def load(
         self,
@@ -369,11 +394,12 @@ class Stepper:
         where: Path,
     ) -> None:
         """The inverse of :meth:`tensors`."""
-        load_weights(self.inference_model, weights, where)
+        raw = {key.removeprefix("weights."): t for key, t in training.items() if key.startswith("weights.")}
+        load_weights(self.model, raw or weights, where)  # without an average the two are the same
         if self.average is not None:
-            raw = {key.removeprefix("weights."): t for key, t in training.items() if key.startswith("weights.")}
-            load_weights(self.model, raw, where)
-        self.optimizer.load_state(training, optimizer_state["num_updates"])
+            load_weights(self.inference_model, weights, where)
+        self.num_updates = optimizer_state["num_updates"]
+        self.optimizer.load_state(training, self.num_updates)
         if optimizer_state["loss_scale"]:
             self.scaler.load_state_dict(optimizer_state["loss_scale"])
         self.step = step
@@ -389,8 +415,18 @@ class Window:
     def restart(self) -> None:
         self.expert_use.reset()
         self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
+        self.num_loss_tokens = self.num_applied = 0
         self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
         self.began = time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do something else meanwhile, without its time being counted."""
+        paused_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self.began += time.monotonic() - paused_at
 
     def add(self, result: StepResult) -> None:
         self.num_steps += 1
@@ -398,6 +434,8 @@ class Window:
         self.num_source_tokens += result.num_source_tokens
         self.num_padded_tokens += result.num_padded_tokens
         if result.applied:
+            self.num_applied += 1
+            self.num_loss_tokens += result.num_target_tokens
             self.loss_sum += result.loss_sum
             self.norm_sum += result.gradient_norm
             self.auxiliary_sum += result.auxiliary_loss
@@ -406,12 +444,13 @@ class Window:
         """loss in nats per target token (no smoothing), rates per second, ETA without validations."""
         seconds = max(time.monotonic() - self.began, 1e-9)
         steps = max(1, self.num_steps)
-        loss = self.loss_sum / max(1, self.num_target_tokens)
+        loss = self.loss_sum / max(1, self.num_loss_tokens)
+        applied = max(1, self.num_applied)
         return {
             "loss": loss,
             "perplexity": math.exp(min(loss, 50.0)),
-            "auxiliary_loss": self.auxiliary_sum / steps,
-            "gradient_norm": self.norm_sum / steps,
+            "auxiliary_loss": self.auxiliary_sum / applied,
+            "gradient_norm": self.norm_sum / applied,
             "target_tokens_per_second": self.num_target_tokens / seconds,
             "source_and_target_tokens_per_second": (self.num_target_tokens + self.num_source_tokens) / seconds,
             "padding": 1 - (self.num_target_tokens + self.num_source_tokens) / max(1, self.num_padded_tokens),

@@ -112,6 +112,8 @@ def test_a_missing_setting_is_named_with_its_sentence(tmp_path):
         ("training.schedule.final_fraction=0.5", 'belongs to kind = "cosine", but kind = "paper"'),
         ("training.max_tokens_per_sentence=9999", "max_tokens_per_sentence = 9999 does not fit into batch_tokens"),
         ("training.validation.translate_sentences=0", 'metric = "bleu" needs translations'),
+        ("model.lstm_hidden=32", "lstm_hidden = 32 is less than width = 64"),
+        ("model.moe.num_experts=64", "the settings of moe do nothing"),
         ("data.target_language=en", "source_language and target_language are both 'en'"),
     ],
 )
@@ -161,6 +163,15 @@ def test_a_recipe_extends_another_and_keeps_what_it_does_not_change(tmp_path):
     _written(tmp_path, BASE + "learning_rate = 0.5\n", "base.toml")
     child = load_recipe(_written(tmp_path, 'extend = "base.toml"\n[training]\nmax_steps = 20\n', "child.toml"))
     assert (child.name, child.training.max_steps, child.training.learning_rate) == ("child", 20, 0.5)
+
+
+def test_a_table_that_a_base_recipe_switches_on_is_switched_off_with_false(tmp_path):
+    _written(tmp_path, BASE + "\n[training.exponential_average]\ndecay = 0.9\n", "base.toml")
+    child = _written(tmp_path, 'extend = "base.toml"\n', "child.toml")
+    assert load_recipe(child).training.exponential_average is not None
+    assert load_recipe(child, ["training.exponential_average=false"]).training.exponential_average is None
+    with pytest.raises(UserError, match=r"training\.schedule = false"):
+        load_recipe(child, ["training.schedule=false"])
 
 
 def test_a_mistake_in_an_extended_recipe_is_found_in_its_own_file(tmp_path):

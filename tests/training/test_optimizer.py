@@ -66,6 +66,6 @@ def test_the_average_follows_the_weights_with_the_decay_of_the_steps_since_its_l
     nn.init.zeros_(averaged.weight)
     nn.init.ones_(model.weight)
     average = WeightAverage(averaged, ExponentialAverage(decay=0.9, every_steps=4))
-    for step in range(997, 1001):
-        average.update(model, step)
+    for num_updates in range(997, 1001):
+        average.update(model, num_updates)
     assert float(averaged.weight.detach()) == pytest.approx(1 - 0.9**4)

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe.checkpoint import RunFiles, last_checkpoint, list_checkpoints, load_model, load_state, read_tensors
+from mtmoe.checkpoint import (
+    RunFiles,
+    last_checkpoint,
+    list_checkpoints,
+    load_model,
+    load_state,
+    locked_run,
+    read_tensors,
+)
 from mtmoe.data.preparation import open_prepared
 from mtmoe.errors import UserError
 from mtmoe.inference.beam_search import SearchOptions, search_all
@@ -71,7 +79,7 @@ THOROUGH = {
 
 
 @pytest.mark.parametrize("more", [{}, THOROUGH], ids=["plain", "averaged-accumulated-sampled"])
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(
     toy, toy_data, tmp_path, more, precision
 ):
@@ -148,6 +156,87 @@ def test_kill_9_in_the_middle_of_a_save_leaves_the_checkpoint_before_it_and_resu
     assert_same_bits(tmp_path / "whole", run.directory)
 
 
+_TRAIN = """
+import sys, torch
+from pathlib import Path
+from mtmoe.config import load_recipe
+from mtmoe.training.reporting import SilentReporter
+from mtmoe.training.trainer import run_training
+torch.set_num_threads(2)
+recipe, run, data, resume, *overrides = sys.argv[1:]
+recipe = load_recipe(recipe, overrides)
+run_training(recipe, Path(run), Path(data), resume=resume == "resume", reporter=SilentReporter())
+"""
+
+
+def test_resume_in_a_new_process_with_two_threads_has_the_bits_of_a_whole_run(toy, toy_data, tmp_path):
+    from mtmoe.config import recipe_to_toml
+
+    recipe = toy(max_steps=8, batch_tokens=1500, exponential_average={"decay": 0.9, "every_steps": 2})
+    (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
+
+    def train_apart(run: str, resume: str, *overrides: str) -> None:
+        command = [sys.executable, "-c", _TRAIN, str(tmp_path / "toy.toml"), str(tmp_path / run), str(toy_data)]
+        subprocess.run([*command, resume, *overrides], check=True)
+
+    train_apart("whole", "begin")
+    train_apart("parts", "begin", "training.max_steps=4")
+    train_apart("parts", "resume")
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_second_process_may_not_train_the_same_run(toy, toy_data, tmp_path):
+    train(toy(max_steps=2), tmp_path / "run", toy_data)
+    with locked_run(tmp_path / "run"), pytest.raises(UserError, match="another process is training this run"):
+        train(toy(max_steps=4), tmp_path / "run", toy_data, resume=True)
+
+
+def test_a_resume_without_the_average_goes_on_from_the_raw_weights(toy, toy_data, tmp_path):
+    averaged = toy(max_steps=8, exponential_average={"decay": 0.99, "every_steps": 1})
+    train(averaged, tmp_path / "run", toy_data)
+    saved = everything_saved(tmp_path / "run")
+    plain = Stepper(toy(), 300, torch.device("cpu"))
+    checkpoint = last_checkpoint(RunFiles(tmp_path / "run"))
+    assert checkpoint is not None
+    weights, training = (read_tensors(checkpoint.path / name) for name in ("model.safetensors", "training.safetensors"))
+    state = load_state(checkpoint.path)
+    plain.load(weights, training, 8, state["optimizer"], checkpoint.path)
+    for name, parameter in plain.model.named_parameters():
+        assert torch.equal(parameter, saved[f"training.safetensors:weights.{name}"])
+
+
+def test_a_resume_with_another_metric_begins_a_new_list_of_the_best(toy, toy_data, tmp_path):
+    train(toy(), tmp_path / "run", toy_data)
+    by_loss = {"every_steps": 6, "metric": "loss", "translate_sentences": 0}
+    train(toy(max_steps=18, validation=by_loss), tmp_path / "run", toy_data, resume=True)
+    checkpoint = last_checkpoint(RunFiles(tmp_path / "run"))
+    assert checkpoint is not None
+    assert [step for step, _ in load_state(checkpoint.path)["best"]] == [18]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(toy, toy_data, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    from mtmoe import checkpoint as checkpoint_module
+
+    train(toy(max_steps=4), tmp_path / "run", toy_data)
+
+    def no_room(*_):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(checkpoint_module, "save_file", no_room)
+    with pytest.raises(UserError, match=r"step-0000000\d: could not be written: No space left") as error:
+        train(toy(max_steps=12), tmp_path / "run", toy_data, resume=True)
+    assert "the checkpoint before it is intact" in error.value.fix
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+
+
+def test_the_saved_recipe_states_the_text_that_was_trained_on(toy, toy_data, tmp_path):
+    other = toy({"data": {"cleaning": {"max_characters": 77}}}, max_steps=2)
+    train(other, tmp_path / "run", toy_data)
+    assert load_model(tmp_path / "run").recipe.data == toy().data
+
+
 def test_retention_keeps_the_newest_and_the_best(toy, toy_data, tmp_path):
     recipe = toy(
         max_steps=20,
@@ -170,13 +259,12 @@ def test_early_stopping_ends_the_run_and_a_resume_does_not_go_on(toy, toy_data, 
         learning_rate=1e-9,
         validation={
             "every_steps": 2,
-            "metric": "loss",
-            "translate_sentences": 0,
+            "metric": "bleu",  # which so small a learning rate does not change
+            "translate_sentences": 4,
             "early_stopping": {"patience": 2},
         },
         precision="fp32",
         schedule={"kind": "constant", "warmup_steps": 0},
-        exponential_average={"decay": 0.5, "every_steps": 50},
     )
     finished = train(recipe, tmp_path / "run", toy_data)
     assert finished == ("early_stopping", 6, 0)
@@ -208,7 +296,7 @@ def _poison(monkeypatch, steps) -> None:
     """Make the gradient of some steps NaN, the way a diverging model does."""
     original = Stepper._update
 
-    def update(self, loss_is_finite):
+    def update(self: Stepper, loss_is_finite: bool):
         if self.step in steps:
             next(iter(self.model.parameters())).grad.fill_(float("nan"))
         return original(self, loss_is_finite)
@@ -310,7 +398,7 @@ def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy,
     for group in (whole, parts):
         stepper = Stepper(recipe, 300, torch.device("cpu"))
         stepper(group, ExpertUse(recipe.training))
-        updated.append(dict(stepper.optimizer.state()[0]))
+        updated.append(stepper.optimizer.state())
     assert list(sequential_batches(corpus, 300))
     for key, moment in updated[0].items():
         torch.testing.assert_close(moment, updated[1][key], rtol=1e-4, atol=1e-7)
