@@ -323,8 +323,19 @@ def load_weights(model: TranslationModel, weights: Mapping[str, Tensor], where: 
 
 
 def load_training(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """(model weights, training tensors, state) of a step checkpoint."""
-    return read_tensors(path / _WEIGHTS), read_tensors(path / _TRAINING), load_state(path)
+    """(model weights, training tensors, state) of a step checkpoint.
+
+    Raises:
+        UserError: a file is damaged, or the weights are not those that were saved.
+    """
+    weights, state = read_tensors(path / _WEIGHTS), load_state(path)
+    found = weights_digest(weights)
+    if found != state["weights_digest"]:
+        raise UserError(
+            f"{path / _WEIGHTS}: damaged: its digest is {found}, {_STATE} says {state['weights_digest']}",
+            fix=f"remove {path} to use an older checkpoint",
+        )
+    return weights, read_tensors(path / _TRAINING), state
 
 
 def load_model(directory: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> LoadedRun:

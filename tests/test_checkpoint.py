@@ -14,6 +14,7 @@ from mtmoe.checkpoint import (
     find_checkpoint,
     list_checkpoints,
     load_model,
+    load_training,
     open_run,
     read_tensors,
     remove_unfinished,
@@ -153,6 +154,17 @@ def test_an_average_of_one_checkpoint_is_refused(toy, run):
     _save(run, recipe, 1)
     with pytest.raises(UserError, match="an average needs at least 2 checkpoints, found 1"):
         average_checkpoints(run.directory, ["last", "1"])
+
+
+def test_a_flipped_bit_is_noticed_before_training_goes_on(toy, run):
+    recipe, _ = toy
+    checkpoint = _save(run, recipe, 5)
+    weights = checkpoint.path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match=r"model.safetensors: damaged: its digest is \w+, state.json says \w+"):
+        load_training(checkpoint.path)
 
 
 def test_the_digest_tells_one_bit_of_difference():

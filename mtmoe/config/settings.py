@@ -406,7 +406,10 @@ class Training(Settings):
     batch_tokens: Positive = Field(
         default=2048, description="Tokens of a batch on its longer side, padding included; bounds memory."
     )
-    accumulate_batches: Positive = Field(default=1, description="Batches whose gradients make one step.")
+    accumulate_batches: Positive = Field(
+        default=1,
+        description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
+    )
     max_tokens_per_sentence: Positive = Field(
         default=200, description="Longer training sentences (subwords, either side) are left out and counted."
     )
