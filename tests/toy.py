@@ -20,7 +20,7 @@ def write_text(directory: Path, name: str, num_pairs: int, seed: int) -> dict[st
     generator = random.Random(seed)
     sources, targets = [], []
     for _ in range(num_pairs):
-        words = [generator.choice(list(WORDS)) for _ in range(generator.randint(3, 7))]
+        words = generator.sample(list(WORDS), generator.randint(3, 7))
         sources.append(" ".join(words))
         targets.append(" ".join(WORDS[word] for word in reversed(words)))
     for suffix, lines in (("en", sources), ("fr", targets)):
@@ -41,7 +41,7 @@ def toy_settings(directory: Path, **training: Any) -> dict[str, Any]:
         "data": {
             "source_language": "en",
             "target_language": "fr",
-            "train": [write_text(directory, "train", 2500, seed=1)],
+            "train": [write_text(directory, "train", 1000, seed=1)],
             "valid": [write_text(directory, "valid", 30, seed=2)],
             "test": [write_text(directory, "test", 30, seed=3)],
         },
