@@ -412,13 +412,13 @@ def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy,
 def test_the_toy_language_is_learned(toy, toy_data, tmp_path, tables):
     recipe = toy(
         {"model": {"width": 64, "dropout": 0.0, "encoder_moe_after": [1], **tables.get("model", {})}},
-        max_steps=300,
+        max_steps=450,
         batch_tokens=1024,
         learning_rate=0.005,
         label_smoothing=0.0,
         schedule={"kind": "cosine", "warmup_steps": 20},
-        validation={"every_steps": 300, "translate_sentences": 30},
-        save_every_steps=300,
+        validation={"every_steps": 450, "translate_sentences": 30},
+        save_every_steps=450,
         precision="fp32",
     )
     began = time.monotonic()
