@@ -1,6 +1,7 @@
 """From a recipe to a data directory: read, clean, split, learn subwords, encode.
 
     manifest.json          what it was made of, hashes and counts; written last
+    origin.json            the recipe's table `data`: where the text came from
     report.json            what cleaning and splitting did, source by source
     subwords.model
     train/, valid/         encoded corpora
@@ -206,12 +207,13 @@ class _Builder:
             "format_version": manifests.FORMAT_VERSION,
             "digest": manifests.digest_of(ingredients),
             "ingredients": ingredients,
-            "data": self.recipe.data.model_dump(mode="json"),
             "versions": manifests.versions(),
             "num_pairs": num_pairs,
             "test_sets": num_test_pairs,
             "outputs": manifests.output_hashes(self.directory),
         }
+        # Where the text lay is no part of what was made of it: kept apart, so that all else has the same bytes.
+        _write_json(self.directory / "origin.json", self.recipe.data.model_dump(mode="json"))
         _write_json(self.directory / "manifest.json", manifest)
 
 

@@ -38,7 +38,7 @@ class Prepared:
     @property
     def data_settings(self) -> Data:
         """The recipe's table ``data`` that it was made by."""
-        return Data.model_validate_json(json.dumps(self.manifest["data"]))
+        return Data.model_validate_json(json.dumps(_read_json(self.directory / "origin.json")))
 
     @functools.cached_property
     def report(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ _SETTINGS = """
 vocabulary_size = 280
 [model]
 width = 16
+tied_embeddings = "none"  # an untrained model with one matrix repeats itself for ever
 encoder_moe_after = [1]
 moe = { num_experts = 4, expert_hidden = 8 }
 [training]

@@ -102,6 +102,7 @@ def test_only_what_is_listed_is_left_in_the_directory(work):
     corpus = {"corpus.json", "source.ids.bin", "source.offsets.npy", "target.ids.bin", "target.offsets.npy"}
     assert set(tree(work.place)) == {
         "manifest.json",
+        "origin.json",
         "report.json",
         "subwords.model",
         "text/valid.source",
@@ -122,13 +123,15 @@ def test_the_same_text_gives_the_same_bytes_wherever_it_lies(tmp_path, monkeypat
         work = Workplace(tmp_path / name)
         work.prepare(tmp_path / f"data-{name}", num_workers=num_workers)
         trees.append(tree(tmp_path / f"data-{name}"))
+    origins = [files.pop("origin.json") for files in trees]
     assert trees[0] == trees[1]
+    assert str(tmp_path / "one").encode() in origins[0]  # which says where it lay, and so differs
 
 
 def test_the_manifest_tells_the_hash_of_every_file(work):
     work.prepare()
     outputs = json.loads((work.place / "manifest.json").read_text())["outputs"]
-    assert set(outputs) == set(tree(work.place)) - {"manifest.json"}
+    assert set(outputs) == set(tree(work.place)) - {"manifest.json", "origin.json"}
     assert all(len(digest) == 64 for digest in outputs.values())
 
 

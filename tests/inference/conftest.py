@@ -149,5 +149,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in model.parameters():
             parameter.mul_(1.5)  # sharper than a fresh model, so that sentences differ
         model.output_VD.mul_(1.5)
+        for embedding_VD in (model.source_embedding_VD, model.target_embedding_VD):
+            embedding_VD.div_(4.0)  # calmer than a fresh model's, else a word is followed by itself for ever
     save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
     return run.directory
