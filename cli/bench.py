@@ -26,8 +26,7 @@ def train(
     recipe_name: str, data_dir: Path, seconds: float, overrides: tuple[str, ...], device: str | None, as_json: bool
 ) -> None:
     """Measure how many tokens per second a recipe trains on."""
-    from mtmoe.training.benchmark import run_benchmark
-
+    from mtmoe.benchmark.training_speed import run_benchmark
     from mtmoe.device import choose_device
 
     recipe = own_recipe(recipe_name, overrides)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from mtmoe.benchmark.machine import hardware_name, measure_gemm
 from mtmoe.config import Recipe
 from mtmoe.data.preparation import open_prepared
 from mtmoe.data.subwords import SubwordModel
@@ -19,7 +18,6 @@ from mtmoe.training.trainer import PRECISIONS, Stepper, Window, batch_stream, pr
 
 _WARMUP_STEPS = 10
 _FLOPS_PER_OPERATION = 6  # a multiply-add is 2, and the backward pass takes twice the forward pass
-_MATRIX_SIZE = 2048
 
 
 class TrainingSpeed(NamedTuple):
@@ -97,29 +95,3 @@ def _model_flops(recipe: Recipe, vocabulary_size: int, window: Window) -> float:
     per_target = sum(layer.operations for layer in layers) - per_source
     operations = per_source * window.num_source_tokens + per_target * window.num_target_tokens
     return float(_FLOPS_PER_OPERATION * operations)
-
-
-def measure_gemm(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
-    """GFLOP/s of this machine for square products of size 2048, the best of many."""
-    a, b = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, device=device).to(dtype) for _ in range(2))
-    best, until = float("inf"), time.monotonic() + seconds
-    while time.monotonic() < until:
-        began = time.perf_counter()
-        product = a @ b
-        if product.is_cuda:
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    return 2 * _MATRIX_SIZE**3 / best / 1e9
-
-
-def hardware_name(device: torch.device) -> str:
-    """What it runs on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"{os.cpu_count()} cores of {model}"
