@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -466,6 +467,9 @@ def prepare_process(device: torch.device) -> None:
     if device.type == "cpu":
         # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
         torch.set_flush_denormal(True)
+        # oneDNN keeps the code that it compiles for each shape of an LSTM, 1 to 2 MB, for the last 1,024 of them; the
+        # shapes of batches hardly come back. Read when oneDNN is first used. A value of the user's stays.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> BatchStream:
