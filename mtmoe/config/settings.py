@@ -258,6 +258,11 @@ class MixtureOfExpertsSettings(Settings):
         default=0.01, ge=0, description="Added to the learned noise's standard deviation (not in the paper)."
     )
     sigmoid_output: bool = Field(default=True, description="Sigmoid on the layer's summed output, as in the paper.")
+    recompute_experts: bool = Field(
+        default=False,
+        description="Compute the experts' hidden activations again in the backward pass instead of keeping them "
+        "(app. D): less memory for more time, the same numbers.",
+    )
 
     @model_validator(mode="after")
     def _enough_experts(self) -> MixtureOfExpertsSettings:

@@ -483,7 +483,8 @@ def batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> 
 def _sum_of_balance_losses(balances: Mapping[str, Any]) -> Tensor:
     total = torch.zeros(())
     for balance in balances.values():
-        total = total.to(balance.load_loss.device) + balance.importance_loss + balance.load_loss
+        for loss in balance.losses.values():
+            total = total.to(loss.device) + loss
     return total
 
 
