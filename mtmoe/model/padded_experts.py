@@ -12,6 +12,7 @@ Works for any float type and on any device, but asks it for the counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from mtmoe.model.reused_memory import reused_empty
 
 _BATCH_BYTES = 1 << 20  # of one weight matrix of each expert of a batch: what a core's own cache holds
-_BATCH_ROWS = 64  # but never so few experts that the calls cost more than the arithmetic
+_BATCH_ROWS = 64  # with so few rows the calls cost more than the arithmetic, and a batch has up to 4 times the bytes
 
 
 class Batch(NamedTuple):
@@ -68,7 +69,7 @@ def make_layout(
     done = num_rows = 0
     while done < num_busy:
         rows = _rounded_up(int(sorted_counts[done]))
-        largest = max(1, _BATCH_BYTES // matrix_bytes, min(_BATCH_ROWS // rows, 4 * _BATCH_BYTES // matrix_bytes))
+        largest = max(1, _BATCH_BYTES // matrix_bytes, min(_BATCH_ROWS // rows, _most_experts(matrix_bytes)))
         window = sorted_counts[done : min(done + largest, num_busy)]
         taken = int(np.count_nonzero(4 * rows <= 5 * window))
         experts = order[done : done + taken]
@@ -81,20 +82,24 @@ def make_layout(
     return Layout(batches, order[num_busy:].tolist(), row_M, source_P)
 
 
+def _most_experts(matrix_bytes: int) -> int:
+    """Of any batch."""
+    return max(1, 4 * _BATCH_BYTES // matrix_bytes)
+
+
 def _rounded_up(count: int) -> int:
-    """To a multiple of the power of two that is at most 1/16 of it; so by less than 1/16, and at most 5/4 times
-    of what any number from 15/16 up is."""
+    """To a multiple of the largest power of two that is at most 1/16 of it, or of 1."""
     step = 1 << max(0, count.bit_length() - 5)
     return -(-count // step) * step
 
 
 class _Scratch:
-    """Room for one weight matrix, or its gradient, of each expert of the largest batch."""
+    """Room for one weight matrix, or its gradient, of each expert of a batch."""
 
-    def __init__(self, stack: Tensor, batches: list[Batch], dtype: torch.dtype) -> None:
-        self.matrix = stack.shape[1:]
-        largest = max((len(batch.experts) for batch in batches), default=0)
-        self.memory = torch.empty(largest, *self.matrix, dtype=dtype, device=stack.device)
+    def __init__(self, stack: Tensor, dtype: torch.dtype) -> None:
+        matrix = stack.shape[1:]
+        # Always of the same size, so that the memory is at hand.
+        self.memory = _empty((_most_experts(matrix.numel() * dtype.itemsize), *matrix), dtype, stack.device)
 
     def of(self, batch: Batch) -> Tensor:
         return self.memory[: len(batch.experts)]
@@ -116,7 +121,7 @@ def forward(
     """Eq. 1 for all tokens, [N, D] in ``dtype``. The hidden activations are left in ``hidden_PH`` if it is given."""
     width, hidden = first_EDH.shape[1:]
     padded_x = _with_zero_row(x_ND, dtype)
-    first, second = _Scratch(first_EDH, layout.batches, dtype), _Scratch(second_EHD, layout.batches, dtype)
+    first, second = _Scratch(first_EDH, dtype), _Scratch(second_EHD, dtype)
     output_PD = padded_x.new_empty(len(layout.source_P), width)
     for batch in layout.batches:
         shape = (len(batch.experts), batch.num_rows)
@@ -139,12 +144,13 @@ def backward(
     """
     width, hidden = first_EDH.shape[1:]
     padded_x, padded_gradient = _with_zero_row(x_ND, dtype), _with_zero_row(gradient_ND, dtype)
-    first, second = _Scratch(first_EDH, layout.batches, dtype), _Scratch(second_EHD, layout.batches, dtype)
+    first, second = _Scratch(first_EDH, dtype), _Scratch(second_EHD, dtype)
     num_rows = len(layout.source_P)
     gate_P1 = padded_x.new_zeros(num_rows).index_copy_(0, layout.row_M, gates_M.to(dtype)).unsqueeze(1)
     gate_gradient_P = padded_x.new_empty(num_rows)
     x_gradient_PD = padded_x.new_empty(num_rows, width)
-    first_gradient, second_gradient = _like(first_EDH), _like(second_EHD)
+    first_gradient = _empty(first_EDH.shape, first_EDH.dtype, first_EDH.device)
+    second_gradient = _empty(second_EHD.shape, second_EHD.dtype, second_EHD.device)
     for batch in layout.batches:
         shape, source = (len(batch.experts), batch.num_rows), layout.source_P[batch.rows]
         x_RD, gradient_RD = padded_x.index_select(0, source), padded_gradient.index_select(0, source)
@@ -193,8 +199,8 @@ def _with_zero_row(x_ND: Tensor, dtype: torch.dtype) -> Tensor:
     return copy
 
 
-def _like(stack: Tensor) -> Tensor:
-    return reused_empty(stack.shape, stack.dtype) if stack.device.type == "cpu" else torch.empty_like(stack)
+def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return reused_empty(shape, dtype) if device.type == "cpu" else torch.empty(*shape, dtype=dtype, device=device)
 
 
 def _store(gradient: Tensor, batch: Batch, values_G: Tensor) -> None:

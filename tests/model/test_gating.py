@@ -54,7 +54,9 @@ def test_importance_is_the_sum_of_the_gates_and_its_loss_the_weighted_squared_va
     gate, x_ND = _gate().train(), torch.randn(40, 6)
     routing = gate(x_ND)
     importance = [0.0] * 8
-    for experts, gates in zip(routing.experts_M.view(40, 2).tolist(), routing.gates_M.view(40, 2).tolist(), strict=True):
+    for experts, gates in zip(
+        routing.experts_M.view(40, 2).tolist(), routing.gates_M.view(40, 2).tolist(), strict=True
+    ):
         for expert, value in zip(experts, gates, strict=True):
             importance[expert] += value
     torch.testing.assert_close(routing.balance.importance_E, torch.tensor(importance))
