@@ -358,12 +358,12 @@ class Stepper:
         )
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
-        self.scaler.unscale_(self.optimizer.torch_optimizer)
+        self.optimizer.unscale(self.scaler)
         norm = float(self.optimizer.clip())
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
-            self.scaler.step(self.optimizer.torch_optimizer)
+            self.optimizer.step(self.scaler)
             self.num_updates += 1
             if self.average is not None:
                 self.average.update(self.model, self.num_updates)
