@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.model import grouped_experts, padded_experts, reused_memory
@@ -355,6 +356,22 @@ def test_the_layer_compiles_whole_and_once_for_any_number_of_tokens(dtype):
             gradients = torch.autograd.grad(y_ND, _inputs(experts, x_ND, routing), weight_ND.to(y_ND.dtype))
             for one, other in zip([y_ND, *gradients], eager, strict=True):
                 assert torch.equal(one, other)
+
+
+def test_more_than_2_to_the_31_hidden_elements_have_their_shapes_and_indices_in_int64():
+    num_tokens, k, width, hidden = 1 << 18, 4, 8, 4096
+    with FakeTensorMode():
+        experts, x_ND = Experts(2, width, hidden), torch.empty(num_tokens, width, requires_grad=True)
+        pairs_M = torch.empty(num_tokens * k, dtype=torch.int64)
+        gates_M = torch.empty(num_tokens * k, requires_grad=True)
+        routing = Routing(pairs_M, pairs_M, gates_M, k, torch.empty(2, dtype=torch.int64), None)
+        y_ND = experts(x_ND, routing)
+        y_ND.sum().backward()
+    assert y_ND.shape == x_ND.grad.shape == (num_tokens, width)
+    hidden_elements = padded_experts.most_rows(num_tokens * k) * hidden
+    assert hidden_elements > 2**31
+    layout = padded_experts.make_layout(*(torch.tensor([n]) for n in (1, 0, 0, 0)), 1, 64)
+    assert layout.row_M.dtype == layout.source_P.dtype == torch.int64
 
 
 def test_large_memory_is_used_again_once_it_is_free_and_never_before():
