@@ -258,6 +258,11 @@ class MixtureOfExpertsSettings(Settings):
         default=0.01, ge=0, description="Added to the learned noise's standard deviation (not in the paper)."
     )
     sigmoid_output: bool = Field(default=True, description="Sigmoid on the layer's summed output, as in the paper.")
+    recompute_experts: bool = Field(
+        default=False,
+        description="Compute the experts' hidden activations again in the backward pass instead of keeping them "
+        "(app. D): less memory for more time, the same numbers.",
+    )
 
     @model_validator(mode="after")
     def _enough_experts(self) -> MixtureOfExpertsSettings:
@@ -419,6 +424,11 @@ class Training(Settings):
     adam_beta2: Fraction = Field(default=0.98, description="Decay of Adam's second moment.")
     adam_epsilon: float = Field(default=1e-9, gt=0, le=1e-2, description="Adam's epsilon.")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay.")
+    expert_optimizer: Literal["adam", "factored-adam"] = Field(
+        default="adam",
+        description="Optimizer of the experts' matrices. factored-adam: no first moment, and a second moment kept as "
+        "one number a row and one a column of each matrix (app. D): hardly any memory.",
+    )
     label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
     clip_norm: float = Field(default=5.0, gt=0, description="Largest global gradient norm.")
     precision: Literal["bf16", "fp16", "fp32"] = Field(
@@ -491,3 +501,18 @@ class Recipe(Settings):
     model: Model = Field(default=Model(), description="Network.")
     training: Training = Field(description="Training.")
     decoding: Decoding = Field(default=Decoding(), description="Translation.")
+
+    @model_validator(mode="after")
+    def _expert_optimizer_has_experts(self) -> Recipe:
+        model = self.model
+        has_experts = model.moe.kind == "mixture" and (model.encoder_moe_after or model.decoder_moe_after)
+        if self.training.expert_optimizer != "adam" and not has_experts:
+            raise ValueError(
+                f'training.expert_optimizer = "{self.training.expert_optimizer}" has no experts to update: '
+                + (
+                    'model.moe.kind = "dense"'
+                    if model.moe.kind == "dense"
+                    else "model.encoder_moe_after and model.decoder_moe_after are empty"
+                )
+            )
+        return self

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.model.experts import Experts
-from mtmoe.model.gating import Balance, NoisyTopKGate
+from mtmoe.model.gating import NoisyTopKGate
+from mtmoe.model.routing import Balance
 
 
 class MixtureOfExperts(nn.Module):
@@ -24,12 +25,15 @@ class MixtureOfExperts(nn.Module):
             load_loss_weight=settings.load_loss_weight,
             noise_floor=settings.noise_floor,
         )
-        self.experts = Experts(settings.num_experts, width, settings.expert_hidden)
+        self.experts = Experts(
+            settings.num_experts, width, settings.expert_hidden, recompute=settings.recompute_experts
+        )
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
         """N real tokens -> their outputs and how evenly the experts were used."""
         routing = self.gate(x_ND)
-        y_ND = self.experts(x_ND, routing.experts_NK, routing.gates_NK)
+        y_ND = self.experts(x_ND, routing)
+        assert routing.balance is not None  # every gate reports it
         return (y_ND.sigmoid() if self.sigmoid_output else y_ND), routing.balance
 
 

@@ -5,37 +5,13 @@ All in float32, outside autocast; only real tokens come in, so padding takes no 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtmoe.model.routing import Balance, Routing
+
 _EPSILON = 1e-10
-
-
-class Balance(NamedTuple):
-    """How one layer used its experts in one batch. The two vectors carry gradients in training.
-
-    importance_E: sum of the gates of each expert (eq. 6).
-    load_E: smooth estimate of the tokens of each expert (eq. 10); the plain count where there is no noise.
-    counts_E: tokens that each expert received (int64).
-    importance_loss, load_loss: weighted CV^2 (eqs. 7 and 11); the load's is zero where load_E is a count.
-    """
-
-    importance_E: Tensor
-    load_E: Tensor
-    counts_E: Tensor
-    importance_loss: Tensor
-    load_loss: Tensor
-
-
-class Routing(NamedTuple):
-    """Where the tokens go: experts_NK (int64, the best first), gates_NK (float32; each row sums to 1)."""
-
-    experts_NK: Tensor
-    gates_NK: Tensor
-    balance: Balance
 
 
 def squared_variation(values_E: Tensor) -> Tensor:
@@ -98,7 +74,10 @@ class NoisyTopKGate(nn.Module):
             load_E = counts_E.to(importance_E.dtype)
             load_loss = importance_E.new_zeros(())
         importance_loss = self.importance_loss_weight * squared_variation(importance_E)
-        return Routing(experts_NK, gates_NK, Balance(importance_E, load_E, counts_E, importance_loss, load_loss))
+        losses = {"importance": importance_loss, "load": load_loss}
+        tokens_NK = torch.arange(clean_NE.shape[0], device=clean_NE.device)[:, None].expand(-1, k)
+        balance = Balance(importance_E, load_E, counts_E, losses)
+        return Routing(tokens_NK.flatten(), experts_NK.flatten(), gates_NK.flatten(), k, counts_E, balance)
 
 
 def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NM: Tensor, experts_NK: Tensor) -> Tensor:

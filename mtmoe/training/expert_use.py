@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mtmoe.config.settings import Training
-from mtmoe.model.gating import Balance, squared_variation
+from mtmoe.model.gating import squared_variation
+from mtmoe.model.routing import Balance
 
 
 class ExpertUse:

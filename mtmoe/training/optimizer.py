@@ -1,16 +1,21 @@
-"""Adam, the learning-rate schedules, clipping and the average of the weights."""
+"""Adam, also the factored one of experts, the learning-rate schedules, clipping and the average of the weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtmoe.config.settings import ExponentialAverage, Training
+from mtmoe.errors import UserError
+from mtmoe.training.factored_adam import FactoredAdam
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_FACTORED_MOMENTS = ("row_means", "column_means")
+_EXPERT_STACKS = (".experts.first_EDH", ".experts.second_EHD")
 
 
 def learning_rate(settings: Training, step: int) -> float:
@@ -32,29 +37,54 @@ def learning_rate(settings: Training, step: int) -> float:
 
 
 class Adam:
-    """PyTorch's fused Adam whose state has the names of the parameters.
+    """PyTorch's fused Adam whose state has the names of the parameters; with the setting
+    ``expert_optimizer = "factored-adam"``, FactoredAdam for the stacks of experts beside it.
 
     Matrices decay (``weight_decay``, decoupled); vectors and gates do not.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], settings: Training) -> None:
         self.parameters, self.settings = dict(parameters), settings
-        decays = {name: p.ndim >= 2 and ".gate." not in name for name, p in self.parameters.items()}
+        factored = settings.expert_optimizer == "factored-adam"
+        self._stacks = {n: p for n, p in self.parameters.items() if factored and n.endswith(_EXPERT_STACKS)}
+        self._others = {n: p for n, p in self.parameters.items() if n not in self._stacks}
+        decays = {name: p.ndim >= 2 and ".gate." not in name for name, p in self._others.items()}
         groups = [
-            {"params": [p for n, p in self.parameters.items() if decays[n]], "weight_decay": settings.weight_decay},
-            {"params": [p for n, p in self.parameters.items() if not decays[n]], "weight_decay": 0.0},
+            {"params": [p for n, p in self._others.items() if decays[n]], "weight_decay": settings.weight_decay},
+            {"params": [p for n, p in self._others.items() if not decays[n]], "weight_decay": 0.0},
         ]
-        self.torch_optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=settings.learning_rate,
-            betas=(settings.adam_beta1, settings.adam_beta2),
-            eps=settings.adam_epsilon,
-            fused=True,
-        )
+        groups = [group for group in groups if group["params"]]
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if groups:
+            self._optimizers.append(
+                torch.optim.AdamW(
+                    groups,
+                    lr=settings.learning_rate,
+                    betas=(settings.adam_beta1, settings.adam_beta2),
+                    eps=settings.adam_epsilon,
+                    fused=True,
+                )
+            )
+        if self._stacks:
+            self._optimizers.append(
+                FactoredAdam(
+                    self._stacks.values(),
+                    lr=settings.learning_rate,
+                    beta2=settings.adam_beta2,
+                    eps=settings.adam_epsilon,
+                    weight_decay=settings.weight_decay,
+                )
+            )
 
     def set_learning_rate(self, rate: float) -> None:
-        for group in self.torch_optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def unscale(self, scaler: torch.amp.GradScaler) -> None:
+        """Divide the gradients by the loss scale of fp16, before they are clipped."""
+        for optimizer in self._optimizers:
+            scaler.unscale_(optimizer)
 
     def clip(self) -> Tensor:
         """Scale all gradients to the largest allowed global norm; returns the norm before."""
@@ -65,29 +95,50 @@ class Adam:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.clip_norm, norm)
         return norm
 
-    def step(self) -> None:
-        self.torch_optimizer.step()
+    def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
+        """Update every parameter; with fp16's ``scaler``, only where the gradients are finite."""
+        for optimizer in self._optimizers:
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer)
 
     def zero_grad(self) -> None:
-        self.torch_optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
         """The moments, by name; none before the first update."""
-        return {
-            f"{moment}.{name}": self.torch_optimizer.state[parameter][moment]
-            for name, parameter in self.parameters.items()
-            if self.torch_optimizer.state.get(parameter)
-            for moment in _MOMENTS
-        }
+        return {f"{moment}.{name}": state[moment] for name, moment, state in self._moments() if state}
 
     def load_state(self, moments: Mapping[str, Tensor], num_updates: int) -> None:
-        """The inverse of :meth:`state`, after so many updates."""
+        """The inverse of :meth:`state`, after so many updates.
+
+        Raises:
+            UserError: the moments of another optimizer.
+        """
         if not num_updates:
             return
+        for name, moment, state in self._moments():
+            if f"{moment}.{name}" not in moments:
+                raise UserError(
+                    f"the checkpoint has no {moment}.{name}, which training.expert_optimizer = "
+                    f"{self.settings.expert_optimizer} goes on from",
+                    fix="resume with the training.expert_optimizer that the run began with, or start a new run",
+                )
+            parameter = self.parameters[name]
+            state[moment] = moments[f"{moment}.{name}"].to(parameter.device).clone()
+            factored = name in self._stacks
+            state["step"] = num_updates if factored else torch.tensor(float(num_updates), device=parameter.device)
+
+    def _moments(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(parameter's name, moment's name, the parameter's state), in the order of the parameters."""
+        *fused, last = self._optimizers
         for name, parameter in self.parameters.items():
-            state = {m: moments[f"{m}.{name}"].to(parameter.device).clone() for m in _MOMENTS}
-            state["step"] = torch.tensor(float(num_updates), device=parameter.device)
-            self.torch_optimizer.state[parameter] = state
+            factored = name in self._stacks
+            optimizer = last if factored or not fused else fused[0]
+            for moment in _FACTORED_MOMENTS if factored else _MOMENTS:
+                yield name, moment, optimizer.state[parameter]
 
 
 class WeightAverage:

@@ -359,12 +359,12 @@ class Stepper:
         )
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
-        self.scaler.unscale_(self.optimizer.torch_optimizer)
+        self.optimizer.unscale(self.scaler)
         norm = float(self.optimizer.clip())
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
-            self.scaler.step(self.optimizer.torch_optimizer)
+            self.optimizer.step(self.scaler)
             self.num_updates += 1
             if self.average is not None:
                 self.average.update(self.model, self.num_updates)
@@ -487,7 +487,8 @@ def batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> 
 def _sum_of_balance_losses(balances: Mapping[str, Any]) -> Tensor:
     total = torch.zeros(())
     for balance in balances.values():
-        total = total.to(balance.load_loss.device) + balance.importance_loss + balance.load_loss
+        for loss in balance.losses.values():
+            total = total.to(loss.device) + loss
     return total
 
 

@@ -11,6 +11,8 @@ from mtmoe.checkpoint import load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
 from mtmoe.inference.translator import Translator
+from mtmoe.model.experts import Experts, loop_over_experts
+from mtmoe.model.routing import Routing
 from mtmoe.model.translation import TranslationModel
 from mtmoe.training.loss import output_cross_entropy
 from mtmoe.training.reporting import SilentReporter
@@ -64,3 +66,44 @@ def test_training_on_cuda_gives_a_run_that_translates_on_both_devices(tmp_path: 
     on_cpu = [t.text for t in Translator(tmp_path / "run", device="cpu").translate(lines)]
     on_cuda = [t.text for t in Translator(tmp_path / "run", device="cuda").translate(lines)]
     assert on_cpu == on_cuda
+
+
+def _experts_case(num_experts: int, dtype: torch.dtype) -> tuple[Experts, torch.Tensor, Routing]:
+    """300 tokens with 4 of the first two thirds of the experts each."""
+    torch.manual_seed(0)
+    experts = Experts(num_experts, 64, 128).cuda()
+    x_ND = torch.randn(300, 64, device="cuda").to(dtype).requires_grad_()
+    chosen_M = torch.rand(300, num_experts * 2 // 3, device="cuda").topk(4).indices.flatten()
+    gates_M = torch.rand(1200, device="cuda").requires_grad_()
+    tokens_M = torch.arange(300, device="cuda").repeat_interleave(4)
+    return experts, x_ND, Routing(tokens_M, chosen_M, gates_M, 4, chosen_M.bincount(minlength=num_experts), None)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("num_experts", [8, 1023, 1024, 2048])
+def test_the_experts_on_cuda_equal_the_loop_without_waiting_for_the_device(num_experts: int, recompute: bool):
+    experts, x_ND, routing = _experts_case(num_experts, torch.bfloat16)
+    experts.recompute = recompute
+    inputs = [x_ND, routing.gates_M, experts.first_EDH, experts.second_EHD]
+    weight_ND = torch.randn(300, 64, device="cuda")
+
+    def value_and_gradients() -> list[torch.Tensor]:
+        with torch.autocast("cuda", torch.bfloat16):
+            y_ND = experts(x_ND, routing)
+        return [y_ND.detach(), *torch.autograd.grad(y_ND, inputs, weight_ND.to(y_ND.dtype))]
+
+    first = value_and_gradients()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        second = value_and_gradients()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    # The loop has the weights as the fast path sees them, so that no unit is on in the one and off in the other.
+    exact = [t.detach().bfloat16().double().requires_grad_() for t in inputs]
+    y_ND = loop_over_experts(exact[0], routing._replace(gates_M=exact[1]), *exact[2:])
+    expected = [y_ND.detach(), *torch.autograd.grad((y_ND * weight_ND.double()).sum(), exact)]
+    for one, two, reference in zip(first, second, expected, strict=True):
+        assert torch.equal(one, two)
+        assert float((one.double() - reference).norm() / reference.norm()) < 0.02
+    for gradient in first[3:]:
+        assert not gradient[num_experts * 2 // 3 :].any()

@@ -131,7 +131,7 @@ def test_every_parameter_of_every_wiring_has_a_gradient():
         model = _model(**wiring).train()
         output = model(batch_of(SOURCES, TARGETS))
         loss = (output.hidden_ND @ model.output_VD.t()).square().sum()
-        loss = loss + sum(b.importance_loss + b.load_loss for b in output.balances.values())
+        loss = loss + sum(sum(b.losses.values()) for b in output.balances.values())
         loss.backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name

@@ -78,7 +78,10 @@ THOROUGH = {
 }
 
 
-@pytest.mark.parametrize("more", [{}, THOROUGH], ids=["plain", "averaged-accumulated-sampled"])
+FACTORED = {"expert_optimizer": "factored-adam", "weight_decay": 0.01}
+
+
+@pytest.mark.parametrize("more", [{}, THOROUGH, FACTORED], ids=["plain", "averaged-accumulated-sampled", "factored"])
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(
     toy, toy_data, tmp_path, more, precision

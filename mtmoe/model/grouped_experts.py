@@ -1,0 +1,118 @@
+"""The experts' arithmetic on a GPU: rows sorted by expert, multiplied by `F.grouped_mm`, which reads the ends of the
+groups on the device. Nothing here waits for the device: no size depends on the counts.
+
+`F.grouped_mm` takes at most 1,023 groups on CUDA, and the first group always begins at row 0. So more experts are
+taken in slices: for each, the rows are gathered anew with those of the slice in front (a shift that the device
+knows), the rows behind them come out uninitialised, and what belongs to the slice is selected into the whole. That
+reads the rows once more for each slice, which is little beside the weights of a thousand experts, and multiplies none
+of them twice.
+
+bf16 has the fast kernels. With float32 and float16 `F.grouped_mm` itself falls back to a loop that waits for the
+device; float64 it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtmoe.model.padded_experts import gathered_sum
+
+MOST_GROUPS = 1023
+
+
+class _Slice(NamedTuple):
+    """Experts ``low`` to ``high``. ``ends``: of their groups when their first row is row 0 (int32).
+
+    front_M: the row of all that is row m of the slice. inside_M1, back_M: which rows of all are in the slice, and
+    where. All three are None when one slice holds every expert.
+    """
+
+    low: int
+    high: int
+    ends: Tensor
+    front_M: Tensor | None
+    inside_M1: Tensor | None
+    back_M: Tensor | None
+
+    def take(self, rows_M: Tensor) -> Tensor:
+        return rows_M if self.front_M is None else rows_M.index_select(0, self.front_M)
+
+    def put(self, total_M: Tensor | None, part_M: Tensor) -> Tensor:
+        """Chosen, never multiplied by zero: what lies behind the slice's rows may be NaN."""
+        if self.back_M is None or self.inside_M1 is None:
+            return part_M
+        moved = part_M.index_select(0, self.back_M)
+        inside = self.inside_M1 if part_M.ndim == 2 else self.inside_M1.squeeze(1)
+        return torch.where(inside, moved, torch.zeros_like(moved) if total_M is None else total_M)
+
+
+def _slices(counts_E: Tensor, num_rows: int, most_groups: int) -> Iterator[_Slice]:
+    ends_E = counts_E.cumsum(0)
+    num_experts = counts_E.shape[0]
+    if num_experts <= most_groups:
+        yield _Slice(0, num_experts, ends_E.to(torch.int32), None, None, None)
+        return
+    places_M = torch.arange(num_rows, device=counts_E.device)
+    for low in range(0, num_experts, most_groups):
+        high = min(low + most_groups, num_experts)
+        start, end = ends_E[low] - counts_E[low], ends_E[high - 1]
+        front_M = (places_M + start).clamp_(max=num_rows - 1)
+        inside_M = (places_M >= start) & (places_M < end)
+        back_M = (places_M - start).clamp_(min=0)
+        yield _Slice(low, high, (ends_E[low:high] - start).to(torch.int32), front_M, inside_M.unsqueeze(1), back_M)
+
+
+def forward(
+    x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
+    source_M: Tensor, inverse_M: Tensor, counts_E: Tensor, dtype: torch.dtype, most_groups: int = MOST_GROUPS,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Eq. 1 for all tokens, [N, D] in ``dtype``, and the hidden activations of the pairs sorted by expert, [M, H].
+
+    source_M: token of each pair in sorted order; inverse_M: place there of each pair.
+    """
+    x_MD = x_ND.to(dtype).index_select(0, source_M)
+    hidden_MH = output_MD = None
+    for part in _slices(counts_E, x_MD.shape[0], most_groups):
+        hidden = F.grouped_mm(part.take(x_MD), _cast(first_EDH, part, dtype), offs=part.ends).relu_()
+        output = F.grouped_mm(hidden, _cast(second_EHD, part, dtype), offs=part.ends)
+        hidden_MH, output_MD = part.put(hidden_MH, hidden), part.put(output_MD, output)
+    assert hidden_MH is not None and output_MD is not None  # noqa: PT018
+    return gathered_sum(output_MD, inverse_M, starts_N, gates_M), hidden_MH
+
+
+def backward(
+    gradient_ND: Tensor, x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
+    source_M: Tensor, order_M: Tensor, inverse_M: Tensor, counts_E: Tensor, dtype: torch.dtype,
+    hidden_MH: Tensor | None, most_groups: int = MOST_GROUPS,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of x_ND, gates_M and both stacks, by the equations of :func:`padded_experts.backward`."""
+    x_MD = x_ND.to(dtype).index_select(0, source_M)
+    gradient_MD = gradient_ND.to(dtype).index_select(0, source_M)
+    gate_M1 = gates_M.to(dtype).index_select(0, order_M).unsqueeze(1)
+    x_gradient_MD = gate_gradient_M = None
+    first_gradient, second_gradient = torch.empty_like(first_EDH), torch.empty_like(second_EHD)
+    for part in _slices(counts_E, x_MD.shape[0], most_groups):
+        x, gradient = part.take(x_MD), part.take(gradient_MD)
+        first = _cast(first_EDH, part, dtype)
+        hidden = F.grouped_mm(x, first, offs=part.ends).relu_() if hidden_MH is None else part.take(hidden_MH)
+        back = F.grouped_mm(gradient, _cast(second_EHD, part, dtype).transpose(1, 2), offs=part.ends)
+        gate_gradient_M = part.put(gate_gradient_M, (back * hidden).sum(1, dtype=torch.float32))
+        back = torch.ops.aten.threshold_backward(back, hidden, 0)
+        x_gradient_MD = part.put(x_gradient_MD, F.grouped_mm(back, first.transpose(1, 2), offs=part.ends))
+        gate = part.take(gate_M1)
+        # Rows behind the last end take no part in a weight gradient.
+        second_gradient[part.low : part.high].copy_(F.grouped_mm(hidden.t(), gradient * gate, offs=part.ends))
+        first_gradient[part.low : part.high].copy_(F.grouped_mm((x * gate).t(), back, offs=part.ends))
+    assert x_gradient_MD is not None and gate_gradient_M is not None  # noqa: PT018
+    x_gradient_ND = gathered_sum(x_gradient_MD, inverse_M, starts_N, gates_M).to(x_ND.dtype)
+    gate_gradient = gate_gradient_M.index_select(0, inverse_M).to(gates_M.dtype)
+    return x_gradient_ND, gate_gradient, first_gradient, second_gradient
+
+
+def _cast(stack: Tensor, part: _Slice, dtype: torch.dtype) -> Tensor:
+    return stack[part.low : part.high].to(dtype)

@@ -1,0 +1,85 @@
+"""Adam without a first moment and with a factored second one: the optimizer of the experts (app. D, spec 5.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Of gradients that are worked on at a time: what a core's cache holds; on a GPU, enough for every launch to pay.
+_CPU_BYTES, _GPU_BYTES = 1 << 20, 1 << 28
+
+
+class FactoredAdam(torch.optim.Optimizer):
+    """For stacks of E matrices, [E, R, C]; each matrix has a second moment of its own, as in Adam with beta1 = 0.
+
+    Kept are the means of the squared gradients of each row and of each column::
+
+        d   = b2 (1 - b2^(t-1)) / (1 - b2^t)        b2, with Adam's bias correction in it; 0 at t = 1
+        row = d row + (1 - d) mean over columns of g^2        [E, R]
+        col = d col + (1 - d) mean over rows of g^2           [E, C]
+        V   = row col / mean(row)                             mean(row) = mean(col)
+        w  -= rate (g / (sqrt(V) + eps) + weight_decay w)
+
+    so the state is (R + C) / (R C) of the parameters. Updates are neither clipped nor scaled by the parameters
+    (the Adafactor of 2018 does both). Semantics are dense: an expert that received nothing has a gradient of zero,
+    its moments decay, and but for the weight decay it stays where it is.
+
+    Args:
+        parameters: tensors with three dimensions. One without a gradient is left alone, as in PyTorch's optimizers.
+        lr: rate; beta2, eps and weight_decay as in Adam (decoupled decay).
+
+    Raises:
+        ValueError: a parameter does not have three dimensions.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, lr: float, beta2: float, eps: float, weight_decay: float
+    ) -> None:
+        super().__init__(list(parameters), {"lr": lr, "beta2": beta2, "eps": eps, "weight_decay": weight_decay})
+        for parameter in self._parameters():
+            if parameter.ndim != 3:
+                raise ValueError(f"a stack of matrices has three dimensions, not {list(parameter.shape)}")
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.param_groups:
+            yield from group["params"]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient. ``closure`` must be None."""
+        if closure is not None:
+            raise ValueError("FactoredAdam takes no closure")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+
+    def _update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            num_experts, num_rows, num_columns = parameter.shape
+            state["step"] = 0
+            state["row_means"] = parameter.new_zeros(num_experts, num_rows)
+            state["column_means"] = parameter.new_zeros(num_experts, num_columns)
+        state["step"] += 1
+        beta2, t = group["beta2"], state["step"]
+        decay = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
+        matrix_bytes = parameter[0].numel() * parameter.element_size()
+        size = max(1, (_GPU_BYTES if parameter.is_cuda else _CPU_BYTES) // matrix_bytes)
+        tensors = (parameter, gradient, state["row_means"], state["column_means"])
+        buffer = torch.empty_like(parameter[:size], memory_format=torch.contiguous_format)
+        for weights, gradients, row_means, column_means in zip(*(t.split(size) for t in tensors), strict=True):
+            room = buffer[: weights.shape[0]]
+            torch.mul(gradients, gradients, out=room)
+            row_means.lerp_(room.mean(2), 1 - decay)
+            column_means.lerp_(room.mean(1), 1 - decay)
+            # Divided before the product: no overflow, and an expert whose moments are zero is divided by no zero.
+            mean = row_means.mean(1, keepdim=True).clamp_(min=torch.finfo(room.dtype).tiny)
+            rows, columns = row_means.div(mean).sqrt_(), column_means.sqrt()
+            torch.mul(rows.unsqueeze(2), columns.unsqueeze(1), out=room).add_(group["eps"])
+            if group["weight_decay"]:
+                weights.mul_(1 - group["lr"] * group["weight_decay"])
+            weights.addcdiv_(gradients, room, value=-group["lr"])
