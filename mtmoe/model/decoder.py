@@ -17,8 +17,8 @@ from mtmoe.config.settings import Model
 from mtmoe.model.attention import Attention, Memory
 from mtmoe.model.dropout import Dropout
 from mtmoe.model.feed_forward import feed_forward
-from mtmoe.model.gating import Balance
 from mtmoe.model.lstm import Lstm, LstmState
+from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, take_rows
 
 

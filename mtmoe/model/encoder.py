@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from mtmoe.config.settings import Model
 from mtmoe.model.dropout import Dropout
 from mtmoe.model.feed_forward import feed_forward
-from mtmoe.model.gating import Balance
 from mtmoe.model.lstm import BidirectionalLstm, Lstm
+from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, take_rows
 
 

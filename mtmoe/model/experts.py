@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtmoe.model.gating import tokens_per_expert
+from mtmoe.model.routing import Routing
 from mtmoe.model.rows import inverse_permutation, permute_rows, repeat_rows
 
 
@@ -24,23 +24,30 @@ class Experts(nn.Module):
             for matrix in stack.detach():  # Glorot, one matrix at a time: the stack is not one big layer
                 nn.init.xavier_uniform_(matrix)
 
-    def forward(self, x_ND: Tensor, experts_NK: Tensor, gates_NK: Tensor) -> Tensor:
-        """Eq. 1: ``y = sum_i G(x)_i E_i(x)`` over the K chosen experts of each token, [N, D] -> [N, D].
+    def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
+        """Eq. 1: ``y = sum_i G(x)_i E_i(x)`` over the chosen experts of each token, [N, D] -> [N, D].
 
         Dispatch is a stable sort by expert; combine gathers and sums, so that the result is the same bits
         every time.
         """
-        if x_ND.shape[0] == 0:
+        if routing.tokens_M.shape[0] == 0:
             # Every parameter stays in the graph, with a gradient of exactly zero.
-            return x_ND + 0.0 * (self.first_EDH.sum() + self.second_EHD.sum()).to(x_ND.dtype)
-        num_experts, k = self.first_EDH.shape[0], experts_NK.shape[1]
-        order_M = experts_NK.flatten().argsort(stable=True)
+            return 0.0 * (x_ND + (self.first_EDH.sum() + self.second_EHD.sum()).to(x_ND.dtype))
+        k = routing.experts_per_token
+        order_M = routing.experts_M.argsort(stable=True)
         inverse_M = inverse_permutation(order_M)
-        ends_E = tokens_per_expert(experts_NK, num_experts).cumsum(0).to(torch.int32)
-        dispatched_MD = repeat_rows(x_ND, order_M, inverse_M, k)
+        ends_E = routing.counts_E.cumsum(0).to(torch.int32)
+        if k == 0:
+            dispatched_MD = x_ND.index_select(0, routing.tokens_M.index_select(0, order_M))
+        else:
+            dispatched_MD = repeat_rows(x_ND, order_M, inverse_M, k)
         output_MD = self.apply_sorted(dispatched_MD, ends_E)
-        collected_NKD = permute_rows(output_MD, inverse_M, order_M).view(-1, k, output_MD.shape[-1])
-        return (collected_NKD * gates_NK[..., None].to(collected_NKD.dtype)).sum(1)
+        collected_MD = permute_rows(output_MD, inverse_M, order_M)
+        collected_MD = collected_MD * routing.gates_M[:, None].to(collected_MD.dtype)
+        if k == 0:  # correct for any number of pairs, and slow
+            y_ND = collected_MD.new_zeros(x_ND.shape[0], collected_MD.shape[1])
+            return y_ND.index_add(0, routing.tokens_M, collected_MD)
+        return collected_MD.view(-1, k, output_MD.shape[-1]).sum(1)
 
     def apply_sorted(self, x_MD: Tensor, ends_E: Tensor) -> Tensor:
         """Rows sorted by expert; expert i has the rows from ends_E[i-1] up to ends_E[i] (int32)."""
@@ -55,12 +62,11 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def loop_over_experts(
-    x_ND: Tensor, experts_NK: Tensor, gates_NK: Tensor, first_EDH: Tensor, second_EHD: Tensor
-) -> Tensor:
+def loop_over_experts(x_ND: Tensor, routing: Routing, first_EDH: Tensor, second_EHD: Tensor) -> Tensor:
     """Eq. 1 as it is written, expert by expert, in any precision: the reference of the fast path."""
     y_ND = torch.zeros_like(x_ND)
     for expert in range(first_EDH.shape[0]):
-        gate_N1 = torch.where(experts_NK == expert, gates_NK, 0.0).sum(1, keepdim=True)
-        y_ND = y_ND + gate_N1 * ((x_ND @ first_EDH[expert]).relu() @ second_EHD[expert])
+        gate_M = torch.where(routing.experts_M == expert, routing.gates_M, 0.0)
+        gate_N = gate_M.new_zeros(x_ND.shape[0]).index_add(0, routing.tokens_M, gate_M)
+        y_ND = y_ND + gate_N[:, None] * ((x_ND @ first_EDH[expert]).relu() @ second_EHD[expert])
     return y_ND

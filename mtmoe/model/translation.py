@@ -12,7 +12,7 @@ from mtmoe.config.settings import Model
 from mtmoe.model.attention import Memory
 from mtmoe.model.decoder import Decoder, DecoderState
 from mtmoe.model.encoder import Encoder
-from mtmoe.model.gating import Balance
+from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, real_positions
 from mtmoe.vocabulary import PAD
 
