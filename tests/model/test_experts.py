@@ -44,7 +44,7 @@ def test_dispatch_and_combine_equal_a_loop_over_experts_in_value_and_gradient(nu
     slow_ND = loop_over_experts(x_ND, routing, experts.first_EDH, experts.second_EHD)
     torch.testing.assert_close(fast_ND, slow_ND, rtol=1e-5, atol=1e-5)
     weight_ND = torch.randn_like(fast_ND)
-    fast_gradients = torch.autograd.grad((fast_ND * weight_ND).sum(), inputs)
+    fast_gradients = torch.autograd.grad((fast_ND * weight_ND).sum(), inputs, retain_graph=True)
     slow_gradients = torch.autograd.grad((slow_ND * weight_ND).sum(), inputs)
     for fast, slow in zip(fast_gradients, slow_gradients, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)

@@ -46,9 +46,9 @@ def test_a_token_is_sent_to_its_k_best_experts_with_a_softmax_over_their_noisy_l
     torch.manual_seed(11)
     routing = gate(x_ND)
     for token in range(20):
-        best = sorted(range(8), key=lambda e: -float(noisy_NE[token, e]))[:2]
+        best = sorted(range(8), key=lambda e: -noisy_NE[token, e].item())[:2]
         assert _experts(routing)[token].tolist() == best
-        weights = torch.tensor([math.exp(noisy_NE[token, e]) for e in best])
+        weights = torch.tensor([math.exp(noisy_NE[token, e].item()) for e in best])
         torch.testing.assert_close(_gates(routing)[token], weights / weights.sum())
 
 
@@ -81,12 +81,12 @@ def test_load_is_the_probability_of_staying_in_the_top_k_when_only_ones_own_nois
     probability_NE = probability_in_top_k(clean_NE, std_NE, top.values, top.indices[:, :2])
     generator = torch.Generator().manual_seed(1)
     for expert in range(8):
-        redrawn_SNE = noisy_NE.expand(40_000, -1, -1).clone()
+        redrawn_SNE = noisy_NE.expand(100_000, -1, -1).clone()
         redrawn_SNE[:, :, expert] = (
-            clean_NE[:, expert] + torch.randn(40_000, 5, generator=generator) * std_NE[:, expert]
+            clean_NE[:, expert] + torch.randn(100_000, 5, generator=generator) * std_NE[:, expert]
         )
         frequency_N = (redrawn_SNE.topk(2).indices == expert).any(-1).float().mean(0)
-        torch.testing.assert_close(frequency_N, probability_NE[:, expert].detach(), atol=0.012, rtol=0)
+        torch.testing.assert_close(frequency_N, probability_NE[:, expert].detach(), atol=0.008, rtol=0)
 
 
 def test_loads_add_up_to_k_for_each_token_on_average_over_the_noise():
