@@ -62,15 +62,17 @@ class ExpertUse:
         limit, patience = self.settings.overload_warning_ratio, self.settings.overload_warning_steps
         for layer in self._counts:
             ratio, num_dead = metrics[f"{layer}.max_over_mean_load"], metrics[f"{layer}.dead_experts"]
+            importance, load = "model.moe.importance_loss_weight", "model.moe.load_loss_weight"
+            has_load = f"{layer}.load_loss" in self._losses
             if _passed(self._steps_overloaded, layer, ratio > limit, num_steps, patience):
                 yield (
                     f"{layer}: the busiest expert has had more than {limit:g} times the mean load for {patience} steps "
-                    f"(now {ratio:.1f}); raise model.moe.load_loss_weight"
+                    f"(now {ratio:.1f}); raise {load if has_load else importance}"
                 )
             if _passed(self._steps_dead, layer, num_dead > 0, num_steps, patience):
                 yield (
                     f"{layer}: {int(num_dead)} of its experts have received no token for {patience} steps; raise "
-                    "model.moe.importance_loss_weight and model.moe.load_loss_weight"
+                    f"{f'{importance} and {load}' if has_load else importance}"
                 )
 
 
