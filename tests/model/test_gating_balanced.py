@@ -60,7 +60,9 @@ def test_gates_in_training_are_equations_16_and_18() -> None:
     without = mask_NE.sum(1) == 0
     assert without.any()  # the case of 0/0
     expected_NE[without] = 0.0
-    torch.testing.assert_close(_dense(gate(x_ND), 60), expected_NE)
+    routing = gate(x_ND)
+    torch.testing.assert_close(_dense(routing, 60), expected_NE)
+    torch.testing.assert_close(routing.balance.importance_E, expected_NE.sum(0))
 
 
 def test_gates_of_two_levels_are_balanced_among_the_tokens_of_each_group() -> None:
