@@ -241,21 +241,65 @@ class SubwordSampling(Settings):
 # --------------------------------------------------------------------------------------------------- model
 
 
+class Hierarchy(Settings):
+    """Two levels of gating (paper, appendix B): a gate over groups, and in each group a gate over its experts.
+
+    The losses are CV^2 over all experts, none over groups (spec 8, row 7); a group without tokens has the load 0
+    (row 8).
+    """
+
+    groups: Positive = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")
+    groups_per_token: Positive = Field(
+        default=2,
+        description="k of the first level (2 in the paper). experts_per_token is then k within a group, and a token "
+        "has the product of both in all.",
+    )
+
+
 class MixtureOfExpertsSettings(Settings):
-    """The sparsely-gated layer (paper, sections 2-4 and appendix A)."""
+    """The sparsely-gated layer (paper, sections 2-4, appendices A, B and F)."""
 
     kind: Literal["mixture", "dense"] = Field(
         default="mixture",
-        description="mixture: experts behind a gate. dense: one always-active network of hidden size "
-        "experts_per_token x expert_hidden, the baseline of equal operations per timestep.",
+        description="mixture: experts behind a gate. dense: one always-active network whose hidden size is that of all "
+        "experts of a token together, the baseline of equal operations per timestep.",
+    )
+    gate: Literal["noisy-top-k", "softmax", "strictly-balanced"] = Field(
+        default="noisy-top-k",
+        description="noisy-top-k: eqs. 3-5, without noise outside training (the paper is silent). softmax: eq. 2 kept "
+        "to the k largest and renormalised; starts from small random weights, as zeros would be ties. "
+        "strictly-balanced: app. F; each expert takes its k|X|/n best tokens (rounded up) of a training batch, and "
+        "those above its threshold otherwise; a token has k experts on average, and without any the output 0 before "
+        "the sigmoid; small random weights at the start; in a decoder its training routing sees later positions.",
     )
     num_experts: Positive = Field(default=16, description="Number of experts of each layer.")
-    experts_per_token: Positive = Field(default=2, description="k: experts that each token is sent to.")
+    experts_per_token: Positive = Field(
+        default=2, description="k: experts that each token is sent to; with a hierarchy, in each of its groups."
+    )
     expert_hidden: int = Field(default=512, gt=0, multiple_of=8, description="Hidden units of one expert.")
-    importance_loss_weight: float = Field(default=0.01, ge=0, description="w_importance (eq. 7; 0.01 in app. E).")
-    load_loss_weight: float = Field(default=0.01, ge=0, description="w_load (eq. 11; 0.01 in app. E).")
+    hierarchy: Hierarchy | None = Field(default=None, description="Absent: one gate over all experts.")
+    importance_loss_weight: float = Field(
+        default=0.01,
+        ge=0,
+        description="w_importance (eq. 7; 0.01 in app. E, 0.1 in app. C); CV with the population's variance.",
+    )
+    load_loss_weight: float = Field(
+        default=0.01,
+        ge=0,
+        description="w_load (eq. 11; 0.01 in app. E, 0.1 in app. C). Only noisy-top-k has this loss, and only when "
+        "fewer experts than all are chosen: otherwise the load is a count, which cannot be learned from.",
+    )
+    threshold_loss_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of the loss by which strictly-balanced learns its thresholds (eq. 20; the paper states no "
+        "weight). Here it is a mean over tokens, not a sum; thresholds are learned as log(n T); nothing else learns "
+        "from it.",
+    )
     noise_floor: float = Field(
-        default=0.01, ge=0, description="Added to the learned noise's standard deviation (not in the paper)."
+        default=0.01,
+        ge=0,
+        description="noisy-top-k: added to the learned noise's standard deviation (not in the paper).",
     )
     sigmoid_output: bool = Field(default=True, description="Sigmoid on the layer's summed output, as in the paper.")
     recompute_experts: bool = Field(
@@ -264,12 +308,43 @@ class MixtureOfExpertsSettings(Settings):
         "(app. D): less memory for more time, the same numbers.",
     )
 
+    @property
+    def experts_per_token_in_all(self) -> int:
+        """Experts of a token over all its groups; the mean, with strict balancing."""
+        return self.experts_per_token * (self.hierarchy.groups_per_token if self.hierarchy else 1)
+
     @model_validator(mode="after")
     def _enough_experts(self) -> MixtureOfExpertsSettings:
-        if self.experts_per_token > self.num_experts:
+        k, num_experts, levels = self.experts_per_token, self.num_experts, self.hierarchy
+        if k > num_experts:
+            raise ValueError(f"experts_per_token = {k} is more than num_experts = {num_experts}")
+        if levels is None:
+            return self
+        if num_experts % levels.groups:
+            raise ValueError(f"num_experts = {num_experts} is not a multiple of hierarchy.groups = {levels.groups}")
+        if levels.groups_per_token > levels.groups:
             raise ValueError(
-                f"experts_per_token = {self.experts_per_token} is more than num_experts = {self.num_experts}"
+                f"hierarchy.groups_per_token = {levels.groups_per_token} is more than "
+                f"hierarchy.groups = {levels.groups}"
             )
+        if k > num_experts // levels.groups:
+            raise ValueError(
+                f"experts_per_token = {k} is more than the {num_experts // levels.groups} experts of a group: "
+                f"num_experts = {num_experts}, hierarchy.groups = {levels.groups}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> MixtureOfExpertsSettings:
+        owners = (
+            ("load_loss_weight", "noisy-top-k"),
+            ("noise_floor", "noisy-top-k"),
+            ("threshold_loss_weight", "strictly-balanced"),
+        )
+        for key, gate in owners:
+            value, default = getattr(self, key), MixtureOfExpertsSettings.model_fields[key].default
+            if self.gate != gate and value not in (default, 0.0):
+                raise ValueError(f'{key} = {value} belongs to gate = "{gate}", but gate = "{self.gate}"')
         return self
 
 

@@ -1,7 +1,8 @@
 """What a network costs, from its settings alone: parameters and operations of each layer.
 
 Operations are multiply-adds of one source and one target token in the forward pass (one multiply-add is 1,
-spec 5.5 and 6.10): every weight matrix that a token meets, with k of the n experts. Left out, as in the paper's
+spec 5.5, 5.6 and 6.10): every weight matrix that a token meets, with k of the n experts and, of two levels of
+gating, the gates of the token's groups; with strict balancing these are the means. Left out, as in the paper's
 counts: biases, and the attention's scores and context, which depend on the length of the source.
 """
 
@@ -100,8 +101,8 @@ def _layer(name: str, kind: str, module: nn.Module) -> LayerDescription:
 
 def _operations(module: nn.Module) -> int:
     if isinstance(module, MixtureOfExperts):
-        num_experts, k = module.experts.first_EDH.shape[0], module.gate.experts_per_token
-        return _matrix_elements(module.gate) + _matrix_elements(module.experts) * k // num_experts
+        gate = module.gate
+        return gate.operations + _matrix_elements(module.experts) * gate.experts_per_token // gate.num_experts
     return _matrix_elements(module)
 
 
@@ -117,6 +118,9 @@ def _lstm_kind(settings: Model) -> str:
 
 def _mixture_kind(settings: Model) -> str:
     moe = settings.moe
+    k = moe.experts_per_token_in_all
     if moe.kind == "dense":
-        return f"dense {moe.experts_per_token * moe.expert_hidden}"
-    return f"{moe.num_experts} experts of {moe.expert_hidden}, {moe.experts_per_token} per token"
+        return f"dense {k * moe.expert_hidden}"
+    groups = f" in {moe.hierarchy.groups} groups" if moe.hierarchy else ""
+    gate = "" if moe.gate == "noisy-top-k" else f", {moe.gate}"
+    return f"{moe.num_experts} experts of {moe.expert_hidden}{groups}, {k} per token{gate}"

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.model.experts import Experts
-from mtmoe.model.gating import NoisyTopKGate
+from mtmoe.model.gating import (
+    Gate,
+    HierarchicalBalancedGate,
+    HierarchicalGate,
+    NoisyTopKGate,
+    SoftmaxGate,
+    StrictlyBalancedGate,
+)
 from mtmoe.model.routing import Balance
 
 
@@ -17,14 +24,7 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
         super().__init__()
         self.sigmoid_output = settings.sigmoid_output
-        self.gate = NoisyTopKGate(
-            width,
-            settings.num_experts,
-            settings.experts_per_token,
-            importance_loss_weight=settings.importance_loss_weight,
-            load_loss_weight=settings.load_loss_weight,
-            noise_floor=settings.noise_floor,
-        )
+        self.gate = gate_of(width, settings)
         self.experts = Experts(
             settings.num_experts, width, settings.expert_hidden, recompute=settings.recompute_experts
         )
@@ -38,13 +38,13 @@ class MixtureOfExperts(nn.Module):
 
 
 class DenseFeedForward(nn.Module):
-    """One network of hidden size k x expert_hidden, always active: the same operations per timestep as the
-    mixture but for its gate (MoE-1-Wide of app. C)."""
+    """One network with the hidden units of all experts of a token, always active: the same operations per
+    timestep as the mixture but for its gate (MoE-1-Wide of app. C)."""
 
     def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
         super().__init__()
         self.sigmoid_output = settings.sigmoid_output
-        hidden = settings.experts_per_token * settings.expert_hidden
+        hidden = settings.experts_per_token_in_all * settings.expert_hidden
         self.first_DH = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, hidden)))
         self.second_HD = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden, width)))
 
@@ -57,3 +57,41 @@ class DenseFeedForward(nn.Module):
 def feed_forward(width: int, settings: MixtureOfExpertsSettings) -> MixtureOfExperts | DenseFeedForward:
     """The layer that ``model.moe.kind`` names."""
     return MixtureOfExperts(width, settings) if settings.kind == "mixture" else DenseFeedForward(width, settings)
+
+
+def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
+    """The gate that ``model.moe.gate`` names, of one level or, with ``model.moe.hierarchy``, of two."""
+    levels, importance = settings.hierarchy, settings.importance_loss_weight
+    num_experts, k = settings.num_experts, settings.experts_per_token
+    load, floor, threshold = settings.load_loss_weight, settings.noise_floor, settings.threshold_loss_weight
+    if levels is None:
+        if settings.gate == "strictly-balanced":
+            return StrictlyBalancedGate(
+                width, num_experts, k, importance_loss_weight=importance, threshold_loss_weight=threshold
+            )
+        if settings.gate == "softmax":
+            return SoftmaxGate(width, num_experts, k, importance_loss_weight=importance)
+        return NoisyTopKGate(
+            width, num_experts, k, importance_loss_weight=importance, load_loss_weight=load, noise_floor=floor
+        )
+    if settings.gate == "strictly-balanced":
+        return HierarchicalBalancedGate(
+            width,
+            num_experts,
+            k,
+            groups=levels.groups,
+            groups_per_token=levels.groups_per_token,
+            importance_loss_weight=importance,
+            threshold_loss_weight=threshold,
+        )
+    noisy = settings.gate == "noisy-top-k"
+    return HierarchicalGate(
+        width,
+        num_experts,
+        k,
+        groups=levels.groups,
+        groups_per_token=levels.groups_per_token,
+        importance_loss_weight=importance,
+        load_loss_weight=load if noisy else 0.0,
+        noise_floor=floor if noisy else None,
+    )

@@ -18,9 +18,28 @@ class _PermuteRows(torch.autograd.Function):
         return grad_ND.index_select(0, inverse_N), None, None
 
 
+class _RepeatRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
+        ctx.save_for_backward(inverse_M)
+        ctx.num_copies = num_copies
+        return x_ND.index_select(0, order_M.div(num_copies, rounding_mode="floor"))
+
+    @staticmethod
+    def backward(ctx, grad_MD: Tensor):
+        (inverse_M,) = ctx.saved_tensors
+        grad_NKD = grad_MD.index_select(0, inverse_M).view(-1, ctx.num_copies, grad_MD.shape[-1])
+        return grad_NKD.sum(1), None, None, None
+
+
 def permute_rows(x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
     """``x_ND[order_N]`` where ``order_N`` is a permutation and ``inverse_N`` its inverse."""
     return _PermuteRows.apply(x_ND, order_N, inverse_N)
+
+
+def repeat_rows(x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
+    """``num_copies`` copies of every row, in the order ``order_M`` (a permutation of M = N x num_copies)."""
+    return _RepeatRows.apply(x_ND, order_M, inverse_M, num_copies)
 
 
 def inverse_permutation(order_N: Tensor) -> Tensor:

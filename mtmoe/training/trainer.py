@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from enum import Enum
 from pathlib import Path
@@ -40,6 +40,7 @@ from mtmoe.data.batches import Batch, BatchStream, Position
 from mtmoe.data.preparation import Prepared, open_prepared
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.errors import UserError
+from mtmoe.model.routing import Balance
 from mtmoe.model.translation import TranslationModel
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.interruption import StopSignals
@@ -70,7 +71,10 @@ class StepOutcome(Enum):
 
 
 class StepResult(NamedTuple):
-    """One optimizer step. Sums over its target tokens, in nats."""
+    """One optimizer step. Sums over its target tokens, in nats.
+
+    broken_layer: of a skipped step, the first MoE layer whose gates were not finite, or "".
+    """
 
     loss_sum: float
     num_target_tokens: int
@@ -79,6 +83,7 @@ class StepResult(NamedTuple):
     gradient_norm: float
     auxiliary_loss: float
     outcome: StepOutcome
+    broken_layer: str
 
     @property
     def applied(self) -> bool:
@@ -186,16 +191,17 @@ class Trainer:
         self.steps_not_finite += 1
         self.num_skipped_steps += 1
         step = self.stepper.step
+        where = f"; the gates of {result.broken_layer} were the first not to be finite" if result.broken_layer else ""
         self.reporter.warning(
             f"step {step}: loss {result.loss_sum / result.num_target_tokens:g}, gradient norm "
-            f"{result.gradient_norm:g}: the step was skipped ({self.steps_not_finite} in a row)"
+            f"{result.gradient_norm:g}: the step was skipped ({self.steps_not_finite} in a row){where}"
         )
         if self.steps_not_finite < self.settings.max_nonfinite_steps:
             return
         last = last_checkpoint(self.run_files)
         self.log.close()
         raise UserError(
-            f"step {step}: the loss or its gradient was not finite in {self.steps_not_finite} steps in a row; "
+            f"step {step}: the loss or its gradient was not finite in {self.steps_not_finite} steps in a row{where}; "
             f"last good checkpoint: {last.path if last else 'none yet'}",
             fix=f"likely causes: training.learning_rate = {self.settings.learning_rate:g} too high, "
             f"training.schedule.warmup_steps = {self.settings.schedule.warmup_steps} too few, "
@@ -330,6 +336,7 @@ class Stepper:
         self.step += 1
         num_tokens = sum(int(batch.target_lengths_B.sum()) for batch in group)
         loss_sum = auxiliary = 0.0
+        importances = []
         for number, batch in enumerate(group):
             torch.manual_seed(_mixed(self.recipe.seed, self.step, number))
             with self._autocast():
@@ -345,6 +352,7 @@ class Stepper:
             # Gradients of the mean over all target tokens of the step, however they are divided into batches.
             self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
             expert_use.add(output.balances)
+            importances.append({layer: balance.importance_E.detach() for layer, balance in output.balances.items()})
             loss_sum += float(loss.plain_sum.detach())
             auxiliary += float(balance_loss.detach())
         outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
@@ -356,6 +364,7 @@ class Stepper:
             norm,
             auxiliary,
             outcome,
+            _first_not_finite(importances) if outcome is StepOutcome.SKIPPED else "",
         )
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
@@ -484,12 +493,18 @@ def batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> 
     )
 
 
-def _sum_of_balance_losses(balances: Mapping[str, Any]) -> Tensor:
-    total = torch.zeros(())
-    for balance in balances.values():
-        for loss in balance.losses.values():
-            total = total.to(loss.device) + loss
-    return total
+def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:
+    losses = [loss for balance in balances.values() for loss in balance.losses.values()]
+    return sum(losses[1:], losses[0]) if losses else torch.zeros(())
+
+
+def _first_not_finite(batches: Iterable[Mapping[str, Tensor]]) -> str:
+    """The first layer, in the order of computation, with a value that is NaN or infinite."""
+    for values in batches:
+        for layer, tensor in values.items():
+            if not bool(tensor.isfinite().all()):
+                return layer
+    return ""
 
 
 def _mixed(seed: int, step: int, number: int) -> int:

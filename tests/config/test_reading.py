@@ -114,6 +114,7 @@ def test_a_missing_setting_is_named_with_its_sentence(tmp_path):
         ("training.validation.translate_sentences=0", 'metric = "bleu" needs translations'),
         ("model.lstm_hidden=32", "lstm_hidden = 32 is less than width = 64"),
         ("model.moe.num_experts=64", "the settings of moe do nothing"),
+        ('model.moe.gate="softmax"', "the settings of moe do nothing"),
         (
             "training.expert_optimizer=factored-adam",
             'training.expert_optimizer = "factored-adam" has no experts to update: model.encoder_moe_after',

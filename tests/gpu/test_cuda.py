@@ -17,6 +17,7 @@ from mtmoe.model.translation import TranslationModel
 from mtmoe.training.loss import output_cross_entropy
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training
+from tests.gates import GATES, WIDTH, make_gate
 from tests.toy import prepared_toy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none")
@@ -46,6 +47,28 @@ def test_cuda_and_cpu_give_the_same_loss_and_gradients_in_float32():
         results[device] = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
     for name, gradient in results["cpu"].items():
         torch.testing.assert_close(results["cuda"][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(("name", "two_levels"), GATES)
+def test_a_gate_trains_on_cuda_without_waiting_and_as_on_a_cpu(monkeypatch, name: str, two_levels: bool):
+    monkeypatch.setattr(torch, "randn_like", lambda t: torch.cos(3.0 * t.detach()))  # the same noise on both
+    inputs_ND = torch.randn(200, WIDTH, generator=torch.Generator().manual_seed(0))
+    results = []
+    for device in ("cpu", "cuda", "cuda"):
+        gate = make_gate(name, two_levels).to(device)
+        x_ND = inputs_ND.to(device).requires_grad_()
+        torch.cuda.set_sync_debug_mode("error" if device == "cuda" else "default")
+        try:
+            routing = gate(x_ND)
+            sum(routing.balance.losses.values(), routing.gates_M.square().sum()).backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        results.append([routing.gates_M.detach(), routing.balance.load_E.detach(), x_ND.grad])
+        results[-1] += [parameter.grad for parameter in gate.parameters()]
+    on_cpu, on_cuda, again = results
+    for a, b, c in zip(on_cpu, on_cuda, again, strict=True):
+        assert torch.equal(b, c)
+        torch.testing.assert_close(b.cpu(), a, rtol=1e-3, atol=1e-4)
 
 
 def test_a_bf16_step_on_cuda_is_close_to_float32():

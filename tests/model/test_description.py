@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from mtmoe.config.settings import MixtureOfExpertsSettings, Model
-from mtmoe.model.description import describe_model
+from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Model
+from mtmoe.model.description import LayerDescription, describe_model
 from mtmoe.model.translation import TranslationModel
 
 
@@ -54,3 +56,63 @@ def test_the_dense_twin_has_the_operations_of_the_mixture_without_its_gate() -> 
         return describe_model(Model(width=16, encoder_moe_after=(1,), moe=moe), 100).operations
 
     assert operations("mixture") - operations("dense") == 2 * 16 * 16
+
+
+def _layer(width: int, **moe: Any) -> LayerDescription:
+    settings = Model(width=width, encoder_moe_after=(1,), moe=MixtureOfExpertsSettings(**moe))
+    (layer,) = (layer for layer in describe_model(settings, 100).layers if layer.name == "encoder moe 1")
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("num_experts", "groups", "parameters", "operations"),
+    [
+        (32, 0, 37.8, 8.4),
+        (256, 16, 272.9, 8.4),
+        (1024, 16, 1079.0, 8.5),
+        (4096, 16, 4303.4, 8.9),
+        (256, 32, 272.9, 8.4),  # from here on, those of the 100-billion-word models
+        (4096, 64, 4303.4, 8.6),
+    ],
+)
+def test_the_mixtures_of_tables_7_and_8_have_the_printed_millions(
+    num_experts: int, groups: int, parameters: float, operations: float
+) -> None:
+    """Two LSTM-512 and a mixture of 512-1024-512 experts, 4 for a token; 2 x 2 with two levels."""
+    levels = Hierarchy(groups=groups, groups_per_token=2) if groups else None
+    k = 2 if groups else 4
+    layer = _layer(512, num_experts=num_experts, experts_per_token=k, expert_hidden=1024, hierarchy=levels)
+    lstms = 2 * 4 * 512 * (512 + 512)
+    assert round((lstms + layer.num_parameters) / 1e6, 1) == parameters
+    assert round((lstms + layer.operations) / 1e6, 1) == operations
+
+
+def test_the_difference_between_two_rows_of_table_7_is_that_of_their_mixtures() -> None:
+    """MoE-34M: 1,024 experts of hidden size 2,048 in 32 groups between two LSTM-1024, 33.751M operations (spec 5.6)."""
+    moe = {"num_experts": 1024, "experts_per_token": 2, "expert_hidden": 2048, "hierarchy": Hierarchy(groups=32)}
+    layer = _layer(1024, **moe)
+    lstms = 2 * 4 * 1024 * 2048
+    assert (lstms + layer.num_parameters) / 1e6 == pytest.approx(4313.907, abs=5e-4)
+    assert (lstms + layer.operations) / 1e6 == pytest.approx(33.751, abs=5e-4)
+
+
+@pytest.mark.parametrize("gate", ["softmax", "strictly-balanced"])
+def test_a_gate_without_noise_has_half_the_operations(gate: str) -> None:
+    for levels in (None, Hierarchy(groups=4, groups_per_token=2)):
+        moe = {"num_experts": 16, "experts_per_token": 2, "expert_hidden": 32, "hierarchy": levels}
+        noisy, silent = _layer(64, **moe), _layer(64, gate=gate, **moe)
+        gate_operations = 64 * (4 + 2 * 4) if levels else 64 * 16
+        assert noisy.operations - silent.operations == gate_operations
+        assert noisy.num_parameters - silent.num_parameters + (gate == "strictly-balanced") * (
+            20 if levels else 16
+        ) == 64 * (4 + 16 if levels else 16)
+
+
+def test_a_mixture_of_two_levels_and_its_dense_twin_say_what_they_are() -> None:
+    moe = {"num_experts": 16, "experts_per_token": 3, "expert_hidden": 32, "hierarchy": Hierarchy(groups=4)}
+    mixture, dense = _layer(64, **moe), _layer(64, kind="dense", **moe)
+    assert mixture.kind == "16 experts of 32 in 4 groups, 6 per token"
+    assert _layer(64, gate="softmax", num_experts=4, expert_hidden=8).kind == "4 experts of 8, 2 per token, softmax"
+    assert dense.kind == "dense 192"
+    assert dense.operations == dense.num_parameters == 2 * 64 * 192
+    assert mixture.operations - dense.operations == 2 * 64 * (4 + 2 * 4)

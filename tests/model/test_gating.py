@@ -9,6 +9,17 @@ import torch
 from torch import Tensor
 
 from mtmoe.model.gating import NoisyTopKGate, probability_in_top_k, squared_variation
+from mtmoe.model.routing import Routing
+
+
+def _experts(routing: Routing) -> Tensor:
+    """[N, K]"""
+    return routing.experts_M.view(-1, routing.experts_per_token)
+
+
+def _gates(routing: Routing) -> Tensor:
+    """[N, K]"""
+    return routing.gates_M.view(-1, routing.experts_per_token)
 
 
 def _gate(width: int = 6, num_experts: int = 8, k: int = 2, noise_floor: float = 0.0) -> NoisyTopKGate:
@@ -35,18 +46,18 @@ def test_a_token_is_sent_to_its_k_best_experts_with_a_softmax_over_their_noisy_l
     torch.manual_seed(11)
     routing = gate(x_ND)
     for token in range(20):
-        best = sorted(range(8), key=lambda e: -float(noisy_NE[token, e]))[:2]
-        assert routing.experts_M.view(20, 2)[token].tolist() == best
-        weights = torch.tensor([math.exp(noisy_NE[token, e]) for e in best])
-        torch.testing.assert_close(routing.gates_M.view(20, 2)[token], weights / weights.sum())
+        best = sorted(range(8), key=lambda e: -noisy_NE[token, e].item())[:2]
+        assert _experts(routing)[token].tolist() == best
+        weights = torch.tensor([math.exp(noisy_NE[token, e].item()) for e in best])
+        torch.testing.assert_close(_gates(routing)[token], weights / weights.sum())
 
 
 def test_there_is_no_noise_in_evaluation_and_the_load_is_the_plain_count():
     gate, x_ND = _gate().eval(), torch.randn(30, 6)
     first, second = gate(x_ND), gate(x_ND)
-    assert torch.equal(first.gates_M, second.gates_M)
-    assert torch.equal(first.experts_M.view(30, 2), (x_ND @ gate.gate_DE).topk(2).indices)
-    assert first.balance.load_E.tolist() == torch.bincount(first.experts_M, minlength=8).tolist()
+    assert torch.equal(_gates(first), _gates(second))
+    assert torch.equal(_experts(first), (x_ND @ gate.gate_DE).topk(2).indices)
+    assert first.balance.load_E.tolist() == torch.bincount(_experts(first).flatten(), minlength=8).tolist()
     assert float(first.balance.losses["load"]) == 0.0
 
 
@@ -54,9 +65,7 @@ def test_importance_is_the_sum_of_the_gates_and_its_loss_the_weighted_squared_va
     gate, x_ND = _gate().train(), torch.randn(40, 6)
     routing = gate(x_ND)
     importance = [0.0] * 8
-    for experts, gates in zip(
-        routing.experts_M.view(40, 2).tolist(), routing.gates_M.view(40, 2).tolist(), strict=True
-    ):
+    for experts, gates in zip(_experts(routing).tolist(), _gates(routing).tolist(), strict=True):
         for expert, value in zip(experts, gates, strict=True):
             importance[expert] += value
     torch.testing.assert_close(routing.balance.importance_E, torch.tensor(importance))
@@ -72,12 +81,12 @@ def test_load_is_the_probability_of_staying_in_the_top_k_when_only_ones_own_nois
     probability_NE = probability_in_top_k(clean_NE, std_NE, top.values, top.indices[:, :2])
     generator = torch.Generator().manual_seed(1)
     for expert in range(8):
-        redrawn_SNE = noisy_NE.expand(40_000, -1, -1).clone()
+        redrawn_SNE = noisy_NE.expand(100_000, -1, -1).clone()
         redrawn_SNE[:, :, expert] = (
-            clean_NE[:, expert] + torch.randn(40_000, 5, generator=generator) * std_NE[:, expert]
+            clean_NE[:, expert] + torch.randn(100_000, 5, generator=generator) * std_NE[:, expert]
         )
         frequency_N = (redrawn_SNE.topk(2).indices == expert).any(-1).float().mean(0)
-        torch.testing.assert_close(frequency_N, probability_NE[:, expert].detach(), atol=0.012, rtol=0)
+        torch.testing.assert_close(frequency_N, probability_NE[:, expert].detach(), atol=0.008, rtol=0)
 
 
 def test_loads_add_up_to_k_for_each_token_on_average_over_the_noise():
@@ -122,5 +131,5 @@ def test_gating_stays_float32_under_autocast():
     gate, x_ND = _gate().eval(), torch.randn(9, 6)
     with torch.autocast("cpu", torch.bfloat16):
         inside = gate(x_ND)
-    assert inside.gates_M.dtype == torch.float32
-    torch.testing.assert_close(inside.gates_M, gate(x_ND).gates_M, rtol=0, atol=0)
+    assert _gates(inside).dtype == torch.float32
+    torch.testing.assert_close(_gates(inside), _gates(gate(x_ND)), rtol=0, atol=0)

@@ -330,6 +330,44 @@ def _poison(monkeypatch, steps) -> None:
     monkeypatch.setattr(trainer_module.Stepper, "_update", update)
 
 
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_the_first_layer_whose_gates_are_not_finite_is_named(toy, toy_data, tmp_path, monkeypatch, side):
+    original = Stepper.__init__
+
+    def poisoned(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        gate = getattr(self.model, side).mixtures["1"].gate
+        gate.register_forward_pre_hook(lambda _, inputs: (inputs[0] * float("nan"),) if self.step >= 2 else None)
+
+    monkeypatch.setattr(trainer_module.Stepper, "__init__", poisoned)
+    listener = Listener()
+    where = f"the gates of {side}.moe1 were the first not to be finite"
+    with pytest.raises(UserError, match=rf"^step 3: .* in 2 steps in a row; {where}; last good checkpoint"):
+        train(toy(max_nonfinite_steps=2), tmp_path / "run", toy_data, listener=listener)
+    skipped = [text for text in listener.warnings if "skipped" in text]
+    assert [text.split(":")[0] for text in skipped] == ["step 2", "step 3"]
+    assert all(text.endswith(where) for text in skipped)
+
+
+def test_no_layer_is_named_when_all_gates_are_finite(toy, toy_data, tmp_path, monkeypatch):
+    _poison(monkeypatch, steps={1})
+    listener = Listener()
+    train(toy(max_steps=1), tmp_path / "run", toy_data, listener=listener)
+    assert any("skipped" in text for text in listener.warnings)
+    assert not any("moe" in text for text in listener.warnings)
+
+
+@pytest.mark.parametrize("gate", ["noisy-top-k", "softmax", "strictly-balanced"])
+def test_a_run_with_two_levels_of_gating_goes_on_after_a_stop_to_the_same_bits(toy, toy_data, tmp_path, gate):
+    moe = {"num_experts": 8, "experts_per_token": 2, "expert_hidden": 16, "gate": gate, "hierarchy": {"groups": 2}}
+    tables = {"model": {"moe": moe}}
+    short = {"save_every_steps": 2, "validation": {"every_steps": 4, "translate_sentences": 2}}
+    train(toy(tables, max_steps=4, **short), tmp_path / "whole", toy_data)
+    train(toy(tables, max_steps=2, **short), tmp_path / "parts", toy_data)
+    train(toy(tables, max_steps=4, **short), tmp_path / "parts", toy_data, resume=True)
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_an_expert_without_tokens_raises_a_warning_that_names_the_setting(toy, toy_data, tmp_path, monkeypatch):
     recipe = toy(overload_warning_steps=6)
     original = Stepper.__init__

@@ -1,0 +1,21 @@
+"""How evenly experts are used: the measure, and the count."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-10
+
+
+def squared_variation(values_E: Tensor) -> Tensor:
+    """CV^2 = variance / mean^2 with the population variance (spec 8, row 5)."""
+    mean = values_E.mean()
+    return (values_E - mean).square().mean() / (mean.square() + EPSILON)
+
+
+def tokens_per_expert(experts: Tensor, num_experts: int) -> Tensor:
+    """Counts, int64 [E]. Integers, hence the same in any order of addition; bincount would wait for the GPU."""
+    chosen_M = experts.flatten()
+    counts_E = torch.zeros(num_experts, dtype=torch.int64, device=chosen_M.device)
+    return counts_E.scatter_add_(0, chosen_M, torch.ones_like(chosen_M))

@@ -1,0 +1,68 @@
+"""What the strictly balanced gates have in common: masks, thresholds and losses (paper, appendix F)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtmoe.model.gating.balance import squared_variation
+from mtmoe.model.gating.interface import Gate
+from mtmoe.model.routing import Balance
+from mtmoe.model.rows import inverse_permutation, permute_rows
+
+
+class BalancedGate(Gate):
+    """A gate whose losses are importance and, in training, the thresholds' own (eq. 20)."""
+
+    def __init__(
+        self, num_experts: int, experts_per_token: int, importance_loss_weight: float, threshold_loss_weight: float
+    ) -> None:
+        super().__init__(num_experts, experts_per_token)
+        self.importance_loss_weight = importance_loss_weight
+        self.threshold_loss_weight = threshold_loss_weight
+
+    def _balance(self, importance_E: Tensor, counts_E: Tensor, excess: Tensor | None, num_tokens: int) -> Balance:
+        """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
+        sums = [importance_E]
+        if excess is not None:
+            sums += [excess, excess.new_full((), num_tokens)]
+        reduced_E, *of_thresholds = self._reduced(*sums)
+        losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
+        if of_thresholds:
+            losses["threshold"] = self.threshold_loss_weight * of_thresholds[0] / of_thresholds[1].clamp(min=1.0)
+        return Balance(importance_E, counts_E.to(importance_E.dtype), counts_E, losses)
+
+
+def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
+    """m of eq. 18, rounded up: from shapes alone, so that nothing waits for the device."""
+    return min(num_rows, -(-k * num_rows // num_experts))
+
+
+def best_rows(values_RE: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Eq. 18: the m rows of each column with the largest values, [..., E, m], and the same as a mask [..., R, E]."""
+    rows_EM = values_RE.detach().transpose(-1, -2).topk(m, dim=-1).indices
+    mask_RE = torch.zeros_like(values_RE, dtype=torch.bool).scatter_(-2, rows_EM.transpose(-1, -2), True)
+    return rows_EM, mask_RE
+
+
+def renormalised(values_RE: Tensor, mask_RE: Tensor) -> Tensor:
+    """Eq. 16, with gates of zero for a row that the mask leaves nothing."""
+    kept_RE = torch.where(mask_RE, values_RE, 0.0)
+    total_R1 = kept_RE.sum(dim=-1, keepdim=True)
+    return kept_RE / torch.where(total_R1 == 0, 1.0, total_R1)
+
+
+def threshold_loss(values_RE: Tensor, threshold_E: Tensor, mask_RE: Tensor) -> Tensor:
+    """Eq. 20, from which the thresholds alone learn: no term is negative, and the derivative by a threshold is the
+    number of rows that the mask has, less the number above the threshold."""
+    values_RE = values_RE.detach()
+    above_RE = (values_RE > threshold_E).to(values_RE.dtype)
+    return ((above_RE - mask_RE.to(values_RE.dtype)) * (values_RE - threshold_E)).sum()
+
+
+def in_token_order(tokens: Tensor, experts: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of any order and shape -> the same, flat, with ascending tokens."""
+    order_M = tokens.flatten().argsort(stable=True)
+    gates_M1 = permute_rows(gates.reshape(-1, 1), order_M, inverse_permutation(order_M))
+    pick = tokens.flatten().index_select(0, order_M), experts.flatten().index_select(0, order_M)
+    return *pick, gates_M1[:, 0]
