@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .console import shown_progress, write_json, write_table
+from .console import number_of_bytes, shown_progress, write_data, write_json, write_table
 from .options import DIRECTORY, device_option, json_option, own_recipe, recipe_argument, set_option
 
 
@@ -38,6 +38,100 @@ def train(
         write_table(
             ("measured", "value"), [(name.replace("_", " "), _shown(v)) for name, v in result._asdict().items()]
         )
+
+
+@bench.command()
+@click.option(
+    "--experts",
+    "num_experts",
+    default="1,4,32,256,1024,4096",
+    show_default=True,
+    callback=lambda _context, _option, text: _numbers(text),
+    metavar="E,E,...",
+    help="Numbers of experts; from 32 on with two levels, too.",
+)
+@click.option("--width", type=click.IntRange(8), default=256, show_default=True, help="D: width of the layer.")
+@click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="H: units of one expert.")
+@click.option("--per-token", type=click.IntRange(1), default=4, show_default=True, help="k: experts of each token.")
+@click.option("--tokens", type=click.IntRange(1), default=4096, show_default=True, help="N: tokens at a time.")
+@click.option(
+    "--precision", type=click.Choice(["bf16", "fp16", "fp32"]), default="bf16", show_default=True, help="Arithmetic."
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adam", "factored-adam"]),
+    default="factored-adam",
+    show_default=True,
+    help="Optimizer of the experts.",
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: as torch chooses]")
+@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time for each layer.")
+@device_option
+@json_option
+def moe(
+    num_experts: tuple[int, ...],
+    width: int,
+    hidden: int,
+    per_token: int,
+    tokens: int,
+    precision: str,
+    optimizer: str,
+    threads: int | None,
+    seconds: float,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Measure the mixture-of-experts layer against a dense one."""
+    import torch
+
+    from mtmoe.benchmark.expert_layer import LayerShape, default_cases, run_layer_benchmark
+    from mtmoe.benchmark.machine import hardware_name
+    from mtmoe.device import choose_device
+
+    chosen = choose_device(device)
+    threads = threads or torch.get_num_threads()
+    shape = LayerShape(width, hidden, per_token, tokens, precision, optimizer, threads, str(chosen))
+    with shown_progress() as progress:
+        machine, results = run_layer_benchmark(
+            shape, default_cases(num_experts, per_token), seconds=seconds, progress=progress
+        )
+    facts = {"hardware": hardware_name(chosen), **shape._asdict(), **machine._asdict()}
+    if as_json:
+        write_json(facts | {"layers": [result._asdict() for result in results]})
+        return
+    write_table(("setting", "value"), [(name.replace("_", " "), _shown(value)) for name, value in facts.items()])
+    write_data("\n")
+    columns = {
+        "experts": "num_experts",
+        "groups": "groups",
+        "parameters": "num_expert_parameters",
+        "gate ms": "gate_ms",
+        "forward ms": "forward_ms",
+        "backward ms": "backward_ms",
+        "optimizer ms": "optimizer_ms",
+        "dense ms": "dense_ms",
+        "experts / dense": "experts_over_dense",
+        "layer / dense": "layer_over_dense",
+        "floor / forward": "forward_floor_share",
+        "floor / backward": "backward_floor_share",
+    }
+    write_table(
+        (*columns, "peak"),
+        [
+            (*(_shown(getattr(result, key)) for key in columns.values()), number_of_bytes(result.peak_bytes))
+            for result in results
+        ],
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers from 1, such as 4,32,256")
+    return numbers
 
 
 def _shown(value: object) -> str:

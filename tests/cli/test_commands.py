@@ -377,3 +377,22 @@ def test_bench_train_tells_speed_with_unit_and_hardware(invoke: Any, tiny_run: A
     table = invoke(*arguments).stdout
     assert "target tokens per second" in table
     assert measured["hardware"] in table
+
+
+def test_bench_moe_measures_every_layer_against_a_dense_one(invoke: Any) -> None:
+    arguments = ("bench", "moe", "--experts", "1,32", "--width", 16, "--hidden", 16, "--tokens", 64, "--threads", 1)
+    measured = json.loads(invoke(*arguments, "--seconds", 0, "--device", "cpu", "--json").stdout)
+    assert (measured["experts_per_token"], measured["num_tokens"], measured["num_threads"]) == (4, 64, 1)
+    assert [(layer["num_experts"], layer["groups"]) for layer in measured["layers"]] == [(1, 0), (32, 0), (32, 8)]
+    assert [layer["num_expert_parameters"] for layer in measured["layers"]] == [2048, 16384, 16384]
+    for layer in measured["layers"]:
+        assert min(layer.values()) >= 0
+        assert layer["layer_over_dense"] > 0
+        assert layer["peak_bytes"] > 2**26
+
+
+@pytest.mark.parametrize("numbers", ["4,x", "0", ""])
+def test_bench_moe_refuses_what_is_not_a_list_of_numbers(invoke: Any, numbers: str) -> None:
+    result = invoke("bench", "moe", "--experts", numbers)
+    assert result.exit_code == 2
+    assert f"{numbers!r} is not a list of whole numbers from 1, such as 4,32,256" in result.stderr

@@ -27,7 +27,7 @@ NAMES = [" ".join(path) for path in COMMANDS]
 
 def test_there_is_a_command_for_every_part_of_the_job() -> None:
     expected = {"recipes", "describe", "fetch", "preprocess", "train", "translate", "score", "bleu", "average"}
-    assert expected | {"bench", "bench train"} == set(NAMES)
+    assert expected | {"bench", "bench train", "bench moe"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

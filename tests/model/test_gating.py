@@ -71,7 +71,7 @@ def test_importance_is_the_sum_of_the_gates_and_its_loss_the_weighted_squared_va
     torch.testing.assert_close(routing.balance.importance_E, torch.tensor(importance))
     mean = sum(importance) / 8
     variance = sum((value - mean) ** 2 for value in importance) / 8  # population variance
-    assert float(routing.balance.losses["importance"]) == pytest.approx(0.1 * variance / mean**2, rel=1e-4)
+    assert float(routing.balance.losses["importance"].detach()) == pytest.approx(0.1 * variance / mean**2, rel=1e-4)
 
 
 def test_load_is_the_probability_of_staying_in_the_top_k_when_only_ones_own_noise_is_drawn_again():

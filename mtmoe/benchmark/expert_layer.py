@@ -1,0 +1,272 @@
+"""``mtmoe bench moe``: what the layer costs with more and more experts, at equal operations per token.
+
+Every case runs in a process of its own, so that its peak memory is its own and no case finds the memory of another
+warm. Within a case the dense layer and the mixture are timed in turn, and the ratios are medians over the rounds: the
+machine's moods meet both alike.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtmoe.benchmark.machine import measure_copy, measure_gemm, wait_for
+from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
+from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
+from mtmoe.progress import Progress, silent
+from mtmoe.training.optimizer import Adam
+from mtmoe.training.trainer import PRECISIONS, prepare_process
+
+_WARMUP_ROUNDS = 2
+_LEAST_ROUNDS = 3
+
+
+class LayerShape(NamedTuple):
+    """What all cases have in common. experts_per_token: k, of which each expert has ``expert_hidden`` units; the
+    dense layer and a single expert have k x expert_hidden."""
+
+    width: int
+    expert_hidden: int
+    experts_per_token: int
+    num_tokens: int
+    precision: str
+    expert_optimizer: str
+    num_threads: int
+    device: str
+
+
+class LayerCase(NamedTuple):
+    """One mixture; groups = 0: one level."""
+
+    num_experts: int
+    groups: int
+
+
+class Yardsticks(NamedTuple):
+    """The machine's own rates: square products in the precision of the benchmark, and copies."""
+
+    gemm_gflops: float
+    copy_gigabytes_per_second: float
+
+
+class LayerSpeed(NamedTuple):
+    """Medians in milliseconds, and ratios to the dense layer that was timed in turn with it.
+
+    experts: dispatch, experts and combine with a routing that is given; layer: gate and both losses as well.
+    floor_share: max(operations / rate of products, bytes / rate of copies) over the time, for the experts.
+    peak_bytes: the whole process (GPU: all tensors), after forward, backward and optimizer steps of this case.
+    """
+
+    num_experts: int
+    groups: int
+    num_expert_parameters: int
+    gate_ms: float
+    forward_ms: float
+    backward_ms: float
+    optimizer_ms: float
+    dense_ms: float
+    experts_over_dense: float
+    layer_over_dense: float
+    forward_floor_share: float
+    backward_floor_share: float
+    peak_bytes: int
+
+
+def default_cases(num_experts: Sequence[int], experts_per_token: int) -> list[LayerCase]:
+    """Flat for all, and two levels (the paper's 32 to 64 groups) where there are 32 or more and k is a square."""
+    cases = []
+    for number in num_experts:
+        cases.append(LayerCase(number, 0))
+        groups = 64 if number >= 4096 else 32 if number >= 256 else 8
+        if number >= 32 and experts_per_token == 4:
+            cases.append(LayerCase(number, groups))
+    return cases
+
+
+def run_layer_benchmark(
+    shape: LayerShape, cases: Sequence[LayerCase], *, seconds: float, progress: Progress = silent
+) -> tuple[Yardsticks, list[LayerSpeed]]:
+    """Measure every case for about ``seconds``."""
+    context = multiprocessing.get_context("spawn")
+    results = []
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        yardsticks = pool.apply(_measure_machine, (shape,))
+        for number, case in enumerate(cases):
+            progress("measure", number, len(cases), "layers")
+            results.append(pool.apply(_measure_case, (shape, case, yardsticks, seconds)))
+        progress("measure", len(cases), len(cases), "layers")
+    return yardsticks, results
+
+
+def _measure_machine(shape: LayerShape) -> Yardsticks:
+    device = _prepared(shape)
+    return Yardsticks(measure_gemm(PRECISIONS[shape.precision], device), measure_copy(device))
+
+
+def _prepared(shape: LayerShape) -> torch.device:
+    device = torch.device(shape.device)
+    prepare_process(device)
+    torch.set_num_threads(shape.num_threads)
+    torch.manual_seed(0)
+    return device
+
+
+def layer_settings(shape: LayerShape, case: LayerCase) -> MixtureOfExpertsSettings:
+    """The mixture of a case: k experts a token, sqrt(k) at each of two levels, and one of all units where E < k."""
+    k, hidden = shape.experts_per_token, shape.expert_hidden
+    if case.num_experts < k:
+        k, hidden = case.num_experts, hidden * k // case.num_experts
+    if not case.groups:
+        return MixtureOfExpertsSettings(num_experts=case.num_experts, experts_per_token=k, expert_hidden=hidden)
+    each = round(k**0.5)
+    hierarchy = Hierarchy(groups=case.groups, groups_per_token=each)
+    return MixtureOfExpertsSettings(
+        num_experts=case.num_experts, experts_per_token=k // each, expert_hidden=hidden, hierarchy=hierarchy
+    )
+
+
+def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, seconds: float) -> LayerSpeed:
+    device = _prepared(shape)
+    settings = layer_settings(shape, case)
+    dense_settings = MixtureOfExpertsSettings(
+        kind="dense",
+        num_experts=shape.experts_per_token,
+        experts_per_token=shape.experts_per_token,
+        expert_hidden=shape.expert_hidden,
+    )
+    mixture = MixtureOfExperts(shape.width, settings).to(device)
+    dense = DenseFeedForward(shape.width, dense_settings).to(device)
+    optimizer = Adam(
+        {f"moe.{name}": parameter for name, parameter in mixture.named_parameters()},
+        Training(max_steps=1, expert_optimizer=shape.expert_optimizer),  # type: ignore[arg-type]
+    )
+    dtype = PRECISIONS[shape.precision]
+    x_ND = torch.randn(shape.num_tokens, shape.width, device=device).to(dtype).requires_grad_()
+    grad_ND = torch.randn_like(x_ND)
+    clock = _Clock(device)
+
+    def layer() -> tuple[Tensor, list[Tensor]]:
+        y_ND, balance = mixture(x_ND)
+        return y_ND, [loss for loss in balance.losses.values() if loss.requires_grad]
+
+    def experts() -> tuple[Tensor, list[Tensor]]:
+        return mixture.experts(x_ND, routing), []
+
+    def in_precision(forward: Callable[[], Any]) -> Callable[[], Any]:
+        def under_autocast() -> Any:
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                return forward()
+
+        return under_autocast
+
+    with torch.no_grad():  # a gate that has learned something: random logits, as uneven as they come
+        for parameter in mixture.gate.parameters():
+            if parameter.ndim >= 2:
+                parameter.normal_(std=shape.width**-0.5)
+    forwards: dict[str, Callable[[], tuple[Tensor, list[Tensor]]]] = {
+        "dense": lambda: (dense(x_ND)[0], []),
+        "experts": experts,
+        "layer": layer,
+    }
+    rounds: list[dict[str, float]] = []
+    until: float | None = None
+    while until is None or len(rounds) < _LEAST_ROUNDS or time.monotonic() < until:
+        times: dict[str, float] = {}
+        with torch.no_grad():
+            routing, times["gate"] = clock(in_precision(lambda: mixture.gate(x_ND)))
+        for name, forward in forwards.items():
+            for tensor in (x_ND, *mixture.parameters(), *dense.parameters()):
+                tensor.grad = None
+            (y_ND, losses), times[f"{name}_forward"] = clock(in_precision(forward))
+            gradients = [grad_ND.to(y_ND.dtype), *(torch.ones_like(loss) for loss in losses)]
+            _, times[f"{name}_backward"] = clock(partial(torch.autograd.backward, [y_ND, *losses], gradients))
+            del y_ND, losses
+        _, times["optimizer"] = clock(optimizer.step)
+        rounds.append(times)
+        if until is None and len(rounds) == _WARMUP_ROUNDS:
+            rounds, until = [], time.monotonic() + seconds
+    return _summary(shape, case, settings, yardsticks, rounds, mixture, device)
+
+
+class _Clock:
+    """Times one piece of work in milliseconds and hands back its result."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        wait_for(self.device)
+        began = time.perf_counter()
+        result = work()
+        wait_for(self.device)
+        return result, (time.perf_counter() - began) * 1e3
+
+
+def _summary(
+    shape: LayerShape,
+    case: LayerCase,
+    settings: MixtureOfExpertsSettings,
+    yardsticks: Yardsticks,
+    rounds: list[dict[str, float]],
+    mixture: MixtureOfExperts,
+    device: torch.device,
+) -> LayerSpeed:
+    def median(key: str) -> float:
+        return statistics.median(times[key] for times in rounds)
+
+    def over_dense(name: str) -> float:
+        return statistics.median(
+            (times[f"{name}_forward"] + times[f"{name}_backward"]) / (times["dense_forward"] + times["dense_backward"])
+            for times in rounds
+        )
+
+    forward_floor, backward_floor = floor_milliseconds(shape, settings, yardsticks)
+    return LayerSpeed(
+        num_experts=case.num_experts,
+        groups=case.groups,
+        num_expert_parameters=sum(p.numel() for p in mixture.experts.parameters()),
+        gate_ms=median("gate"),
+        forward_ms=median("experts_forward"),
+        backward_ms=median("experts_backward"),
+        optimizer_ms=median("optimizer"),
+        dense_ms=median("dense_forward") + median("dense_backward"),
+        experts_over_dense=over_dense("experts"),
+        layer_over_dense=over_dense("layer"),
+        forward_floor_share=forward_floor / median("experts_forward"),
+        backward_floor_share=backward_floor / median("experts_backward"),
+        peak_bytes=_peak_bytes(device),
+    )
+
+
+def floor_milliseconds(
+    shape: LayerShape, settings: MixtureOfExpertsSettings, yardsticks: Yardsticks
+) -> tuple[float, float]:
+    """Least time of the experts forward and backward: products at the rate of large ones, or every byte that has to be
+    moved once at the rate of copies (gathering and activations fused; weights and their gradients in the precision of
+    the products), whichever takes longer."""
+    item = 4 if shape.precision == "fp32" else 2
+    d, h, tokens = shape.width, settings.expert_hidden, shape.num_tokens
+    pairs = tokens * settings.experts_per_token_in_all
+    weights = 2 * settings.num_experts * d * h
+    operations = 4 * pairs * d * h
+    forward_bytes = item * (3 * pairs * d + 2 * pairs * h + tokens * d + weights)
+    backward_bytes = item * (5 * pairs * d + 5 * pairs * h + tokens * d + 2 * weights)
+    flops, bandwidth = yardsticks.gemm_gflops * 1e6, yardsticks.copy_gigabytes_per_second * 1e6  # a millisecond
+    return max(operations / flops, forward_bytes / bandwidth), max(2 * operations / flops, backward_bytes / bandwidth)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows; nothing else here needs it
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

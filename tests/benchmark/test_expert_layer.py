@@ -1,0 +1,50 @@
+"""The yardsticks of ``mtmoe bench moe``; the command itself is run in tests/cli."""
+
+from __future__ import annotations
+
+import pytest
+
+from mtmoe.benchmark.expert_layer import (
+    LayerCase,
+    LayerShape,
+    Yardsticks,
+    default_cases,
+    floor_milliseconds,
+    layer_settings,
+)
+
+SHAPE = LayerShape(512, 1024, 4, 65536, "bf16", "adam", 1, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "num_experts", "hidden", "forward_ms", "backward_ms"),
+    [  # spec/moe_engineering.md, section 2: 790 TFLOP/s and 4.3 TB/s
+        (16384, 32, 1024, 0.17, 0.35),
+        (16384, 2048, 1024, 1.11, 2.24),
+        (65536, 256, 1024, 0.70, 1.39),
+        (65536, 2048, 2048, 2.70, 5.57),
+        (262144, 2048, 1024, 2.81, 5.81),
+    ],
+)
+def test_the_floor_is_that_of_the_specification(num_tokens, num_experts, hidden, forward_ms, backward_ms):
+    shape = SHAPE._replace(num_tokens=num_tokens, expert_hidden=hidden)
+    floor = floor_milliseconds(shape, layer_settings(shape, LayerCase(num_experts, 0)), Yardsticks(790e3, 4300.0))
+    assert floor == (pytest.approx(forward_ms, abs=0.006), pytest.approx(backward_ms, abs=0.006))
+
+
+@pytest.mark.parametrize("case", default_cases((1, 2, 4, 32, 256, 1024, 4096), 4))
+def test_every_case_has_the_same_operations_for_a_token(case):
+    settings = layer_settings(SHAPE, case)
+    assert settings.num_experts == case.num_experts
+    assert settings.experts_per_token_in_all * settings.expert_hidden == 4 * 1024
+
+
+def test_two_levels_are_measured_where_there_are_many_experts_and_k_is_a_square():
+    assert default_cases((4, 32, 4096), 4) == [
+        LayerCase(4, 0),
+        LayerCase(32, 0),
+        LayerCase(32, 8),
+        LayerCase(4096, 0),
+        LayerCase(4096, 64),
+    ]
+    assert default_cases((32,), 2) == [LayerCase(32, 0)]
