@@ -382,6 +382,11 @@ class Model(Settings):
     attention: Literal["additive", "product"] = Field(
         default="product", description="Score function: additive is eq. 21 (GNMT), product is eq. 22."
     )
+    output_attention: bool = Field(
+        default=False,
+        description="A second look at the source with the top layer's output as the query; what it sees is added to "
+        "that output (Luong et al. 2015; not in the paper). From little text the model learns much faster.",
+    )
     attention_width: Count = Field(default=0, description="Hidden size of the score function; 0 means width.")
     attention_context: Literal["parallel", "recurrent"] = Field(
         default="parallel",

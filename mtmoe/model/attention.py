@@ -35,15 +35,17 @@ class Attention(nn.Module):
     score(x, y) = sum_d V_d tanh((xU)_d) tanh((yW)_d)      product, eq. 22: one matrix product
     """
 
-    def __init__(self, width: int, attention_width: int, kind: str) -> None:
+    def __init__(self, width: int, attention_width: int, kind: str, *, own_keys: bool = True) -> None:
+        """``own_keys``: False for a second attention, which looks at the memory that the first one has made."""
         super().__init__()
         self.kind = kind
-        self.key_projection = nn.Linear(width, attention_width, bias=False)  # U
+        if own_keys:
+            self.key_projection = nn.Linear(width, attention_width, bias=False)  # U
+            nn.init.xavier_uniform_(self.key_projection.weight)
         self.query_projection = nn.Linear(width, attention_width, bias=False)  # W
         # V. As small as in scaled dot products: with scores far apart at the start, attention settles on one
         # position (the end of the sentence) and has no gradient left to leave it.
         self.scale_A = nn.Parameter(torch.full((attention_width,), attention_width**-0.5))
-        nn.init.xavier_uniform_(self.key_projection.weight)
         nn.init.xavier_uniform_(self.query_projection.weight)
 
     def memory(self, values_BSD: Tensor, source_lengths_B: Tensor) -> Memory:
@@ -64,3 +66,22 @@ class Attention(nn.Module):
         masked_BTS = scores_BTS.float().masked_fill(~memory.mask_BS[:, None, :], -torch.inf)
         weights_BTS = masked_BTS.softmax(dim=-1)
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
+
+
+class OutputAttention(nn.Module):
+    """``A c(y)``: a second look at the source, with what the top layer says as the query (Luong et al. 2015).
+
+    The paper's attention reaches the output layer through an LSTM alone, and its query is the bottom layer's, which
+    in the parallel wiring has not seen the source. With this the output can be read off the source directly.
+    """
+
+    def __init__(self, width: int, attention_width: int, kind: str) -> None:
+        super().__init__()
+        self.attention = Attention(width, attention_width, kind, own_keys=False)
+        self.projection = nn.Linear(width, width, bias=False)
+        nn.init.xavier_uniform_(self.projection.weight)
+
+    def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """What is added to the top layer's output, [B, T, D], and the attention weights_BTS."""
+        context_BTD, weights_BTS = self.attention(query_BTD, memory)
+        return self.projection(context_BTD), weights_BTS

@@ -2,7 +2,8 @@
 
 ``parallel``: the output of the bottom layer at the same step is the query, and the context goes into the
 layers above (GNMT v2), so that a whole target sequence is one pass. ``recurrent``: the query is the bottom
-layer's output at the previous step, and the context goes into the bottom layer (paper, app. E).
+layer's output at the previous step, and the context goes into the bottom layer (paper, app. E). With
+``output_attention`` the top layer's output looks at the source, too, on its way to the output layer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtmoe.config.settings import Model
-from mtmoe.model.attention import Attention, Memory
+from mtmoe.model.attention import Attention, Memory, OutputAttention
 from mtmoe.model.dropout import Dropout
 from mtmoe.model.feed_forward import feed_forward
 from mtmoe.model.lstm import Lstm, LstmState
@@ -49,7 +50,11 @@ class Decoder(nn.Module):
         self.residual = settings.residual
         self.recurrent = settings.attention_context == "recurrent"
         self.dropout = Dropout(settings.dropout)
-        self.attention = Attention(width, settings.attention_width or width, settings.attention)
+        attention_width = settings.attention_width or width
+        self.attention = Attention(width, attention_width, settings.attention)
+        self.output_attention = (
+            OutputAttention(width, attention_width, settings.attention) if settings.output_attention else None
+        )
         with_context, plain = 2 * width, width
         bottom_input, upper_input = (with_context, plain) if self.recurrent else (plain, with_context)
         self.bottom = Lstm(bottom_input, width, hidden)
@@ -71,6 +76,9 @@ class Decoder(nn.Module):
         for place, layer in enumerate(self.upper, start=2):
             x_BTD = self._add(x_BTD, layer(_with_context(x_BTD, context_BTD)))
             x_BTD = self._mix(place, x_BTD, positions_N, balances)
+        if self.output_attention is not None:
+            seen_BTD, _ = self.output_attention(x_BTD, memory)
+            x_BTD = self._add(x_BTD, seen_BTD)
         return take_rows(x_BTD, positions_N), balances
 
     def _bottom_recurrent(self, x_BTD: Tensor, memory: Memory) -> Tensor:
@@ -108,6 +116,9 @@ class Decoder(nn.Module):
         for place, layer in enumerate(self._upper_layers(), start=2):
             layers.append(layer.step(_with_context(x_BD, context_BD), state.layers[place - 1]))
             x_BD = self._mix_rows(place, self._add(x_BD, layers[-1].output_BD))
+        if self.output_attention is not None:  # its weights are the ones that say what this token was read off
+            seen_B1D, weights_B1S = self.output_attention(x_BD[:, None], memory)
+            x_BD = self._add(x_BD, seen_B1D[:, 0])
         return x_BD, weights_B1S[:, 0], DecoderState(tuple(layers), query_BD, memory)
 
     def _upper_layers(self) -> Iterator[Lstm]:

@@ -81,7 +81,10 @@ def _decoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescr
     attention = _layer("attention", kind, decoder.attention)
     lstm = _lstm_kind(settings)
     modules = [(lstm, layer) for layer in (decoder.bottom, *decoder.upper)]
-    return [attention, *_stack("decoder", modules, decoder.mixtures, settings)]
+    layers = [attention, *_stack("decoder", modules, decoder.mixtures, settings)]
+    if decoder.output_attention is not None:
+        layers.append(_layer("output attention", settings.attention, decoder.output_attention))
+    return layers
 
 
 def _stack(

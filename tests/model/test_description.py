@@ -32,11 +32,12 @@ def test_operations_of_the_papers_translation_model_are_85_million() -> None:
 
 @pytest.mark.parametrize("tied", ["all", "target", "none"])
 @pytest.mark.parametrize("kind", ["mixture", "dense"])
-@pytest.mark.parametrize("lstm_hidden", [0, 24])
-def test_the_layers_have_all_parameters_once(tied: str, kind: str, lstm_hidden: int) -> None:
+@pytest.mark.parametrize(("lstm_hidden", "output_attention"), [(0, False), (24, True)])
+def test_the_layers_have_all_parameters_once(tied: str, kind: str, lstm_hidden: int, output_attention: bool) -> None:
     model = Model(
         width=16,
         lstm_hidden=lstm_hidden,
+        output_attention=output_attention,
         tied_embeddings=tied,  # type: ignore[arg-type]
         encoder_moe_after=(1, 2),
         decoder_moe_after=(2,),
@@ -48,6 +49,7 @@ def test_the_layers_have_all_parameters_once(tied: str, kind: str, lstm_hidden: 
     names = [layer.name for layer in description.layers]
     assert [name for name in names if "moe" in name] == ["encoder moe 1", "encoder moe 2", "decoder moe 2"]
     assert names[-1] == "output"
+    assert ("output attention" in names) == output_attention
 
 
 def test_the_dense_twin_has_the_operations_of_the_mixture_without_its_gate() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import Batch, batch_of
-from mtmoe.model.attention import Attention
+from mtmoe.model.attention import Attention, OutputAttention
 from mtmoe.model.lstm import BidirectionalLstm
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import PAD
@@ -21,7 +21,7 @@ WIRINGS = [
     for context in ("parallel", "recurrent")
     for attention in ("product", "additive")
     for hidden, bottom in ((0, "concatenate"), (48, "sum"))
-]
+] + [{"attention_context": context, "output_attention": True} for context in ("parallel", "recurrent")]
 
 
 def _model(**settings) -> TranslationModel:
@@ -78,7 +78,7 @@ def test_what_comes_later_in_the_target_does_not_change_what_came_before():
     before_BT = model.log_probabilities(batch_of(SOURCES, TARGETS))
     after_BT = model.log_probabilities(batch_of(SOURCES, changed))
     torch.testing.assert_close(before_BT[0, :2], after_BT[0, :2])
-    assert float((before_BT[0, 2:] - after_BT[0, 2:]).abs().min()) > 0
+    assert float((before_BT[0, 2:] - after_BT[0, 2:]).detach().abs().min()) > 0
 
 
 def test_selecting_rows_of_a_state_repeats_and_reorders_sentences():
@@ -98,6 +98,30 @@ def test_the_backward_direction_reads_each_sentence_from_its_own_end():
     y_BSD = layer(x_BSD, lengths_B)
     turned = layer.backward_direction(x_BSD[1:, :3].flip(1)).flip(1)
     torch.testing.assert_close(y_BSD[1:, :3, 8:], turned)
+
+
+def test_output_attention_adds_a_projection_of_what_the_top_layer_looks_at():
+    torch.manual_seed(0)
+    layer, first = OutputAttention(8, 6, "product"), Attention(8, 6, "product")
+    values_BSD, query_BTD = torch.randn(2, 5, 8), torch.randn(2, 3, 8)
+    seen_BTD, weights_BTS = layer(query_BTD, first.memory(values_BSD, torch.tensor([5, 2])))
+    assert not weights_BTS[1, :, 2:].any()
+    for sentence, length in ((0, 5), (1, 2)):
+        keys_SA = (values_BSD[sentence, :length] @ first.key_projection.weight.t()).tanh()
+        queries_TA = (query_BTD[sentence] @ layer.attention.query_projection.weight.t()).tanh()
+        weights_TS = ((queries_TA * layer.attention.scale_A) @ keys_SA.t()).softmax(1)
+        torch.testing.assert_close(weights_BTS[sentence, :, :length], weights_TS)
+        context_TD = weights_TS @ values_BSD[sentence, :length]
+        torch.testing.assert_close(seen_BTD[sentence], context_TD @ layer.projection.weight.t())
+
+
+def test_with_output_attention_the_weights_of_a_step_are_those_of_the_top_layer():
+    model, batch = _model(output_attention=True), batch_of(SOURCES, TARGETS)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    _, before_BS, _ = model.decode_step(batch.target_BT[:, 0], state)
+    torch.nn.init.normal_(model.decoder.upper[0].cell.weight_ih_l0)  # above the first attention
+    _, after_BS, _ = model.decode_step(batch.target_BT[:, 0], state)
+    assert float((before_BS - after_BS).abs().max()) > 1e-4
 
 
 def test_product_attention_is_equation_22_and_additive_attention_equation_21():
