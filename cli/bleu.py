@@ -168,7 +168,7 @@ def _run_system(
     def translated(test: TestText) -> Sequence[str]:
         with shown_progress() as progress:
             translations = translator.translate(test.source, progress=progress)
-        _warn_once(test.name, [translation.warning for translation in translations])
+        _warn_once(test.name, ["; ".join(translation.warnings) for translation in translations])
         return [translation.text for translation in translations]
 
     return translated
