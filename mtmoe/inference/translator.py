@@ -7,23 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from mtmoe.checkpoint import load_model, open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of_subwords
-from mtmoe.inference.batching import batches_by_length, pad_with_eos
-from mtmoe.inference.beam_search import Hypothesis, SearchModel, SearchOptions, search_all
+from mtmoe.inference.batching import batches_by_length
+from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
 from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_sources, encode_targets
 from mtmoe.inference.precision import full_precision
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring import force_decode
 from mtmoe.progress import Progress, silent
-from mtmoe.vocabulary import BOS, EOS
+from mtmoe.vocabulary import EOS
 
 _WINDOW_LINES = 2048
 _LANGUAGES_WITHOUT_SPACES = ("zh", "ja", "th", "lo", "km", "my")
@@ -111,7 +108,7 @@ class Translator:
         if isinstance(lines, str):
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
         requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
-        options = SearchOptions.from_settings(self.decoding, num_best=num_best)
+        options = SearchOptions.from_settings(self.decoding, num_best=num_best, keep_attention=with_alignment)
         # Which part of a line a phrase belongs to is not known, so such a line stays whole.
         whole = [bool(request.phrases) for request in requests]
         texts = [request.text for request in requests]
@@ -130,12 +127,13 @@ class Translator:
                 batch_tokens=self.decoding.batch_tokens,
                 device=self._device,
                 progress=with_blank_lines,
+                tasks=self._tasks(requests, sources),
             )
-            translated = iter(self._translated(parts, found, options, with_alignment))
+            translated = iter(self._translated(parts, found, options))
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")
         return [
-            self._of_line(request.text, source, [next(translated) for _ in source.parts], num_best)
+            self._of_line(request, source, [next(translated) for _ in source.parts], num_best)
             for request, source in zip(requests, sources, strict=True)
         ]
 
@@ -153,17 +151,15 @@ class Translator:
             yield from self.translate(requests, num_best, with_alignment=with_alignment)
 
     def _translated(
-        self, parts: Sequence[SourcePart], found: list[list[Hypothesis]], options: SearchOptions, with_alignment: bool
+        self, parts: Sequence[SourcePart], found: list[list[Hypothesis]], options: SearchOptions
     ) -> Iterator[list[Translation]]:
         """The translations of each part that have different texts, in the order of the search."""
         texts = [[decode_line(hypothesis.ids, self.loaded.subwords) for hypothesis in group] for group in found]
-        alignments = self._alignments(parts, found) if with_alignment else None
-        found = self._as_encoded(parts, texts, found, options)
-        for place, (part, group) in enumerate(zip(parts, found, strict=True)):
+        encoded = self._as_encoded(parts, texts, found, options)
+        for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
             for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
-                links = alignments[place, rank] if alignments else ()
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
                 translation = Translation(
                     text=text,
@@ -172,18 +168,20 @@ class Translator:
                     num_tokens=len(hypothesis.token_log_probabilities),
                     tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
                     token_log_probabilities=hypothesis.token_log_probabilities,
-                    alignment=links,
+                    alignment=self._links(part, found[place][rank]),
                     warnings=(cut_off,) if hypothesis.cut_off else (),
                 )
                 distinct.setdefault(text, translation)
             yield list(distinct.values())
 
     def _of_line(
-        self, line: str, source: DividedLine, of_parts: Sequence[Sequence[Translation]], num_best: int
+        self, request: Request, source: DividedLine, of_parts: Sequence[Sequence[Translation]], num_best: int
     ) -> Translation:
         """The best translations of the parts, as those of the line; links count the words of the line as it came."""
+        if not source.parts and (request.prefix or request.phrases):
+            source = source._replace(warning="there is nothing to translate, so its prefix and phrases are left out")
         glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
-        numbers = word_numbers(line)
+        numbers = word_numbers(request.text)
         joined: dict[str, Translation] = {}
         for translations in best_combinations(of_parts, num_best):
             text = glue.join(t.text for t in translations)
@@ -210,21 +208,23 @@ class Translator:
         best, *others = joined.values()
         return best._replace(alternatives=tuple(others))
 
-    def _alignments(self, parts: Sequence[SourcePart], found: list[list[Hypothesis]]) -> dict[tuple[int, int], Links]:
-        """Links of each hypothesis, by part and rank, from what the search found and not from its text."""
-        places = [(place, rank) for place, group in enumerate(found) for rank in range(len(group))]
-        source_words = [words_of_subwords(part.ids, self._pieces) for part in parts]
-        links = {}
-        batches = batches_by_length([parts[place].ids for place, _ in places], self.decoding.batch_tokens)
-        for indices, source_BS, lengths_B in batches:
-            targets = [found[places[index][0]][places[index][1]].ids for index in indices]
-            attentions = forced_attention(
-                self.loaded.model, source_BS.to(self._device), lengths_B.to(self._device), targets
-            )
-            for index, target, attention_TS in zip(indices, targets, attentions, strict=True):
-                target_words = words_of_subwords(target, self._pieces)
-                links[places[index]] = align_words(attention_TS, source_words[places[index][0]], target_words)
-        return links
+    def _tasks(self, requests: Sequence[Request], sources: Sequence[DividedLine]) -> list[SearchTask]:
+        """What is asked of the translation of each part: a line begins as its first part does."""
+        subwords = self.loaded.subwords
+        tasks = []
+        for request, source in zip(requests, sources, strict=True):
+            [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
+            for place in range(len(source.parts)):
+                prefix = tuple(prefix_ids) if place == 0 else ()
+                tasks.append(SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number))
+        return tasks
+
+    def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:
+        """From what the search found, and not from its text as encoded anew."""
+        if hypothesis.attention is None:
+            return ()
+        source_words, target_words = (words_of_subwords(ids, self._pieces) for ids in (part.ids, hypothesis.ids))
+        return align_words(hypothesis.attention, source_words, target_words)
 
     def _as_encoded(
         self,
@@ -288,24 +288,3 @@ def best_combinations(of_parts: Sequence[Sequence[Translation]], num_best: int) 
         longer = [(total + score, (*before, t)) for total, before in combinations for score, t in choices]
         combinations = sorted(longer, key=lambda combination: -combination[0])[:num_best]
     return [translations for _, translations in combinations]
-
-
-@torch.inference_mode()
-def forced_attention(
-    model: SearchModel, source_BS: Tensor, source_lengths_B: Tensor, targets: Sequence[Sequence[int]]
-) -> list[Tensor]:
-    """What each subword of the given targets, and then their end, attends to when it is chosen.
-
-    Returns:
-        For each sentence [target subwords + 1, source subwords + 1], float32 on the CPU.
-    """
-    labels_BT, target_lengths_B = pad_with_eos(targets, source_BS.device)
-    inputs_BT = torch.cat([torch.full_like(labels_BT[:, :1], BOS), labels_BT[:, :-1]], dim=1)
-    state = model.initial_state(model.encode(source_BS, source_lengths_B))
-    steps = []
-    for position in range(labels_BT.shape[1]):
-        _, attention_BS, state = model.decode_step(inputs_BT[:, position], state)
-        steps.append(attention_BS)
-    attention_BTS = torch.stack(steps, dim=1).float().cpu()
-    lengths = zip(target_lengths_B.tolist(), source_lengths_B.tolist(), strict=True)
-    return [attention_TS[:t, :s] for attention_TS, (t, s) in zip(attention_BTS, lengths, strict=True)]

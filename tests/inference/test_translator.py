@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 import mtmoe.inference.translator as translator_module
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.errors import UserError
+from mtmoe.inference.alignment import align_words, words_of_subwords
 from mtmoe.inference.batching import pad_with_eos
+from mtmoe.inference.beam_search import NOTHING, SearchTask
 from mtmoe.inference.lines import decode_line, divide_sources
-from mtmoe.inference.translator import Translation, Translator, best_combinations, forced_attention
-from mtmoe.vocabulary import EOS
+from mtmoe.inference.requests import Request
+from mtmoe.inference.translator import Translation, Translator, best_combinations
+from mtmoe.vocabulary import BOS
 
 LINES = [
     "Where is the station?",
@@ -254,14 +258,68 @@ def test_links_are_within_the_words_of_both_lines(translator):
     assert all(t.alignment == () for t in translator.translate(lines))
 
 
-def test_forced_attention_is_what_each_step_alone_attends_to(random_model):
-    model = random_model(3, 5)
-    source_BS, lengths_B = pad_with_eos([[5, 6, 7], [8]])
-    targets = [(4, 5), (6,)]
-    found = forced_attention(model, source_BS, lengths_B, targets)
-    for source, target, attention_TS in zip(([5, 6, 7, EOS], [8, EOS]), targets, found, strict=True):
-        expected = [model.predict(tuple(source), target[:step]).attention for step in range(len(target) + 1)]
-        assert attention_TS.tolist() == [pytest.approx(row, abs=1e-6) for row in expected]
+def test_links_come_from_the_attention_of_the_search(translator, monkeypatch):
+    seen = []
+
+    def search_all(*arguments, **options):
+        seen.append(search(*arguments, **options))
+        return seen[-1]
+
+    search = translator_module.search_all
+    monkeypatch.setattr(translator_module, "search_all", search_all)
+    line = "Two dogs play in the snow."
+    (translation,) = translator.translate([line], with_alignment=True)
+    hypothesis = seen[0][0][0]
+    subwords = translator.loaded.subwords
+    source_words = words_of_subwords(subwords.encode(line), subwords.pieces)
+    target_words = words_of_subwords(hypothesis.ids, subwords.pieces)
+    assert translation.alignment == align_words(hypothesis.attention, source_words, target_words) != ()
+    # The attention is that of the model, step by step.
+    with torch.inference_mode():
+        model, state = translator.loaded.model, None
+        source_BS, lengths_B = pad_with_eos([subwords.encode(line)])
+        state = model.initial_state(model.encode(source_BS, lengths_B))
+        for row_S, token in zip(hypothesis.attention, [BOS, *hypothesis.ids], strict=True):
+            _, attention_BS, state = model.decode_step(torch.tensor([token]), state)
+            assert row_S.tolist() == pytest.approx(attention_BS[0].tolist(), abs=1e-5)
+
+
+def test_a_request_becomes_a_task_of_the_search(translator, splitter, monkeypatch):
+    seen = []
+
+    def search_all(model, sources, options, *, tasks, **others):
+        seen.extend(tasks)
+        return [[NOTHING] for _ in sources]
+
+    monkeypatch.setattr(translator_module, "search_all", search_all)
+    encode = splitter.loaded.subwords.encode
+    long = " ".join(SENTENCES)
+    requests = [
+        "Snow",
+        Request("Two dogs", prefix="Un\thomme", phrases=("la neige", " "), number=7),
+        Request(" ", prefix="Un", number=8),
+        Request(long, prefix="Un", number=9),
+        Request(long, phrases=("Un",), number=10),
+    ]
+    blank = splitter.translate(requests)[2]
+    assert blank.warnings == ("there is nothing to translate, so its prefix and phrases are left out",)
+    asked = SearchTask(tuple(encode("Un homme")), (tuple(encode("la neige")),), 7)
+    parts = [SearchTask(tuple(encode("Un")), (), 9), SearchTask((), (), 9), SearchTask((), (), 9)]
+    # Which part a phrase belongs to is not known, so a line with phrases is not split.
+    assert seen == [SearchTask(), asked, *parts, SearchTask((), (tuple(encode("Un")),), 10)]
+
+
+def test_lines_of_a_stream_have_their_numbers_in_all_of_it(translator, monkeypatch):
+    numbers = []
+
+    def translate(self, requests, *arguments, **options):
+        numbers.extend(request.number for request in requests)
+        return [Translation("") for _ in requests]
+
+    monkeypatch.setattr(Translator, "translate", translate)
+    monkeypatch.setattr(translator_module, "_WINDOW_LINES", 3)
+    assert len(list(translator.stream(iter([*LINES[:7], Request("x", number=99)])))) == 8
+    assert numbers == [*range(7), 99]
 
 
 def test_the_links_of_a_split_line_are_those_of_its_parts_moved(splitter):
