@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -233,7 +234,7 @@ def test_resuming_translates_what_is_left_and_nothing_else(
     source, output = tmp_path / "a.en", tmp_path / "out"
     source.write_text("".join(f"line {n}\n" for n in range(10)))
     command = ("translate", "run", source, "--nbest", 1, "--output", output)
-    expected = invoke(*command[:4], "--nbest", 1).stdout
+    expected = invoke(*command[:3], "--nbest", 1).stdout
     translate = capitals.translate
 
     def interrupted_at_the_third_chunk(self: Any, requests: Any, *arguments: Any, **options: Any) -> Any:
@@ -358,3 +359,36 @@ def test_workers_write_what_one_process_writes_and_answer_an_open_pipe(invoke: A
     assert process.returncode == 130
     assert b"interrupted" in talk
     assert b"Traceback" not in talk
+
+
+def test_the_uses_that_the_readme_shows_work(
+    invoke: Any, tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    block = readme.partition("## Translating\n\n```\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(tiny_run.run)
+    (tmp_path / "news").mkdir()
+    with gzip.open("news/a.en.gz", "wb") as file:
+        file.write(b"the man\n\n")
+    Path("text.en").write_text("the man\n\n")
+    Path("lines.jsonl").write_text('{"text": "the man"}\n{"text": ""}\n')
+    Path("table.tsv").write_text("1\tthe man\n2\t\n")
+    outputs = []
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)
+        source = Path(words[words.index("<") + 1]).read_bytes() if "<" in words else b""
+        words = words[: words.index("<")] if "<" in words else words
+        if "--workers" in words:
+            words[words.index("--workers") + 1] = "1"  # four would take seconds to start
+        result = invoke(*words[1:], input=source)
+        assert result.exit_code == 0, result.stderr
+        outputs.append(result.stdout or Path("out/a.en").read_text())
+    assert len(outputs) == 5
+    translation = outputs[0].splitlines()[0]
+    assert translation
+    assert outputs[0] == outputs[1] == f"{translation}\n\n"
+    assert outputs[2].splitlines()[-1] == "2\t0.000000\t0.000000\t"
+    assert [json.loads(line)["translation"] for line in outputs[3].splitlines()] == [translation, ""]
+    assert outputs[4] == f"1\tthe man\t{translation}\n2\t\t\n"
