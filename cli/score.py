@@ -86,7 +86,7 @@ def score(
                 write_data("\t".join(columns) + "\n")
             if number % _LINES_BETWEEN_PROGRESS == 0 or number == len(sources):
                 progress("score", number, len(sources), "lines")
-    totals = [
+    totals: list[dict[str, Any]] = [
         {
             "target": str(path),
             "log_probability": sum(s.log_probability for s in of_target),

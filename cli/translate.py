@@ -126,6 +126,8 @@ def translate(
     """
     inputs = [path for pattern in (*input_paths, *files) for path in _matching(pattern)]
     devices = tuple(device.split(",")) if device else (None,)
+    if with_scores and format_name == "json":
+        raise click.UsageError("--scores has no meaning with --format json: scores are always in it")
     _check_usage(inputs, format_name, column, output_path, output_dir, resume, len(devices), num_workers)
     if beam_size is not None:
         overrides = (*overrides, f"decoding.beam_size={beam_size}")
@@ -139,7 +141,8 @@ def translate(
         run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name]
     )
     if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
-        shape = {"format": format_name, "column": column, "nbest": num_best, "scores": with_scores}
+        column = column or 1 if format_name == "tsv" else None
+        shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
         _translate_files(options, inputs, output_path, output_dir, resume, {**shape, "alignment": with_alignment})
     else:
         _translate_stream(options, inputs, output_path)
@@ -379,7 +382,8 @@ class _Line(NamedTuple):
 def _chunks(inputs: Sequence[Path], options: _Options, *, num_skipped: int = 0) -> Iterator[list[_Line]]:
     """The lines of standard input, or of files one after the other, but for the first so many."""
     number = 0
-    for path in inputs or [None]:
+    paths: Sequence[Path | None] = inputs or [None]
+    for path in paths:
         is_first = True
         with opened_input(path) as stream:
             for chunk in line_chunks(stream, options.chunk_lines, tell_pauses=options.num_workers > 1):
@@ -396,7 +400,7 @@ def _chunks(inputs: Sequence[Path], options: _Options, *, num_skipped: int = 0) 
 @contextlib.contextmanager
 def _translating(options: _Options) -> Iterator[Translate]:
     """Load the model here, or in the workers."""
-    arguments = {"checkpoint": options.checkpoint, "overrides": options.overrides}
+    arguments: dict[str, Any] = {"checkpoint": options.checkpoint, "overrides": options.overrides}
     if options.num_workers > 1:
         from mtmoe.inference.worker_pool import WorkerPool
 

@@ -194,6 +194,7 @@ def test_a_device_is_written_to_and_not_replaced(invoke: Any, capitals: Any, fil
         (["a.en", "x/a.en.gz", "--output-dir", "y"], "two files would both be written to a.en in --output-dir"),
         (["a.en", "--output", "a.en"], "a.en would be overwritten by its translation"),
         (["a.en", "--output-dir", "."], "a.en would be overwritten by its translation"),
+        (["--scores", "--format", "json"], "--scores has no meaning with --format json: scores are always in it"),
         (["--device", "cpu,cpu"], "--device names 2 devices, but --workers is 1"),
     ],
 )
