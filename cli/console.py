@@ -124,17 +124,21 @@ class PlainProgress:
         self._write = write
         self._clock = clock
         self._last_line_seconds = clock()
-        self._begun_seconds: dict[str, float] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
+        """When each stage was first told of, and how far it was then."""
 
     def __call__(self, stage: str, done: int, total: int | None, unit: str) -> None:
         now = self._clock()
-        begun = self._begun_seconds.setdefault(stage, now)
+        begun, done_then = self._begun.setdefault(stage, (now, done))
         if done == total:
-            del self._begun_seconds[stage]
+            del self._begun[stage]
             self._line(now, f"{stage}: {amount(done, unit)}, {now - begun:.0f} s")
         elif now - self._last_line_seconds >= PLAIN_LINE_EVERY_SECONDS:
             of = "" if total is None else f" of {amount(total, unit)} ({done / total:.0%})"
-            self._line(now, f"{stage}: {amount(done, unit)}{of}")
+            left = ""
+            if total is not None and done > done_then:
+                left = f", about {duration((now - begun) * (total - done) / (done - done_then))} left"
+            self._line(now, f"{stage}: {amount(done, unit)}{of}{left}")
 
     def _line(self, now: float, text: str) -> None:
         self._last_line_seconds = now
@@ -178,6 +182,13 @@ def amount(number: float, unit: str, *, bare: bool = False) -> str:
     if unit == "bytes":
         return number_of_bytes(number)
     return f"{number:,}" if bare else f"{number:,} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a person: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def number_of_bytes(number: float) -> str:

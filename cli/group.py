@@ -129,6 +129,9 @@ def main() -> None:
     mtmoe bleu runs/demo                            BLEU and chrF on the recipe's test sets
 
     RECIPE is the name of a shipped recipe or the path of a TOML file; RUN is the directory of a training run.
+
+    Exit status: 0 all is done; 1 a mistake that you can put right; 2 wrong usage; 130 Ctrl-C; 143 SIGTERM; 141
+    nobody reads the output any more.
     """
 
 

@@ -19,6 +19,7 @@ from mtmoe.errors import UserError
 from .console import write_data
 
 _BLOCK_BYTES = 1 << 16
+_MOST_CHUNK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -39,6 +40,10 @@ def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
     if path is None:
         yield write_data
         return
+    if path.exists() and not path.is_file():  # /dev/null, a named pipe: nothing that could be replaced
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield lambda text: cast(None, file.write(text))
+        return
     temporary = path.with_name(f".{path.name}.unfinished")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -50,33 +55,50 @@ def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
         temporary.unlink(missing_ok=True)
 
 
-def line_chunks(stream: BinaryIO, num_lines: int) -> Iterator[list[bytes]]:
+def line_chunks(stream: BinaryIO, num_lines: int, *, tell_pauses: bool = False) -> Iterator[list[bytes]]:
     """Yield all lines in order, in chunks that are as large as can be had without waiting.
 
-    A chunk is given out when it has ``num_lines`` lines or when the writer of the pipe pauses: a person who
-    types a line gets its answer. The last line need not end in a line feed.
+    A chunk is given out when it has ``num_lines`` lines or a megabyte, or when the writer of the pipe pauses: a
+    person who types a line gets its answer. The last line need not end in a line feed.
+
+    Args:
+        stream: bytes.
+        num_lines: most lines of a chunk.
+        tell_pauses: yield an empty chunk before waiting for the writer.
     """
     waiting: list[bytes] = []
-    rest = b""
+    num_bytes = 0
+    pieces: list[bytes] = []  # of the line that has not ended
     while block := _read_some(stream):
-        *lines, rest = (rest + block).split(b"\n")
-        waiting += lines
-        while len(waiting) >= num_lines:
-            yield waiting[:num_lines]
-            waiting = waiting[num_lines:]
-        if waiting and not _more_is_there(stream):
-            yield waiting
-            waiting = []
-    if rest:
-        waiting.append(rest)
+        first, *others = block.split(b"\n")
+        pieces.append(first)
+        if others:
+            for line in (b"".join(pieces), *others[:-1]):
+                waiting.append(line)
+                num_bytes += len(line)
+                if len(waiting) >= num_lines or num_bytes >= _MOST_CHUNK_BYTES:
+                    yield waiting
+                    waiting, num_bytes = [], 0
+            pieces = [others[-1]]
+        if not _more_is_there(stream):
+            if waiting:
+                yield waiting
+                waiting, num_bytes = [], 0
+            if tell_pauses and not _more_is_there(stream):
+                yield []
+    if any(pieces):
+        waiting.append(b"".join(pieces))
     if waiting:
         yield waiting
 
 
-def decoded(line: bytes, number: int, warn: Callable[[str], None]) -> str:
-    """The line as text. Bytes that are not UTF-8 become U+FFFD, with a warning, so that no line is lost."""
+def decoded(line: bytes, number: int, warn: Callable[[str], None], *, is_first: bool | None = None) -> str:
+    """The line as text. Bytes that are not UTF-8 become U+FFFD, with a warning, so that no line is lost.
+
+    ``is_first``: of a file, so that a byte order mark may be there; by default line 1 is.
+    """
     line = line.removesuffix(b"\r")
-    if number == 1:
+    if number == 1 if is_first is None else is_first:
         line = line.removeprefix(b"\xef\xbb\xbf")
     try:
         return line.decode("utf-8")

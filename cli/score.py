@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,11 +19,14 @@ from .options import (
     run_argument,
 )
 
+_LINES_BETWEEN_PROGRESS = 256
+
 
 @click.command()
 @run_argument
 @click.argument("source", metavar="SOURCE", type=FILE)
-@click.argument("target", metavar="TARGET", type=FILE)
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, type=FILE)
+@click.option("--tokens", "with_tokens", is_flag=True, help="Write the log-probability of each subword too.")
 @checkpoint_option
 @decoding_set_option
 @device_option
@@ -29,7 +34,8 @@ from .options import (
 def score(
     run: Path,
     source: Path,
-    target: Path,
+    targets: tuple[Path, ...],
+    with_tokens: bool,
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -38,32 +44,75 @@ def score(
     """Write the log-probability of each given translation.
 
     One natural logarithm for each line of TARGET given the same line of SOURCE, end of sentence included; a blank
-    source line has 0. What `mtmoe translate --scores` told of a line is what this gives for it. The perplexity
-    per subword goes to standard error.
+    source line has 0. What `mtmoe translate --scores` told of a line is what this gives for it, unless the line
+    was split there. Of several TARGETs each has a column, with tabs between; --tokens puts a column such as
+    "▁the=-1.25 </s>=-0.5" after each. The perplexity per subword goes to standard error. JSON has all of this.
     """
     from mtmoe.checkpoint import load_model
     from mtmoe.device import choose_device
-    from mtmoe.inference.scoring import perplexity, score_pairs
+    from mtmoe.inference.lines import encode_targets
+    from mtmoe.inference.scoring import Score, perplexity, score_pairs
     from mtmoe.inference.translator import decoding_settings
+    from mtmoe.vocabulary import EOS
 
     decoding = decoding_settings(run, overrides)
-    sources, targets = read_aligned(source, target)
+    sources, first = read_aligned(source, targets[0])
+    target_lines = [first, *(read_aligned(source, target)[1] for target in targets[1:])]
     loaded = load_model(run, checkpoint, choose_device(device))
-    scores = []
+    pieces = loaded.subwords.pieces
+
+    def tokens_of(line: str, scored: Score) -> list[str]:
+        if not scored.num_tokens:
+            return []
+        [ids] = encode_targets([line], loaded.subwords)
+        return [pieces[i] for i in (*ids, EOS)]
+
+    scores: list[list[Score]] = [[] for _ in targets]
+    scorers = [score_pairs(loaded, sources, lines, decoding=decoding) for lines in target_lines]
     with shown_progress(beside_output=not as_json) as progress:
-        for number, scored in enumerate(
-            score_pairs(loaded, sources, targets, decoding=decoding, progress=progress), start=1
-        ):
-            scores.append(scored)
-            if scored.warning:
-                warn(f"line {number}: {scored.warning}")
+        for number, row in enumerate(zip(*scorers, strict=True), start=1):
+            columns = []
+            for place, scored in enumerate(row):
+                scores[place].append(scored)
+                if scored.warning:
+                    of_file = f" of {targets[place]}" if len(targets) > 1 else ""
+                    warn(f"line {number}{of_file}: {scored.warning}")
+                columns.append(f"{scored.log_probability:.6f}")
+                if with_tokens and not as_json:
+                    tokens = tokens_of(target_lines[place][number - 1], scored)
+                    named = zip(tokens, scored.token_log_probabilities, strict=True)
+                    columns.append(" ".join(f"{token}={value:.6f}" for token, value in named))
             if not as_json:
-                write_data(f"{scored.log_probability:.6f}\n")
-    total = sum(scored.log_probability for scored in scores)
-    num_tokens = sum(scored.num_tokens for scored in scores)
+                write_data("\t".join(columns) + "\n")
+            if number % _LINES_BETWEEN_PROGRESS == 0 or number == len(sources):
+                progress("score", number, len(sources), "lines")
+    totals: list[dict[str, Any]] = [
+        {
+            "target": str(path),
+            "log_probability": sum(s.log_probability for s in of_target),
+            "num_tokens": sum(s.num_tokens for s in of_target),
+            "perplexity": perplexity(of_target),
+        }
+        for path, of_target in zip(targets, scores, strict=True)
+    ]
     if as_json:
-        lines = [{"log_probability": s.log_probability, "num_tokens": s.num_tokens} for s in scores]
-        totals = {"log_probability": total, "num_tokens": num_tokens, "perplexity": perplexity(scores)}
-        write_json({**totals, "lines": lines})
-    else:
-        note(f"log-probability {total:.3f}, {num_tokens:,} subwords, perplexity {perplexity(scores):.4f}")
+        for total, lines, of_target in zip(totals, target_lines, scores, strict=True):
+            total["lines"] = [_line_dict(s, tokens_of(line, s)) for line, s in zip(lines, of_target, strict=True)]
+        write_json(totals)
+        return
+    for total in totals:
+        of_file = f"{total['target']}: " if len(targets) > 1 else ""
+        note(
+            f"{of_file}log-probability {total['log_probability']:.3f}, {total['num_tokens']:,} subwords, "
+            f"perplexity {total['perplexity']:.4f}"
+        )
+
+
+def _line_dict(scored: Any, tokens: Sequence[str]) -> dict[str, Any]:
+    return {
+        "log_probability": scored.log_probability,
+        "num_tokens": scored.num_tokens,
+        "tokens": tokens,
+        "token_log_probabilities": scored.token_log_probabilities,
+        "warning": scored.warning,
+    }

@@ -562,8 +562,9 @@ class Decoding(Settings):
     )
     max_length_extra: Count = Field(default=10, description="Subwords allowed on top of max_length_ratio.")
     max_source_tokens: Positive = Field(default=400, description="Longest source sentence, in subwords.")
-    over_long: Literal["truncate", "empty"] = Field(
-        default="truncate", description="A longer source line: translate its beginning, or give an empty line."
+    over_long: Literal["split", "truncate", "empty"] = Field(
+        default="split",
+        description="A longer source line: translate its sentences one by one, only its beginning, or nothing.",
     )
     batch_tokens: Positive = Field(
         default=4096, description="Source tokens of a batch times beam size, padding included; not a quality setting."

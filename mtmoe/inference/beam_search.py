@@ -60,6 +60,8 @@ class SearchOptions:
     max_length_extra: int
     num_best: int = 1
     """Hypotheses wanted of each sentence; pruning may leave fewer. The first does not depend on it."""
+    keep_attention: bool = False
+    """Whether hypotheses carry their attention."""
 
     def __post_init__(self) -> None:
         if self.num_best < 1 or self.beam_size < 1:
@@ -71,7 +73,7 @@ class SearchOptions:
             )
 
     @classmethod
-    def from_settings(cls, decoding: Decoding, *, num_best: int = 1) -> SearchOptions:
+    def from_settings(cls, decoding: Decoding, *, num_best: int = 1, keep_attention: bool = False) -> SearchOptions:
         """The options that a recipe's ``[decoding]`` table states."""
         return cls(
             beam_size=decoding.beam_size,
@@ -81,11 +83,24 @@ class SearchOptions:
             max_length_ratio=decoding.max_length_ratio,
             max_length_extra=decoding.max_length_extra,
             num_best=num_best,
+            keep_attention=keep_attention,
         )
 
     def max_length(self, num_source_subwords: int) -> int:
         """Longest translation in subwords, EOS not counted; at least 1."""
         return max(1, int(self.max_length_ratio * num_source_subwords) + self.max_length_extra)
+
+
+class SearchTask(NamedTuple):
+    """What is asked of the translation of one source; by default nothing. Ids are subwords without special symbols.
+
+    prefix_ids: how it must begin. phrases_ids: sequences, each of which must occur in it somewhere.
+    number: of the source in all of the input; with the seed it decides what is drawn, if anything is.
+    """
+
+    prefix_ids: tuple[int, ...] = ()
+    phrases_ids: tuple[tuple[int, ...], ...] = ()
+    number: int = 0
 
 
 class Hypothesis(NamedTuple):
@@ -101,6 +116,9 @@ class Hypothesis(NamedTuple):
     """One for each subword, then EOS's."""
     cut_off: bool
     """The greatest length was reached and EOS forced, though the model found another symbol likelier."""
+    attention: Tensor | None = None
+    """[T, S], float32 on the CPU: what each subword, then EOS, attended to in the source, EOS included. Kept only
+    when it is asked for."""
 
 
 NOTHING = Hypothesis((), 0.0, 0.0, (), False)
@@ -126,6 +144,7 @@ def search_all(
     batch_tokens: int,
     device: torch.device | str = "cpu",
     progress: Progress = silent,
+    tasks: Sequence[SearchTask] | None = None,
 ) -> list[list[Hypothesis]]:
     """Search for every source, in batches of similar length; results in the order of ``sources``.
 
@@ -134,6 +153,8 @@ def search_all(
         batch_tokens: source tokens of a batch times beam size, padding included.
         device: where the model is.
     """
+    if any(task.prefix_ids or task.phrases_ids for task in tasks or ()):
+        raise UserError("prefixes and phrases cannot be searched for yet", fix="leave them out")
     results = [[NOTHING] for _ in sources]
     worded = [index for index, source in enumerate(sources) if len(source)]
     done = len(sources) - len(worded)
@@ -189,7 +210,7 @@ def beam_search(
         ending, going_on = _chosen(scores_XC, live.sentences_X, options.beam_size)
         finished.add(ending, extensions, scores_XC, live.sentences_X, num_tokens=len(history) + 1)
         going_on = finished.still_hopeful(going_on, scores_XC, live.sentences_X)
-        history.append(_Step.taken(going_on, extensions))
+        history.append(_Step.taken(going_on, extensions, attention_XS.cpu() if options.keep_attention else None))
         live = live.advance(going_on, scores_XC, history[-1].tokens_X)
     return finished.results(history)
 
@@ -254,10 +275,12 @@ class _Step(NamedTuple):
     parents_X: np.ndarray
     tokens_X: np.ndarray
     log_probabilities_X: np.ndarray
+    attention_XS: Tensor | None
 
     @classmethod
-    def taken(cls, places: _Places, extensions: _Extensions) -> _Step:
-        return cls(places.rows, extensions.tokens_XC[places], extensions.log_probabilities_XC[places])
+    def taken(cls, places: _Places, extensions: _Extensions, attention_XS: Tensor | None) -> _Step:
+        tokens_X, log_probabilities_X = extensions.tokens_XC[places], extensions.log_probabilities_XC[places]
+        return cls(places.rows, tokens_X, log_probabilities_X, attention_XS)
 
 
 def _extensions(logits_XV: Tensor, live: _Live, options: SearchOptions) -> _Extensions:
@@ -332,6 +355,7 @@ class _Finished:
 
     def __init__(self, source_lengths_B: np.ndarray, options: SearchOptions) -> None:
         self.options = options
+        self.source_lengths_B = source_lengths_B
         self.max_lengths_B = np.array([options.max_length(int(length) - 1) for length in source_lengths_B])
         self.endings_B: list[list[_Ending]] = [[] for _ in source_lengths_B]
         self.best_B = np.full(len(source_lengths_B), -np.inf)
@@ -393,21 +417,29 @@ class _Finished:
 
     def results(self, history: list[_Step]) -> list[list[Hypothesis]]:
         num_best = self.options.num_best
-        return [[_spelt_out(ending, history) for ending in endings[:num_best]] for endings in self.endings_B]
+        places = zip(self.endings_B, self.source_lengths_B.tolist(), strict=True)
+        return [[_spelt_out(ending, history, length) for ending in endings[:num_best]] for endings, length in places]
 
 
-def _spelt_out(ending: _Ending, history: list[_Step]) -> Hypothesis:
+def _spelt_out(ending: _Ending, history: list[_Step], source_length: int) -> Hypothesis:
+    attention = []
     ids: list[int] = []
     log_probabilities = [ending.eos_log_probability]
     row = ending.parent
+    last = history[ending.num_tokens - 1].attention_XS
+    if last is not None:
+        attention.append(last[row, :source_length].float())
     for step in reversed(history[: ending.num_tokens - 1]):
         ids.append(int(step.tokens_X[row]))
         log_probabilities.append(float(step.log_probabilities_X[row]))
         row = step.parents_X[row]
+        if step.attention_XS is not None:
+            attention.append(step.attention_XS[row, :source_length].float())
     return Hypothesis(
         ids=tuple(reversed(ids)),
         log_probability=ending.log_probability,
         score=ending.score,
         token_log_probabilities=tuple(reversed(log_probabilities)),
         cut_off=ending.cut_off,
+        attention=torch.stack(attention[::-1]) if attention else None,
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mtmoe.config.settings import Decoding
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.subwords import SubwordModel
+from mtmoe.inference.sentences import divided
 
 
 class SourceLine(NamedTuple):
@@ -18,8 +19,27 @@ class SourceLine(NamedTuple):
     """What was done to a line that is too long; else empty."""
 
 
+class SourcePart(NamedTuple):
+    """What is translated at once: a line, or a part of one that is too long."""
+
+    text: str
+    ids: list[int]
+    word_number: int
+    """In the normalised line, from 0, of the part's first word."""
+
+
+class DividedLine(NamedTuple):
+    """A line in the parts that are translated one by one; a blank line has none."""
+
+    parts: tuple[SourcePart, ...]
+    warning: str
+
+
 def encode_sources(lines: Sequence[str], subwords: SubwordModel, decoding: Decoding) -> list[SourceLine]:
-    """Normalise and encode source lines; one that is too long is handled as ``decoding.over_long`` says."""
+    """Normalise and encode source lines; one that is too long is handled as ``decoding.over_long`` says.
+
+    Here a line is one sequence: a line that translating would split is whole.
+    """
     encoded = subwords.encode_batch([normalise_line(line) for line in lines])
     return [_bounded(ids, decoding) for ids in encoded]
 
@@ -28,11 +48,48 @@ def _bounded(ids: list[int], decoding: Decoding) -> SourceLine:
     longest = decoding.max_source_tokens
     if len(ids) <= longest:
         return SourceLine(ids, "")
+    beyond = f"{len(ids)} subwords are more than decoding.max_source_tokens = {longest}"
     if decoding.over_long == "empty":
-        return SourceLine([], f"left empty: {len(ids)} subwords are more than decoding.max_source_tokens = {longest}")
+        return SourceLine([], f"left empty: {beyond}")
+    if decoding.over_long == "split":
+        return SourceLine(ids, f"taken as one sentence, though {beyond}")
     return SourceLine(
         ids[:longest], f"source truncated from {len(ids)} to {longest} subwords (decoding.max_source_tokens)"
     )
+
+
+def divide_sources(
+    lines: Sequence[str], subwords: SubwordModel, decoding: Decoding, *, whole: Sequence[bool] = ()
+) -> list[DividedLine]:
+    """Normalise and encode source lines, and split those that are too long if ``decoding.over_long = "split"``.
+
+    Args:
+        whole: for each line, whether it must not be split; none may be given for none of them.
+    """
+    divided_lines = []
+    for place, source in enumerate(encode_sources(lines, subwords, decoding)):
+        text = normalise_line(lines[place])
+        longest = decoding.max_source_tokens
+        if len(source.ids) <= longest or (whole and whole[place]):
+            parts = (SourcePart(text, source.ids, 0),) if source.ids else ()
+            divided_lines.append(DividedLine(parts, source.warning))
+            continue
+        texts = divided(text, subwords.encode_batch, longest)
+        warning = f"split into {len(texts)} parts: {len(source.ids)} subwords are more than decoding.max_source_tokens"
+        divided_lines.append(DividedLine(tuple(_parts(text, texts, subwords)), f"{warning} = {longest}"))
+    return divided_lines
+
+
+def _parts(line: str, texts: Sequence[str], subwords: SubwordModel) -> list[SourcePart]:
+    parts = []
+    num_words, offset = 0, 0
+    for text, ids in zip(texts, subwords.encode_batch(texts), strict=True):
+        begin = line.index(text, offset)
+        goes_on = 0 < begin == offset  # the cut is inside a word
+        parts.append(SourcePart(text, ids, num_words - goes_on))
+        num_words += len(text.split()) - goes_on
+        offset = begin + len(text)
+    return parts
 
 
 def encode_targets(lines: Sequence[str], subwords: SubwordModel) -> list[list[int]]:

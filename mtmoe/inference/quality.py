@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
@@ -20,6 +22,11 @@ _MARKS = {
 }
 
 
+# A mark that detokenised text writes to the word before it.
+_LOOSE_MARK = re.compile(r"\S [.,](?= |$)")
+_FEWEST_LOOSE_MARKS = 0.2
+
+
 class Quality(NamedTuple):
     """Scores of a test set, 0 to 100, each with what it takes to reproduce it."""
 
@@ -30,6 +37,9 @@ class Quality(NamedTuple):
     num_sentences: int
     warnings: tuple[str, ...] = ()
     """Why the scores may not be what they seem."""
+    bleu_interval: float | None = None
+    """Half of the 95 % interval by bootstrap resampling; None if it was not asked for."""
+    chrf_interval: float | None = None
 
 
 class Estimate(NamedTuple):
@@ -62,32 +72,44 @@ class Comparison(NamedTuple):
 
 
 def measure_quality(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, name: str = "the translation"
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    name: str = "the translation",
+    target_language: str = "",
+    num_samples: int = 0,
 ) -> Quality:
-    """Score detokenised, cased text; sacreBLEU tokenises it (13a).
+    """Score detokenised, cased text; sacreBLEU tokenises it (13a, for Chinese, Japanese and Korean as they need it).
 
     Args:
         hypotheses: a translation of each sentence.
         references: one or more reference translations of all sentences.
         name: what a message calls the hypotheses, such as their file.
+        target_language: its code, which decides the tokeniser.
+        num_samples: resampled test sets for the 95 % intervals; 0 for none. The scores do not depend on it.
 
     Raises:
-        UserError: there are no lines, or not equally many; both counts are named.
+        UserError: there are no lines, or not equally many; both counts are named. A tokeniser is not installed.
     """
     _check_line_counts({name: hypotheses}, references)
-    bleu, chrf = BLEU(), CHRF()
-    return Quality(
-        bleu=bleu.corpus_score(hypotheses, references).score,
-        bleu_signature=str(bleu.get_signature()),
-        chrf=chrf.corpus_score(hypotheses, references).score,
-        chrf_signature=str(chrf.get_signature()),
-        num_sentences=len(hypotheses),
-        warnings=_marks_left(name, hypotheses, references),
-    )
+    bleu, chrf = _bleu(target_language), CHRF()
+    signed: dict[str, Any] = {}
+    for metric_name, metric in (("bleu", bleu), ("chrf", chrf)):
+        score = metric.corpus_score(hypotheses, references, n_bootstrap=max(num_samples, 1))
+        # The score is that of the text: how it was resampled should not make its signature another one.
+        metric.n_bootstrap = metric.seed = None
+        signed[metric_name], signed[f"{metric_name}_signature"] = score.score, str(metric.get_signature())
+        signed[f"{metric_name}_interval"] = float(score._ci) if num_samples > 1 else None
+    warnings = (*_marks_left(name, hypotheses, references), *_tokenised(name, hypotheses, references))
+    return Quality(num_sentences=len(hypotheses), warnings=warnings, **signed)
 
 
 def compare(
-    systems: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], *, num_samples: int = 1000
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    *,
+    num_samples: int = 1000,
+    target_language: str = "",
 ) -> Comparison:
     """Test whether systems differ from the first one by more than chance (paired bootstrap, Koehn 2004).
 
@@ -95,6 +117,7 @@ def compare(
         systems: name and translations of at least two systems.
         references: as for :func:`measure_quality`.
         num_samples: resampled test sets. Their seed is in the signatures.
+        target_language: as for :func:`measure_quality`.
 
     Raises:
         UserError: fewer than two systems, or other line counts; both counts are named.
@@ -102,7 +125,7 @@ def compare(
     if len(systems) < 2:
         raise UserError(f"a comparison needs at least 2 systems, found {len(systems)}", fix="name another run")
     _check_line_counts(systems, references)
-    metrics = {"bleu": BLEU(references=references), "chrf": CHRF(references=references)}
+    metrics = {"bleu": _bleu(target_language, references), "chrf": CHRF(references=references)}
     test = PairedTest(list(systems.items()), metrics, references=None, test_type="bs", n_samples=num_samples)
     signatures, results = test()
     bleu_key, chrf_key = signatures  # in the order of the metrics
@@ -112,8 +135,66 @@ def compare(
         bleu_signature=str(signatures[bleu_key]),
         chrf_signature=str(signatures[chrf_key]),
         num_sentences=len(references[0]),
-        warnings=tuple(w for name, lines in systems.items() for w in _marks_left(name, lines, references)),
+        warnings=tuple(
+            warning
+            for name, lines in systems.items()
+            for warnings in (_marks_left(name, lines, references), _tokenised(name, lines, references))
+            for warning in warnings
+        ),
     )
+
+
+def comparable_signature(signature: str) -> str:
+    """A signature without what says only how often, and from which seed, the test set was resampled."""
+    return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "ar", "seed"))
+
+
+def load_comet(model_name: str) -> Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], float]:
+    """COMET, if it is installed: from source, translation and references to a score of the whole.
+
+    Of several references each is taken by itself, and the mean over them is the score.
+
+    Args:
+        model_name: such as ``Unbabel/wmt22-comet-da``, or the path of a checkpoint; it is fetched if need be.
+
+    Raises:
+        UserError: the package unbabel-comet is not installed, or there is no such model.
+    """
+    try:
+        import comet
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"COMET cannot be imported: {error}", fix="it is a package of its own: pip install unbabel-comet"
+        ) from None
+    try:
+        path = model_name if Path(model_name).is_file() else comet.download_model(model_name)
+        model = comet.load_from_checkpoint(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"the COMET model {model_name} cannot be loaded: {error}",
+            fix="give a name such as Unbabel/wmt22-comet-da, or the path of a checkpoint",
+        ) from None
+
+    def score(source: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+        scores = []
+        for reference in references:
+            rows = zip(source, hypotheses, reference, strict=True)
+            data = [{"src": src, "mt": mt, "ref": ref} for src, mt, ref in rows]
+            scores.append(float(model.predict(data, gpus=int(torch.cuda.is_available())).system_score))
+        return sum(scores) / len(scores)
+
+    return score
+
+
+def _bleu(target_language: str, references: Sequence[Sequence[str]] | None = None) -> BLEU:
+    try:
+        return BLEU(trg_lang=target_language, references=references)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"sacreBLEU's tokeniser for the language {target_language!r} is not installed: {str(error).strip()}",
+            fix=f"pip install 'sacrebleu[{target_language}]'",
+        ) from None
 
 
 def _estimates(results: Sequence[Any]) -> Iterator[Estimate]:
@@ -152,3 +233,15 @@ def _marks_left(name: str, hypotheses: Sequence[str], references: Sequence[Seque
                 "scores are comparable on detokenised text only"
             )
     return tuple(warnings)
+
+
+def _tokenised(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """A warning if many lines have white space before a full stop or comma, and those of the references have not."""
+    loose = [number for number, line in enumerate(hypotheses, start=1) if _LOOSE_MARK.search(line)]
+    num_in_references = sum(bool(_LOOSE_MARK.search(line)) for line in references[0])
+    if len(loose) <= max(_FEWEST_LOOSE_MARKS * len(hypotheses), 2 * num_in_references):
+        return ()
+    return (
+        f"{len(loose)} lines of {name} have white space before a full stop or comma, as if they were tokenised "
+        f"(first: line {loose[0]}); scores are comparable on detokenised text only",
+    )

@@ -12,14 +12,18 @@ from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
+from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of_subwords
 from mtmoe.inference.batching import batches_by_length
-from mtmoe.inference.beam_search import Hypothesis, SearchOptions, search_all
-from mtmoe.inference.lines import SourceLine, decode_line, encode_sources, encode_targets
+from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
+from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_sources, encode_targets
 from mtmoe.inference.precision import full_precision
+from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring import force_decode
 from mtmoe.progress import Progress, silent
+from mtmoe.vocabulary import EOS
 
 _WINDOW_LINES = 2048
+_LANGUAGES_WITHOUT_SPACES = ("zh", "ja", "th", "lo", "km", "my")
 
 
 class Translation(NamedTuple):
@@ -27,12 +31,19 @@ class Translation(NamedTuple):
 
     text: str
     score: float = 0.0
-    """GNMT's score, which ranks."""
+    """GNMT's score, which ranks; of a line that was split, the sum over its parts."""
     log_probability: float = 0.0
-    """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text."""
+    """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text. Of a line that was split,
+    the sum over its parts."""
     num_tokens: int = 0
-    """Subwords of the text with the end of sentence; 0 if nothing was translated."""
-    warning: str = ""
+    """Subwords of the text with the end of sentence (of each part); 0 if nothing was translated."""
+    tokens: tuple[str, ...] = ()
+    """Those subwords."""
+    token_log_probabilities: tuple[float, ...] = ()
+    """Of each token, given those before it."""
+    alignment: Links = ()
+    """(word of the source, word of the translation), counted from 0, by attention; if it was asked for."""
+    warnings: tuple[str, ...] = ()
     """What the user should know, such as a source that was truncated."""
     alternatives: tuple[Translation, ...] = ()
     """Next best translations with other texts, in the order of the search."""
@@ -68,64 +79,156 @@ class Translator:
         self.decoding = decoding_settings(run, overrides)
         self.loaded = load_model(run, checkpoint, choose_device(device))
         self._device = next(self.loaded.model.parameters()).device
+        self._pieces = self.loaded.subwords.pieces
 
-    def translate(self, lines: Sequence[str], num_best: int = 1, progress: Progress = silent) -> list[Translation]:
+    def translate(
+        self,
+        lines: Sequence[str | Request],
+        num_best: int = 1,
+        *,
+        with_alignment: bool = False,
+        progress: Progress = silent,
+    ) -> list[Translation]:
         """Translate lines; the result has one translation for each, in their order.
 
         A blank line gives an empty translation, and nothing is computed for it. A line separator inside a
         line (U+2028, a carriage return) is white space and does not divide it.
 
         Args:
-            lines: source text, one sentence each.
+            lines: source text, one sentence each, or requests that say more than the text. A string is the
+                request of its text alone, with its place as number.
             num_best: translations wanted of each line: the best, and alternatives if they are found.
-            progress: told about sentences, in the stage "translate".
+            with_alignment: fill in :attr:`Translation.alignment`.
+            progress: told about sentences, in the stage "translate"; the parts of a line that is split are
+                sentences of their own.
 
         Raises:
             UserError: ``num_best`` is more than the beam holds.
         """
         if isinstance(lines, str):
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
-        options = SearchOptions.from_settings(self.decoding, num_best=num_best)
-        sources = encode_sources(lines, self.loaded.subwords, self.decoding)
+        requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
+        options = SearchOptions.from_settings(self.decoding, num_best=num_best, keep_attention=with_alignment)
+        # Which part of a line a phrase belongs to is not known, so such a line stays whole.
+        whole = [bool(request.phrases) for request in requests]
+        texts = [request.text for request in requests]
+        sources = divide_sources(texts, self.loaded.subwords, self.decoding, whole=whole)
+        parts = [part for source in sources for part in source.parts]
+        num_blank = sum(not source.parts for source in sources)
+
+        def with_blank_lines(stage: str, done: int, total: int | None, unit: str) -> None:
+            progress(stage, done + num_blank, None if total is None else total + num_blank, unit)
+
         with full_precision():
             found = search_all(
                 self.loaded.model,
-                [source.ids for source in sources],
+                [part.ids for part in parts],
                 options,
                 batch_tokens=self.decoding.batch_tokens,
                 device=self._device,
-                progress=progress,
+                progress=with_blank_lines,
+                tasks=self._tasks(requests, sources),
             )
-            return self._translations(sources, found, options)
+            translated = iter(self._translated(parts, found, options))
+        if not parts:
+            progress("translate", num_blank, num_blank, "sentences")
+        return [
+            self._of_line(request, source, [next(translated) for _ in source.parts], num_best)
+            for request, source in zip(requests, sources, strict=True)
+        ]
 
-    def stream(self, lines: Iterable[str], num_best: int = 1) -> Iterator[Translation]:
+    def stream(
+        self, lines: Iterable[str | Request], num_best: int = 1, *, with_alignment: bool = False
+    ) -> Iterator[Translation]:
         """Translate any number of lines, in order, with bounded memory.
 
         Lines are read up to 2,048 at a time, so that those of similar length can be translated together. From
         a pipe that must be answered at once, call :meth:`translate` with the lines that have come.
         """
-        iterator = iter(lines)
+        iterator = enumerate(lines)
         while window := list(itertools.islice(iterator, _WINDOW_LINES)):
-            yield from self.translate(window, num_best)
+            requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in window]
+            yield from self.translate(requests, num_best, with_alignment=with_alignment)
 
-    def _translations(
-        self, sources: Sequence[SourceLine], found: list[list[Hypothesis]], options: SearchOptions
-    ) -> list[Translation]:
+    def _translated(
+        self, parts: Sequence[SourcePart], found: list[list[Hypothesis]], options: SearchOptions
+    ) -> Iterator[list[Translation]]:
+        """The translations of each part that have different texts, in the order of the search."""
         texts = [[decode_line(hypothesis.ids, self.loaded.subwords) for hypothesis in group] for group in found]
-        found = self._as_encoded(sources, texts, found, options)
-        translations = []
-        for source, group, line_texts in zip(sources, found, texts, strict=True):
-            limit = options.max_length(len(source.ids))
+        encoded = self._as_encoded(parts, texts, found, options)
+        for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
+            limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
-            for hypothesis, text in zip(group, line_texts, strict=True):
-                distinct.setdefault(text, _translation(text, hypothesis, source.warning, limit))
-            best, *others = distinct.values()
-            translations.append(best._replace(alternatives=tuple(others)))
-        return translations
+            for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
+                cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
+                translation = Translation(
+                    text=text,
+                    score=hypothesis.score,
+                    log_probability=hypothesis.log_probability,
+                    num_tokens=len(hypothesis.token_log_probabilities),
+                    tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
+                    token_log_probabilities=hypothesis.token_log_probabilities,
+                    alignment=self._links(part, found[place][rank]),
+                    warnings=(cut_off,) if hypothesis.cut_off else (),
+                )
+                distinct.setdefault(text, translation)
+            yield list(distinct.values())
+
+    def _of_line(
+        self, request: Request, source: DividedLine, of_parts: Sequence[Sequence[Translation]], num_best: int
+    ) -> Translation:
+        """The best translations of the parts, as those of the line; links count the words of the line as it came."""
+        if not source.parts and (request.prefix or request.phrases):
+            source = source._replace(warning="there is nothing to translate, so its prefix and phrases are left out")
+        glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
+        numbers = word_numbers(request.text)
+        joined: dict[str, Translation] = {}
+        for translations in best_combinations(of_parts, num_best):
+            text = glue.join(t.text for t in translations)
+            links: list[tuple[int, int]] = []
+            num_words = 0
+            for part, translation in zip(source.parts, translations, strict=True):
+                goes_on = num_words and not glue
+                first = num_words - bool(goes_on)
+                links += [(numbers[part.word_number + i], first + j) for i, j in translation.alignment]
+                num_words = first + len(translation.text.split())
+            whole = Translation(
+                text=text,
+                score=sum(t.score for t in translations),
+                log_probability=sum(t.log_probability for t in translations),
+                num_tokens=sum(t.num_tokens for t in translations),
+                tokens=tuple(token for t in translations for token in t.tokens),
+                token_log_probabilities=tuple(p for t in translations for p in t.token_log_probabilities),
+                alignment=tuple(dict.fromkeys(links)),
+                warnings=tuple(
+                    dict.fromkeys(filter(None, [source.warning, *(w for t in translations for w in t.warnings)]))
+                ),
+            )
+            joined.setdefault(text, whole)
+        best, *others = joined.values()
+        return best._replace(alternatives=tuple(others))
+
+    def _tasks(self, requests: Sequence[Request], sources: Sequence[DividedLine]) -> list[SearchTask]:
+        """What is asked of the translation of each part: a line begins as its first part does."""
+        subwords = self.loaded.subwords
+        tasks = []
+        for request, source in zip(requests, sources, strict=True):
+            [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
+            for place in range(len(source.parts)):
+                prefix = tuple(prefix_ids) if place == 0 else ()
+                tasks.append(SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number))
+        return tasks
+
+    def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:
+        """From what the search found, and not from its text as encoded anew."""
+        if hypothesis.attention is None:
+            return ()
+        source_words, target_words = (words_of_subwords(ids, self._pieces) for ids in (part.ids, hypothesis.ids))
+        return align_words(hypothesis.attention, source_words, target_words)
 
     def _as_encoded(
         self,
-        sources: Sequence[SourceLine],
+        sources: Sequence[SourcePart],
         texts: list[list[str]],
         found: list[list[Hypothesis]],
         options: SearchOptions,
@@ -137,7 +240,7 @@ class Translator:
         order of the hypotheses stays that of the search.
         """
         result = [list(group) for group in found]
-        places = [(line, rank) for line, group in enumerate(found) for rank in range(len(group)) if sources[line].ids]
+        places = [(line, rank) for line, group in enumerate(found) for rank in range(len(group))]
         encoded = encode_targets([texts[line][rank] for line, rank in places], self.loaded.subwords)
         other = [
             (place, tuple(ids))
@@ -172,12 +275,16 @@ def decoding_settings(run: str | Path, overrides: Iterable[str] = ()) -> Decodin
     return load_recipe(open_run(Path(run)).recipe, overrides).decoding
 
 
-def _translation(text: str, hypothesis: Hypothesis, source_warning: str, limit: int) -> Translation:
-    cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)" if hypothesis.cut_off else ""
-    return Translation(
-        text=text,
-        score=hypothesis.score,
-        log_probability=hypothesis.log_probability,
-        num_tokens=len(hypothesis.token_log_probabilities),
-        warning="; ".join(filter(None, [source_warning, cut_off])),
-    )
+def best_combinations(of_parts: Sequence[Sequence[Translation]], num_best: int) -> list[tuple[Translation, ...]]:
+    """The ways to put together one translation of each part that have the highest sums of scores, best first.
+
+    The first of all parts are the first: a score that is higher than that of a translation before it (the text
+    was scored anew) counts as equal.
+    """
+    combinations: list[tuple[float, tuple[Translation, ...]]] = [(0.0, ())]
+    for translations in of_parts:
+        scores = itertools.accumulate((t.score for t in translations), min)
+        choices = list(zip(scores, translations, strict=True))
+        longer = [(total + score, (*before, t)) for total, before in combinations for score, t in choices]
+        combinations = sorted(longer, key=lambda combination: -combination[0])[:num_best]
+    return [translations for _, translations in combinations]

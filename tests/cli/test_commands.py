@@ -222,9 +222,45 @@ def test_score_of_a_translation_is_the_score_that_translate_told(invoke: Any, ti
     (tmp_path / "texts").write_text("".join(f"{text}\n" for text in texts))
     scored = invoke("score", tiny_run.run, source, tmp_path / "texts")
     assert [float(line) for line in scored.stdout.splitlines()] == pytest.approx([float(t) for t in told], abs=1e-4)
-    totals = json.loads(invoke("score", tiny_run.run, source, tmp_path / "texts", "--json").stdout)
+    [totals] = json.loads(invoke("score", tiny_run.run, source, tmp_path / "texts", "--json").stdout)
     assert totals["log_probability"] == pytest.approx(sum(float(t) for t in told), abs=1e-3)
     assert f"perplexity {totals['perplexity']:.4f}" in scored.stderr
+
+
+def test_score_takes_any_number_of_translations_and_tells_of_each_subword(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    source, good, bad = tiny_run.folder / "test.en", tiny_run.folder / "test.fr", tmp_path / "bad"
+    bad.write_text("\n" * 2 + "today\n" * 6)
+    alone = [invoke("score", tiny_run.run, source, target).stdout.splitlines() for target in (good, bad)]
+    assert len(alone[0]) == len(alone[1]) == 8
+    together = invoke("score", tiny_run.run, source, good, bad)
+    assert together.stdout.splitlines() == [f"{one}\t{other}" for one, other in zip(*alone, strict=True)]
+    assert f"{bad}: log-probability " in together.stderr
+    rows = [line.split("\t") for line in invoke("score", tiny_run.run, source, bad, "--tokens").stdout.splitlines()]
+    for total, tokens in rows:
+        parted = [token.rpartition("=") for token in tokens.split(" ")]
+        assert sum(float(value) for _, _, value in parted) == pytest.approx(float(total), abs=1e-4)
+        assert parted[-1][0] == "</s>"
+    assert "".join(name for name, _, _ in parted[:-1]).replace("▁", " ").strip() == "today"
+    of_good, of_bad = json.loads(invoke("score", tiny_run.run, source, good, bad, "--json").stdout)
+    assert of_good["target"] == str(good)
+    assert [line["num_tokens"] for line in of_bad["lines"][:2]] == [1, 1]
+    last = of_bad["lines"][-1]
+    named = zip(last["tokens"], last["token_log_probabilities"], strict=True)
+    assert " ".join(f"{token}={value:.6f}" for token, value in named) == rows[-1][1]
+
+
+def test_every_line_has_a_score_even_where_there_is_nothing_to_score(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_text("\nthe man\n\n")
+    (tmp_path / "target").write_text("\nman\ninvented\n")
+    result = invoke("score", tiny_run.run, tmp_path / "source", tmp_path / "target", "--tokens")
+    blank, scored, invented = (line.split("\t") for line in result.stdout.splitlines())
+    assert blank == invented == ["0.000000", ""]
+    assert float(scored[0]) < 0
+    assert "warning: line 3: not scored: the source line is blank" in result.stderr
 
 
 def test_nbest_lines_carry_the_number_of_their_source_line(invoke: Any, tiny_run: Any) -> None:
@@ -342,6 +378,18 @@ def test_a_translation_of_another_length_is_an_error_that_names_both_counts(invo
         (["run", "--source", "a"], "--source and --reference belong together"),
         (["run", "run"], "the same system is given twice"),
         (["run", "--source", "a", "--reference", "b", "--test-set", "x"], "--test-set and --data belong to"),
+        (["run", "-l", "en-de"], "-l needs a --test-set of sacreBLEU's, or files"),
+        (["run", "-l", "en", "--test-set", "x"], "-l is a pair of languages, such as en-de"),
+        (["run", "--test-set", "x", "--test-set", "x"], "the same test set is given twice"),
+        (["run", "-l", "en-de", "--test-set", "x", "--data", "y"], "--data belongs to the recipe's test sets, not to"),
+        (["run", "--results", "a"], "--results shows what was measured before"),
+        (["--results", "a", "--comet", "m"], "--results shows what was measured before"),
+        (["--hypothesis", "a", "--reference", "b", "--comet", "m"], "--comet reads the source too: give --source"),
+        (["--hypothesis", "a", "--reference", "b", "--source", "c"], "--source has no meaning with --hypothesis"),
+        (
+            ["--hypothesis", "a", "-l", "en-de", "--test-set", "x", "--test-set", "y"],
+            "a translation is of one test set",
+        ),
     ],
 )
 def test_options_that_make_no_sense_together_are_usage_errors(
@@ -355,7 +403,7 @@ def test_options_that_make_no_sense_together_are_usage_errors(
 def test_an_unknown_test_set_is_an_error_that_lists_those_there_are(invoke: Any, tiny_run: Any) -> None:
     result = invoke("bleu", tiny_run.run, "--test-set", "wmt14")
     assert result.exit_code == 1
-    assert "there is no test set 'wmt14'\nthere are: test" in result.stderr
+    assert "there is no test set 'wmt14'\nthere are: test; for one of sacreBLEU's add -l" in result.stderr
 
 
 def test_a_run_whose_data_is_gone_says_what_to_give(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:

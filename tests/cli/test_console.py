@@ -10,6 +10,7 @@ from mtmoe.cli.console import (
     PLAIN_LINE_EVERY_SECONDS,
     PlainProgress,
     amount,
+    duration,
     number_of_bytes,
     without_repeats,
     write_table,
@@ -34,7 +35,8 @@ def test_plain_progress_writes_at_most_one_line_every_few_seconds() -> None:
         clock.seconds += PLAIN_LINE_EVERY_SECONDS / 10
         progress("encode", done, 1000, "pairs")
     assert len(lines) == 10
-    assert lines[0] == "encode: 9 pairs of 1,000 pairs (1%)"
+    # 9 pairs after the first took 9 * 0.5 s; the other 991 will take 495.5 s.
+    assert lines[0] == "encode: 9 pairs of 1,000 pairs (1%), about 8 min left"
 
 
 def test_plain_progress_always_tells_the_end_of_a_stage_and_its_time() -> None:
@@ -44,6 +46,18 @@ def test_plain_progress_always_tells_the_end_of_a_stage_and_its_time() -> None:
     progress("download", 20_000_000, 20_000_000, "bytes")
     progress("read", 7, 7, "pairs")
     assert lines == ["download: 20.0 MB, 3 s", "read: 7 pairs, 0 s"]
+
+
+def test_what_is_left_is_told_from_the_speed_since_the_beginning_and_not_from_what_was_done_before() -> None:
+    progress, clock, lines = _progress()
+    progress("translate", 5000, 6000, "lines")  # resumed
+    clock.seconds += 10
+    progress("translate", 5100, 6000, "lines")
+    assert lines == ["translate: 5,100 lines of 6,000 lines (85%), about 90 s left"]
+
+
+def test_a_duration_has_the_unit_that_a_person_would_choose() -> None:
+    assert [duration(seconds) for seconds in (7.4, 99, 100, 5400, 7200)] == ["7 s", "99 s", "2 min", "90 min", "2.0 h"]
 
 
 def test_an_end_that_is_told_twice_is_one_end() -> None:

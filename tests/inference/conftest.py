@@ -138,7 +138,13 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "moe": {"num_experts": 4, "expert_hidden": 16},
         },
         "training": {"max_steps": 1},
-        "decoding": {"beam_size": 4, "max_length_ratio": 1.5, "max_length_extra": 2, "max_source_tokens": 40},
+        "decoding": {
+            "beam_size": 4,
+            "max_length_ratio": 1.5,
+            "max_length_extra": 2,
+            "max_source_tokens": 40,
+            "over_long": "truncate",
+        },
     }
     recipe = recipe_from_dict(settings, directory / "recipe.toml")
     train_subwords(SENTENCES, recipe.subwords, directory / "trained.model", seed=1)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from mtmoe.errors import UserError
-from mtmoe.inference.quality import compare, measure_quality
+from mtmoe.inference.quality import comparable_signature, compare, measure_quality
 
 REFERENCE = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]
 SYSTEM = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
@@ -109,3 +109,17 @@ def test_a_comparison_says_in_its_signature_how_it_was_resampled():
 def test_a_comparison_needs_two_systems():
     with pytest.raises(UserError, match="a comparison needs at least 2 systems, found 1"):
         compare({"a": SYSTEM}, [REFERENCE])
+
+
+def test_a_tokenised_translation_is_warned_of():
+    tokenised = [line.replace(".", " .") for line in SYSTEM]
+    (warning,) = measure_quality(tokenised, [REFERENCE], name="out.txt").warnings
+    assert warning.startswith("3 lines of out.txt have white space before a full stop or comma")
+    assert measure_quality(tokenised, [[line.replace(".", " .") for line in REFERENCE]]).warnings == ()
+
+
+def test_signatures_are_compared_without_their_resampling():
+    single = measure_quality(SYSTEM, [REFERENCE]).bleu_signature
+    paired = compare({"a": SYSTEM, "b": REFERENCE}, [REFERENCE], num_samples=100).bleu_signature
+    assert single != paired
+    assert comparable_signature(paired) == comparable_signature(single) == single

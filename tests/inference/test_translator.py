@@ -5,10 +5,18 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 import mtmoe.inference.translator as translator_module
+from mtmoe.data.cleaning import normalise_line
 from mtmoe.errors import UserError
-from mtmoe.inference.translator import Translation, Translator
+from mtmoe.inference.alignment import align_words, words_of_subwords
+from mtmoe.inference.batching import pad_with_eos
+from mtmoe.inference.beam_search import NOTHING, SearchTask
+from mtmoe.inference.lines import decode_line, divide_sources
+from mtmoe.inference.requests import Request
+from mtmoe.inference.translator import Translation, Translator, best_combinations
+from mtmoe.vocabulary import BOS
 
 LINES = [
     "Where is the station?",
@@ -29,7 +37,7 @@ def translator(run_directory):
 
 def reported(translations):
     """What is exact, and what floating point may change in the last digits."""
-    exact = [(t.text, t.num_tokens, t.warning) for t in translations]
+    exact = [(t.text, t.num_tokens, t.warnings) for t in translations]
     return exact, [number for t in translations for number in (t.score, t.log_probability)]
 
 
@@ -90,7 +98,7 @@ def test_a_line_that_is_too_long_is_truncated_with_a_warning(translator):
     num_subwords = len(translator.loaded.subwords.encode(" ".join(["dogs"] * 100)))
     (translation,) = translator.translate([" ".join(["dogs"] * 100)])
     message = f"source truncated from {num_subwords} to 40 subwords (decoding.max_source_tokens)"
-    assert translation.warning.startswith(message)
+    assert translation.warnings[0].startswith(message)
     assert translation.text == translator.translate([" ".join(["dogs"] * 200)])[0].text
 
 
@@ -98,15 +106,15 @@ def test_a_line_that_is_too_long_is_left_empty_if_the_settings_say_so(run_direct
     overrides = ["decoding.over_long=empty", "decoding.max_source_tokens=5"]
     long, short = Translator(run_directory, device="cpu", overrides=overrides).translate(["dogs " * 100, "dogs"])
     assert (long.text, long.num_tokens) == ("", 0)
-    assert long.warning.startswith("left empty: ")
-    assert long.warning.endswith("subwords are more than decoding.max_source_tokens = 5")
+    assert long.warnings[0].startswith("left empty: ")
+    assert long.warnings[0].endswith("subwords are more than decoding.max_source_tokens = 5")
     assert short.text
 
 
 def test_a_translation_that_the_greatest_length_ends_says_so(run_directory):
     overrides = ["decoding.max_length_ratio=0.01", "decoding.max_length_extra=1"]
     translations = Translator(run_directory, device="cpu", overrides=overrides).translate(LINES)
-    assert "cut off at 1 subwords (decoding.max_length_ratio)" in {t.warning for t in translations}
+    assert "cut off at 1 subwords (decoding.max_length_ratio)" in {w for t in translations for w in t.warnings}
 
 
 def test_alternatives_are_other_texts_after_the_best(translator):
@@ -164,3 +172,173 @@ def test_more_alternatives_than_the_beam_holds_are_an_error(translator):
 def test_a_string_in_place_of_lines_is_a_mistake_and_not_so_many_letters(translator):
     with pytest.raises(ValueError, match=r"translate\(\[line\]\)"):
         translator.translate("Where is the station?")
+
+
+# --------------------------------------------------------------------------------------------- over-long lines
+
+
+@pytest.fixture(scope="module")
+def splitter(run_directory):
+    return Translator(
+        run_directory, device="cpu", overrides=["decoding.over_long=split", "decoding.max_source_tokens=30"]
+    )
+
+
+SENTENCES = ["Two dogs play in the snow.", "Where is the station?", "Snow."]
+
+
+def test_a_line_that_is_too_long_is_translated_sentence_by_sentence(splitter):
+    line = " ".join(SENTENCES)
+    num_subwords = len(splitter.loaded.subwords.encode(line))
+    assert num_subwords > 30
+    alone = splitter.translate(SENTENCES)
+    (whole,) = splitter.translate([line])
+    assert whole.text == " ".join(t.text for t in alone)
+    assert whole.score == pytest.approx(sum(t.score for t in alone), abs=1e-4)
+    assert whole.log_probability == pytest.approx(sum(t.log_probability for t in alone), abs=1e-4)
+    assert whole.log_probability == pytest.approx(sum(whole.token_log_probabilities), abs=1e-4)
+    assert whole.num_tokens == sum(t.num_tokens for t in alone) == len(whole.tokens)
+    message = f"split into 3 parts: {num_subwords} subwords are more than decoding.max_source_tokens = 30"
+    assert whole.warnings[0] == message
+
+
+def test_a_very_long_line_comes_out_whole(splitter):
+    line = " ".join(SENTENCES * 40)
+    (translation,) = splitter.translate([line])
+    assert translation.text.count(splitter.translate(["Snow."])[0].text) >= 40
+    assert translation.warnings[0].startswith("split into 120 parts")
+
+
+def test_the_alternatives_of_a_split_line_are_the_best_combinations(splitter):
+    def translation(text, score):
+        return Translation(text, score=score)
+
+    first = [translation("a", -1.0), translation("b", -2.0)]
+    second = [translation("c", -1.0), translation("d", -1.5), translation("e", -9.0)]
+    third = [translation("f", -3.0), translation("g", -3.25)]
+    # The slow way: all of them, sorted.
+    combinations = [(x, y, z) for x in first for y in second for z in third]
+    expected = sorted(combinations, key=lambda c: -sum(t.score for t in c))
+    for num_best in (1, 2, 5, 12):
+        assert best_combinations([first, second, third], num_best) == expected[:num_best]
+    assert best_combinations([], 3) == [()]
+    (line,) = splitter.translate([" ".join(SENTENCES)], num_best=3)
+    assert 1 <= len(line.alternatives) <= 2
+    assert line.text == splitter.translate([" ".join(SENTENCES)])[0].text
+
+
+def test_a_text_that_scores_higher_anew_does_not_overtake_the_best(splitter):
+    first = [Translation("a", score=-2.0), Translation("b", score=-1.0)]
+    assert [t.text for (t,) in best_combinations([first], 2)] == ["a", "b"]
+
+
+# ----------------------------------------------------------------------------------------- tokens, alignment
+
+
+def test_every_token_has_its_log_probability(translator):
+    for translation in translator.translate(LINES):
+        assert len(translation.tokens) == len(translation.token_log_probabilities) == translation.num_tokens
+        assert sum(translation.token_log_probabilities) == pytest.approx(translation.log_probability, abs=1e-4)
+        if translation.tokens:
+            *subwords, end = translation.tokens
+            assert end == "</s>"
+            ids = [translator.loaded.subwords.pieces.index(piece) for piece in subwords]
+            assert decode_line(ids, translator.loaded.subwords) == translation.text
+
+
+def test_links_are_within_the_words_of_both_lines(translator):
+    lines = ["Two dogs \u200b play", *LINES]
+    translations = translator.translate(lines, with_alignment=True, num_best=2)
+    assert any(t.alignment for t in translations)
+    for line, best in zip(lines, translations, strict=True):
+        for translation in (best, *best.alternatives):
+            for source, target in translation.alignment:
+                assert normalise_line(line.split()[source])  # never the word that is only a zero-width space
+                assert target < len(translation.text.split())
+    assert all(t.alignment == () for t in translator.translate(lines))
+
+
+def test_links_come_from_the_attention_of_the_search(translator, monkeypatch):
+    seen = []
+
+    def search_all(*arguments, **options):
+        seen.append(search(*arguments, **options))
+        return seen[-1]
+
+    search = translator_module.search_all
+    monkeypatch.setattr(translator_module, "search_all", search_all)
+    line = "Two dogs play in the snow."
+    (translation,) = translator.translate([line], with_alignment=True)
+    hypothesis = seen[0][0][0]
+    subwords = translator.loaded.subwords
+    source_words = words_of_subwords(subwords.encode(line), subwords.pieces)
+    target_words = words_of_subwords(hypothesis.ids, subwords.pieces)
+    assert translation.alignment == align_words(hypothesis.attention, source_words, target_words) != ()
+    # The attention is that of the model, step by step.
+    with torch.inference_mode():
+        model, state = translator.loaded.model, None
+        source_BS, lengths_B = pad_with_eos([subwords.encode(line)])
+        state = model.initial_state(model.encode(source_BS, lengths_B))
+        for row_S, token in zip(hypothesis.attention, [BOS, *hypothesis.ids], strict=True):
+            _, attention_BS, state = model.decode_step(torch.tensor([token]), state)
+            assert row_S.tolist() == pytest.approx(attention_BS[0].tolist(), abs=1e-5)
+
+
+def test_a_request_becomes_a_task_of_the_search(translator, splitter, monkeypatch):
+    seen = []
+
+    def search_all(model, sources, options, *, tasks, **others):
+        seen.extend(tasks)
+        return [[NOTHING] for _ in sources]
+
+    monkeypatch.setattr(translator_module, "search_all", search_all)
+    encode = splitter.loaded.subwords.encode
+    long = " ".join(SENTENCES)
+    requests = [
+        "Snow",
+        Request("Two dogs", prefix="Un\thomme", phrases=("la neige", " "), number=7),
+        Request(" ", prefix="Un", number=8),
+        Request(long, prefix="Un", number=9),
+        Request(long, phrases=("Un",), number=10),
+    ]
+    blank = splitter.translate(requests)[2]
+    assert blank.warnings == ("there is nothing to translate, so its prefix and phrases are left out",)
+    asked = SearchTask(tuple(encode("Un homme")), (tuple(encode("la neige")),), 7)
+    parts = [SearchTask(tuple(encode("Un")), (), 9), SearchTask((), (), 9), SearchTask((), (), 9)]
+    # Which part a phrase belongs to is not known, so a line with phrases is not split.
+    assert seen == [SearchTask(), asked, *parts, SearchTask((), (tuple(encode("Un")),), 10)]
+
+
+def test_lines_of_a_stream_have_their_numbers_in_all_of_it(translator, monkeypatch):
+    numbers = []
+
+    def translate(self, requests, *arguments, **options):
+        numbers.extend(request.number for request in requests)
+        return [Translation("") for _ in requests]
+
+    monkeypatch.setattr(Translator, "translate", translate)
+    monkeypatch.setattr(translator_module, "_WINDOW_LINES", 3)
+    assert len(list(translator.stream(iter([*LINES[:7], Request("x", number=99)])))) == 8
+    assert numbers == [*range(7), 99]
+
+
+def test_the_links_of_a_split_line_are_those_of_its_parts_moved(splitter):
+    alone = splitter.translate(SENTENCES, with_alignment=True)
+    (whole,) = splitter.translate([" ".join(SENTENCES)], with_alignment=True)
+    expected, source_words, target_words = [], 0, 0
+    for sentence, translation in zip(SENTENCES, alone, strict=True):
+        expected += [(source_words + i, target_words + j) for i, j in translation.alignment]
+        source_words += len(sentence.split())
+        target_words += len(translation.text.split())
+    assert whole.alignment == tuple(expected) != ()
+
+
+def test_the_parts_of_a_line_know_their_first_word(splitter):
+    line = "one, two three " + "x" * 90 + " four"
+    (source,) = divide_sources([line], splitter.loaded.subwords, splitter.decoding)
+    assert len(source.parts) > 3
+    words = line.split()
+    for part in source.parts:
+        assert part.text.split()[0] in words[part.word_number]
+        assert splitter.loaded.subwords.encode(part.text) == part.ids
+    assert source.parts[-1].word_number == (3 if source.parts[-1].text.startswith("x") else 4)

@@ -1,0 +1,166 @@
+"""A job that was killed goes on where it was, and only as the same job."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mtmoe.cli.jobs import InputFile, Job, examine
+
+from mtmoe.errors import UserError
+
+INPUT = InputFile("a.en", 10, "d1")
+
+
+def _job(path: Path, identity: Any = None, inputs: Any = (INPUT,)) -> Job:
+    return Job(path / "out", identity or {"weights": "w", "decoding": {"beam_size": 5}}, inputs)
+
+
+def _begin(job: Job, lines: int = 3) -> None:
+    with contextlib.suppress(KeyboardInterrupt), job.opened(resume=False) as output:
+        assert output is not None
+        for number in range(lines):
+            output.write(f"line {number}\n", 1)
+        raise KeyboardInterrupt
+
+
+def test_what_is_written_appears_when_it_is_complete_and_nothing_else_stays(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("before")
+    job = _job(tmp_path)
+    with job.opened(resume=False) as output:
+        assert output is not None
+        output.write("é\n", 1)
+        assert (tmp_path / "out").read_text() == "before"
+        output.write("b\nc\n", 2)
+        output.finish()
+    assert (tmp_path / "out").read_bytes() == "é\nb\nc\n".encode()
+    job.forget()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_an_interrupted_job_goes_on_after_the_lines_that_are_done(tmp_path: Path) -> None:
+    _begin(_job(tmp_path))
+    with (tmp_path / ".out.unfinished").open("a") as file:
+        file.write("half a li")  # killed in the middle of a chunk
+    with (tmp_path / ".out.journal").open("a") as file:
+        file.write('{"lines": 4, "by')
+    with _job(tmp_path).opened(resume=True) as output:
+        assert output is not None
+        assert output.num_lines_done == 3
+        output.write("line 3\n", 1)
+    with _job(tmp_path).opened(resume=True) as output:  # and again
+        assert output is not None
+        assert output.num_lines_done == 4
+        output.finish()
+    assert (tmp_path / "out").read_text() == "line 0\nline 1\nline 2\nline 3\n"
+
+
+def test_what_the_journal_tells_of_and_the_disk_has_not_is_done_again(tmp_path: Path) -> None:
+    _begin(_job(tmp_path))
+    (tmp_path / ".out.unfinished").write_text("line 0\nline 1\nlin")
+    with _job(tmp_path).opened(resume=True) as output:
+        assert output is not None
+        assert output.num_lines_done == 2
+        output.finish()
+    assert (tmp_path / "out").read_text() == "line 0\nline 1\n"
+
+
+def test_a_complete_output_of_the_same_job_is_left_alone(tmp_path: Path) -> None:
+    with _job(tmp_path).opened(resume=False) as output:
+        assert output is not None
+        output.write("a\n", 1)
+        output.finish()
+    (tmp_path / "out").rename(tmp_path / ".out.unfinished")  # killed before it got its name
+    for _ in range(2):
+        with _job(tmp_path).opened(resume=True) as output:
+            assert output is None
+        assert (tmp_path / "out").read_text() == "a\n"
+
+
+def test_without_resume_a_job_begins_anew(tmp_path: Path) -> None:
+    _begin(_job(tmp_path))
+    with _job(tmp_path, {"weights": "other"}).opened(resume=False) as output:
+        assert output is not None
+        assert output.num_lines_done == 0
+        output.finish()
+    assert (tmp_path / "out").read_text() == ""
+
+
+def test_nothing_stays_of_a_job_that_did_nothing(tmp_path: Path) -> None:
+    _begin(_job(tmp_path), lines=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "inputs", "difference"),
+    [
+        ({"weights": "x", "decoding": {"beam_size": 5}}, [INPUT], "weights = w, but now it is x"),
+        ({"weights": "w", "decoding": {"beam_size": 8}}, [INPUT], "decoding.beam_size = 5, but now it is 8"),
+        ({"weights": "w", "decoding": {}}, [INPUT], "decoding.beam_size = 5, but now it is None"),
+        (None, [INPUT._replace(digest="d2")], "input.1.digest = d1, but now it is d2"),
+        (None, [INPUT, INPUT._replace(path="b.en")], "input.files = 1, but now it is 2"),
+    ],
+)
+def test_another_job_is_not_taken_for_the_same(tmp_path: Path, identity: Any, inputs: Any, difference: str) -> None:
+    _begin(_job(tmp_path))
+    with pytest.raises(UserError) as error, _job(tmp_path, identity, inputs).opened(resume=True):
+        pass
+    assert f"out: its unfinished translation was begun with {difference}" in error.value.problem
+    with _job(tmp_path).opened(resume=True) as output:  # still there
+        assert output is not None
+        assert output.num_lines_done == 3
+
+
+def test_a_file_that_has_moved_is_the_same_input(tmp_path: Path) -> None:
+    _begin(_job(tmp_path))
+    with _job(tmp_path, inputs=[INPUT._replace(path="elsewhere/b.en")]).opened(resume=True) as output:
+        assert output is not None
+        assert output.num_lines_done == 3
+
+
+def test_an_output_that_nobody_knows_how_it_was_made_is_not_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(UserError, match="out: exists, and there is no unfinished translation of it"):
+        with _job(tmp_path).opened(resume=True):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
+    with _job(tmp_path).opened(resume=True) as output:
+        assert output is not None
+        assert output.num_lines_done == 0
+
+
+def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
+    with _job(tmp_path).opened(resume=False) as output:
+        assert output is not None
+        output.write("a\n", 1)
+        with pytest.raises(UserError, match="out: another process is writing it"):
+            with _job(tmp_path).opened(resume=True):
+                pass
+        output.finish()
+    assert (tmp_path / "out").read_text() == "a\n"
+
+
+def test_the_journal_names_what_is_translated_for_people_too(tmp_path: Path) -> None:
+    _begin(_job(tmp_path))
+    first, *entries = map(json.loads, (tmp_path / ".out.journal").read_text().splitlines())
+    assert first["input"] == {"a.en": {"num_lines": 10, "digest": "d1"}}
+    assert entries[-1] == {"lines": 3, "bytes": 21}
+
+
+def test_a_file_is_known_by_its_content_and_its_lines_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1\n2\r\n\n4")
+    (tmp_path / "b").write_bytes(b"1\n2\n")
+    (tmp_path / "c").write_bytes(b"")
+    with gzip.open(tmp_path / "a.gz", "wb") as file:
+        file.write(b"1\n2\r\n\n4")
+    examined = [examine(tmp_path / name) for name in ("a", "b", "c", "a.gz")]
+    assert [file.num_lines for file in examined] == [4, 2, 0, 4]
+    assert examined[0].digest == examined[3].digest
+    assert len({file.digest for file in examined}) == 3
