@@ -225,6 +225,9 @@ class Data(Settings):
                         f'format = "lines" of {source.name!r} has one language, but '
                         f"source_language = {self.source_language!r} and target_language = {self.target_language!r}"
                     )
+            for source in sources if sources != "split" and self.monolingual else ():
+                if source.format == "tmx":
+                    raise ValueError(f'format = "tmx" of {source.name!r} has two languages; source_language is missing')
         rules = self.cleaning
         if rules.keep_blank_lines and not self.monolingual:
             raise ValueError(
@@ -267,7 +270,7 @@ class Subwords(Settings):
         "all the text, every other one is <unk>; for language models.",
     )
     vocabulary_size: int = Field(
-        default=8000, ge=64, le=1_000_000, description="Number of subwords or words, special and byte symbols included."
+        default=8000, ge=8, le=1_000_000, description="Number of subwords or words, special and byte symbols included."
     )
     byte_fallback: bool = Field(default=True, description="Spell unknown characters as bytes instead of <unk>.")
     character_coverage: float = Field(
@@ -537,8 +540,9 @@ class SampledSoftmax(Settings):
 
     num_samples: Positive = Field(
         default=8192,
-        description="Draws for a batch, shared by all its tokens, log-uniform over ids (so frequent words first), each "
-        "class weighted by its probability to be drawn.",
+        description="Draws for a batch, shared by all its tokens, log-uniform over ids (frequent words first): each "
+        "class takes part with the probability that so many draws have it, and is corrected for it. The training loss "
+        "that is logged is that of the sampled problem.",
     )
 
 

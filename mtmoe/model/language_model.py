@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,6 +31,10 @@ class LanguageModelState(NamedTuple):
     def detached(self) -> LanguageModelState:
         """The same numbers, through which no gradient flows: where back-propagation through time is cut."""
         return LanguageModelState(tuple(LstmState(*(part.detach() for part in state)) for state in self.layers))
+
+    def to(self, device: torch.device | str) -> LanguageModelState:
+        """The same numbers on another device."""
+        return LanguageModelState(tuple(LstmState(*(part.to(device) for part in state)) for state in self.layers))
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, for a checkpoint."""
