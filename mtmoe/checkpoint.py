@@ -34,7 +34,7 @@ from torch import Tensor
 
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.subwords import SubwordModel
-from mtmoe.data.vocabularies import Vocabulary, load_vocabulary, vocabulary_file
+from mtmoe.data.vocabularies import Vocabulary, load_vocabulary, vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
 from mtmoe.model.building import Network, build_model
 from mtmoe.model.language_model import LanguageModel
@@ -113,7 +113,7 @@ def create_run(directory: Path, recipe: Recipe, subwords_model: Path) -> RunFile
             f"{directory}: holds a run already", fix="add --resume to go on with it, or give another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    _write_atomically(directory / subwords_model.name, subwords_model.read_bytes())
+    _write_atomically(directory / vocabulary_name(subwords_model), subwords_model.read_bytes())
     save_recipe(run, recipe)
     return run
 

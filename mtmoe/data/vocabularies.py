@@ -36,6 +36,11 @@ def vocabulary_file(directory: Path) -> Path:
     return words if words.exists() else directory / _SUBWORDS
 
 
+def vocabulary_name(path: Path) -> str:
+    """The name that a copy of this vocabulary has in a directory."""
+    return _WORDS if path.name == _WORDS else _SUBWORDS
+
+
 def load_vocabulary(path: Path) -> Vocabulary:
     """Raises UserError as the two kinds do."""
     return WordVocabulary(path) if path.name == _WORDS else SubwordModel(path)
