@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import write_data, write_json, write_table
+from .console import number_of_bytes, write_data, write_json, write_table
 from .options import json_option, own_recipe, set_option
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def describe(recipe_or_run: str, show_settings: bool, overrides: tuple[str, ...]
     """Show layers, parameters and operations of a recipe or a run.
 
     Operations are multiply-adds of one source and one target token, forward, with k of the n experts. The paper
-    counts its translation models with the output layer and its language models without.
+    counts its translation models with the output layer and its language models without; both counts are told. It
+    takes no memory, whatever the model's size.
     """
     recipe = own_recipe(_recipe_file(recipe_or_run), overrides)
     if show_settings:
@@ -50,28 +51,38 @@ def _recipe_file(recipe_or_run: str) -> str:
 
 
 def _write_model(recipe: Recipe, as_json: bool) -> None:
-    from mtmoe.model.description import describe_model
+    from mtmoe.model.description import describe_recipe
 
-    model = describe_model(recipe.model, recipe.subwords.vocabulary_size)
+    model = describe_recipe(recipe)
     if as_json:
         totals = {
             "num_parameters": model.num_parameters,
+            "num_bytes": model.num_bytes,
+            "num_parameters_as_language_model": model.num_inner_weights,
             "operations": model.operations,
-            "operations_without_output": model.operations_without_output,
+            "operations_as_language_model": model.operations_without_output,
+            "operations_as_translation_model": model.operations_in_translation,
         }
-        write_json({"name": recipe.name, "layers": [layer._asdict() for layer in model.layers], **totals})
+        write_json(
+            {"name": recipe.name, "task": recipe.task, "layers": [layer._asdict() for layer in model.layers], **totals}
+        )
         return
-    data = recipe.data
     about = f": {recipe.about.description}" if recipe.about.description else ""
-    write_data(f"{recipe.name} ({data.source_language}-{data.target_language}){about}\n\n")
+    write_data(f"{recipe.name} ({recipe.data.languages}){about}\n\n")
     write_table(("layer", "kind", "parameters", "operations"), _model_rows(model))
 
 
 def _model_rows(model: ModelDescription) -> Iterator[tuple[str, str, str, str]]:
     for layer in model.layers:
         yield layer.name, layer.kind, f"{layer.num_parameters:,}", f"{layer.operations:,}"
-    yield "total", "with the output layer", f"{model.num_parameters:,}", f"{model.operations:,}"
-    yield "", "without the output layer", "", f"{model.operations_without_output:,}"
+    yield "total", f"{number_of_bytes(model.num_bytes)} in fp32", f"{model.num_parameters:,}", f"{model.operations:,}"
+    yield (
+        "in the paper",
+        "as a language model: no embedding, output layer, biases",
+        f"{model.num_inner_weights:,}",
+        f"{model.operations_without_output:,}",
+    )
+    yield "", "as a translation model: no noise", "", f"{model.operations_in_translation:,}"
 
 
 # ---------------------------------------------------------------------------------------------- settings

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtmoe.errors import UserError
+
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
 
@@ -91,6 +93,13 @@ def own_recipe(
     parts = {"train": train_files, "valid": valid_files, "test": test_files}
     if not any(parts.values()):
         return recipe
+    if recipe.data.monolingual:
+        given = next(part for part, pairs in parts.items() if pairs)
+        raise UserError(
+            f"--{given} names two files, but {recipe.name} is a language model: it reads text of one language",
+            fix=f'write a recipe with extend = "{recipe_name}" and [[data.{given}]] name = "mine", format = "lines", '
+            'file.path = "..."',
+        )
     settings = recipe.model_dump(mode="json", exclude_none=True)
     for part, pairs in parts.items():
         if pairs:

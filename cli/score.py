@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .console import note, shown_progress, warn, write_data, write_json
-from .lines import read_aligned
+from .lines import read_aligned, read_lines
 from .options import (
     FILE,
     checkpoint_option,
@@ -25,7 +25,7 @@ _LINES_BETWEEN_PROGRESS = 256
 @click.command()
 @run_argument
 @click.argument("source", metavar="SOURCE", type=FILE)
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, type=FILE)
+@click.argument("targets", metavar="[TARGET...]", nargs=-1, type=FILE)
 @click.option("--tokens", "with_tokens", is_flag=True, help="Write the log-probability of each subword too.")
 @checkpoint_option
 @decoding_set_option
@@ -41,13 +41,25 @@ def score(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Write the log-probability of each given translation.
+    """Write the log-probability of each given translation, or of each line of a text.
 
     One natural logarithm for each line of TARGET given the same line of SOURCE, end of sentence included; a blank
     source line has 0. What `mtmoe translate --scores` told of a line is what this gives for it, unless the line
     was split there. Of several TARGETs each has a column, with tabs between; --tokens puts a column such as
     "▁the=-1.25 </s>=-0.5" after each. The perplexity per subword goes to standard error. JSON has all of this.
+
+    With a language model there is one text, SOURCE: a logarithm for each line, its end included, and the perplexity
+    per word and per subword, ends of lines counted, unknown words as <unk>.
     """
+    if _is_language_model(run):
+        if targets or with_tokens or overrides:
+            raise click.UsageError(
+                f"{run} is a language model: it scores one text as a whole, and has no decoding settings"
+            )
+        _score_text(run, source, checkpoint, device, as_json)
+        return
+    if not targets:
+        raise click.UsageError("Missing argument 'TARGET...': a translation model scores translations of SOURCE")
     from mtmoe.checkpoint import load_model
     from mtmoe.device import choose_device
     from mtmoe.inference.lines import encode_targets
@@ -116,3 +128,35 @@ def _line_dict(scored: Any, tokens: Sequence[str]) -> dict[str, Any]:
         "token_log_probabilities": scored.token_log_probabilities,
         "warning": scored.warning,
     }
+
+
+def _is_language_model(run: Path) -> bool:
+    from mtmoe.checkpoint import load_run_recipe, open_run
+
+    return load_run_recipe(open_run(run)).task == "language-model"
+
+
+def _score_text(run: Path, text: Path, checkpoint: str, device: str | None, as_json: bool) -> None:
+    from mtmoe.checkpoint import load_language_model
+    from mtmoe.device import choose_device
+    from mtmoe.inference.language_model_scoring import score_text, total
+
+    lines = read_lines(text)
+    loaded = load_language_model(run, checkpoint, choose_device(device))
+    scores = []
+    with shown_progress(beside_output=not as_json) as progress:
+        for scored in score_text(loaded, lines, progress):
+            scores.append(scored)
+            if not as_json:
+                write_data(f"{scored.log_probability:.6f}\n")
+    sums = total(scores)
+    if as_json:
+        totals: dict[str, Any] = sums._asdict()
+        perplexities = {"perplexity_per_word": sums.per_word, "perplexity_per_token": sums.per_token}
+        write_json({**totals, **perplexities, "lines": [scored._asdict() for scored in scores]})
+        return
+    note(
+        f"log-probability {sums.log_probability:.3f}; "
+        f"{sums.num_words:,} words, perplexity {sums.per_word:.4f} per word; "
+        f"{sums.num_tokens:,} tokens, perplexity {sums.per_token:.4f} per token; {sums.num_unknown:,} unknown"
+    )

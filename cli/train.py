@@ -119,4 +119,10 @@ def _tell_end(finished: Finished, recipe_name: str, run_dir: Path) -> None:
         return
     why = {"early_stopping": "the validation metric has stopped improving", "max_steps": "all steps are done"}
     note(f"finished at step {finished.step:,}: {why.get(finished.reason, finished.reason)}")
-    note(f"next: mtmoe bleu {os.fspath(run_dir)}, or mtmoe translate {os.fspath(run_dir)} < text")
+    from mtmoe.checkpoint import load_run_recipe, open_run
+
+    run = os.fspath(run_dir)
+    if load_run_recipe(open_run(run_dir)).task == "language-model":
+        note(f"next: mtmoe score {run} TEXT")
+    else:
+        note(f"next: mtmoe bleu {run}, or mtmoe translate {run} < text")

@@ -127,6 +127,7 @@ def measurements(metrics: Metrics) -> list[str]:
             "loss": lambda loss: f"loss {loss:.3f}",
             "perplexity": lambda perplexity: f"perplexity {perplexity:.2f}",
             "target_tokens_per_second": lambda rate: f"{rate:,.0f} target tokens/s",
+            "tflops_per_device": lambda rate: f"{rate:.3g} TFLOPS",
             "learning_rate": lambda rate: f"learning rate {rate:.2e}",
             "load_cv": lambda variation: f"load CV {variation:.2f}",
             "eta_seconds": lambda seconds: f"{duration(seconds)} left",

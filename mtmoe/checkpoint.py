@@ -3,10 +3,10 @@
 ::
 
     RUN/recipe.toml                      the fully resolved recipe
-    RUN/subwords.model                   the vocabulary, frozen with the weights
+    RUN/subwords.model                   the vocabulary, frozen with the weights (words.txt: one of words)
     RUN/metrics.jsonl                    one JSON object a line
     RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
-                                         training.safetensors  raw weights and moments, to resume with
+                                         training.safetensors  raw weights, moments and the LSTMs' state, to resume with
                                          state.json          step, data position, best values, digest of the weights
     RUN/checkpoints/averaged-.../        model.safetensors and state.json, made by ``mtmoe average``
 
@@ -34,7 +34,10 @@ from torch import Tensor
 
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.subwords import SubwordModel
+from mtmoe.data.vocabularies import Vocabulary, load_vocabulary, vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
+from mtmoe.model.building import Network, build_model
+from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.translation import TranslationModel
 
 FORMAT_VERSION = 1
@@ -54,7 +57,7 @@ class RunFiles(NamedTuple):
 
     @property
     def subwords(self) -> Path:
-        return self.directory / "subwords.model"
+        return vocabulary_file(self.directory)
 
     @property
     def metrics(self) -> Path:
@@ -86,6 +89,15 @@ class LoadedRun(NamedTuple):
     checkpoint: Checkpoint
 
 
+class LoadedLanguageModel(NamedTuple):
+    """The same of a language model."""
+
+    recipe: Recipe
+    vocabulary: Vocabulary
+    model: LanguageModel
+    checkpoint: Checkpoint
+
+
 # ------------------------------------------------------------------------------------------------- the run
 
 
@@ -101,7 +113,7 @@ def create_run(directory: Path, recipe: Recipe, subwords_model: Path) -> RunFile
             f"{directory}: holds a run already", fix="add --resume to go on with it, or give another directory"
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    _write_atomically(run.subwords, subwords_model.read_bytes())
+    _write_atomically(directory / vocabulary_name(subwords_model), subwords_model.read_bytes())
     save_recipe(run, recipe)
     return run
 
@@ -304,7 +316,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged: {error}", fix=f"remove {path.parent} to use an older checkpoint") from None
 
 
-def load_weights(model: TranslationModel, weights: Mapping[str, Tensor], where: Path) -> None:
+def load_weights(model: Network, weights: Mapping[str, Tensor], where: Path) -> None:
     """Copy weights into the model by name; names and shapes must agree exactly."""
     own = dict(model.named_parameters())
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
@@ -342,15 +354,41 @@ def load_model(directory: str | Path, checkpoint: str = "best", device: str | to
     """A run's model for inference.
 
     Raises:
-        UserError: not a run, no such checkpoint, or a damaged one.
+        UserError: not a run, a language model's run, no such checkpoint, or a damaged one.
     """
+    recipe, vocabulary, model, chosen = _loaded(directory, checkpoint, device)
+    if not isinstance(model, TranslationModel) or not isinstance(vocabulary, SubwordModel):
+        raise UserError(
+            f'{directory}: is a run of task = "{recipe.task}", which translates nothing',
+            fix=f"score text with it: mtmoe score {directory} TEXT",
+        )
+    return LoadedRun(recipe, vocabulary, model, chosen)
+
+
+def load_language_model(
+    directory: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu"
+) -> LoadedLanguageModel:
+    """A run's language model for inference.
+
+    Raises:
+        UserError: as :func:`load_model`, and for the run of a translation model.
+    """
+    recipe, vocabulary, model, chosen = _loaded(directory, checkpoint, device)
+    if not isinstance(model, LanguageModel):
+        raise UserError(f'{directory}: is a run of task = "{recipe.task}", not a language model')
+    return LoadedLanguageModel(recipe, vocabulary, model, chosen)
+
+
+def _loaded(
+    directory: str | Path, checkpoint: str, device: str | torch.device
+) -> tuple[Recipe, Vocabulary, Network, Checkpoint]:
     run = open_run(Path(directory))
     recipe = load_run_recipe(run)
     chosen = find_checkpoint(run, checkpoint)
-    subwords = SubwordModel.load(run.subwords)
-    model = TranslationModel(recipe.model, subwords.size)
+    vocabulary = load_vocabulary(run.subwords)
+    model = build_model(recipe, vocabulary.size)
     load_weights(model, read_tensors(chosen.path / _WEIGHTS), chosen.path / _WEIGHTS)
-    return LoadedRun(recipe, subwords, model.to(device).eval(), chosen)
+    return recipe, vocabulary, model.to(device).eval(), chosen
 
 
 # ----------------------------------------------------------------------------------------------- averaging

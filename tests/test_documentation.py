@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from mtmoe.cli import main
 
 import mtmoe
@@ -83,6 +84,11 @@ def test_the_readme_tells_of_every_command(name: str) -> None:
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_the_readme_tells_of_every_recipe(name: str) -> None:
     assert name in README
+
+
+def test_the_readmes_table_of_recipes_is_what_the_command_writes() -> None:
+    written = CliRunner().invoke(main, ["recipes", "--markdown"]).stdout
+    assert written in README, "put what `mtmoe recipes --markdown` writes into README.md"
 
 
 def test_the_readme_begins_with_the_two_commands_that_a_newcomer_needs() -> None:

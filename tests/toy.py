@@ -78,3 +78,59 @@ def prepared_toy(directory: Path, **training: Any) -> tuple[Recipe, Path]:
     recipe = toy_recipe(directory, **training)
     prepare(recipe, directory / "data", directory / "cache")
     return recipe, directory / "data"
+
+
+def write_counting(directory: Path, name: str, num_lines: int, seed: int) -> dict[str, Any]:
+    """Write lines that count through a ring of words, each going on where the last one ended; some are blank."""
+    generator = random.Random(seed)
+    ring = list(WORDS)
+    lines, place = [], 0
+    for _ in range(num_lines):
+        length = generator.choice((0, 2, 3, 5, 8))
+        lines.append(" ".join(ring[(place + i) % len(ring)] for i in range(length)))
+        place += length
+    (directory / f"{name}.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return {"name": name, "format": "lines", "file": {"path": str(directory / f"{name}.txt")}}
+
+
+def counting_settings(directory: Path, **training: Any) -> dict[str, Any]:
+    """The recipe of a language model of counting, its text written into ``directory``. Running text unless told."""
+    return {
+        "name": "counting",
+        "task": "language-model",
+        "data": {
+            "target_language": "en",
+            "train": [write_counting(directory, "train", 400, seed=1)],
+            "valid": [write_counting(directory, "valid", 30, seed=2)],
+            "test": [write_counting(directory, "test", 30, seed=3)],
+            "cleaning": {"keep_blank_lines": True, "remove_duplicates": False, "remove_test_overlap": False},
+        },
+        "subwords": {"algorithm": "word", "byte_fallback": False, "vocabulary_size": 4 + len(WORDS)},
+        "model": {
+            "width": 16,
+            "decoder_moe_after": [1],
+            "tied_embeddings": "none",
+            "dropout": 0.1,
+            "moe": {"num_experts": 4, "experts_per_token": 2, "expert_hidden": 16},
+        },
+        "training": {
+            "max_steps": 12,
+            "batch_tokens": 80,
+            "unrolled_steps": 10,
+            "learning_rate": 0.02,
+            "label_smoothing": 0.0,
+            "schedule": {"kind": "constant", "warmup_steps": 4},
+            "validation": {"every_steps": 6, "metric": "perplexity", "translate_sentences": 0},
+            "log_every_steps": 3,
+            "save_every_steps": 4,
+            **training,
+        },
+    }
+
+
+def counting_recipe(directory: Path, tables: dict[str, Any] | None = None, **training: Any) -> Recipe:
+    """The validated recipe, with other values in its tables."""
+    settings = counting_settings(directory, **training)
+    for table, values in (tables or {}).items():
+        settings[table] = settings[table] | values
+    return recipe_from_dict(settings, directory / "counting.toml")

@@ -11,13 +11,12 @@ import torch
 from mtmoe.benchmark.machine import hardware_name, measure_gemm
 from mtmoe.config import Recipe
 from mtmoe.data.preparation import open_prepared
-from mtmoe.data.subwords import SubwordModel
-from mtmoe.model.description import describe_model
+from mtmoe.data.vocabularies import load_vocabulary
 from mtmoe.progress import Progress, silent
+from mtmoe.training.operations import training_operations
 from mtmoe.training.trainer import PRECISIONS, Stepper, Window, batch_stream, prepare_process
 
 _WARMUP_STEPS = 10
-_FLOPS_PER_OPERATION = 6  # a multiply-add is 2, and the backward pass takes twice the forward pass
 
 
 class TrainingSpeed(NamedTuple):
@@ -55,7 +54,7 @@ def run_benchmark(
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
     prepare_process(device)
-    subwords = SubwordModel.load(prepared.subwords_path)
+    subwords = load_vocabulary(prepared.subwords_path)
     gemm_gflops = measure_gemm(PRECISIONS[recipe.training.precision], device)
     stepper = Stepper(recipe, subwords.size, device)
     batches = batch_stream(recipe, prepared, subwords).batches()
@@ -70,7 +69,8 @@ def run_benchmark(
         progress("measure", min(int(time.monotonic() - began), int(seconds)), int(seconds), "seconds")
     elapsed = time.monotonic() - window.began
     metrics = window.metrics(0)
-    model_gflops = _model_flops(recipe, subwords.size, window) / elapsed / 1e9
+    operations = training_operations(recipe, subwords.size)
+    model_gflops = operations.flops(window.num_source_tokens, window.num_target_tokens) / elapsed / 1e9
     return TrainingSpeed(
         recipe=recipe.name,
         hardware=hardware_name(device),
@@ -87,11 +87,3 @@ def run_benchmark(
         gemm_gflops=gemm_gflops,
         gemm_share=model_gflops / gemm_gflops,
     )
-
-
-def _model_flops(recipe: Recipe, vocabulary_size: int, window: Window) -> float:
-    layers = describe_model(recipe.model, vocabulary_size).layers
-    per_source = sum(layer.operations for layer in layers if layer.name.startswith("encoder"))
-    per_target = sum(layer.operations for layer in layers) - per_source
-    operations = per_source * window.num_source_tokens + per_target * window.num_target_tokens
-    return float(_FLOPS_PER_OPERATION * operations)

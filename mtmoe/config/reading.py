@@ -113,12 +113,12 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
-    """`table = false` removes a table that may be absent: the way to switch off what a base recipe switches on."""
+    """`table = false` takes back what a base recipe says of a table: it is off, or has its defaults."""
     for name, field in table.model_fields.items():
         inner = next(_tables_in(field.annotation), None)
         if inner is None or name not in settings:
             continue
-        if settings[name] is False and not field.is_required() and field.default is None:
+        if settings[name] is False and not field.is_required():
             del settings[name]
         elif isinstance(settings[name], dict):
             settings[name] = dict(settings[name])
@@ -179,7 +179,7 @@ def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> 
 
 
 def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:
-    formats = {"text", "tsv", "jsonl", "tmx", "huggingface"}
+    formats = {"text", "tsv", "jsonl", "tmx", "huggingface", "lines"}
     location = tuple(
         part
         for part in error["loc"]

@@ -143,8 +143,16 @@ class HuggingFaceSource(_Source):
     )
 
 
+class LinesSource(_Source):
+    """One text file, one sentence a line: for language models."""
+
+    format: Literal["lines"] = Field(description="One text file, for language models.")
+    file: FileLocation = Field(description="The sentences.")
+
+
 Source = Annotated[
-    TextSource | TsvSource | JsonLinesSource | TmxSource | HuggingFaceSource, Field(discriminator="format")
+    TextSource | TsvSource | JsonLinesSource | TmxSource | HuggingFaceSource | LinesSource,
+    Field(discriminator="format"),
 ]
 
 
@@ -159,6 +167,10 @@ class Cleaning(Settings):
     remove_duplicates: bool = Field(default=True, description="Drop a pair that was read before.")
     remove_test_overlap: bool = Field(
         default=True, description="Drop training pairs of which either side is in dev or test (contamination gate)."
+    )
+    keep_blank_lines: bool = Field(
+        default=False,
+        description="Language models: a blank line is a sentence without words, as the standard sets count it.",
     )
     on_invalid_utf8: Literal["stop", "skip"] = Field(
         default="stop", description="A line that is not UTF-8: stop with file and line, or skip and count it."
@@ -175,8 +187,14 @@ class HeldOut(Settings):
 class Data(Settings):
     """Which text, and how it is cleaned and divided."""
 
-    source_language: str = Field(min_length=2, description="ISO code of the source language, such as en.")
-    target_language: str = Field(min_length=2, description="ISO code of the target language, such as de.")
+    source_language: str = Field(
+        default="",
+        pattern="^(..+)?$",
+        description="ISO code of the source language, such as en; left out for language models.",
+    )
+    target_language: str = Field(
+        min_length=2, description="ISO code of the target language, such as de; the one of a language model."
+    )
     train: tuple[Source, ...] = Field(min_length=1, description="Sources of the training text.")
     valid: tuple[Source, ...] | Literal["split"] = Field(
         description='Dev set: sources, or "split" to hold it out of the training text.'
@@ -186,6 +204,40 @@ class Data(Settings):
     )
     held_out: HeldOut = Field(default=HeldOut(), description='Sizes for "split".')
     cleaning: Cleaning = Field(default=Cleaning(), description="Rules for training text.")
+
+    @property
+    def monolingual(self) -> bool:
+        """Text of one language: of sources of pairs, the target side alone."""
+        return not self.source_language
+
+    @property
+    def languages(self) -> str:
+        """For people: ``en-de``, or ``en``."""
+        return self.target_language if self.monolingual else f"{self.source_language}-{self.target_language}"
+
+    @model_validator(mode="after")
+    def _one_language_or_two(self) -> Data:
+        for part in ("train", "valid", "test"):
+            sources = getattr(self, part)
+            for source in () if sources == "split" or self.monolingual else sources:
+                if source.format == "lines":
+                    raise ValueError(
+                        f'format = "lines" of {source.name!r} has one language, but '
+                        f"source_language = {self.source_language!r} and target_language = {self.target_language!r}"
+                    )
+            for source in sources if sources != "split" and self.monolingual else ():
+                if source.format == "tmx":
+                    raise ValueError(f'format = "tmx" of {source.name!r} has two languages; source_language is missing')
+        rules = self.cleaning
+        if rules.keep_blank_lines and not self.monolingual:
+            raise ValueError(
+                f"cleaning.keep_blank_lines is for text of one language, but source_language = {self.source_language!r}"
+            )
+        for key in ("max_length_ratio", "remove_identical_sides") if self.monolingual else ():
+            value = getattr(rules, key)
+            if value != Cleaning.model_fields[key].default:
+                raise ValueError(f"cleaning.{key} = {value} compares two sides, but there is no source_language")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Data:
@@ -210,11 +262,15 @@ class Data(Settings):
 
 
 class Subwords(Settings):
-    """One SentencePiece model for both sides (wordpieces shared by source and target, GNMT)."""
+    """One SentencePiece model for both sides (wordpieces shared by source and target, GNMT), or a list of words."""
 
-    algorithm: Literal["unigram", "bpe"] = Field(default="unigram", description="SentencePiece model type.")
+    algorithm: Literal["unigram", "bpe", "word"] = Field(
+        default="unigram",
+        description="unigram, bpe: SentencePiece models. word: the most frequent words (what white space separates) of "
+        "all the text, every other one is <unk>; for language models.",
+    )
     vocabulary_size: int = Field(
-        default=8000, ge=64, le=1_000_000, description="Number of subwords, special and byte symbols included."
+        default=8000, ge=8, le=1_000_000, description="Number of subwords or words, special and byte symbols included."
     )
     byte_fallback: bool = Field(default=True, description="Spell unknown characters as bytes instead of <unk>.")
     character_coverage: float = Field(
@@ -226,6 +282,18 @@ class Subwords(Settings):
     sample_sentences: Positive = Field(
         default=2_000_000, description="Sentences (both sides together) that the model is trained on at most."
     )
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> Subwords:
+        if self.algorithm != "word":
+            return self
+        if self.byte_fallback:
+            raise ValueError('byte_fallback = true needs subwords, but algorithm = "word"; set byte_fallback = false')
+        for key in ("character_coverage", "user_symbols", "sample_sentences"):
+            value = getattr(self, key)
+            if value != Subwords.model_fields[key].default:
+                raise ValueError(f'{key} = {value} belongs to SentencePiece, but algorithm = "word"')
+        return self
 
 
 class SubwordSampling(Settings):
@@ -263,6 +331,9 @@ class MixtureOfExpertsSettings(Settings):
         default="mixture",
         description="mixture: experts behind a gate. dense: one always-active network whose hidden size is that of all "
         "experts of a token together, the baseline of equal operations per timestep.",
+    )
+    dense_layers: Positive = Field(
+        default=1, description="dense: hidden layers of the network, all of the same size (4 in MoE-1-Deep of app. C)."
     )
     gate: Literal["noisy-top-k", "softmax", "strictly-balanced"] = Field(
         default="noisy-top-k",
@@ -341,6 +412,8 @@ class MixtureOfExpertsSettings(Settings):
             ("noise_floor", "noisy-top-k"),
             ("threshold_loss_weight", "strictly-balanced"),
         )
+        if self.dense_layers != 1 and self.kind != "dense":
+            raise ValueError(f'dense_layers = {self.dense_layers} belongs to kind = "dense", but kind = "{self.kind}"')
         for key, gate in owners:
             value, default = getattr(self, key), MixtureOfExpertsSettings.model_fields[key].default
             if self.gate != gate and value not in (default, 0.0):
@@ -349,7 +422,10 @@ class MixtureOfExpertsSettings(Settings):
 
 
 class Model(Settings):
-    """The network (paper, section 5.3 and appendix E; GNMT where the paper is silent)."""
+    """The network (paper, section 5.3 and appendix E; GNMT where the paper is silent).
+
+    A language model (appendix C) is a decoder alone: embedding, LSTM and MoE layers, output.
+    """
 
     width: int = Field(default=256, ge=8, multiple_of=8, description="Size of every layer's input and output.")
     lstm_hidden: int = Field(
@@ -358,13 +434,19 @@ class Model(Settings):
         multiple_of=8,
         description="LSTM units, at least width; more than width adds a projection back to it; 0 means width.",
     )
+    lstm_projection: bool = Field(
+        default=False,
+        description="A projection also where lstm_hidden is width (LSTM-512-512 of Jozefowicz et al.); slow, as no "
+        "library has it.",
+    )
     encoder_layers: Positive = Field(
         default=2, description="Encoder LSTM layers; the bottom one is bidirectional and counts as one."
     )
     decoder_layers: Positive = Field(default=2, description="Decoder LSTM layers.")
-    encoder_bottom: Literal["concatenate", "sum"] = Field(
+    encoder_bottom: Literal["concatenate", "sum", "wide"] = Field(
         default="concatenate",
-        description="Bidirectional layer: two directions of width / 2 side by side, or two of full width added.",
+        description="Bidirectional layer: two directions of width / 2 side by side, or two of full width added, or "
+        "(wide, as in GNMT) two of full width side by side for the layer above; no residuals around these layers.",
     )
     encoder_moe_after: tuple[Positive, ...] = Field(
         default=(), description="Encoder LSTM layers, from 1, that a mixture-of-experts layer follows."
@@ -388,14 +470,16 @@ class Model(Settings):
         "that output (Luong et al. 2015; not in the paper). From little text the model learns much faster.",
     )
     attention_width: Count = Field(default=0, description="Hidden size of the score function; 0 means width.")
-    attention_context: Literal["parallel", "recurrent"] = Field(
+    attention_context: Literal["parallel", "recurrent", "recurrent-all"] = Field(
         default="parallel",
         description="Where the attention's context goes. parallel: into the layers above the first, so that a "
-        "whole target sequence is one pass; recurrent: into the first layer of the next step (app. E).",
+        "whole target sequence is one pass; recurrent: into the first layer of the next step (app. E); "
+        "recurrent-all: into all layers of the next step (GNMT).",
     )
     tied_embeddings: Literal["all", "target", "none"] = Field(
         default="all",
-        description="all: source, target and output share one matrix; target: target and output do; none.",
+        description="all: source, target and output share one matrix; target: target and output do; none. A language "
+        "model has no source: all or none.",
     )
 
     @model_validator(mode="after")
@@ -410,15 +494,20 @@ class Model(Settings):
                 raise ValueError(f"{key} = {list(places)} names a layer twice")
         if 0 < self.lstm_hidden < self.width:
             raise ValueError(f"lstm_hidden = {self.lstm_hidden} is less than width = {self.width}")
+        if self.lstm_projection and self.lstm_hidden > self.width:
+            raise ValueError(
+                f"lstm_projection does nothing: lstm_hidden = {self.lstm_hidden} is more than width = {self.width}, "
+                "so that there is a projection anyway"
+            )
+        if self.encoder_bottom == "wide" and (self.encoder_layers < 2 or 1 in self.encoder_moe_after):
+            raise ValueError(
+                'encoder_bottom = "wide" needs an LSTM layer right above it, but '
+                f"encoder_layers = {self.encoder_layers} and encoder_moe_after = {list(self.encoder_moe_after)}"
+            )
         default = MixtureOfExpertsSettings()
         if self.moe != default and not self.encoder_moe_after and not self.decoder_moe_after:
             raise ValueError(
                 "the settings of moe do nothing: encoder_moe_after and decoder_moe_after name no layer that it follows"
-            )
-        if self.attention_context == "parallel" and self.decoder_layers < 2:
-            raise ValueError(
-                'attention_context = "parallel" feeds the decoder layers above the first, '
-                f"but decoder_layers = {self.decoder_layers}"
             )
         return self
 
@@ -449,6 +538,17 @@ class Schedule(Settings):
         if self.kind == "paper" and self.warmup_steps + self.constant_steps == 0:
             raise ValueError('kind = "paper" needs warmup_steps + constant_steps > 0')
         return self
+
+
+class SampledSoftmax(Settings):
+    """Train the output layer on the label and so many sampled others (Jozefowicz et al.); evaluation has all."""
+
+    num_samples: Positive = Field(
+        default=8192,
+        description="Draws for a batch, shared by all its tokens, log-uniform over ids (frequent words first): each "
+        "class takes part with the probability that so many draws have it, and is corrected for it. The training loss "
+        "that is logged is that of the sampled problem.",
+    )
 
 
 class ExponentialAverage(Settings):
@@ -495,6 +595,12 @@ class Training(Settings):
         default=1,
         description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
     )
+    unrolled_steps: Count = Field(
+        default=0,
+        description="Language models. 0: batches of whole sentences, each from a zero state. Else the text runs on "
+        "over the ends of sentences, in batch_tokens / unrolled_steps rows of so many tokens, and the LSTMs' state "
+        "goes from batch to batch, never reset.",
+    )
     max_tokens_per_sentence: Positive = Field(
         default=200, description="Longer training sentences (subwords, either side) are left out and counted."
     )
@@ -510,6 +616,7 @@ class Training(Settings):
         "one number a row and one a column of each matrix (app. D): hardly any memory.",
     )
     label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
+    sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
     clip_norm: float = Field(default=5.0, gt=0, description="Largest global gradient norm.")
     precision: Literal["bf16", "fp16", "fp32"] = Field(
         default="bf16", description="Arithmetic of the forward and backward pass; weights and moments stay fp32."
@@ -533,14 +640,38 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
+        if self.sampled_softmax is not None and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing = {self.label_smoothing} spreads over the whole vocabulary, but sampled_softmax "
+                f"looks at {self.sampled_softmax.num_samples} samples of it; set label_smoothing = 0.0"
+            )
+        if self.unrolled_steps:
+            return self._consistent_stateful()
         if self.max_tokens_per_sentence > self.batch_tokens:
             raise ValueError(
                 f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does not fit into "
                 f"batch_tokens = {self.batch_tokens}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Training:
         if self.schedule.kind == "cosine" and self.schedule.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"schedule.warmup_steps = {self.schedule.warmup_steps} leaves nothing of max_steps = {self.max_steps}"
+            )
+        return self
+
+    def _consistent_stateful(self) -> Training:
+        if self.batch_tokens % self.unrolled_steps:
+            raise ValueError(
+                f"batch_tokens = {self.batch_tokens} is not a multiple of unrolled_steps = {self.unrolled_steps}"
+            )
+        default = Training.model_fields["max_tokens_per_sentence"].default
+        if self.max_tokens_per_sentence != default:
+            raise ValueError(
+                f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does nothing with "
+                f"unrolled_steps = {self.unrolled_steps}: the text runs on, and no sentence is left out"
             )
         return self
 
@@ -571,10 +702,25 @@ class Decoding(Settings):
     )
 
 
+_ENCODER_AND_ATTENTION = (
+    "encoder_layers",
+    "encoder_bottom",
+    "encoder_moe_after",
+    "attention",
+    "attention_width",
+    "attention_context",
+    "output_attention",
+)
+
+
 class Recipe(Settings):
     """One experiment: everything that changes its numbers."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the experiment.")
+    task: Literal["translation", "language-model"] = Field(
+        default="translation",
+        description="language-model: a decoder without a source, trained on text of data.target_language.",
+    )
     about: About = Field(default=About(), description="For people.")
     seed: Count = Field(default=1, description="Seeds everything that is random.")
     data: Data = Field(description="Which text.")
@@ -595,5 +741,59 @@ class Recipe(Settings):
                     if model.moe.kind == "dense"
                     else "model.encoder_moe_after and model.decoder_moe_after are empty"
                 )
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _task_has_its_settings(self) -> Recipe:
+        return self._suits_language_models() if self.task == "language-model" else self._suits_translation()
+
+    def _suits_translation(self) -> Recipe:
+        if self.data.monolingual:
+            raise ValueError('data.source_language is missing: task = "translation" needs it')
+        for key, value, absent in (
+            ("subwords.algorithm", self.subwords.algorithm, self.subwords.algorithm != "word"),
+            ("training.unrolled_steps", self.training.unrolled_steps, self.training.unrolled_steps == 0),
+        ):
+            if not absent:
+                raise ValueError(f'{key} = {value!r} belongs to task = "language-model", but task = "translation"')
+        model = self.model
+        if model.attention_context == "parallel" and model.decoder_layers < 2:
+            raise ValueError(
+                'model.attention_context = "parallel" feeds the decoder layers above the first, '
+                f"but model.decoder_layers = {model.decoder_layers}"
+            )
+        return self
+
+    def _suits_language_models(self) -> Recipe:
+        if not self.data.monolingual:
+            raise ValueError(
+                f'data.source_language = "{self.data.source_language}" belongs to task = "translation", but '
+                f'task = "{self.task}" reads data.target_language = "{self.data.target_language}" alone'
+            )
+        translation_only = (
+            *(("model", self.model, key) for key in _ENCODER_AND_ATTENTION),
+            ("training", self.training, "subword_sampling"),
+        )
+        for table, settings, key in translation_only:
+            value = getattr(settings, key)
+            if value != type(settings).model_fields[key].default:
+                raise ValueError(f'{table}.{key} = {value} belongs to task = "translation", but task = "{self.task}"')
+        if self.model.tied_embeddings == "target":
+            raise ValueError(f'model.tied_embeddings = "target": task = "{self.task}" has no source; all or none')
+        validation = self.training.validation
+        if validation.metric == "bleu" or validation.translate_sentences:
+            raise ValueError(
+                f'training.validation.metric = "{validation.metric}" and training.validation.translate_sentences = '
+                f'{validation.translate_sentences}, but task = "{self.task}" translates nothing: set metric = '
+                '"perplexity" and translate_sentences = 0'
+            )
+        if self.decoding != Decoding():
+            raise ValueError(f'the settings of decoding do nothing: task = "{self.task}" translates nothing')
+        weighted = [source for source in self.data.train if source.weight != 1.0]
+        if self.training.unrolled_steps and weighted:
+            raise ValueError(
+                f"weight = {weighted[0].weight} of {weighted[0].name!r} does nothing: with training.unrolled_steps = "
+                f"{self.training.unrolled_steps} the text runs on as it stands"
             )
         return self

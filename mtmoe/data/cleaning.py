@@ -123,8 +123,12 @@ class Cleaner:
     `new_report` begins the counts of the next source.
     """
 
-    def __init__(self, cleaning: Cleaning, held_out_keys: HeldOutKeys | None = None) -> None:
+    def __init__(
+        self, cleaning: Cleaning, held_out_keys: HeldOutKeys | None = None, *, monolingual: bool = False
+    ) -> None:
+        """``monolingual``: the source sides are empty, and no rule looks at them."""
         self._cleaning = cleaning
+        self._monolingual = monolingual
         self._held_out_keys = held_out_keys if cleaning.remove_test_overlap else None
         self._seen = HashSet()
         self.report: dict[str, int] = {}
@@ -155,21 +159,27 @@ class Cleaner:
     def _broken_rule(self, pair: Pair) -> str | None:
         rules = self._cleaning
         num_source, num_target = len(pair.source), len(pair.target)
-        if not num_source or not num_target:
+        if self._monolingual and not num_target:
+            return None if rules.keep_blank_lines else "empty_side"
+        if not self._monolingual and (not num_source or not num_target):
             return "empty_side"
         if max(num_source, num_target) > rules.max_characters:
             return "too_long"
-        longer, shorter = max(num_source, num_target), min(num_source, num_target)
-        if longer + _LENGTH_RATIO_OFFSET > rules.max_length_ratio * (shorter + _LENGTH_RATIO_OFFSET):
-            return "length_ratio"
-        if rules.remove_identical_sides and pair.source == pair.target:
-            return "identical_sides"
+        if not self._monolingual and (broken := self._broken_rule_of_two_sides(pair)):
+            return broken
         # A normalised side holds no newline, so the joined text tells the sides apart.
         if rules.remove_duplicates and not self._seen.add(hash64(f"{pair.source}\n{pair.target}")):
             return "duplicate"
         if self._held_out_keys is not None and pair in self._held_out_keys:
             return "in_dev_or_test"
         return None
+
+    def _broken_rule_of_two_sides(self, pair: Pair) -> str | None:
+        rules = self._cleaning
+        longer, shorter = max(map(len, pair)), min(map(len, pair))
+        if longer + _LENGTH_RATIO_OFFSET > rules.max_length_ratio * (shorter + _LENGTH_RATIO_OFFSET):
+            return "length_ratio"
+        return "identical_sides" if rules.remove_identical_sides and pair.source == pair.target else None
 
     def _count_changes(self, raw: Pair) -> None:
         for change in dict.fromkeys((*_changes(raw.source), *_changes(raw.target))):

@@ -80,6 +80,11 @@ class ParallelCorpus:
     def __len__(self) -> int:
         return self._num_pairs
 
+    @property
+    def monolingual(self) -> bool:
+        """No source sentence has a token."""
+        return self.num_source_tokens == 0
+
     def source(self, index: int) -> np.ndarray:
         """Ids of a source sentence, without special ids."""
         return self.source_side[index]

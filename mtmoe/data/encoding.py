@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from mtmoe.data.corpus import CorpusWriter, EncodedChunk, ParallelCorpus, Part, chunk_of
-from mtmoe.data.subwords import SubwordModel
+from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
@@ -38,7 +38,7 @@ def encode_corpus(
         num_workers: processes that encode; 0 and 1 encode in this process.
     """
     total = sum(part.num_pairs for part in parts) or None
-    model = SubwordModel(subword_model_path)
+    model = load_vocabulary(Path(subword_model_path))
     with CorpusWriter(directory, model.size) as writer:
         for chunk in _encoded_chunks(pairs, model, num_workers):
             writer.write(chunk)
@@ -48,7 +48,7 @@ def encode_corpus(
     return ParallelCorpus(directory)
 
 
-def _encoded_chunks(pairs: Iterable[tuple[str, str]], model: SubwordModel, num_workers: int) -> Iterator[EncodedChunk]:
+def _encoded_chunks(pairs: Iterable[tuple[str, str]], model: Vocabulary, num_workers: int) -> Iterator[EncodedChunk]:
     iterator = iter(pairs)
     chunks = iter(lambda: list(itertools.islice(iterator, _PAIRS_PER_CHUNK)), [])
     num_alone = _CHUNKS_BEFORE_WORKERS if num_workers > 1 else None
@@ -60,7 +60,7 @@ def _encoded_chunks(pairs: Iterable[tuple[str, str]], model: SubwordModel, num_w
 
 
 def _encoded_by_workers(
-    chunks: Iterable[Sequence[tuple[str, str]]], model: SubwordModel, num_workers: int
+    chunks: Iterable[Sequence[tuple[str, str]]], model: Vocabulary, num_workers: int
 ) -> Iterator[EncodedChunk]:
     # spawn, not fork: the parent may hold threads (torch, datasets), and a forked lock never opens.
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -83,14 +83,14 @@ def _encoded_by_workers(
         pool.shutdown(cancel_futures=True)
 
 
-def _encode_chunk(model: SubwordModel, pairs: Sequence[tuple[str, str]]) -> EncodedChunk:
+def _encode_chunk(model: Vocabulary, pairs: Sequence[tuple[str, str]]) -> EncodedChunk:
     return chunk_of(model.encode_batch([s for s, _ in pairs]), model.encode_batch([t for _, t in pairs]))
 
 
-_worker_model: SubwordModel | None = None
+_worker_model: Vocabulary | None = None
 
 
-def _start_worker(model: SubwordModel) -> None:
+def _start_worker(model: Vocabulary) -> None:
     global _worker_model
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends the workers
     _worker_model = model

@@ -31,10 +31,9 @@ def read_hugging_face(source: HuggingFaceSource, data: Data, on_bad_line: OnBadL
     """Stream the rows of the data set; a row without text on a side goes to ``on_bad_line``."""
     dataset = load(source)
     columns = _columns_of(dataset, source)
-    keys = (
-        _key(source.source_key, data.source_language, columns),
-        _key(source.target_key, data.target_language, columns),
-    )
+    target_key = _key(source.target_key, data.target_language, columns)
+    # Text of one language is its own source here, and has none when it leaves `read_pairs`.
+    keys = (target_key if data.monolingual else _key(source.source_key, data.source_language, columns), target_key)
     for key in keys:
         if _top(key, columns) not in columns:
             raise _no_such_column(source, key, columns)

@@ -34,6 +34,8 @@ def settings_of(recipe: Recipe) -> Ingredients:
         f"data.{key}": value
         for key, value in _flat("", recipe.data.model_dump(mode="json", exclude={"train", "valid", "test"}))
     }
+    if not recipe.data.monolingual:  # directories that were made before this setting was there are still the same
+        del settings["data.cleaning.keep_blank_lines"]
     for part in ("train", "valid", "test"):
         sources = getattr(recipe.data, part)
         settings[f"data.{part}"] = "split" if sources == "split" else [source.name for source in sources]

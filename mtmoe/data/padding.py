@@ -16,7 +16,7 @@ from mtmoe.vocabulary import BOS, EOS, PAD
 
 
 class Batch(NamedTuple):
-    """Padded pairs of sentences; all tensors are int64.
+    """Padded pairs of sentences; all tensors are int64. Text for a language model has an empty source, [B, 0].
 
     A decoder reads ``target_BT[:, :-1]`` and predicts ``target_BT[:, 1:]``.
     """
@@ -77,7 +77,9 @@ def ragged_from(side: Side, indices: np.ndarray) -> Ragged:
 
 
 def gathered(corpus: ParallelCorpus, indices: np.ndarray) -> Batch:
-    """Make a batch of a corpus's pairs, in the order of ``indices``."""
+    """Make a batch of a corpus's pairs, in the order of ``indices``; of text of one language, without a source."""
+    if corpus.monolingual:
+        return text_batch(ragged_from(corpus.target_side, indices))
     return padded(ragged_from(corpus.source_side, indices), ragged_from(corpus.target_side, indices))
 
 
@@ -88,6 +90,18 @@ def padded(source: Ragged, target: Ragged) -> Batch:
         torch.from_numpy(source.lengths_B + 1),
         torch.from_numpy(_rows(target, num_before=1)),
         torch.from_numpy(target.lengths_B + 1),
+    )
+
+
+def text_batch(text: Ragged) -> Batch:
+    """Sentences for a language model: source_BS is [B, 0]."""
+    num_sentences = len(text.lengths_B)
+    no_source = torch.zeros(num_sentences, dtype=torch.int64)
+    return Batch(
+        no_source[:, None][:, :0],
+        no_source,
+        torch.from_numpy(_rows(text, num_before=1)),
+        torch.from_numpy(text.lengths_B + 1),
     )
 
 

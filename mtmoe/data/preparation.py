@@ -3,10 +3,11 @@
     manifest.json          what it was made of, hashes and counts; written last
     origin.json            the recipe's table `data`: where the text came from
     report.json            what cleaning and splitting did, source by source
-    subwords.model
+    subwords.model         or words.txt, the vocabulary
     train/, valid/         encoded corpora
     text/valid.source, text/valid.target, text/test/NAME.source, text/test/NAME.target
 
+Text of one language is pairs with empty sources; text/ has its target sides alone.
 Text is one sentence a line and only a newline ends a line. A directory is built beside its place and moved there
 when it is complete: what stands at DATA_DIR is finished, always.
 """
@@ -32,7 +33,8 @@ from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair
 from mtmoe.data.prepared import Prepared, open_prepared
 from mtmoe.data.sources import read_pairs
 from mtmoe.data.splitting import split_by_components
-from mtmoe.data.subwords import both_sides, train_subwords
+from mtmoe.data.subwords import both_sides
+from mtmoe.data.vocabularies import make_vocabulary
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
@@ -130,9 +132,10 @@ class _Builder:
             raise UserError("data.valid names no source: there is no dev set", fix='name one, or set it to "split"')
         if train.test:
             tests[HELD_OUT_TEST] = train.test
-        _write_text(self.directory / "text", "valid", valid)
+        write = _write_monolingual_text if data.monolingual else _write_text
+        write(self.directory / "text", "valid", valid)
         for name, pairs in tests.items():
-            _write_text(self.directory / "text" / "test", name, pairs)
+            write(self.directory / "text" / "test", name, pairs)
         self._encode(train, valid)
         self.spool.remove()
         _write_json(self.directory / "report.json", self.report)
@@ -160,7 +163,7 @@ class _Builder:
     def _read_train(self, held_out_keys: HeldOutKeys) -> _TrainText:
         """Clean the training text into the spool."""
         data = self.recipe.data
-        cleaner = Cleaner(data.cleaning, held_out_keys)
+        cleaner = Cleaner(data.cleaning, held_out_keys, monolingual=data.monolingual)
         splitting = "split" in (data.valid, data.test)
         kept: list[Pair] = []
         parts = []
@@ -187,8 +190,8 @@ class _Builder:
         return _TrainText(_remaining_parts(parts, pairs, split.train), split.valid, split.test)
 
     def _encode(self, train: _TrainText, valid: Sequence[Pair]) -> None:
-        model_path = self.directory / "subwords.model"
-        train_subwords(both_sides(self.spool), self.recipe.subwords, model_path, self.recipe.seed, self.progress)
+        sentences = (target for _, target in self.spool) if self.recipe.data.monolingual else both_sides(self.spool)
+        model_path = make_vocabulary(sentences, self.recipe.subwords, self.directory, self.recipe.seed, self.progress)
         encode_corpus(
             self.spool,
             model_path,
@@ -297,6 +300,11 @@ def _write_text(directory: Path, name: str, pairs: Sequence[Pair]) -> None:
     """Sources in the form in which they are translated; references as they are, but each on one line."""
     directory.mkdir(parents=True, exist_ok=True)
     _write_lines(directory / f"{name}.source", (normalise_line(source) for source, _ in pairs))
+    _write_lines(directory / f"{name}.target", (target.translate(_SPACE_FOR_SEPARATOR) for _, target in pairs))
+
+
+def _write_monolingual_text(directory: Path, name: str, pairs: Sequence[Pair]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
     _write_lines(directory / f"{name}.target", (target.translate(_SPACE_FOR_SEPARATOR) for _, target in pairs))
 
 

@@ -13,6 +13,7 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import Data
 from mtmoe.data import manifest as manifests
 from mtmoe.data.corpus import ParallelCorpus
+from mtmoe.data.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
 
 
@@ -32,8 +33,8 @@ class Prepared:
 
     @property
     def subwords_path(self) -> Path:
-        """The subword model of both sides."""
-        return self.directory / "subwords.model"
+        """The vocabulary."""
+        return vocabulary_file(self.directory)
 
     @property
     def data_settings(self) -> Data:

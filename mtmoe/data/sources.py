@@ -12,6 +12,7 @@ from mtmoe.config.settings import (
     Data,
     HuggingFaceSource,
     JsonLinesSource,
+    LinesSource,
     Source,
     TextSource,
     TmxSource,
@@ -36,7 +37,8 @@ def read_pairs(
     on_bad_line: OnBadLine | None = None,
     progress: Progress = silent,
 ) -> Iterator[Pair]:
-    """Stream the pairs of a source, in its order and as they stand there (not cleaned).
+    """Stream the pairs of a source, in its order and as they stand there (not cleaned). Where ``data`` is of one
+    language, the source sides are empty, whatever the source has.
 
     Files are fetched into ``cache`` when they are not there yet, before this returns. Lines that
     are left out go to ``on_bad_line``, both sides of a pair together. Errors in the text are
@@ -45,11 +47,19 @@ def read_pairs(
     exhausted.
     """
     report = on_bad_line or ignore_bad_line
+    pairs = _read(source, data, cache, report, progress)
+    return (Pair("", target) for _, target in pairs) if data.monolingual else pairs
+
+
+def _read(source: Source, data: Data, cache: Path, report: OnBadLine, progress: Progress) -> Iterator[Pair]:
     skip = data.cleaning.on_invalid_utf8 == "skip"
     match source:
         case TextSource():
             paths = locate(source.source_file, cache, progress), locate(source.target_file, cache, progress)
             return _read_text(*paths, report, skip)
+        case LinesSource():
+            lines = _decoded_lines(locate(source.file, cache, progress), report, skip)
+            return (Pair("", line) for _, line in lines)
         case TsvSource():
             return _read_tsv(locate(source.file, cache, progress), source, report, skip)
         case JsonLinesSource():

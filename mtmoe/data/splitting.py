@@ -43,7 +43,8 @@ def split_by_components(pairs: list[Pair], num_valid: int, num_test: int, seed: 
         UserError: there is not enough text, or less would be left to train on than is held out.
     """
     num_wanted = num_valid + num_test
-    source_keys = _keys([pair.source for pair in pairs])
+    # Text of one language has empty sources: its sentences alone connect it.
+    source_keys = _keys([pair.source or pair.target for pair in pairs])
     target_keys = _keys([pair.target for pair in pairs])
     component_of = _components(source_keys, target_keys)
     size_of = np.bincount(component_of)

@@ -2,8 +2,9 @@
 
 ``parallel``: the output of the bottom layer at the same step is the query, and the context goes into the
 layers above (GNMT v2), so that a whole target sequence is one pass. ``recurrent``: the query is the bottom
-layer's output at the previous step, and the context goes into the bottom layer (paper, app. E). With
-``output_attention`` the top layer's output looks at the source, too, on its way to the output layer.
+layer's output at the previous step, and the context goes into the bottom layer (paper, app. E);
+``recurrent-all``: the same, and the context goes into all layers (GNMT). With ``output_attention`` the top layer's
+output looks at the source, too, on its way to the output layer.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Decoder(nn.Module):
         width = settings.width
         hidden = settings.lstm_hidden or width
         self.residual = settings.residual
-        self.recurrent = settings.attention_context == "recurrent"
+        self.recurrent = settings.attention_context != "parallel"
+        self.context_above = settings.attention_context != "recurrent"
         self.dropout = Dropout(settings.dropout)
         attention_width = settings.attention_width or width
         self.attention = Attention(width, attention_width, settings.attention)
@@ -56,9 +58,12 @@ class Decoder(nn.Module):
             OutputAttention(width, attention_width, settings.attention) if settings.output_attention else None
         )
         with_context, plain = 2 * width, width
-        bottom_input, upper_input = (with_context, plain) if self.recurrent else (plain, with_context)
-        self.bottom = Lstm(bottom_input, width, hidden)
-        self.upper = nn.ModuleList(Lstm(upper_input, width, hidden) for _ in range(settings.decoder_layers - 1))
+        projection = settings.lstm_projection
+        upper_input = with_context if self.context_above else plain
+        self.bottom = Lstm(with_context if self.recurrent else plain, width, hidden, projection)
+        self.upper = nn.ModuleList(
+            Lstm(upper_input, width, hidden, projection) for _ in range(settings.decoder_layers - 1)
+        )
         self.mixtures = nn.ModuleDict(
             {str(place): feed_forward(width, settings.moe) for place in sorted(settings.decoder_moe_after)}
         )
@@ -67,8 +72,9 @@ class Decoder(nn.Module):
         """Teacher forcing: the top layer's outputs at the real target tokens, [N, D], and the balances."""
         balances: dict[str, Balance] = {}
         x_BTD = self.dropout(embedded_BTD)
+        context_BTD: Tensor | None
         if self.recurrent:
-            x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory), None
+            x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory)
         else:
             x_BTD = self._add(x_BTD, self.bottom(x_BTD))
             context_BTD, _ = self.attention(x_BTD, memory)
@@ -81,16 +87,17 @@ class Decoder(nn.Module):
             x_BTD = self._add(x_BTD, seen_BTD)
         return take_rows(x_BTD, positions_N), balances
 
-    def _bottom_recurrent(self, x_BTD: Tensor, memory: Memory) -> Tensor:
+    def _bottom_recurrent(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
         state = self.bottom.initial_state(x_BTD.shape[0], x_BTD)
         query_BD = torch.zeros_like(x_BTD[:, 0])
-        outputs = []
+        outputs, contexts = [], []
         for x_BD in x_BTD.unbind(1):
             context_B1D, _ = self.attention(query_BD[:, None], memory)
             state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state)
             query_BD = self._add(x_BD, state.output_BD)
             outputs.append(query_BD)
-        return torch.stack(outputs, dim=1)
+            contexts.append(context_B1D)
+        return torch.stack(outputs, dim=1), torch.cat(contexts, dim=1) if self.context_above else None
 
     def initial_state(self, memory: Memory) -> DecoderState:
         """Before the first step: zeros."""
@@ -106,6 +113,7 @@ class Decoder(nn.Module):
             context_B1D, weights_B1S = self.attention(state.query_BD[:, None], memory)
             bottom = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state.layers[0])
             x_BD = query_BD = self._add(x_BD, bottom.output_BD)
+            context_BD = context_B1D[:, 0] if self.context_above else None
         else:
             bottom = self.bottom.step(x_BD, state.layers[0])
             x_BD = query_BD = self._add(x_BD, bottom.output_BD)

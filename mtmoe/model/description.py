@@ -4,6 +4,10 @@ Operations are multiply-adds of one source and one target token in the forward p
 spec 5.5, 5.6 and 6.10): every weight matrix that a token meets, with k of the n experts and, of two levels of
 gating, the gates of the token's groups; with strict balancing these are the means. Left out, as in the paper's
 counts: biases, and the attention's scores and context, which depend on the length of the source.
+
+The paper has two rules. Its language models are counted as they are trained, without the output layer; the figures
+of its translation models come out as they translate: with the output layer, without the matrices of the gates' noise.
+Its parameters are those of matrices, without biases. What does not come out is named in tests/model/test_paper.py.
 """
 
 from __future__ import annotations
@@ -13,24 +17,36 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mtmoe.config import Recipe
 from mtmoe.config.settings import Model
 from mtmoe.model.feed_forward import MixtureOfExperts
+from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.translation import TranslationModel
 
 
 class LayerDescription(NamedTuple):
-    """One layer: its name, what it is, and what it costs."""
+    """One layer: its name, what it is, and what it costs.
+
+    operations: in training. noise_operations: those of them that a gate's noise takes. num_weights: parameters of
+    matrices, without biases.
+    """
 
     name: str
     kind: str
     num_parameters: int
     operations: int
+    num_weights: int
+    noise_operations: int = 0
 
 
 class ModelDescription(NamedTuple):
-    """All layers from source to output; the last one is the output layer."""
+    """All layers from source to output; the last one is the output layer.
+
+    num_embedding_parameters: those of embeddings and output layer, shared ones once.
+    """
 
     layers: list[LayerDescription]
+    num_embedding_parameters: int
 
     @property
     def num_parameters(self) -> int:
@@ -38,33 +54,79 @@ class ModelDescription(NamedTuple):
         return sum(layer.num_parameters for layer in self.layers)
 
     @property
+    def num_bytes(self) -> int:
+        """Of the weights in float32, without an optimizer's moments."""
+        return 4 * self.num_parameters
+
+    @property
     def operations(self) -> int:
-        """Operations per timestep with the output layer, as the paper counts translation models."""
+        """Operations per timestep in training, with the output layer."""
         return sum(layer.operations for layer in self.layers)
+
+    @property
+    def operations_in_translation(self) -> int:
+        """With the output layer and without the gates' noise, as the paper counts translation models."""
+        return self.operations - sum(layer.noise_operations for layer in self.layers)
 
     @property
     def operations_without_output(self) -> int:
         """Operations per timestep without the output layer, as the paper counts language models."""
         return self.operations - self.layers[-1].operations
 
+    @property
+    def num_inner_weights(self) -> int:
+        """Parameters without embeddings, output layer and biases, as the paper counts its language models."""
+        return sum(layer.num_weights for layer in self.layers) - self.num_embedding_parameters
+
+
+def describe_recipe(recipe: Recipe, vocabulary_size: int = 0) -> ModelDescription:
+    """Describe a recipe's network, with the recipe's own vocabulary size unless another one is given."""
+    describe = describe_language_model if recipe.task == "language-model" else describe_model
+    return describe(recipe.model, vocabulary_size or recipe.subwords.vocabulary_size)
+
+
+def describe_language_model(settings: Model, vocabulary_size: int) -> ModelDescription:
+    """Describe the language model that these settings make; takes no memory for its weights."""
+    with torch.device("meta"):
+        model = LanguageModel(settings, vocabulary_size)
+    tied = settings.tied_embeddings != "none"
+    lstm = _lstm_kind(settings)
+    layers = [_embedding_layer("embedding", vocabulary_size, settings.width, "the output shares it" if tied else "")]
+    layers += _stack("decoder", [(lstm, layer) for layer in model.layers], model.mixtures, settings)
+    layers.append(_output_layer(vocabulary_size, settings.width, tied))
+    return ModelDescription(layers, _shared_once(layers))
+
 
 def describe_model(settings: Model, vocabulary_size: int) -> ModelDescription:
-    """Describe the network that these settings make; takes no memory for its weights."""
+    """Describe the translation model that these settings make; takes no memory for its weights."""
     with torch.device("meta"):
         model = TranslationModel(settings, vocabulary_size)
-    matrix = vocabulary_size * settings.width
-    tied = settings.tied_embeddings
-    size = f"{vocabulary_size} x {settings.width}"
+    tied, width = settings.tied_embeddings, settings.width
     shared = {"all": "source, target and output share it", "target": "target and output share it", "none": ""}[tied]
     layers = []
     if tied != "all":
-        layers.append(LayerDescription("source embedding", size, matrix, 0))
+        layers.append(_embedding_layer("source embedding", vocabulary_size, width, ""))
     layers += _encoder_layers(model, settings)
     target = "embedding" if tied == "all" else "target embedding"
-    layers.append(LayerDescription(target, f"{size}; {shared}" if shared else size, matrix, 0))
+    layers.append(_embedding_layer(target, vocabulary_size, width, shared))
     layers += _decoder_layers(model, settings)
-    layers.append(LayerDescription("output", size, matrix if tied == "none" else 0, matrix))
-    return ModelDescription(layers)
+    layers.append(_output_layer(vocabulary_size, width, tied != "none"))
+    return ModelDescription(layers, _shared_once(layers))
+
+
+def _embedding_layer(name: str, vocabulary_size: int, width: int, shared: str) -> LayerDescription:
+    size, matrix = f"{vocabulary_size} x {width}", vocabulary_size * width
+    return LayerDescription(name, f"{size}; {shared}" if shared else size, matrix, 0, matrix)
+
+
+def _output_layer(vocabulary_size: int, width: int, tied: bool) -> LayerDescription:
+    matrix = vocabulary_size * width
+    own = 0 if tied else matrix
+    return LayerDescription("output", f"{vocabulary_size} x {width}", own, matrix, own)
+
+
+def _shared_once(layers: list[LayerDescription]) -> int:
+    return sum(layer.num_parameters for layer in layers if "embedding" in layer.name or layer.name == "output")
 
 
 def _encoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescription]:
@@ -99,7 +161,15 @@ def _stack(
 
 
 def _layer(name: str, kind: str, module: nn.Module) -> LayerDescription:
-    return LayerDescription(name, kind, sum(p.numel() for p in module.parameters()), _operations(module))
+    noise = _noise_operations(module) if isinstance(module, MixtureOfExperts) else 0
+    num_parameters = sum(p.numel() for p in module.parameters())
+    return LayerDescription(name, kind, num_parameters, _operations(module), _matrix_elements(module), noise)
+
+
+def _noise_operations(module: MixtureOfExperts) -> int:
+    """A gate with noise has, for each matrix of its own, one for the noise: half of its work."""
+    has_noise = any(name.startswith("noise_") for name, _ in module.gate.named_parameters())
+    return module.gate.operations // 2 if has_noise else 0
 
 
 def _operations(module: nn.Module) -> int:
@@ -115,7 +185,8 @@ def _matrix_elements(module: nn.Module) -> int:
 
 def _lstm_kind(settings: Model) -> str:
     hidden = settings.lstm_hidden or settings.width
-    projection = f" projected to {settings.width}" if hidden != settings.width else ""
+    projected = hidden != settings.width or settings.lstm_projection
+    projection = f" projected to {settings.width}" if projected else ""
     return f"LSTM {hidden}{projection}"
 
 
@@ -123,7 +194,7 @@ def _mixture_kind(settings: Model) -> str:
     moe = settings.moe
     k = moe.experts_per_token_in_all
     if moe.kind == "dense":
-        return f"dense {k * moe.expert_hidden}"
+        return f"dense {k * moe.expert_hidden}" + (f" x {moe.dense_layers}" if moe.dense_layers > 1 else "")
     groups = f" in {moe.hierarchy.groups} groups" if moe.hierarchy else ""
     gate = "" if moe.gate == "noisy-top-k" else f", {moe.gate}"
     return f"{moe.num_experts} experts of {moe.expert_hidden}{groups}, {k} per token{gate}"

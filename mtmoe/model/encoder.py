@@ -21,8 +21,13 @@ class Encoder(nn.Module):
         hidden = settings.lstm_hidden or width
         self.residual = settings.residual
         self.dropout = Dropout(settings.dropout)
-        self.bottom = BidirectionalLstm(width, hidden, settings.encoder_bottom)
-        self.upper = nn.ModuleList(Lstm(width, width, hidden) for _ in range(settings.encoder_layers - 1))
+        projection = settings.lstm_projection
+        self.wide = settings.encoder_bottom == "wide"
+        self.bottom = BidirectionalLstm(width, hidden, settings.encoder_bottom, projection)
+        self.upper = nn.ModuleList(
+            Lstm(2 * width if self.wide and place == 0 else width, width, hidden, projection)
+            for place in range(settings.encoder_layers - 1)
+        )
         self.mixtures = nn.ModuleDict(
             {str(place): feed_forward(width, settings.moe) for place in sorted(settings.encoder_moe_after)}
         )
@@ -36,10 +41,12 @@ class Encoder(nn.Module):
         """
         balances: dict[str, Balance] = {}
         x_BSD = self.dropout(embedded_BSD)
-        x_BSD = self._add(x_BSD, self.bottom(x_BSD, lengths_B))
+        bottom_BSD = self.bottom(x_BSD, lengths_B)
+        x_BSD = self.dropout(bottom_BSD) if self.wide else self._add(x_BSD, bottom_BSD)
         x_BSD = self._mix(1, x_BSD, positions_N, balances)
         for place, layer in enumerate(self.upper, start=2):
-            x_BSD = self._add(x_BSD, layer(x_BSD))
+            output_BSD = layer(x_BSD)
+            x_BSD = self.dropout(output_BSD) if self.wide and place == 2 else self._add(x_BSD, output_BSD)
             x_BSD = self._mix(place, x_BSD, positions_N, balances)
         return x_BSD, balances
 

@@ -23,7 +23,8 @@ class Experts(nn.Module):
         self.first_EDH = nn.Parameter(torch.empty(num_experts, width, hidden))
         self.second_EHD = nn.Parameter(torch.empty(num_experts, hidden, width))
         for stack in (self.first_EDH, self.second_EHD):
-            for matrix in stack.detach():  # Glorot, one matrix at a time: the stack is not one big layer
+            # Glorot, one matrix at a time: the stack is not one big layer. Without memory there is nothing to fill.
+            for matrix in () if stack.is_meta else stack.detach():
                 nn.init.xavier_uniform_(matrix)
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:

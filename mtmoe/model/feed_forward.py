@@ -39,18 +39,24 @@ class MixtureOfExperts(nn.Module):
 
 class DenseFeedForward(nn.Module):
     """One network with the hidden units of all experts of a token, always active: the same operations per
-    timestep as the mixture but for its gate (MoE-1-Wide of app. C)."""
+    timestep as the mixture but for its gate (MoE-1-Wide of app. C; with more hidden layers MoE-1-Deep)."""
 
     def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
         super().__init__()
         self.sigmoid_output = settings.sigmoid_output
         hidden = settings.experts_per_token_in_all * settings.expert_hidden
         self.first_DH = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, hidden)))
+        self.inner_HH = nn.ParameterList(
+            nn.init.xavier_uniform_(torch.empty(hidden, hidden)) for _ in range(settings.dense_layers - 1)
+        )
         self.second_HD = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden, width)))
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
         """[N, D] -> [N, D]; there is nothing to balance."""
-        y_ND = (x_ND @ self.first_DH).relu() @ self.second_HD
+        hidden_NH = (x_ND @ self.first_DH).relu()
+        for inner_HH in self.inner_HH:
+            hidden_NH = (hidden_NH @ inner_HH).relu()
+        y_ND = hidden_NH @ self.second_HD
         return (y_ND.sigmoid() if self.sigmoid_output else y_ND), None
 
 

@@ -31,13 +31,16 @@ class LstmState(NamedTuple):
 
 class Lstm(nn.Module):
     """One unidirectional layer; with ``hidden != width`` a projection back to ``width`` that is also what
-    recurs (Sak et al.; paper app. C and E)."""
+    recurs (Sak et al.; paper app. C and E). ``projection``: one where ``hidden == width``, too."""
 
-    def __init__(self, input_width: int, width: int, hidden: int) -> None:
+    def __init__(self, input_width: int, width: int, hidden: int, projection: bool = False) -> None:
         super().__init__()
         self.width, self.hidden = width, hidden
-        projection = width if hidden != width else 0
-        self.cell = nn.LSTM(input_width, hidden, batch_first=True, proj_size=projection)
+        self.cell = nn.LSTM(input_width, hidden, batch_first=True, proj_size=width if hidden != width else 0)
+        # nn.LSTM has no projection to the same size: it gets the matrix, and `forward` goes step by step.
+        self.is_looped = projection and hidden == width
+        if self.is_looped:
+            self.cell.register_parameter("weight_hr_l0", nn.Parameter(torch.empty(width, hidden)))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -51,12 +54,29 @@ class Lstm(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """All positions at once from a zero state: [B, T, input_width] -> [B, T, width]."""
+        return self.continued(x_BTD, None)[0]
+
+    def continued(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        """All positions at once from ``state`` (None: zeros): [B, T, width], and the state after the last one."""
         if x_BTD.device.type == "cpu" and _autocast_is_fp16():
             with torch.autocast("cpu", enabled=False):  # oneDNN has no fp16 LSTM for most processors
-                return self.forward(x_BTD.float())
+                return self.continued(x_BTD.float(), state)
+        if self.is_looped:
+            return self._step_by_step(x_BTD, state)
+        start = None
+        if state is not None:  # autocast casts the input alone
+            start = (state.output_BD.to(x_BTD.dtype)[None], state.cell_BH.to(x_BTD.dtype)[None])
         with _without_the_note_on_projections(self.hidden != self.width):
-            outputs_BTD, _ = self.cell(x_BTD)
-        return outputs_BTD
+            outputs_BTD, (output_1BD, cell_1BH) = self.cell(x_BTD, start)
+        return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
+
+    def _step_by_step(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        state = state or self.initial_state(x_BTD.shape[0], x_BTD)
+        outputs = []
+        for x_BD in x_BTD.unbind(1):
+            state = self.step(x_BD, state)
+            outputs.append(state.output_BD)
+        return torch.stack(outputs, dim=1), state
 
     def initial_state(self, num_sentences: int, like: Tensor) -> LstmState:
         """Zeros (spec 8, row 21)."""
@@ -71,7 +91,7 @@ class Lstm(nn.Module):
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid() * state.cell_BH + enter_BH.sigmoid() * candidate_BH.tanh()
         output_BH = leave_BH.sigmoid() * cell_BH.tanh()
-        if self.hidden != self.width:
+        if "weight_hr_l0" in weights:
             output_BH = output_BH @ weights["weight_hr_l0"].t()
         return LstmState(output_BH, cell_BH)
 
@@ -92,17 +112,18 @@ def _without_the_note_on_projections(projected: bool) -> Iterator[None]:
 
 
 class BidirectionalLstm(nn.Module):
-    """The bottom encoder layer. Its two directions are half as wide and set side by side, or added."""
+    """The bottom encoder layer. Its two directions are set side by side ("concatenate": half as wide, "wide": of
+    full width), or added ("sum")."""
 
-    def __init__(self, width: int, hidden: int, combination: str) -> None:
+    def __init__(self, width: int, hidden: int, combination: str, projection: bool = False) -> None:
         super().__init__()
-        self.concatenate = combination == "concatenate"
-        part, part_hidden = (width // 2, hidden // 2) if self.concatenate else (width, hidden)
-        self.forward_direction = Lstm(width, part, part_hidden)
-        self.backward_direction = Lstm(width, part, part_hidden)
+        self.concatenate = combination != "sum"
+        part, part_hidden = (width // 2, hidden // 2) if combination == "concatenate" else (width, hidden)
+        self.forward_direction = Lstm(width, part, part_hidden, projection)
+        self.backward_direction = Lstm(width, part, part_hidden, projection)
 
     def forward(self, x_BSD: Tensor, lengths_B: Tensor) -> Tensor:
-        """[B, S, width] -> [B, S, width]; what is after a sentence's end has no influence on it."""
+        """[B, S, width] -> [B, S, width], wide: twice that; what is behind a sentence's end has no influence on it."""
         ahead_BSD = self.forward_direction(x_BSD)
         order_BS = _reversed_positions(lengths_B, x_BSD.shape[1])
         back_BSD = _reorder(self.backward_direction(_reorder(x_BSD, order_BS)), order_BS)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtmoe.config.settings import Model
 from mtmoe.model.attention import Memory
 from mtmoe.model.decoder import Decoder, DecoderState
+from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.encoder import Encoder
 from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, real_positions
-from mtmoe.vocabulary import PAD
-
-_SCORED_TOKENS_AT_ONCE = 2048
 
 
 class TranslationBatch(Protocol):
@@ -54,14 +51,14 @@ class TranslationModel(nn.Module):
         super().__init__()
         self.settings, self.vocabulary_size = settings, vocabulary_size
         width = settings.width
-        self.target_embedding_VD = nn.Parameter(_embedding(vocabulary_size, width))
+        self.target_embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width))
         self.source_embedding_VD = (
             self.target_embedding_VD
             if settings.tied_embeddings == "all"
-            else nn.Parameter(_embedding(vocabulary_size, width))
+            else nn.Parameter(embedding_matrix(vocabulary_size, width))
         )
         self.output_VD = (
-            nn.Parameter(_embedding(vocabulary_size, width))
+            nn.Parameter(embedding_matrix(vocabulary_size, width))
             if settings.tied_embeddings == "none"
             else self.target_embedding_VD
         )
@@ -73,7 +70,7 @@ class TranslationModel(nn.Module):
         memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
-        embedded_BTD = _embed(inputs_BT, self.target_embedding_VD)
+        embedded_BTD = embed(inputs_BT, self.target_embedding_VD)
         hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
         return Output(hidden_ND, labels_N, balances | decoder_balances)
@@ -88,38 +85,20 @@ class TranslationModel(nn.Module):
 
     def decode_step(self, tokens_B: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """One step: logits_BV (float32), attention_BS (float32), next state."""
-        embedded_BD = _embed(tokens_B, self.target_embedding_VD)
+        embedded_BD = embed(tokens_B, self.target_embedding_VD)
         hidden_BD, attention_BS, state = self.decoder.step(embedded_BD, state)
         return F.linear(hidden_BD, self.output_VD).float(), attention_BS, state
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
         """log P of each target token given those before it: float32 [B, T], zero at padding."""
         output = self(batch)
-        parts = []
-        chunks = zip(
-            output.hidden_ND.split(_SCORED_TOKENS_AT_ONCE), output.labels_N.split(_SCORED_TOKENS_AT_ONCE), strict=True
-        )
-        for hidden_ND, labels_N in chunks:
-            log_NV = F.linear(hidden_ND, self.output_VD).float().log_softmax(dim=1)
-            parts.append(log_NV.gather(1, labels_N[:, None]))
+        log_N = label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
         num_sentences, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1
         positions_N = real_positions(batch.target_lengths_B, length)
-        return put_rows(torch.cat(parts), positions_N, num_sentences, length)[:, :, 0]
+        return put_rows(log_N[:, None], positions_N, num_sentences, length)[:, :, 0]
 
     def _encode(self, source_BS: Tensor, lengths_B: Tensor) -> tuple[Memory, dict[str, Balance]]:
         positions_N = real_positions(lengths_B, source_BS.shape[1])
-        embedded_BSD = _embed(source_BS, self.source_embedding_VD)
+        embedded_BSD = embed(source_BS, self.source_embedding_VD)
         encoded_BSD, balances = self.encoder(embedded_BSD, lengths_B, positions_N)
         return self.decoder.attention.memory(encoded_BSD, lengths_B), balances
-
-
-def _embed(ids: Tensor, embedding_VD: Tensor) -> Tensor:
-    # Stored at the scale of an output layer and read at unit variance, so that one matrix can be both: with inputs
-    # as small as the stored numbers attention takes several epochs longer to be learned (seen on the demo).
-    return F.embedding(ids, embedding_VD) * embedding_VD.shape[1] ** 0.5
-
-
-def _embedding(vocabulary_size: int, width: int) -> Tensor:
-    weights_VD = torch.empty(vocabulary_size, width).normal_(std=width**-0.5)
-    weights_VD[PAD] = 0.0
-    return weights_VD

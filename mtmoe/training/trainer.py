@@ -38,17 +38,23 @@ from mtmoe.checkpoint import (
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, BatchStream, Position
 from mtmoe.data.preparation import Prepared, open_prepared
+from mtmoe.data.running_text import RunningTextStream
 from mtmoe.data.subwords import SubwordModel
+from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.errors import UserError
+from mtmoe.model.building import Network, build_model
+from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.routing import Balance
-from mtmoe.model.translation import TranslationModel
+from mtmoe.model.translation import Output
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.interruption import StopSignals
-from mtmoe.training.loss import output_cross_entropy
+from mtmoe.training.loss import CrossEntropy, output_cross_entropy
 from mtmoe.training.metrics import MetricsLog
+from mtmoe.training.operations import training_operations
 from mtmoe.training.optimizer import Adam, WeightAverage, learning_rate
 from mtmoe.training.reporting import Reporter
-from mtmoe.training.validation import Validator
+from mtmoe.training.sampled_softmax import sampled_cross_entropy
+from mtmoe.training.validation import validator_of
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -127,10 +133,11 @@ class Trainer:
     ) -> None:
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
         self.device, self.reporter = device, reporter
-        self.subwords = SubwordModel.load(run.subwords)
-        self.stepper = Stepper(recipe, self.subwords.size, device)
-        self.stream = batch_stream(recipe, prepared, self.subwords)
-        self.validator = Validator(recipe, prepared, self.subwords, device)
+        self.vocabulary = load_vocabulary(run.subwords)
+        self.stepper = Stepper(recipe, self.vocabulary.size, device)
+        self.stream = batch_stream(recipe, prepared, self.vocabulary)
+        self.validator = validator_of(recipe, prepared, self.vocabulary, device)
+        self.operations = training_operations(recipe, self.vocabulary.size)
         self.position = Position(0, 0)
         self.best: list[tuple[int, float]] = []  # (step, value), the best first
         self.validations_without_progress = 0
@@ -217,10 +224,14 @@ class Trainer:
     def _log(self, window: Window) -> None:
         step = self.stepper.step
         expert_metrics = window.expert_use.metrics()
+        rates = window.metrics(self.settings.max_steps - step)
+        target_rate = rates["target_tokens_per_second"]
+        source_rate = rates["source_and_target_tokens_per_second"] - target_rate
         metrics = {
             "step": step,
             "epoch": self.position.epoch,
-            **window.metrics(self.settings.max_steps - step),
+            **rates,
+            "tflops_per_device": self.operations.flops(source_rate, target_rate) / 1e12,
             "learning_rate": learning_rate(self.settings, step),
             "skipped_steps": self.num_skipped_steps,
             "max_steps": self.settings.max_steps,
@@ -310,24 +321,28 @@ class Trainer:
 
 
 class Stepper:
-    """The model, its optimizer and average: one call is one optimizer step."""
+    """The model, its optimizer and average: one call is one optimizer step.
+
+    carried: of a language model on running text, the LSTMs' state after the last batch; None is zeros.
+    """
 
     def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device) -> None:
         self.recipe, self.settings, self.device = recipe, recipe.training, device
         torch.manual_seed(_mixed(recipe.seed, 0, 0))
-        self.model = TranslationModel(recipe.model, vocabulary_size).to(device).train()
+        self.model = build_model(recipe, vocabulary_size).to(device).train()
         self.optimizer = Adam(dict(self.model.named_parameters()), self.settings)
         self.average: WeightAverage | None = None
         if self.settings.exponential_average is not None:
-            averaged = TranslationModel(recipe.model, vocabulary_size).to(device).eval()
+            averaged = build_model(recipe, vocabulary_size).to(device).eval()
             averaged.load_state_dict(self.model.state_dict())
             self.average = WeightAverage(averaged, self.settings.exponential_average)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "fp16")
         self.step = 0
         self.num_updates = 0
+        self.carried: LanguageModelState | None = None
 
     @property
-    def inference_model(self) -> TranslationModel:
+    def inference_model(self) -> Network:
         """The averaged weights where there are any."""
         return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
 
@@ -340,14 +355,8 @@ class Stepper:
         for number, batch in enumerate(group):
             torch.manual_seed(_mixed(self.recipe.seed, self.step, number))
             with self._autocast():
-                output = self.model(batch)
-            loss = output_cross_entropy(
-                output.hidden_ND,
-                self.model.output_VD,
-                output.labels_N,
-                self.settings.label_smoothing,
-                PRECISIONS[self.settings.precision],
-            )
+                output = self._forward(batch)
+            loss = self._loss(output)
             balance_loss = _sum_of_balance_losses(output.balances) / len(group)
             # Gradients of the mean over all target tokens of the step, however they are divided into batches.
             self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
@@ -355,6 +364,8 @@ class Stepper:
             importances.append({layer: balance.importance_E.detach() for layer, balance in output.balances.items()})
             loss_sum += float(loss.plain_sum.detach())
             auxiliary += float(balance_loss.detach())
+        if not math.isfinite(loss_sum):
+            self.carried = None  # what is not finite would never go away again
         outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
         return StepResult(
             loss_sum,
@@ -366,6 +377,21 @@ class Stepper:
             outcome,
             _first_not_finite(importances) if outcome is StepOutcome.SKIPPED else "",
         )
+
+    def _forward(self, batch: Batch) -> Output:
+        if isinstance(self.model, LanguageModel) and self.settings.unrolled_steps:
+            output, state = self.model.continued(batch, self.carried)
+            self.carried = state.detached()
+            return output
+        return self.model(batch)
+
+    def _loss(self, output: Output) -> CrossEntropy:
+        dtype = PRECISIONS[self.settings.precision]
+        if self.settings.sampled_softmax is not None:
+            num_draws = self.settings.sampled_softmax.num_samples
+            return sampled_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, num_draws, dtype)
+        smoothing = self.settings.label_smoothing
+        return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
         self.optimizer.unscale(self.scaler)
@@ -393,6 +419,8 @@ class Stepper:
         weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
         if self.average is not None:
             training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
+        if self.carried is not None:
+            training |= {f"carried.{name}": tensor for name, tensor in self.carried.tensors().items()}
         return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict()}
 
     def load(
@@ -408,6 +436,8 @@ class Stepper:
         load_weights(self.model, raw or weights, where)  # without an average the two are the same
         if self.average is not None:
             load_weights(self.inference_model, weights, where)
+        carried = {key.removeprefix("carried."): t for key, t in training.items() if key.startswith("carried.")}
+        self.carried = LanguageModelState.from_tensors(carried).to(self.device) if carried else None
         self.num_updates = optimizer_state["num_updates"]
         self.optimizer.load_state(training, self.num_updates)
         if optimizer_state["loss_scale"]:
@@ -481,15 +511,21 @@ def prepare_process(device: torch.device) -> None:
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
-def batch_stream(recipe: Recipe, prepared: Prepared, subwords: SubwordModel) -> BatchStream:
+def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> BatchStream | RunningTextStream:
+    """The recipe's endless batches: sentences of similar length, or running text."""
     settings = recipe.training
+    if settings.unrolled_steps:
+        return RunningTextStream(
+            prepared.train, batch_tokens=settings.batch_tokens, unrolled_steps=settings.unrolled_steps
+        )
+    samples = settings.subword_sampling is not None and isinstance(vocabulary, SubwordModel)
     return BatchStream(
         prepared.train,
         batch_tokens=settings.batch_tokens,
         max_tokens_per_sentence=settings.max_tokens_per_sentence,
         seed=recipe.seed,
         subword_sampling=settings.subword_sampling,
-        subword_model=subwords if settings.subword_sampling is not None else None,
+        subword_model=vocabulary if samples else None,  # type: ignore[arg-type]
     )
 
 
@@ -523,7 +559,7 @@ def _opened_run(recipe: Recipe, run_dir: Path, prepared: Prepared, resume: bool,
         return create_run(run_dir, recipe, prepared.subwords_path)
     run = open_run(run_dir)
     saved = load_run_recipe(run)
-    for table in ("seed", "data", "subwords", "model"):
+    for table in ("task", "seed", "data", "subwords", "model"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
             raise UserError(
                 f"{run_dir}: was trained with {key} = {before}, the recipe says {now}",

@@ -52,7 +52,7 @@ def test_every_shipped_recipe_is_valid_describes_itself_and_survives_being_saved
     assert recipe_from_dict(tomllib.loads(saved), Path("saved.toml")) == recipe
 
 
-@pytest.mark.parametrize("name", [n for n in shipped_recipes() if not n.endswith("-dense")])
+@pytest.mark.parametrize("name", [n.removesuffix("-dense") for n in shipped_recipes() if n.endswith("-dense")])
 def test_the_dense_twin_differs_in_one_setting(name):
     sparse, dense = load_recipe(name).model_dump(), load_recipe(f"{name}-dense").model_dump()
     assert sparse["model"]["moe"].pop("kind") == "mixture"
@@ -175,8 +175,15 @@ def test_a_table_that_a_base_recipe_switches_on_is_switched_off_with_false(tmp_p
     child = _written(tmp_path, 'extend = "base.toml"\n', "child.toml")
     assert load_recipe(child).training.exponential_average is not None
     assert load_recipe(child, ["training.exponential_average=false"]).training.exponential_average is None
-    with pytest.raises(UserError, match=r"training\.schedule = false"):
-        load_recipe(child, ["training.schedule=false"])
+
+
+def test_false_puts_a_table_back_to_its_defaults(tmp_path):
+    _written(tmp_path, BASE + '\n[training.schedule]\nkind = "constant"\n', "base.toml")
+    child = _written(tmp_path, 'extend = "base.toml"\n', "child.toml")
+    assert load_recipe(child).training.schedule.kind == "constant"
+    assert load_recipe(child, ["training.schedule=false"]).training.schedule.kind == "paper"
+    with pytest.raises(UserError, match=r"training = false"):
+        load_recipe(child, ["training=false"])
 
 
 def test_a_mistake_in_an_extended_recipe_is_found_in_its_own_file(tmp_path):

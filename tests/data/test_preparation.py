@@ -215,7 +215,7 @@ def test_every_stage_ends_where_done_is_the_total(work):
 def test_finished_data_is_used_again(work, monkeypatch):
     assert not work.prepare().reused
     before = tree(work.place)
-    monkeypatch.setattr(preparation, "train_subwords", None)
+    monkeypatch.setattr(preparation, "make_vocabulary", None)
     again = work.prepare()
     assert again.reused
     assert len(again.prepared.train) == 300

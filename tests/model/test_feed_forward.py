@@ -84,3 +84,14 @@ def test_the_dense_twin_has_the_hidden_units_of_all_experts_of_a_token(two_level
     dense = feed_forward(8, _settings("noisy-top-k", two_levels, kind="dense"))
     assert isinstance(dense, DenseFeedForward)
     assert dense.first_DH.shape == (8, 24 * (6 if two_levels else 2))
+
+
+def test_a_dense_network_of_several_layers_has_a_relu_after_each_but_the_last() -> None:
+    settings = MixtureOfExpertsSettings(
+        kind="dense", experts_per_token=1, expert_hidden=16, dense_layers=3, sigmoid_output=False
+    )
+    layer = feed_forward(8, settings)
+    x_ND = torch.randn(5, 8)
+    first, one, two, last = (p.detach() for p in (layer.first_DH, *layer.inner_HH, layer.second_HD))
+    expected = (((x_ND @ first).relu() @ one).relu() @ two).relu() @ last
+    torch.testing.assert_close(layer(x_ND)[0].detach(), expected)

@@ -21,7 +21,10 @@ WIRINGS = [
     for context in ("parallel", "recurrent")
     for attention in ("product", "additive")
     for hidden, bottom in ((0, "concatenate"), (48, "sum"))
-] + [{"attention_context": context, "output_attention": True} for context in ("parallel", "recurrent")]
+]
+GNMT = {"attention_context": "recurrent-all", "attention": "additive", "encoder_bottom": "wide"}
+WIRINGS += [{**GNMT, "encoder_moe_after": (2,)}, {**GNMT, "encoder_bottom": "sum", "lstm_projection": True}]
+WIRINGS += [{"attention_context": context, "output_attention": True} for context in ("parallel", "recurrent")]
 
 
 def _model(**settings) -> TranslationModel:
@@ -164,3 +167,19 @@ def test_every_parameter_of_every_wiring_has_a_gradient():
 
 def test_a_batch_moves_to_a_device_whole():
     assert isinstance(batch_of(SOURCES, TARGETS).to("cpu"), Batch)
+
+
+def test_gnmts_bottom_is_two_full_directions_and_residuals_begin_above_the_layer_that_reads_them():
+    """Spec 7.1 and 7.2."""
+    model = _model(**GNMT, encoder_moe_after=())
+    encoder, x_BSD = model.encoder, torch.randn(1, 5, 32)
+    encoded_BSD, _ = encoder(x_BSD, torch.tensor([5]), torch.arange(5))
+    ahead_BSD = encoder.bottom.forward_direction(x_BSD)
+    back_BSD = encoder.bottom.backward_direction(x_BSD.flip(1)).flip(1)
+    second_BSD = encoder.upper[0](torch.cat((ahead_BSD, back_BSD), dim=2))
+    torch.testing.assert_close(encoded_BSD, second_BSD + encoder.upper[1](second_BSD))
+
+
+def test_gnmts_context_goes_into_every_decoder_layer():
+    decoder = _model(**GNMT, encoder_moe_after=()).decoder
+    assert [layer.cell.input_size for layer in (decoder.bottom, *decoder.upper)] == [64, 64]

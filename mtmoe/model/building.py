@@ -1,0 +1,15 @@
+"""The network that a recipe's task names."""
+
+from __future__ import annotations
+
+from mtmoe.config import Recipe
+from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.translation import TranslationModel
+
+Network = TranslationModel | LanguageModel
+
+
+def build_model(recipe: Recipe, vocabulary_size: int) -> Network:
+    """Random weights, in training mode, on torch's default device."""
+    build = LanguageModel if recipe.task == "language-model" else TranslationModel
+    return build(recipe.model, vocabulary_size)

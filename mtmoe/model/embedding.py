@@ -1,0 +1,36 @@
+"""The two ends of every network: ids to vectors, and vectors to probabilities of labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtmoe.vocabulary import PAD
+
+_LOGITS_AT_ONCE = 1 << 24  # 64 MiB in float32
+_TOKENS_AT_ONCE = 2048
+
+
+def embed(ids: Tensor, embedding_VD: Tensor) -> Tensor:
+    """The rows of ``ids``, at unit variance: [...] -> [..., D]."""
+    # Stored at the scale of an output layer and read at unit variance, so that one matrix can be both: with inputs
+    # as small as the stored numbers attention takes several epochs longer to be learned (seen on the demo).
+    return F.embedding(ids, embedding_VD) * embedding_VD.shape[1] ** 0.5
+
+
+def embedding_matrix(vocabulary_size: int, width: int) -> Tensor:
+    """Random weights of an embedding or an output layer, [V, D]; zero for PAD."""
+    weights_VD = torch.empty(vocabulary_size, width).normal_(std=width**-0.5)
+    weights_VD[PAD] = 0.0
+    return weights_VD
+
+
+def label_log_probabilities(hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor) -> Tensor:
+    """log softmax(hidden_ND @ output_VD.T) at each label, float32 [N]; the whole matrix is never there."""
+    rows = max(1, min(_TOKENS_AT_ONCE, _LOGITS_AT_ONCE // output_VD.shape[0]))
+    parts = []
+    for part_ND, part_N in zip(hidden_ND.split(rows), labels_N.split(rows), strict=True):
+        log_NV = F.linear(part_ND, output_VD).float().log_softmax(dim=1)
+        parts.append(log_NV.gather(1, part_N[:, None])[:, 0])
+    return torch.cat(parts)

@@ -1,0 +1,146 @@
+"""The language model (paper, section 5.1 and appendix C): embedding, LSTM layers with experts in between, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtmoe.config.settings import Model
+from mtmoe.model.dropout import Dropout
+from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
+from mtmoe.model.feed_forward import feed_forward
+from mtmoe.model.lstm import Lstm, LstmState
+from mtmoe.model.routing import Balance
+from mtmoe.model.rows import put_rows, real_positions, take_rows
+from mtmoe.model.translation import Output, TranslationBatch
+
+
+class LanguageModelState(NamedTuple):
+    """Everything that the next token needs, as a value: the state of each LSTM, from the bottom."""
+
+    layers: tuple[LstmState, ...]
+
+    def select(self, rows: Tensor) -> LanguageModelState:
+        """The texts ``rows`` in that order, repeated where an index is."""
+        return LanguageModelState(tuple(state.select(rows) for state in self.layers))
+
+    def detached(self) -> LanguageModelState:
+        """The same numbers, through which no gradient flows: where back-propagation through time is cut."""
+        return LanguageModelState(tuple(LstmState(*(part.detach() for part in state)) for state in self.layers))
+
+    def to(self, device: torch.device | str) -> LanguageModelState:
+        """The same numbers on another device."""
+        return LanguageModelState(tuple(LstmState(*(part.to(device) for part in state)) for state in self.layers))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for a checkpoint."""
+        return {
+            f"{place}.{name}": part
+            for place, state in enumerate(self.layers, start=1)
+            for name, part in state._asdict().items()
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> LanguageModelState:
+        """The inverse of :meth:`tensors`."""
+        places = sorted({int(name.partition(".")[0]) for name in tensors})
+        return cls(tuple(LstmState(*(tensors[f"{place}.{name}"] for name in LstmState._fields)) for place in places))
+
+
+class LanguageModel(nn.Module):
+    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (spec 1.5), and a softmax without bias.
+
+    Of a batch it reads the target side alone: a sentence that begins with BOS, or a stretch of running text whose
+    first token was predicted before.
+    """
+
+    def __init__(self, settings: Model, vocabulary_size: int) -> None:
+        super().__init__()
+        self.settings, self.vocabulary_size = settings, vocabulary_size
+        width, hidden = settings.width, settings.lstm_hidden or settings.width
+        self.residual = settings.residual
+        self.dropout = Dropout(settings.dropout)
+        self.embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width))
+        self.output_VD = (
+            nn.Parameter(embedding_matrix(vocabulary_size, width))
+            if settings.tied_embeddings == "none"
+            else self.embedding_VD
+        )
+        self.layers = nn.ModuleList(
+            Lstm(width, width, hidden, settings.lstm_projection) for _ in range(settings.decoder_layers)
+        )
+        self.mixtures = nn.ModuleDict(
+            {str(place): feed_forward(width, settings.moe) for place in sorted(settings.decoder_moe_after)}
+        )
+
+    def forward(self, batch: TranslationBatch) -> Output:
+        """Each row from a zero state, up to but without the output layer (see ``training/loss.py``)."""
+        return self.continued(batch, None)[0]
+
+    def continued(self, batch: TranslationBatch, state: LanguageModelState | None) -> tuple[Output, LanguageModelState]:
+        """Each row from ``state`` (None: zeros), and the state after the batch's last position.
+
+        The state means something only for rows without padding.
+        """
+        inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
+        positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
+        balances: dict[str, Balance] = {}
+        x_BTD = self.dropout(embed(inputs_BT, self.embedding_VD))
+        states = []
+        for place, layer in enumerate(self._lstms(), start=1):
+            output_BTD, after = layer.continued(x_BTD, None if state is None else state.layers[place - 1])
+            states.append(after)
+            x_BTD = self._add(x_BTD, output_BTD)
+            x_BTD = self._mix(place, x_BTD, positions_N, balances)
+        labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
+        return Output(take_rows(x_BTD, positions_N), labels_N, balances), LanguageModelState(tuple(states))
+
+    def initial_state(self, num_texts: int) -> LanguageModelState:
+        """Before the first token: zeros."""
+        like = self.embedding_VD.detach()
+        return LanguageModelState(tuple(layer.initial_state(num_texts, like) for layer in self._lstms()))
+
+    def decode_step(self, tokens_B: Tensor, state: LanguageModelState) -> tuple[Tensor, LanguageModelState]:
+        """One token of each text, without dropout: logits_BV of the next (float32), next state."""
+        x_BD = embed(tokens_B, self.embedding_VD)
+        states = []
+        for place, layer in enumerate(self._lstms(), start=1):
+            states.append(layer.step(x_BD, state.layers[place - 1]))
+            x_BD = self._add(x_BD, states[-1].output_BD)
+            if str(place) in self.mixtures:
+                x_BD = self._add(x_BD, self.mixtures[str(place)](x_BD)[0])
+        return F.linear(x_BD, self.output_VD).float(), LanguageModelState(tuple(states))
+
+    def log_probabilities(self, batch: TranslationBatch) -> Tensor:
+        """log P of each token given those of its row before it: float32 [B, T], zero at padding."""
+        return self.continued_log_probabilities(batch, None)[0]
+
+    def continued_log_probabilities(
+        self, batch: TranslationBatch, state: LanguageModelState | None
+    ) -> tuple[Tensor, LanguageModelState]:
+        """The same, with the text before the batch in ``state``; and the state after it."""
+        output, after = self.continued(batch, state)
+        log_N = label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
+        num_rows, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1
+        positions_N = real_positions(batch.target_lengths_B, length)
+        return put_rows(log_N[:, None], positions_N, num_rows, length)[:, :, 0], after
+
+    def _lstms(self) -> Iterator[Lstm]:
+        yield from self.layers  # type: ignore[misc]
+
+    def _add(self, below: Tensor, output: Tensor) -> Tensor:
+        dropped = self.dropout(output)
+        return below + dropped if self.residual else dropped
+
+    def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
+        if str(place) not in self.mixtures:
+            return x_BTD
+        x_ND = take_rows(x_BTD, positions_N)
+        y_ND, balance = self.mixtures[str(place)](x_ND)
+        if balance is not None:
+            balances[f"decoder.moe{place}"] = balance
+        return put_rows(self._add(x_ND, y_ND), positions_N, *x_BTD.shape[:2])

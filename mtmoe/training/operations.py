@@ -1,0 +1,35 @@
+"""How many operations training takes, by the paper's definition (spec 5.5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mtmoe.config import Recipe
+from mtmoe.model.description import describe_recipe
+
+FLOPS_PER_OPERATION = 6
+"""A multiply-add is 2, and the backward pass takes twice the forward pass."""
+
+
+class TrainingOperations(NamedTuple):
+    """Multiply-adds of the forward pass in training, output layer included: of the drawn classes alone where the
+    softmax is sampled."""
+
+    per_source_token: int
+    per_target_token: int
+
+    def flops(self, num_source_tokens: float, num_target_tokens: float) -> float:
+        """Forward and backward pass over so many tokens; padding and element-wise work are not counted."""
+        operations = self.per_source_token * num_source_tokens + self.per_target_token * num_target_tokens
+        return FLOPS_PER_OPERATION * operations
+
+
+def training_operations(recipe: Recipe, vocabulary_size: int) -> TrainingOperations:
+    """What one token of either side takes."""
+    model = describe_recipe(recipe, vocabulary_size)
+    per_source = sum(layer.operations for layer in model.layers if layer.name.startswith("encoder"))
+    per_target = model.operations - per_source
+    if recipe.training.sampled_softmax is not None:
+        output = recipe.model.width * (recipe.training.sampled_softmax.num_samples + 1)
+        per_target += output - model.layers[-1].operations
+    return TrainingOperations(per_source, per_target)
