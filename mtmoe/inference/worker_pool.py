@@ -69,7 +69,7 @@ class WorkerPool:
         """
         self._arguments = (str(run), checkpoint, tuple(overrides))
         self._devices = devices
-        self._num_threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
+        self._num_threads = max(1, (os.cpu_count() or 1) // num_workers)
         self._warn = warn
         self._busy: dict[_Worker, _Work] = {}
         self._workers: list[_Worker] = []
