@@ -12,6 +12,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -139,6 +140,8 @@ class WorkerPool:
         process = context.Process(target=_serve, args=arguments, name=f"mtmoe worker {place}", daemon=True)
         # Ctrl-C reaches all processes of a terminal: this one is interrupted, and ends the workers. A mask is
         # inherited, while a handler would come too late for a worker that is still importing.
+        # (The tracker that starts with the first process unblocks SIGINT: it has to run before.)
+        resource_tracker.ensure_running()
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
