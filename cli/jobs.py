@@ -15,7 +15,6 @@ being written, is cut off when the job goes on.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -64,6 +63,17 @@ class Job:
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
         self._contents = contents
 
+    def begin(self) -> None:
+        """Take the output as one of this job's, and what is there as something that it will replace.
+
+        Raises:
+            UserError: another process is writing it.
+        """
+        with open(self._journal, "a+", encoding="utf-8") as journal:
+            _lock(journal, self.output)
+            journal.truncate(0)
+            _append(journal, self._identity)
+
     @contextlib.contextmanager
     def opened(self, *, resume: bool) -> Iterator[PartialOutput | None]:
         """The output from where it is; None if it is complete already. Complete it with ``finish``.
@@ -90,12 +100,7 @@ class Job:
                 file.truncate(done.num_bytes)
                 file.seek(done.num_bytes)
                 output = PartialOutput(file, journal, done.num_lines)
-                try:
-                    yield output
-                finally:
-                    if not (output.is_finished or output.num_lines_done):
-                        self._partial.unlink()
-                        self.forget()
+                yield output
             if output.is_finished:
                 os.replace(self._partial, self.output)
 
@@ -194,6 +199,10 @@ def _entries(journal: str) -> Iterator[dict[str, Any]]:
 
 
 def _lock(journal: IO[str], output: Path) -> None:
+    try:
+        import fcntl  # not on Windows: there two commands at the same time are not guarded
+    except ImportError:
+        return
     try:
         fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

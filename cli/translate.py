@@ -178,6 +178,10 @@ def _check_usage(
         "--output-dir needs a FILE to translate": output_dir is not None and not inputs,
         "--resume needs a FILE to translate, and --output or --output-dir": resume
         and not (inputs and (output_path or output_dir)),
+        f"--resume needs an output that is a file, and {output_path} is none": resume
+        and output_path is not None
+        and output_path.exists()
+        and not output_path.is_file(),
         f"two files would both be written to {twice} in --output-dir": bool(twice),
         f"{overwritten} would be overwritten by its translation": overwritten is not None,
         f"--device names {num_devices} devices, but --workers is {num_workers}": num_devices > num_workers,
@@ -255,6 +259,9 @@ def _translate_files(
         pairs = zip(inputs, examined, strict=True)
         groups = [(output_dir / _plain_name(path), [(path, file)]) for path, file in pairs]
     jobs = [(Job(output, identity, [file for _, file in group]), group) for output, group in groups]
+    if not resume:
+        for job, _ in jobs:
+            job.begin()
     lines = _Lines(options)
     total = sum(file.num_lines for file in examined)
     with _translating(options) as translate_chunks, shown_progress() as progress:

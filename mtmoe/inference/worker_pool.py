@@ -12,6 +12,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -69,7 +70,7 @@ class WorkerPool:
         """
         self._arguments = (str(run), checkpoint, tuple(overrides))
         self._devices = devices
-        self._num_threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
+        self._num_threads = max(1, (os.cpu_count() or 1) // num_workers)
         self._warn = warn
         self._busy: dict[_Worker, _Work] = {}
         self._workers: list[_Worker] = []
@@ -139,6 +140,8 @@ class WorkerPool:
         process = context.Process(target=_serve, args=arguments, name=f"mtmoe worker {place}", daemon=True)
         # Ctrl-C reaches all processes of a terminal: this one is interrupted, and ends the workers. A mask is
         # inherited, while a handler would come too late for a worker that is still importing.
+        # (The tracker that starts with the first process unblocks SIGINT: it has to run before.)
+        resource_tracker.ensure_running()
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()

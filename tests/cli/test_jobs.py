@@ -90,9 +90,15 @@ def test_without_resume_a_job_begins_anew(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == ""
 
 
-def test_nothing_stays_of_a_job_that_did_nothing(tmp_path: Path) -> None:
-    _begin(_job(tmp_path), lines=0)
-    assert list(tmp_path.iterdir()) == []
+def test_an_output_of_before_is_replaced_also_when_the_job_was_killed_before_it_wrote(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("of before")
+    _job(tmp_path).begin()
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt), _job(tmp_path).opened(resume=True) as output:
+            assert output is not None
+            assert output.num_lines_done == 0
+            raise KeyboardInterrupt
+    assert (tmp_path / "out").read_text() == "of before"
 
 
 @pytest.mark.parametrize(

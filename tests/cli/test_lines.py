@@ -50,6 +50,35 @@ def test_a_pipe_that_pauses_gets_its_lines_at_once() -> None:
         assert list(chunks) == [[b"half of three"]]
 
 
+def test_a_pause_is_told_of_before_waiting_if_it_is_asked_for() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream:
+        chunks = line_chunks(stream, 1000, tell_pauses=True)
+        rescue = threading.Timer(20, os.close, [writing])  # a pause that is not told of must not hang the suite
+        rescue.start()
+        os.write(writing, b"one\n")
+        assert [next(chunks), next(chunks)] == [[b"one"], []]
+        os.write(writing, b"two\n")
+        assert next(chunks) == [b"two"]
+        os.write(writing, b"three\n")  # there was no time to wait
+        assert next(chunks) == [b"three"]
+        rescue.cancel()
+        os.close(writing)
+        assert [chunk for chunk in chunks if chunk] == []
+
+
+def test_a_chunk_of_long_lines_is_bounded_by_their_bytes() -> None:
+    line = b"x" * 400_000
+    chunks = list(line_chunks(io.BytesIO((line + b"\n") * 5), 1000))
+    assert [len(chunk) for chunk in chunks] == [3, 2]
+    assert {content for chunk in chunks for content in chunk} == {line}
+
+
+def test_a_byte_order_mark_is_dropped_at_the_beginning_of_any_file() -> None:
+    assert decoded(b"\xef\xbb\xbfone", 7, pytest.fail, is_first=True) == "one"
+    assert decoded(b"\xef\xbb\xbfone", 1, pytest.fail, is_first=False) == "\ufeffone"
+
+
 def test_only_a_line_feed_ends_a_line() -> None:
     text = "a\u2028b\u0085c\x0cd\re"
     assert _lines(text.encode() + b"\nnext\n", 10) == [text.encode(), b"next"]

@@ -161,6 +161,19 @@ def test_several_files_are_one_stream_or_one_file_each(
     assert "translate: 3 lines" in result.stderr
 
 
+def test_a_byte_order_mark_begins_a_file_and_is_no_part_of_its_first_object(
+    invoke: Any, capitals: Any, tmp_path: Path
+) -> None:
+    mark, objects = b"\xef\xbb\xbf", b'{"text": "a"}\n' * 5
+    for name in ("1", "2"):
+        (tmp_path / name).write_bytes(mark + objects)
+    result = invoke("translate", "run", "--format", "json", tmp_path / "1", tmp_path / "2")
+    assert result.exit_code == 0, result.stderr
+    (tmp_path / "1").write_bytes(objects + mark + objects)
+    result = invoke("translate", "run", "--format", "json", tmp_path / "1")
+    assert "1 of 10 lines could not be read (first: line 6: not a JSON object" in result.stderr
+
+
 def test_a_compressed_file_is_translated_into_a_plain_one(invoke: Any, capitals: Any, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "a.en.gz", "wb") as file:
         file.write(b"one\n")
@@ -191,6 +204,10 @@ def test_a_device_is_written_to_and_not_replaced(invoke: Any, capitals: Any, fil
         (["--output-dir", "y"], "--output-dir needs a FILE to translate"),
         (["--resume", "--output", "y"], "--resume needs a FILE to translate, and --output or --output-dir"),
         (["a.en", "--resume"], "--resume needs a FILE to translate, and --output or --output-dir"),
+        (
+            ["a.en", "--resume", "--output", "/dev/null"],
+            "--resume needs an output that is a file, and /dev/null is none",
+        ),
         (["a.en", "x/a.en.gz", "--output-dir", "y"], "two files would both be written to a.en in --output-dir"),
         (["a.en", "--output", "a.en"], "a.en would be overwritten by its translation"),
         (["a.en", "--output-dir", "."], "a.en would be overwritten by its translation"),
@@ -261,8 +278,10 @@ def test_resuming_translates_what_is_left_and_nothing_else(
 def test_of_several_outputs_those_that_are_complete_are_not_made_again(
     invoke: Any, capitals: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "out").mkdir()
     for name in "abc":
         (tmp_path / f"{name}.en").write_text(f"{name}\n")
+        (tmp_path / "out" / f"{name}.en").write_text("of before\n")
     command = ("translate", "run", tmp_path / "*.en", "--output-dir", tmp_path / "out")
     with monkeypatch.context() as context:
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +118,9 @@ def test_no_worker_outlives_the_process_that_started_it(run_directory, end):
     workers = [int(word) for word in process.stdout.readline().split()]
     assert len(workers) == 2
     assert all(map(is_running, workers))
+    for worker in workers:
+        (blocked,) = re.findall(r"^SigBlk:\s*(\w+)", Path(f"/proc/{worker}/status").read_text(), re.MULTILINE)
+        assert int(blocked, 16) & 1 << (signal.SIGINT - 1), "Ctrl-C would reach a worker that is starting"
     if end == signal.SIGKILL:
         process.kill()
     else:
