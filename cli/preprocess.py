@@ -66,4 +66,7 @@ def _tell_prepared(prepared: Prepared) -> None:
         note(f"{name}: {told}")
     num_pairs = prepared.manifest["num_pairs"]
     tests = ", ".join(f"{count:,} in {name}" for name, count in prepared.manifest["test_sets"].items())
-    note(f"{num_pairs['train']:,} pairs to train on, {num_pairs['valid']:,} dev pairs; test pairs: {tests or 'none'}")
+    unit = "sentences" if prepared.data_settings.monolingual else "pairs"
+    note(
+        f"{num_pairs['train']:,} {unit} to train on, {num_pairs['valid']:,} dev {unit}; test {unit}: {tests or 'none'}"
+    )

@@ -41,7 +41,7 @@ def score(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Write the log-probability of each given translation, or of each line of a text.
+    """Write the log-probability of each given translation or line.
 
     One natural logarithm for each line of TARGET given the same line of SOURCE, end of sentence included; a blank
     source line has 0. What `mtmoe translate --scores` told of a line is what this gives for it, unless the line

@@ -85,6 +85,11 @@ class _Source(Settings):
         default=1.0, gt=0, le=1000, description="Times that an epoch goes through this source; may be fractional."
     )
     license: str = Field(default="", description="Terms of the text, told before a download.")
+    direction: str = Field(
+        default="",
+        pattern=r"^([A-Za-z]{2,}-[A-Za-z]{2,})?$",
+        description="SOURCE-TARGET, such as en-fr, in a multilingual recipe: its source sentences get the token <2fr>.",
+    )
 
 
 class TextSource(_Source):
@@ -184,6 +189,22 @@ class HeldOut(Settings):
     test_pairs: Positive = Field(default=1000, description="Pairs of the held-out test set.")
 
 
+class Multilingual(Settings):
+    """Several directions in one model: a token in front of each source sentence names the language to translate into.
+
+    Every source states its direction. The tokens are part of the vocabulary; any direction between them can be asked
+    for, also one without text.
+    """
+
+    temperature: float = Field(
+        default=1.0,
+        ge=1,
+        le=100,
+        description="T: an epoch has n^(1/T) of each direction's n pairs, in proportion; 1 is as the text is, a large "
+        "one evens the directions out.",
+    )
+
+
 class Data(Settings):
     """Which text, and how it is cleaned and divided."""
 
@@ -203,6 +224,9 @@ class Data(Settings):
         description='Test sets: sources, or "split" to hold one out of the training text.'
     )
     held_out: HeldOut = Field(default=HeldOut(), description='Sizes for "split".')
+    multilingual: Multilingual | None = Field(
+        default=None, description='Absent: one pair. Present: source_language and target_language are "mul".'
+    )
     cleaning: Cleaning = Field(default=Cleaning(), description="Rules for training text.")
 
     @property
@@ -212,7 +236,9 @@ class Data(Settings):
 
     @property
     def languages(self) -> str:
-        """For people: ``en-de``, or ``en``."""
+        """For people: ``en-de``, or ``en``, or the directions."""
+        if self.multilingual is not None:
+            return ", ".join(dict.fromkeys(source.direction for source in self.train))
         return self.target_language if self.monolingual else f"{self.source_language}-{self.target_language}"
 
     @model_validator(mode="after")
@@ -240,6 +266,39 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
+    def _directions_are_those_of_a_multilingual_recipe(self) -> Data:
+        languages = (self.source_language, self.target_language)
+        if self.multilingual is not None and languages != ("mul", "mul"):
+            raise ValueError(
+                f'with multilingual, source_language and target_language are "mul" and each source has its direction, '
+                f"but they are {languages[0]!r} and {languages[1]!r}"
+            )
+        for part in ("train", "valid", "test"):
+            for source in () if getattr(self, part) == "split" else getattr(self, part):
+                if self.multilingual is None and source.direction:
+                    raise ValueError(f"direction = {source.direction!r} of {source.name!r} needs [data.multilingual]")
+                if self.multilingual is not None and not source.direction:
+                    raise ValueError(f"multilingual: {source.name!r} of {part} has no direction, such as en-fr")
+                if self.multilingual is not None and self.multilingual.temperature != 1 and source.weight != 1:
+                    raise ValueError(
+                        f"weight = {source.weight} of {source.name!r} and multilingual.temperature = "
+                        f"{self.multilingual.temperature} both say how often a direction is seen"
+                    )
+        return self._evaluates_what_it_trains()
+
+    def _evaluates_what_it_trains(self) -> Data:
+        known = {source.direction.rpartition("-")[2] for source in self.train}
+        for part in ("valid", "test"):
+            for source in () if getattr(self, part) == "split" else getattr(self, part):
+                target = source.direction.rpartition("-")[2]
+                if self.multilingual is not None and target not in known:
+                    raise ValueError(
+                        f"{part}: {source.name!r} translates into {target!r}, whose token the vocabulary lacks: "
+                        f"the directions of train lead into {', '.join(sorted(known))}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _names_differ(self) -> Data:
         for part in ("train", "valid", "test"):
             sources = getattr(self, part)
@@ -256,7 +315,7 @@ class Data(Settings):
                     )
         if self.held_out != HeldOut() and "split" not in (self.valid, self.test):
             raise ValueError('the settings of held_out do nothing: neither valid nor test is "split"')
-        if self.source_language == self.target_language:
+        if self.source_language == self.target_language and self.multilingual is None:
             raise ValueError(f"source_language and target_language are both {self.source_language!r}")
         return self
 

@@ -99,7 +99,7 @@ def _own_settings(source: Source) -> dict[str, Any]:
     return {
         key: value
         for key, value in source.model_dump(mode="json").items()
-        if key not in _NO_INGREDIENTS and not isinstance(value, dict)
+        if key not in _NO_INGREDIENTS and not isinstance(value, dict) and (key != "direction" or value)
     }
 
 

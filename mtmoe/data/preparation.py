@@ -28,6 +28,7 @@ from mtmoe.data import manifest as manifests
 from mtmoe.data.building import built_directory, holds_something
 from mtmoe.data.cleaning import DROPS, Cleaner, HeldOutKeys, normalise_line
 from mtmoe.data.corpus import Part
+from mtmoe.data.directions import balanced_by_temperature, language_tokens, with_token
 from mtmoe.data.encoding import encode_corpus
 from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair
 from mtmoe.data.prepared import Prepared, open_prepared
@@ -119,24 +120,29 @@ class _Builder:
         self.spool = _Spool(directory / "train.spool")
         self.report: dict[str, Any] = {"train": {}, "valid": {}, "test": {}}
         self.num_read = 0
+        self.direction_of: dict[int, str] = {}  # by the identity of a pair, where a split mixes them
 
     def build(self, ingredients: manifests.Ingredients) -> None:
         """Fill the directory."""
         data = self.recipe.data
         tests = {} if data.test == "split" else self._read_held_out("test", data.test)
         valid_sets = {} if data.valid == "split" else self._read_held_out("valid", data.valid)
+        train = self._read_train(
+            HeldOutKeys(
+                itertools.chain(*valid_sets.values(), *tests.values()), either_way=data.multilingual is not None
+            )
+        )
+        # The tokens come last of all: cleaning and splitting look at sentences as they stand.
+        valid_sets = self._with_tokens(data.valid, valid_sets, train.valid)
+        tests = self._with_tokens(data.test, tests, train.test)
         valid = [pair for pairs in valid_sets.values() for pair in pairs]
-        train = self._read_train(HeldOutKeys(itertools.chain(valid, *tests.values())))
-        valid += train.valid
         if not valid:
             raise UserError("data.valid names no source: there is no dev set", fix='name one, or set it to "split"')
-        if train.test:
-            tests[HELD_OUT_TEST] = train.test
         write = _write_monolingual_text if data.monolingual else _write_text
         write(self.directory / "text", "valid", valid)
         for name, pairs in tests.items():
             write(self.directory / "text" / "test", name, pairs)
-        self._encode(train, valid)
+        self._encode(train, valid, [Part(name, 1.0, len(pairs)) for name, pairs in valid_sets.items()])
         self.spool.remove()
         _write_json(self.directory / "report.json", self.report)
         self._write_manifest(
@@ -170,7 +176,12 @@ class _Builder:
         for source in data.train:
             cleaner.new_report()
             pairs = cleaner.clean(self._counted(source, cleaner.count_bad_line))
-            num_pairs = _extend(kept, pairs) if splitting else self.spool.write(pairs)
+            if splitting:
+                num_pairs = _extend(kept, pairs)
+                if source.direction:
+                    self.direction_of |= {id(pair): source.direction for pair in kept[len(kept) - num_pairs :]}
+            else:
+                num_pairs = self.spool.write(with_token(pair, source.direction) for pair in pairs)
             parts.append(Part(source.name, source.weight, num_pairs))
             self.report["train"][source.name] = dict(cleaner.report)
         self.progress("read", self.num_read, self.num_read, "pairs")
@@ -178,7 +189,25 @@ class _Builder:
         self.spool.close()
         if not train.num_pairs:
             raise _nothing_left(self.report["train"])
+        if data.multilingual is not None and data.multilingual.temperature != 1:
+            directions = [source.direction for source in data.train]
+            balanced = balanced_by_temperature(train.parts, directions, data.multilingual.temperature)
+            train = train._replace(parts=balanced)
         return train
+
+    def _with_tokens(
+        self, sources: Sequence[Source] | str, sets: Mapping[str, list[Pair]], split: Sequence[Pair]
+    ) -> dict[str, list[Pair]]:
+        """Dev or test sets by name, in their order; what was split off is a set, or one for each direction."""
+        if isinstance(sources, str):
+            directions = dict.fromkeys(sorted(self.direction_of.get(id(pair), "") for pair in split))
+            return {
+                f"{HELD_OUT_TEST}-{direction}" if direction else HELD_OUT_TEST: [
+                    with_token(pair, direction) for pair in split if self.direction_of.get(id(pair), "") == direction
+                ]
+                for direction in directions
+            }
+        return {s.name: [with_token(pair, s.direction) for pair in sets[s.name]] for s in sources}
 
     def _split(self, pairs: list[Pair], parts: list[Part]) -> _TrainText:
         data = self.recipe.data
@@ -186,12 +215,15 @@ class _Builder:
         num_test = data.held_out.test_pairs if data.test == "split" else 0
         split = split_by_components(pairs, num_valid, num_test, self.recipe.seed)
         self.report["split"] = split.report
-        self.spool.write(split.train)
+        self.spool.write(with_token(pair, self.direction_of.get(id(pair), "")) for pair in split.train)
         return _TrainText(_remaining_parts(parts, pairs, split.train), split.valid, split.test)
 
-    def _encode(self, train: _TrainText, valid: Sequence[Pair]) -> None:
+    def _encode(self, train: _TrainText, valid: Sequence[Pair], valid_parts: Sequence[Part]) -> None:
         sentences = (target for _, target in self.spool) if self.recipe.data.monolingual else both_sides(self.spool)
-        model_path = make_vocabulary(sentences, self.recipe.subwords, self.directory, self.recipe.seed, self.progress)
+        settings = self.recipe.subwords
+        symbols = tuple(dict.fromkeys((*settings.user_symbols, *language_tokens(self.recipe.data))))
+        settings = settings.model_copy(update={"user_symbols": symbols})
+        model_path = make_vocabulary(sentences, settings, self.directory, self.recipe.seed, self.progress)
         encode_corpus(
             self.spool,
             model_path,
@@ -201,7 +233,8 @@ class _Builder:
             progress=self.progress,
         )
         normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in valid)
-        encode_corpus(normal, model_path, self.directory / "valid")
+        multilingual = self.recipe.data.multilingual is not None
+        encode_corpus(normal, model_path, self.directory / "valid", parts=valid_parts if multilingual else ())
 
     def _write_manifest(
         self, ingredients: manifests.Ingredients, num_pairs: dict[str, int], num_test_pairs: dict[str, int]

@@ -73,7 +73,16 @@ class Prepared:
 
     @property
     def test_sets(self) -> dict[str, EvaluationSet]:
-        """Test sets by name, in the recipe's order."""
+        """Test sets by name, in the recipe's order.
+
+        Raises:
+            UserError: it holds text of one language.
+        """
+        if self.data_settings.monolingual:
+            raise UserError(
+                f"{self.directory}: holds text of one language, in which there is nothing to translate",
+                fix="score it with the language model: mtmoe score RUN TEXT",
+            )
         directory = self.directory / "text" / "test"
         names = self.manifest["test_sets"]
         return {name: EvaluationSet(directory / f"{name}.source", directory / f"{name}.target") for name in names}

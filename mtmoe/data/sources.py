@@ -47,6 +47,10 @@ def read_pairs(
     exhausted.
     """
     report = on_bad_line or ignore_bad_line
+    if source.direction:
+        source_language, _, target_language = source.direction.partition("-")
+        languages = {"source_language": source_language, "target_language": target_language, "multilingual": None}
+        data = data.model_copy(update=languages)
     pairs = _read(source, data, cache, report, progress)
     return (Pair("", target) for _, target in pairs) if data.monolingual else pairs
 

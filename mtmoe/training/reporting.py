@@ -11,7 +11,7 @@ class Reporter(Protocol):
     """Receives events of a training run; none of its methods may change the run."""
 
     def started(self, info: Mapping[str, Any]) -> None:
-        """Once, before the first step: step, max_steps, parameters, device, threads, num_train_pairs, ..."""
+        """Once, before the first step: step, max_steps, task, parameters, device, threads, num_train_pairs, ..."""
 
     def advanced(self, step: int) -> None:
         """After every step; must be cheap."""

@@ -273,6 +273,7 @@ class Trainer:
         return {
             "step": self.stepper.step,
             "max_steps": self.settings.max_steps,
+            "task": self.recipe.task,
             "num_parameters": sum(p.numel() for p in self.stepper.model.parameters()),
             "num_train_pairs": len(prepared.train),
             "num_left_out_pairs": self.stream.num_left_out,

@@ -38,15 +38,25 @@ class Validator:
     """Measures one model after another on the same dev set.
 
     The loss is in nats per target token with its end of sentence, without label smoothing; perplexity is its
-    exponential. BLEU is sacreBLEU on detokenised text of the first ``translate_sentences`` dev sentences.
+    exponential. BLEU is sacreBLEU on detokenised text of the first ``translate_sentences`` dev sentences; where there
+    are several dev sets, it is their mean, each of the first of its equal share of the sentences.
     """
 
     def __init__(self, recipe: Recipe, prepared: Prepared, subwords: SubwordModel, device: torch.device) -> None:
         self.recipe, self.device, self.subwords = recipe, device, subwords
         settings = recipe.training.validation
         self.corpus = prepared.valid
-        self.source_lines = list(prepared.valid_source[: settings.translate_sentences])
-        self.reference_lines = list(prepared.valid_target[: settings.translate_sentences])
+        self.source_lines: list[str] = []
+        self.reference_lines: list[str] = []
+        self.parts: list[tuple[str, int]] = []  # name and number of lines
+        begin, parts = 0, self.corpus.parts
+        for part in parts:
+            chosen = slice(begin, begin + min(part.num_pairs, -(-settings.translate_sentences // len(parts))))
+            self.source_lines += prepared.valid_source[chosen]
+            self.reference_lines += prepared.valid_target[chosen]
+            if chosen.stop > chosen.start:
+                self.parts.append((part.name, chosen.stop - chosen.start))
+            begin += part.num_pairs
 
     @torch.no_grad()
     def __call__(self, model: Network) -> dict[str, Any]:
@@ -55,10 +65,23 @@ class Validator:
         model.eval()
         measured: dict[str, Any] = self._loss(model)
         if self.source_lines:
-            quality = measure_quality(self._translate(model), [self.reference_lines])
-            measured |= {"bleu": quality.bleu, "bleu_signature": quality.bleu_signature, "chrf": quality.chrf}
+            measured |= self._quality(self._translate(model))
         model.train(was_training)
         return measured
+
+    def _quality(self, translations: Sequence[str]) -> dict[str, Any]:
+        """BLEU and chrF; of several dev sets (a multilingual recipe) the means, and BLEU of each."""
+        found, begin = {}, 0
+        for name, number in self.parts:
+            references = self.reference_lines[begin : begin + number]
+            found[name] = measure_quality(translations[begin : begin + number], [references])
+            begin += number
+        measured: dict[str, Any] = {
+            "bleu": sum(quality.bleu for quality in found.values()) / len(found),
+            "bleu_signature": next(iter(found.values())).bleu_signature,
+            "chrf": sum(quality.chrf for quality in found.values()) / len(found),
+        }
+        return measured | ({f"bleu.{name}": q.bleu for name, q in found.items()} if len(found) > 1 else {})
 
     def _loss(self, model: TranslationModel) -> dict[str, float]:
         batches = sequential_batches(self.corpus, self.recipe.training.batch_tokens)

@@ -22,6 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "counting.toml").write_text(recipe_to_toml(recipe))
     result = _invoke("train", folder / "counting.toml", folder / "run", "--device", "cpu", "--workers", "1")
     assert result.exit_code == 0, result.stderr
+    assert "400 sentences to train on, 30 dev sentences" in result.stderr
+    assert "400 training sentences, 30 dev sentences" in result.stderr
     assert f"next: mtmoe score {folder / 'run'} TEXT" in result.stderr
     return folder
 
@@ -46,6 +48,9 @@ def test_a_language_model_takes_one_text_and_translates_nothing(invoke: Any, fol
     two = invoke("score", folder / "run", text, text)
     assert two.exit_code == 2
     assert "is a language model: it scores one text" in two.stderr
+    bleu = invoke("bleu", folder / "run")
+    assert bleu.exit_code == 1
+    assert "holds text of one language, in which there is nothing to translate" in bleu.stderr
     translated = invoke("translate", folder / "run", input="one two\n")
     assert translated.exit_code == 1
     assert "translates nothing" in translated.stderr

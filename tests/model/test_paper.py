@@ -77,6 +77,15 @@ def test_other_numbers_of_experts_have_85_million_operations_too(variant: str) -
     assert f"{described(f'wmt14-en-fr-{variant}').operations_in_translation / 1e6:.0f}" == "85"
 
 
+def test_the_multilingual_model_has_8_7_billion_parameters_and_102_million_operations() -> None:
+    model = described("multilingual-12")
+    assert f"{model.num_parameters / 1e9:.1f}" == "8.7"
+    assert f"{model.operations_in_translation / 1e6:.0f}" == "102"
+    directions = [source.direction for source in load_recipe("multilingual-12").data.train]
+    assert len(set(directions)) == 12
+    assert sum(direction.startswith("en-") for direction in directions) == 6
+
+
 def test_gnmt_counts_278_million_parameters_and_214_million_operations_without_its_attention() -> None:
     """The paper's figures are those of LSTMs and three matrices of 32,000 words (278.7 M, spec 6.10), cut to 278; its
     operations lie between the sums without the attention's projections and with both (213.1 M and 215.2 M)."""
