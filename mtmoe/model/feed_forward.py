@@ -16,6 +16,7 @@ from mtmoe.model.gating import (
     StrictlyBalancedGate,
 )
 from mtmoe.model.routing import Balance
+from mtmoe.model.rows import with_common_number_of_rows
 
 
 class MixtureOfExperts(nn.Module):
@@ -50,7 +51,8 @@ class DenseFeedForward(nn.Module):
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
         """[N, D] -> [N, D]; there is nothing to balance."""
-        y_ND = (x_ND @ self.first_DH).relu() @ self.second_HD
+        padded_ND = with_common_number_of_rows(x_ND)
+        y_ND = ((padded_ND @ self.first_DH).relu() @ self.second_HD)[: x_ND.shape[0]]
         return (y_ND.sigmoid() if self.sigmoid_output else y_ND), None
 
 
