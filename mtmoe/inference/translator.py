@@ -15,7 +15,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.batching import batches_by_length
 from mtmoe.inference.beam_search import Hypothesis, SearchOptions, search_all
 from mtmoe.inference.lines import SourceLine, decode_line, encode_sources, encode_targets
-from mtmoe.inference.precision import full_precision
+from mtmoe.inference.precision import full_precision, lower_precision
 from mtmoe.inference.scoring import force_decode
 from mtmoe.progress import Progress, silent
 
@@ -67,6 +67,7 @@ class Translator:
         """
         self.decoding = decoding_settings(run, overrides)
         self.loaded = load_model(run, checkpoint, choose_device(device))
+        lower_precision(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
 
     def translate(self, lines: Sequence[str], num_best: int = 1, progress: Progress = silent) -> list[Translation]:
