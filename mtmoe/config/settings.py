@@ -596,7 +596,7 @@ class Decoding(Settings):
         default="truncate", description="A longer source line: translate its beginning, or give an empty line."
     )
     batch_tokens: Positive = Field(
-        default=4096, description="Source tokens of a batch times beam size, padding included; not a quality setting."
+        default=16384, description="Source tokens of a batch times beam size, padding included; not a quality setting."
     )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",

@@ -244,6 +244,13 @@ def test_every_phrase_is_in_every_translation_however_unlikely_and_narrow_the_be
         assert found[2] == search(model, SOURCES, options)[2]  # who asks for nothing gets what he always gets
 
 
+def test_words_of_a_phrase_are_tried_though_pruning_would_drop_them(scripted_model):
+    model = scripted_model({(): {A: 0.99, B: 0.01}, (B,): {EOS: 1.0}})
+    options = replace(OPEN, beam_size=2, prune_margin=3.0, max_length_extra=5)
+    ((best, *_),) = search(model, [[4]], options, [SearchTask(phrases_ids=((B,),))])
+    assert best.ids == (B,)  # ln 99 = 4.6; and not only when no room is left for anything else
+
+
 def test_a_prefix_and_phrases_go_together(random_model):
     task = SearchTask(prefix_ids=(B, A), phrases_ids=((A, C), (C, C)))
     for seed in range(5):
