@@ -738,6 +738,27 @@ class Training(Settings):
 # ------------------------------------------------------------------------------------------------ decoding
 
 
+class DiverseBeams(Settings):
+    """Groups of hypotheses that are kept apart, so that alternatives differ in more than a word (Vijayakumar et al.
+    2018). A group chooses after those before it, and pays for a word that they have chosen at the same position."""
+
+    groups: int = Field(ge=2, description="Groups, which share beam_size evenly.")
+    penalty: float = Field(
+        default=0.5, gt=0, le=100, description="Log-probability that each earlier choice of a word takes from it."
+    )
+
+
+class Sampling(Settings):
+    """Words are drawn from the model's distribution instead of searched for; alternatives are further samples."""
+
+    temperature: float = Field(default=1.0, gt=0, le=100, description="Divides the logits; below 1: likelier words.")
+    top_k: Count = Field(default=0, description="Draw from so many of the likeliest words only; 0 means from all.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Draw from the fewest words only that have this probability together."
+    )
+    seed: Count = Field(default=1, description="What is drawn for a line depends on it and on the line's number alone.")
+
+
 class Decoding(Settings):
     """Beam search with GNMT's score (spec 7.6)."""
 
@@ -747,18 +768,66 @@ class Decoding(Settings):
     prune_margin: float = Field(
         default=3.0, gt=0, description="GNMT's beamsize: hypotheses further below the best (log score) are dropped."
     )
+    early_stopping: Literal["full", "exact"] = Field(
+        default="full",
+        description="When a sentence is done. full: when beam_size translations are finished, or earlier if no other "
+        "can come up to them (heuristic: a better one may be missed); exact: only when no other can come up to those "
+        "that are wanted (provably what searching to the greatest length gives).",
+    )
+    diverse_beams: DiverseBeams | None = Field(default=None, description="Absent: one beam.")
+    sampling: Sampling | None = Field(default=None, description="Absent: beam search.")
     max_length_ratio: float = Field(
         default=2.0, gt=0, description="Longest translation, in subwords per source subword."
     )
     max_length_extra: Count = Field(default=10, description="Subwords allowed on top of max_length_ratio.")
+    min_length_ratio: float = Field(
+        default=0.0, ge=0, description="Shortest translation, in subwords per source subword."
+    )
+    no_repeat_ngram: Count = Field(
+        default=0, description="No sequence of so many subwords comes twice in a translation; 0 allows it."
+    )
     max_source_tokens: Positive = Field(default=400, description="Longest source sentence, in subwords.")
     over_long: Literal["split", "truncate", "empty"] = Field(
         default="split",
         description="A longer source line: translate its sentences one by one, only its beginning, or nothing.",
     )
     batch_tokens: Positive = Field(
-        default=4096, description="Source tokens of a batch times beam size, padding included; not a quality setting."
+        default=16384, description="Source tokens of a batch times beam size, padding included; not a quality setting."
     )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
+        "such arithmetic, slightly other translations, and scores that agree with mtmoe score to 1% or so only.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Decoding:
+        if self.min_length_ratio > self.max_length_ratio:
+            raise ValueError(
+                f"min_length_ratio = {self.min_length_ratio} is more than max_length_ratio = {self.max_length_ratio}"
+            )
+        if self.diverse_beams and self.beam_size % self.diverse_beams.groups:
+            raise ValueError(
+                f"beam_size = {self.beam_size} is not a multiple of diverse_beams.groups = {self.diverse_beams.groups}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_to_search_for_when_sampling(self) -> Decoding:
+        if self.sampling is None:
+            return self
+        if self.diverse_beams:
+            raise ValueError(
+                f"[sampling] (seed = {self.sampling.seed}) draws each translation by itself, so it has no "
+                f"diverse_beams (groups = {self.diverse_beams.groups})"
+            )
+        for key in ("beam_size", "prune_margin", "early_stopping"):
+            value, default = getattr(self, key), Decoding.model_fields[key].default
+            if value not in (default, 1):
+                raise ValueError(
+                    f"{key} = {value} belongs to beam search, but [sampling] (seed = {self.sampling.seed}) draws words"
+                )
+        return self
 
 
 _ENCODER_AND_ATTENTION = (

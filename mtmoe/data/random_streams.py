@@ -14,6 +14,7 @@ class Purpose(IntEnum):
     PART_ORDER = 1
     SAMPLING = 2
     MEASUREMENT = 3
+    DRAWN_WORDS = 4
 
 
 def random_stream(purpose: Purpose, *numbers: int) -> np.random.Generator:

@@ -1,139 +1,43 @@
-"""Beam search with GNMT's score (Wu et al. 2016, section 7; spec 7.6).
+"""Beam search with GNMT's score, greedy search, diverse beams and sampling, of any number of sources.
 
-::
+Sources are searched many at a time. One that is done leaves, and when enough have left others enter, so that the
+model always has about as many rows to work on. What is found for a source depends on nothing but the source and what
+is asked of its translation.
 
-    s(Y, X) = log P(Y|X) / lp(Y) + cp(X; Y)
-    lp(Y)   = ((5 + |Y|) / 6) ^ alpha
-    cp      = beta * sum over source positions i of log(min(sum over target positions j of p_ij, 1))
-
-What the paper leaves open is decided here: |Y| counts EOS; i runs over all real source positions, EOS
-included, never over padding; a position without any attention costs log(1e-6) and not infinity.
-
-Letters: B sentences of the call, A sentences still searched, W beam, X live hypotheses of all of them
-(rows of the decoder, sorted by sentence, then by rank), C ways to extend one, F hypotheses that end now,
-S source positions, V vocabulary.
+Letters: B sources, Q beams (one or more of each source: q belongs to source q // beams a source), X live hypotheses
+of all beams (rows of the decoder, sorted by beam, then by rank), C ways to extend one (EOS, the likeliest words,
+words that a user asked for), E such words, S source positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from mtmoe.config.settings import Decoding
 from mtmoe.errors import UserError
-from mtmoe.inference.batching import batches_by_length
+from mtmoe.inference.batching import pad_with_eos
+from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, choose_diverse, merged
+from mtmoe.inference.constraints import Rule, num_missing, room_for, rule_for
+from mtmoe.inference.finished import Ending, Finished, best_of_beams
+from mtmoe.inference.hypothesis import NOTHING, Hypothesis, SearchTask, coverage_penalty, length_penalty
+from mtmoe.inference.next_words import Ban, check_numbers, next_words
+from mtmoe.inference.sampling import sample_keys, sample_words
+from mtmoe.inference.search_model import SearchModel
+from mtmoe.inference.search_options import SearchOptions
 from mtmoe.progress import Progress, silent
-from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL
+from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD
 
-COVERAGE_FLOOR = 1e-6
-"""Least attention that a source position counts with, so that its logarithm stays finite."""
+__all__ = ["NOTHING", "Hypothesis", "SearchOptions", "SearchTask", "search_all"]
 
-
-class SearchModel(Protocol):
-    """What the search needs of a model. Row x of every argument and result belongs together."""
-
-    def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> Any:
-        """Whatever the decoder needs to know of the source."""
-
-    def initial_state(self, memory: Any) -> Any:
-        """A state with ``select(indices_X)``, which repeats, reorders and drops rows."""
-
-    def decode_step(self, tokens_X: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Logits [X, V] of the next token, attention [X, S] of this step (0 at padding), next state."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """How to search; the meaning of each field is in :class:`mtmoe.config.settings.Decoding`."""
-
-    beam_size: int
-    length_alpha: float
-    coverage_beta: float
-    prune_margin: float
-    max_length_ratio: float
-    max_length_extra: int
-    num_best: int = 1
-    """Hypotheses wanted of each sentence; pruning may leave fewer. The first does not depend on it."""
-    keep_attention: bool = False
-    """Whether hypotheses carry their attention."""
-
-    def __post_init__(self) -> None:
-        if self.num_best < 1 or self.beam_size < 1:
-            raise ValueError(f"num_best = {self.num_best} and beam_size = {self.beam_size} must be at least 1")
-        if self.num_best > self.beam_size:
-            raise UserError(
-                f"num_best = {self.num_best} is more than decoding.beam_size = {self.beam_size}",
-                fix=f"search with a beam of at least {self.num_best}, or ask for at most {self.beam_size}",
-            )
-
-    @classmethod
-    def from_settings(cls, decoding: Decoding, *, num_best: int = 1, keep_attention: bool = False) -> SearchOptions:
-        """The options that a recipe's ``[decoding]`` table states."""
-        return cls(
-            beam_size=decoding.beam_size,
-            length_alpha=decoding.length_alpha,
-            coverage_beta=decoding.coverage_beta,
-            prune_margin=decoding.prune_margin,
-            max_length_ratio=decoding.max_length_ratio,
-            max_length_extra=decoding.max_length_extra,
-            num_best=num_best,
-            keep_attention=keep_attention,
-        )
-
-    def max_length(self, num_source_subwords: int) -> int:
-        """Longest translation in subwords, EOS not counted; at least 1."""
-        return max(1, int(self.max_length_ratio * num_source_subwords) + self.max_length_extra)
-
-
-class SearchTask(NamedTuple):
-    """What is asked of the translation of one source; by default nothing. Ids are subwords without special symbols.
-
-    prefix_ids: how it must begin. phrases_ids: sequences, each of which must occur in it somewhere.
-    number: of the source in all of the input; with the seed it decides what is drawn, if anything is.
-    """
-
-    prefix_ids: tuple[int, ...] = ()
-    phrases_ids: tuple[tuple[int, ...], ...] = ()
-    number: int = 0
-
-
-class Hypothesis(NamedTuple):
-    """One way to translate a sentence, complete."""
-
-    ids: tuple[int, ...]
-    """Subwords without BOS and EOS."""
-    log_probability: float
-    """log P(Y|X), natural logarithm, EOS included."""
-    score: float
-    """GNMT's s(Y, X), which ranks."""
-    token_log_probabilities: tuple[float, ...]
-    """One for each subword, then EOS's."""
-    cut_off: bool
-    """The greatest length was reached and EOS forced, though the model found another symbol likelier."""
-    attention: Tensor | None = None
-    """[T, S], float32 on the CPU: what each subword, then EOS, attended to in the source, EOS included. Kept only
-    when it is asked for."""
-
-
-NOTHING = Hypothesis((), 0.0, 0.0, (), False)
-"""The translation of a source without subwords, for which nothing is computed."""
-
-
-def length_penalty(num_tokens: Any, alpha: float) -> Any:
-    """GNMT's lp for a number (or array of numbers) of target tokens, EOS counted."""
-    return ((5.0 + num_tokens) / 6.0) ** alpha
-
-
-def coverage_penalty(coverage_XS: Tensor, is_real_XS: Tensor, beta: float) -> Tensor:
-    """GNMT's cp [X] from the attention that each source position has received in all."""
-    covered_XS = coverage_XS.clamp(COVERAGE_FLOOR, 1.0).log()
-    return beta * (covered_XS * is_real_XS).sum(dim=-1)
+_REFILL_SHARE = (
+    4  # of a batch: sources enter when so large a part (1/4) of it is free, so that they are encoded together
+)
 
 
 def search_all(
@@ -146,33 +50,7 @@ def search_all(
     progress: Progress = silent,
     tasks: Sequence[SearchTask] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Search for every source, in batches of similar length; results in the order of ``sources``.
-
-    Args:
-        sources: subword ids without special symbols; one without ids gives ``[NOTHING]``.
-        batch_tokens: source tokens of a batch times beam size, padding included.
-        device: where the model is.
-    """
-    if any(task.prefix_ids or task.phrases_ids for task in tasks or ()):
-        raise UserError("prefixes and phrases cannot be searched for yet", fix="leave them out")
-    results = [[NOTHING] for _ in sources]
-    worded = [index for index, source in enumerate(sources) if len(source)]
-    done = len(sources) - len(worded)
-    batches = batches_by_length([sources[index] for index in worded], batch_tokens // options.beam_size)
-    for indices, source_BS, lengths_B in batches:
-        found = beam_search(model, source_BS.to(device), lengths_B.to(device), options)
-        for index, hypotheses in zip(indices, found, strict=True):
-            results[worded[index]] = hypotheses
-        done += len(indices)
-        progress("translate", done, len(sources), "sentences")
-    return results
-
-
-@torch.inference_mode()
-def beam_search(
-    model: SearchModel, source_BS: Tensor, source_lengths_B: Tensor, options: SearchOptions
-) -> list[list[Hypothesis]]:
-    """Search for the hypotheses with the highest GNMT score.
+    """Search for the hypotheses of every source with the highest GNMT score.
 
     At each step, the candidates of a sentence are the extensions of its live hypotheses that are at most
     ``prune_margin`` less likely than the likeliest extension of the same hypothesis (GNMT's first pruning).
@@ -181,265 +59,469 @@ def beam_search(
     coverage of an unfinished sentence says nothing, so it counts from EOS on.)
 
     A finished hypothesis that scores more than ``prune_margin`` below the best one is dropped (GNMT's second
-    pruning), and so is a live one of which no ending could score higher than that. A sentence is done, and
-    leaves the batch, when ``beam_size`` finished hypotheses are kept, when no live one could still enter the
-    ``num_best``, or at the latest at the greatest length, where every live hypothesis ends in EOS at the
-    probability that the model gives to it. PAD, UNK and BOS are never produced, though their probability is
-    not given to the others: log-probabilities are those of the model. With a beam of 1 this is greedy search.
+    pruning), and so is a live one of which no ending could score higher than that. A sentence is done when no live one
+    could still enter the ``num_best``, at the latest at the greatest length, where every live hypothesis ends in EOS
+    at the probability that the model gives to it; with ``early_stopping = "full"`` also when ``beam_size`` finished
+    hypotheses are kept. PAD, UNK and BOS are never produced, though their probability is not given to the others:
+    log-probabilities are those of the model. With a beam of 1 this is greedy search.
+
+    Diverse beams are such searches side by side (:func:`mtmoe.inference.choice.choose_diverse`). Samples are drawn
+    word by word (:func:`mtmoe.inference.sampling.sample_words`), without any pruning.
+
+    What a task asks for is always in the translation: words of a prefix or a phrase are candidates whatever their
+    probability, EOS is none before all is there, and the greatest length grows if it has not room for it all.
 
     Args:
-        model: in evaluation mode, on the device of the tensors.
-        source_BS: int64, EOS after each sentence, then PAD.
-        source_lengths_B: int64, EOS counted.
+        model: in evaluation mode, on ``device``.
+        sources: subword ids without special symbols; one without ids gives ``[NOTHING]``.
+        batch_tokens: source tokens that are searched at a time, times hypotheses of each, padding included.
+        tasks: what is asked of each translation; by default nothing.
 
     Returns:
-        For each sentence 1 to ``num_best`` hypotheses, best first.
+        For each source 1 to ``num_best`` hypotheses, best first (samples: as they were drawn).
 
     Raises:
-        UserError: the model's output is not a number.
+        UserError: the model's output is not a number; or a task has phrases, but words are drawn, or beams diverse.
     """
-    live = _Live.start(model, source_BS, source_lengths_B)
-    finished = _Finished(live.source_lengths_X.cpu().numpy(), options)
-    history: list[_Step] = []
-    while len(live.sentences_X):
-        logits_XV, attention_XS, state = model.decode_step(live.tokens_X, live.state)
-        live = live._replace(state=state, coverage_XS=live.coverage_XS + attention_XS)
-        extensions = _extensions(logits_XV.float(), live, options)
-        is_last_X = finished.max_lengths_B[live.sentences_X] == len(history)
-        scores_XC = _pruned(extensions, is_last_X, options.prune_margin) + live.log_probabilities_X[:, None]
-        ending, going_on = _chosen(scores_XC, live.sentences_X, options.beam_size)
-        finished.add(ending, extensions, scores_XC, live.sentences_X, num_tokens=len(history) + 1)
-        going_on = finished.still_hopeful(going_on, scores_XC, live.sentences_X)
-        history.append(_Step.taken(going_on, extensions, attention_XS.cpu() if options.keep_attention else None))
-        live = live.advance(going_on, scores_XC, history[-1].tokens_X)
-    return finished.results(history)
+    tasks = [SearchTask(number=number) for number in range(len(sources))] if tasks is None else tasks
+    _check_tasks(tasks, len(sources), options)
+    results = [[NOTHING] for _ in sources]
+    worded = [index for index, source in enumerate(sources) if len(source)]
+    done = len(sources) - len(worded)
+    search = _Search(
+        model, [sources[index] for index in worded], [tasks[index] for index in worded], options, batch_tokens, device
+    )
+    for index, hypotheses in search.found():
+        results[worded[index]] = hypotheses
+        done += 1
+        progress("translate", done, len(sources), "sentences")
+    return results
 
 
-class _Places(NamedTuple):
-    """Chosen cells of an [X, C] array."""
-
-    rows: np.ndarray
-    columns: np.ndarray
+def _check_tasks(tasks: Sequence[SearchTask], num_sources: int, options: SearchOptions) -> None:
+    if len(tasks) != num_sources:
+        raise ValueError(f"{len(tasks)} tasks for {num_sources} sources")
+    for task in tasks:
+        if not all(task.phrases_ids):
+            raise ValueError("a phrase without subwords cannot be asked for")
+        if task.phrases_ids and (options.sampling or options.groups > 1):
+            key = "sampling" if options.sampling else "diverse_beams"
+            raise UserError(
+                f"phrases that must occur in a translation need one beam, but decoding.{key} is on",
+                fix=f"leave out the phrases, or [decoding.{key}]",
+            )
 
 
 class _Extensions(NamedTuple):
-    """Ways to extend each live hypothesis: column 0 is EOS, then come the likeliest words, best first."""
+    """Ways to extend each live hypothesis, on the CPU: column 0 is EOS, then come the likeliest words, best first, then
+    words that rules ask for (from ``first_asked`` on)."""
 
-    tokens_XC: np.ndarray
+    words_XC: np.ndarray
     log_probabilities_XC: np.ndarray
     coverage_penalty_X: np.ndarray
+    ends_by_itself_X: np.ndarray
+    """Whether EOS is what the model, left to itself, would have next."""
+    first_asked: int
 
 
 class _Live(NamedTuple):
     """The hypotheses that are being extended."""
 
-    sentences_X: np.ndarray
-    log_probabilities_X: np.ndarray
+    beam_X: np.ndarray
+    length_X: np.ndarray
+    log_probability_X: np.ndarray
+    ids_X: list[tuple[int, ...]]
+    """Words so far, where rules need them; else empty."""
     tokens_X: Tensor
     coverage_XS: Tensor
+    """Without columns where coverage has no weight."""
     source_lengths_X: Tensor
     state: Any
 
-    @classmethod
-    def start(cls, model: SearchModel, source_BS: Tensor, source_lengths_B: Tensor) -> _Live:
-        num_sentences = len(source_BS)
-        return cls(
-            sentences_X=np.arange(num_sentences),
-            log_probabilities_X=np.zeros(num_sentences),
-            tokens_X=torch.full_like(source_lengths_B, BOS),
-            coverage_XS=torch.zeros(source_BS.shape, device=source_BS.device),
-            source_lengths_X=source_lengths_B,
-            state=model.initial_state(model.encode(source_BS, source_lengths_B)),
+    def select(self, rows_X: np.ndarray) -> _Live:
+        """The device's part of rows in another order."""
+        if np.array_equal(rows_X, np.arange(len(self.beam_X))):  # nothing moves: mostly so in greedy search
+            return self
+        rows = torch.from_numpy(rows_X)
+        on_device = rows.to(self.coverage_XS.device)
+        return self._replace(
+            coverage_XS=self.coverage_XS.index_select(0, on_device),
+            source_lengths_X=self.source_lengths_X.index_select(0, on_device),
+            state=self.state.select(rows),
         )
 
-    def advance(self, places: _Places, scores_XC: np.ndarray, tokens_X: np.ndarray) -> _Live:
-        device = self.tokens_X.device
-        moved = self
-        if not np.array_equal(places.rows, np.arange(len(self.sentences_X))):  # else nothing moves: greedy search
-            rows_X = torch.from_numpy(places.rows).to(device)
-            moved = self._replace(
-                coverage_XS=self.coverage_XS[rows_X],
-                source_lengths_X=self.source_lengths_X[rows_X],
-                state=self.state.select(rows_X),
-            )
-        return moved._replace(
-            sentences_X=self.sentences_X[places.rows],
-            log_probabilities_X=scores_XC[places],
-            tokens_X=torch.from_numpy(tokens_X).to(device),
+    def join(self, other: _Live) -> _Live:
+        """These and then the others."""
+        width = max(self.coverage_XS.shape[1], other.coverage_XS.shape[1])
+        coverage_XS = torch.cat([_widened(live.coverage_XS, width) for live in (self, other)])
+        return _Live(
+            np.concatenate([self.beam_X, other.beam_X]),
+            np.concatenate([self.length_X, other.length_X]),
+            np.concatenate([self.log_probability_X, other.log_probability_X]),
+            self.ids_X + other.ids_X,
+            torch.cat([self.tokens_X, other.tokens_X]),
+            coverage_XS,
+            torch.cat([self.source_lengths_X, other.source_lengths_X]),
+            self.state.join(other.state),
         )
+
+
+def _widened(coverage_XS: Tensor, width: int) -> Tensor:
+    """Padding positions added, or taken away where no row needs them any more."""
+    return F.pad(coverage_XS, (0, width - coverage_XS.shape[1]))
 
 
 class _Step(NamedTuple):
-    """How the live hypotheses of a step came from those before."""
+    """How the live hypotheses after a step came from those before, and what those before attended to."""
 
     parents_X: np.ndarray
     tokens_X: np.ndarray
     log_probabilities_X: np.ndarray
     attention_XS: Tensor | None
 
-    @classmethod
-    def taken(cls, places: _Places, extensions: _Extensions, attention_XS: Tensor | None) -> _Step:
-        tokens_X, log_probabilities_X = extensions.tokens_XC[places], extensions.log_probabilities_XC[places]
-        return cls(places.rows, tokens_X, log_probabilities_X, attention_XS)
 
-
-def _extensions(logits_XV: Tensor, live: _Live, options: SearchOptions) -> _Extensions:
-    """The ``beam_size`` likeliest words of each row, and EOS; bookkeeping is on the CPU from here on."""
-    num_words = min(options.beam_size, logits_XV.shape[1] - NUM_SPECIAL)
-    log_probabilities_XV = logits_XV.log_softmax(dim=-1)
-    best_XW, words_XW = log_probabilities_XV[:, NUM_SPECIAL:].topk(num_words, dim=-1)
-    log_probabilities_XC = torch.cat([log_probabilities_XV[:, EOS : EOS + 1], best_XW], dim=-1)
-    positions_S = torch.arange(live.coverage_XS.shape[1], device=logits_XV.device)
-    is_real_XS = positions_S < live.source_lengths_X[:, None]
-    extensions = _Extensions(
-        tokens_XC=np.pad(words_XW.cpu().numpy() + NUM_SPECIAL, ((0, 0), (1, 0)), constant_values=EOS),
-        log_probabilities_XC=log_probabilities_XC.cpu().numpy().astype(np.float64),
-        coverage_penalty_X=coverage_penalty(live.coverage_XS, is_real_XS, options.coverage_beta).cpu().numpy(),
-    )
-    if np.isnan(extensions.log_probabilities_XC).any():
-        raise UserError(
-            "the model's output is not a number (NaN), so nothing can be translated with it",
-            fix="training went wrong before this checkpoint was saved: choose an earlier one",
-        )
-    return extensions
-
-
-def _pruned(extensions: _Extensions, is_last_X: np.ndarray, margin: float) -> np.ndarray:
-    """Log-probabilities [X, C], -inf where GNMT's first pruning or the greatest length forbids the extension."""
-    kept_XC = extensions.log_probabilities_XC.copy()
-    kept_XC[kept_XC < kept_XC.max(axis=1, keepdims=True) - margin] = -np.inf
-    kept_XC[is_last_X] = -np.inf
-    kept_XC[is_last_X, 0] = extensions.log_probabilities_XC[is_last_X, 0]
-    return kept_XC
-
-
-def _chosen(scores_XC: np.ndarray, sentences_X: np.ndarray, beam_size: int) -> tuple[_Places, _Places]:
-    """Places of the candidates that end, and of those that live on, sorted by sentence, then best first."""
-    sentences_A, group_X = np.unique(sentences_X, return_inverse=True)
-    rank_X = np.arange(len(sentences_X)) - np.searchsorted(sentences_X, sentences_A)[group_X]
-    num_columns = scores_XC.shape[1]
-    scores_AWC = np.full((len(sentences_A), beam_size, num_columns), -np.inf)
-    scores_AWC[group_X, rank_X] = scores_XC
-    rows_AW = np.zeros((len(sentences_A), beam_size), dtype=np.int64)
-    rows_AW[group_X, rank_X] = np.arange(len(sentences_X))
-
-    # At most beam_size candidates are EOS, so that many more are enough.
-    flat = scores_AWC.reshape(len(sentences_A), -1)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * beam_size]
-    is_allowed = np.take_along_axis(flat, order, axis=1) > -np.inf
-    is_eos = order % num_columns == 0
-    is_ending = is_allowed & is_eos & (np.arange(order.shape[1]) < beam_size)
-    is_going_on = is_allowed & ~is_eos
-    is_going_on &= is_going_on.cumsum(axis=1) <= beam_size
-
-    def places(is_chosen: np.ndarray) -> _Places:
-        groups = np.nonzero(is_chosen)[0]
-        return _Places(rows_AW[groups, order[is_chosen] // num_columns], order[is_chosen] % num_columns)
-
-    return places(is_ending), places(is_going_on)
-
-
-class _Ending(NamedTuple):
-    """A finished hypothesis, not yet spelt out: it extends row ``parent`` of the step before with EOS."""
-
-    score: float
-    log_probability: float
-    num_tokens: int
-    parent: int
-    eos_log_probability: float
-    cut_off: bool
-
-
-class _Finished:
-    """The finished hypotheses of each sentence, best first, and what they rule out."""
-
-    def __init__(self, source_lengths_B: np.ndarray, options: SearchOptions) -> None:
-        self.options = options
-        self.source_lengths_B = source_lengths_B
-        self.max_lengths_B = np.array([options.max_length(int(length) - 1) for length in source_lengths_B])
-        self.endings_B: list[list[_Ending]] = [[] for _ in source_lengths_B]
-        self.best_B = np.full(len(source_lengths_B), -np.inf)
-        self.to_beat_B = np.full(len(source_lengths_B), -np.inf)
-        """Score of the last of the num_best, once there are so many; +inf for a sentence that is done."""
-
-    def add(
+class _Search:
+    def __init__(
         self,
-        places: _Places,
-        extensions: _Extensions,
-        scores_XC: np.ndarray,
-        sentences_X: np.ndarray,
-        num_tokens: int,
+        model: SearchModel,
+        sources: Sequence[Sequence[int]],
+        tasks: Sequence[SearchTask],
+        options: SearchOptions,
+        batch_tokens: int,
+        device: torch.device | str,
     ) -> None:
-        """Take in the hypotheses that EOS ends at ``places``, and drop those far below the best."""
-        likeliest_X = extensions.log_probabilities_XC.argmax(axis=1)
-        for row in places.rows:
-            sentence = sentences_X[row]
+        self.model, self.sources, self.tasks, self.options, self.device = model, sources, tasks, options, device
+        self.num_beams = options.num_beams
+        self.capacity = batch_tokens // (self.num_beams * options.width)
+        num_words = [len(source) for source in sources]
+        self.source_length_B = np.array(num_words, dtype=np.int64) + 1
+        self.min_length_B = [options.min_length(number) for number in num_words]
+        self.max_length_B = [
+            max(options.max_length(number), room_for(task)) for number, task in zip(num_words, tasks, strict=True)
+        ]
+        # Longest first, so that what does not fit into memory fails at once.
+        self.waiting = deque(sorted(range(len(sources)), key=lambda index: (-num_words[index], index)))
+        self.finished = Finished(np.repeat(np.array(self.max_length_B, dtype=np.int64), self.num_beams), options)
+        self.has_rules = bool(options.min_length_ratio or options.no_repeat_ngram) or any(map(room_for, tasks))
+        self.has_phrases_B = np.array([bool(task.phrases_ids) for task in tasks], dtype=bool)
+        self.keys_Q: dict[int, list[int]] = {}
+        self.step = 0
+        self.first_step_B = np.zeros(len(sources), dtype=np.int64)
+        self.history: dict[int, _Step] = {}
+
+    @torch.inference_mode()
+    def found(self) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Indices of sources and their hypotheses, as they are done."""
+        live = self._entered(None)
+        while live is not None:
+            before = live
+            live = self._extended(live)
+            self.step += 1
+            yield from self._done(before, live)
+            live = self._entered(live if len(live.beam_X) else None)
+            self._forget_steps(live)
+
+    # ------------------------------------------------------------------------------------------ coming and going
+
+    def _entered(self, live: _Live | None) -> _Live | None:
+        """The live hypotheses with those of the sources for which there is room."""
+        indices = self._next_sources(live)
+        if not indices:
+            return live
+        new = self._started(indices)
+        return new if live is None else live.join(new)
+
+    def _next_sources(self, live: _Live | None) -> list[int]:
+        if not self.waiting:
+            return []
+        inside = np.unique(live.beam_X // self.num_beams) if live is not None else np.zeros(0, dtype=np.int64)
+        longest = max(self.source_length_B[inside].max(initial=0), self.source_length_B[self.waiting[0]])
+        most = max(1, self.capacity // int(longest))
+        room = most - len(inside)
+        if len(inside) and room < min(-(-most // _REFILL_SHARE), len(self.waiting)):
+            return []
+        return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+
+    def _started(self, indices: list[int]) -> _Live:
+        source_BS, lengths_B = pad_with_eos([self.sources[index] for index in indices], self.device)
+        state = self.model.initial_state(self.model.encode(source_BS, lengths_B))
+        rows_X = np.repeat(np.arange(len(indices)), self.num_beams)
+        beam_X = (np.array(indices)[:, None] * self.num_beams + np.arange(self.num_beams)).ravel()
+        self.first_step_B[indices] = self.step
+        if self.options.sampling:
+            for beam in beam_X.tolist():
+                index, sample = divmod(beam, self.num_beams)
+                number, num_positions = self.tasks[index].number, self.max_length_B[index] + 1
+                self.keys_Q[beam] = sample_keys(self.options.sampling.seed, number, sample, num_positions)
+        live = _Live(
+            beam_X=np.arange(len(indices)),
+            length_X=np.zeros(len(beam_X), dtype=np.int64),
+            log_probability_X=np.zeros(len(beam_X)),
+            ids_X=[()] * len(beam_X) if self.has_rules else [],
+            tokens_X=torch.full((len(beam_X),), BOS, device=self.device),
+            coverage_XS=torch.zeros(len(indices), source_BS.shape[1] if self.options.coverage_beta else 0).to(
+                self.device
+            ),
+            source_lengths_X=lengths_B,
+            state=state,
+        )
+        return live.select(rows_X)._replace(beam_X=beam_X)
+
+    def _done(self, before: _Live, after: _Live) -> Iterator[tuple[int, list[Hypothesis]]]:
+        gone = np.setdiff1d(before.beam_X // self.num_beams, after.beam_X // self.num_beams)
+        for index in gone.tolist():
+            beams = range(index * self.num_beams, (index + 1) * self.num_beams)
+            found = [
+                [self._spelt_out(ending, index) for ending in self.finished.endings_Q[beam][: self.options.num_best]]
+                for beam in beams
+            ]
+            for beam in beams:
+                self.finished.endings_Q[beam].clear()
+                self.keys_Q.pop(beam, None)
+            yield index, best_of_beams(found, self.options)
+
+    def _spelt_out(self, ending: Ending, index: int) -> Hypothesis:
+        ids: list[int] = []
+        log_probabilities = [ending.eos_log_probability]
+        row, attention = ending.row, [self._attention(ending.step, ending.row, index)]
+        for step in range(ending.step - 1, ending.step - ending.num_tokens, -1):
+            taken = self.history[step]
+            ids.append(int(taken.tokens_X[row]))
+            log_probabilities.append(float(taken.log_probabilities_X[row]))
+            row = int(taken.parents_X[row])
+            attention.append(self._attention(step, row, index))
+        return Hypothesis(
+            ids=tuple(reversed(ids)),
+            log_probability=ending.log_probability,
+            score=ending.score,
+            token_log_probabilities=tuple(reversed(log_probabilities)),
+            cut_off=ending.cut_off,
+            attention=torch.stack([part for part in reversed(attention) if part is not None]).float().cpu()
+            if self.options.keep_attention
+            else None,
+        )
+
+    def _attention(self, step: int, row: int, index: int) -> Tensor | None:
+        attention_XS = self.history[step].attention_XS
+        return None if attention_XS is None else attention_XS[row, : self.source_length_B[index]]
+
+    def _forget_steps(self, live: _Live | None) -> None:
+        """A hypothesis is spelt out when its sentence is done, so steps before all live sentences are not needed."""
+        if live is None:
+            return
+        first = int(self.first_step_B[live.beam_X // self.num_beams].min())
+        for step in list(self.history):
+            if step >= first:
+                break
+            del self.history[step]
+
+    # ---------------------------------------------------------------------------------------------------- a step
+
+    def _extended(self, live: _Live) -> _Live:
+        hidden_XD, attention_XS, state = self.model.decode_step(live.tokens_X, live.state)
+        live = live._replace(state=state)
+        if self.options.coverage_beta:
+            coverage_XS = _widened(live.coverage_XS, attention_XS.shape[1]) + attention_XS
+            live = live._replace(coverage_XS=coverage_XS)
+        is_last_X = live.length_X >= self.finished.max_length_Q[live.beam_X]
+        rules = self._rules(live, is_last_X)
+        extensions = (
+            self._drawn(hidden_XD, live, rules) if self.options.sampling else self._best(hidden_XD, live, rules)
+        )
+        possible_XC = self._possible(extensions, rules, is_last_X)
+        scores_XC = live.log_probability_X[:, None] + possible_XC
+        choice = self._chosen(scores_XC, extensions, live)
+        self._finish(choice.ending, scores_XC, extensions, live)
+        going_on = choice.going_on
+        is_hopeful = self.finished.is_hopeful(scores_XC[going_on], live.beam_X[going_on.rows])
+        going_on = going_on.take(is_hopeful)
+        words_X = extensions.words_XC[going_on]
+        self.history[self.step] = _Step(
+            going_on.rows,
+            words_X,
+            extensions.log_probabilities_XC[going_on],
+            attention_XS if self.options.keep_attention else None,
+        )
+        ids_X = []
+        if self.has_rules:
+            ids_X = [(*live.ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
+        return live.select(going_on.rows)._replace(
+            beam_X=live.beam_X[going_on.rows],
+            length_X=live.length_X[going_on.rows] + 1,
+            log_probability_X=scores_XC[going_on],
+            ids_X=ids_X,
+            tokens_X=torch.from_numpy(words_X).to(self.device),
+        )
+
+    def _rules(self, live: _Live, is_last_X: np.ndarray) -> list[Rule]:
+        """One for each row, or none at all."""
+        if not self.has_rules:
+            return []
+        rules = []
+        for ids, beam, is_last in zip(live.ids_X, live.beam_X.tolist(), is_last_X, strict=True):
+            index = beam // self.num_beams
+            rules.append(
+                Rule()
+                if is_last
+                else rule_for(
+                    ids,
+                    self.tasks[index],
+                    min_length=self.min_length_B[index],
+                    max_length=self.max_length_B[index],
+                    no_repeat_ngram=self.options.no_repeat_ngram,
+                )
+            )
+        return rules
+
+    def _best(self, hidden_XD: Tensor, live: _Live, rules: list[Rule]) -> _Extensions:
+        """EOS, the likeliest words (as many as a whole beam has places, which is enough for a group of it, too: the
+        groups before it take no more than the others), and the words that rules ask for."""
+        num_words = min(self.options.beam_size, self.model.vocabulary_size - NUM_SPECIAL)
+        num_asked = max((len(rule.allowed) for rule in rules), default=0)
+        asked_XE = np.full((len(live.beam_X), num_asked), PAD)
+        for row, rule in enumerate(rules):
+            asked_XE[row, : len(rule.allowed)] = sorted(rule.allowed)
+        found = next_words(
+            self.model,
+            hidden_XD,
+            num_words,
+            torch.from_numpy(asked_XE).to(self.device) if num_asked else None,
+            _ban(rules, self.device),
+        )
+        numbers_XR = torch.cat(
+            [found.eos_X[:, None], found.log_probabilities_XW, found.asked_XE, self._coverage(live), found.words_XW],
+            dim=1,
+        )
+        numbers = numbers_XR.double().cpu().numpy()  # at once: each transfer waits for the device
+        first_asked = 1 + num_words
+        end = first_asked + num_asked
+        log_probabilities_XC = numbers[:, :end]
+        check_numbers(torch.from_numpy(log_probabilities_XC))
+        words_XC = np.full((len(numbers), end), EOS)
+        words_XC[:, 1:first_asked] = numbers[:, end + 1 :]
+        words_XC[:, first_asked:] = asked_XE
+        return _Extensions(
+            words_XC, log_probabilities_XC, numbers[:, end], log_probabilities_XC.argmax(axis=1) == 0, first_asked
+        )
+
+    def _drawn(self, hidden_XD: Tensor, live: _Live, rules: list[Rule]) -> _Extensions:
+        """EOS, and one word: what was drawn is the only one of the two that is possible."""
+        assert self.options.sampling is not None
+        keys_X = [
+            self.keys_Q[beam][length] for beam, length in zip(live.beam_X.tolist(), live.length_X.tolist(), strict=True)
+        ]
+        drawn_X, log_probability_X, eos_X = sample_words(
+            self.model,
+            hidden_XD,
+            torch.tensor(keys_X, device=self.device),
+            self.options.sampling,
+            _barred(rules, self.model.vocabulary_size, self.device),
+        )
+        numbers_XR = torch.stack([eos_X, log_probability_X, self._coverage(live)[:, 0], drawn_X], dim=1)
+        numbers = numbers_XR.double().cpu().numpy()
+        check_numbers(torch.from_numpy(numbers))
+        words_XC = np.full((len(numbers), 2), EOS)
+        words_XC[:, 1] = numbers[:, 3]
+        is_end_X = words_XC[:, 1] == EOS
+        return _Extensions(words_XC, numbers[:, :2], numbers[:, 2], is_end_X, 2)
+
+    def _coverage(self, live: _Live) -> Tensor:
+        """The coverage penalty [X, 1] of ending now, float64 so that it can stand beside ids."""
+        if not self.options.coverage_beta:
+            return torch.zeros(len(live.beam_X), 1, dtype=torch.float64, device=self.device)
+        positions_S = torch.arange(live.coverage_XS.shape[1], device=live.coverage_XS.device)
+        is_real_XS = positions_S < live.source_lengths_X[:, None]
+        return coverage_penalty(live.coverage_XS, is_real_XS, self.options.coverage_beta)[:, None].double()
+
+    def _possible(self, extensions: _Extensions, rules: list[Rule], is_last_X: np.ndarray) -> np.ndarray:
+        """Log-probabilities [X, C], -inf for what pruning, rules or the greatest length forbid."""
+        words_XC, first_asked = extensions.words_XC, extensions.first_asked
+        possible_XC = extensions.log_probabilities_XC.copy()
+        if self.options.sampling:
+            possible_XC[extensions.ends_by_itself_X, 1] = -np.inf
+            possible_XC[~extensions.ends_by_itself_X, 0] = -np.inf
+        else:
+            asked_XE = words_XC[:, first_asked:]
+            possible_XC[:, first_asked:][asked_XE == PAD] = -np.inf
+            possible_XC[:, :first_asked][(words_XC[:, :first_asked, None] == asked_XE[:, None]).any(axis=2)] = -np.inf
+            for row, rule in enumerate(rules):
+                if rule.only:
+                    possible_XC[row, 1:first_asked] = -np.inf
+                if not rule.may_end:
+                    possible_XC[row, 0] = -np.inf
+            lowest_X1 = possible_XC.max(axis=1, keepdims=True) - self.options.prune_margin
+            free_XC = possible_XC[:, :first_asked]
+            free_XC[free_XC < lowest_X1] = -np.inf
+        # Where rules leave no word, the end is all that is left.
+        only_end_X = is_last_X | (possible_XC == -np.inf).all(axis=1)
+        possible_XC[only_end_X] = -np.inf
+        possible_XC[only_end_X, 0] = extensions.log_probabilities_XC[only_end_X, 0]
+        return possible_XC
+
+    def _chosen(self, scores_XC: np.ndarray, extensions: _Extensions, live: _Live) -> Choice:
+        options = self.options
+        if options.groups > 1 and not options.sampling:
+            return choose_diverse(
+                scores_XC, extensions.words_XC, live.beam_X, options.width, options.groups, options.diversity_penalty
+            )
+        has_phrases_X = self.has_phrases_B[live.beam_X // self.num_beams]
+        if not has_phrases_X.any():
+            return choose(scores_XC, live.beam_X, options.width)
+        parts = []
+        free = np.flatnonzero(~has_phrases_X)
+        if len(free):
+            parts.append(_placed(choose(scores_XC[free], live.beam_X[free], options.width), free))
+        for beam in np.unique(live.beam_X[has_phrases_X]):
+            rows = np.flatnonzero(live.beam_X == beam)
+            phrases = self.tasks[beam // self.num_beams].phrases_ids
+            total = sum(map(len, phrases))
+            num_banks = min(total + 1, options.width)
+            bank_XC = np.full((len(rows), scores_XC.shape[1]), num_banks - 1)
+            for place, row in enumerate(rows):
+                for column in np.flatnonzero(scores_XC[row, 1:] > -np.inf) + 1:
+                    there = total - num_missing((*live.ids_X[row], int(extensions.words_XC[row, column])), phrases)
+                    bank_XC[place, column] = there * num_banks // (total + 1)
+            parts.append(_placed(choose_by_progress(scores_XC[rows], bank_XC, num_banks, options.width), rows))
+        return merged(parts, live.beam_X)
+
+    def _finish(self, places: Places, scores_XC: np.ndarray, extensions: _Extensions, live: _Live) -> None:
+        for row in places.rows.tolist():
+            beam, num_tokens = int(live.beam_X[row]), int(live.length_X[row]) + 1
             log_probability = float(scores_XC[row, 0])
             penalty = length_penalty(num_tokens, self.options.length_alpha)
-            ending = _Ending(
+            ending = Ending(
                 score=float(log_probability / penalty + extensions.coverage_penalty_X[row]),
                 log_probability=log_probability,
                 num_tokens=num_tokens,
-                parent=int(row),
+                step=self.step,
+                row=row,
                 eos_log_probability=float(extensions.log_probabilities_XC[row, 0]),
-                cut_off=bool(num_tokens > self.max_lengths_B[sentence] and likeliest_X[row] != 0),
+                cut_off=bool(num_tokens > self.finished.max_length_Q[beam] and not extensions.ends_by_itself_X[row]),
             )
-            bisect.insort(self.endings_B[sentence], ending, key=lambda ending: -ending.score)
-        for sentence in np.unique(sentences_X[places.rows]):
-            self._rule_out(sentence)
-
-    def _rule_out(self, sentence: int) -> None:
-        endings = self.endings_B[sentence]
-        best = endings[0].score
-        while endings[-1].score < best - self.options.prune_margin:
-            endings.pop()
-        self.best_B[sentence] = best
-        if len(endings) >= self.options.beam_size:
-            self.to_beat_B[sentence] = np.inf
-        elif len(endings) >= self.options.num_best:
-            self.to_beat_B[sentence] = endings[self.options.num_best - 1].score
-
-    def still_hopeful(self, places: _Places, scores_XC: np.ndarray, sentences_X: np.ndarray) -> _Places:
-        """Those of the live hypotheses at ``places`` that are worth extending.
-
-        What a hypothesis can reach at most: it stays as likely, becomes as long as can be, covers everything.
-        """
-        sentences = sentences_X[places.rows]
-        num_tokens = self.max_lengths_B[sentences] + 1
-        reachable = scores_XC[places] / length_penalty(num_tokens, self.options.length_alpha)
-        highest_B = np.full(len(self.best_B), -np.inf)
-        np.maximum.at(highest_B, sentences, reachable)
-        # A sentence goes on as a whole: fewer live hypotheses would let others in, and the best translation
-        # would depend on num_best.
-        is_open = highest_B[sentences] > self.to_beat_B[sentences]
-        is_near = reachable >= self.best_B[sentences] - self.options.prune_margin
-        return _Places(places.rows[is_open & is_near], places.columns[is_open & is_near])
-
-    def results(self, history: list[_Step]) -> list[list[Hypothesis]]:
-        num_best = self.options.num_best
-        places = zip(self.endings_B, self.source_lengths_B.tolist(), strict=True)
-        return [[_spelt_out(ending, history, length) for ending in endings[:num_best]] for endings, length in places]
+            self.finished.add(beam, ending)
 
 
-def _spelt_out(ending: _Ending, history: list[_Step], source_length: int) -> Hypothesis:
-    attention = []
-    ids: list[int] = []
-    log_probabilities = [ending.eos_log_probability]
-    row = ending.parent
-    last = history[ending.num_tokens - 1].attention_XS
-    if last is not None:
-        attention.append(last[row, :source_length].float())
-    for step in reversed(history[: ending.num_tokens - 1]):
-        ids.append(int(step.tokens_X[row]))
-        log_probabilities.append(float(step.log_probabilities_X[row]))
-        row = step.parents_X[row]
-        if step.attention_XS is not None:
-            attention.append(step.attention_XS[row, :source_length].float())
-    return Hypothesis(
-        ids=tuple(reversed(ids)),
-        log_probability=ending.log_probability,
-        score=ending.score,
-        token_log_probabilities=tuple(reversed(log_probabilities)),
-        cut_off=ending.cut_off,
-        attention=torch.stack(attention[::-1]) if attention else None,
-    )
+def _placed(choice: Choice, rows: np.ndarray) -> Choice:
+    """A choice among some rows as one among all of them."""
+    return Choice(*(Places(rows[places.rows], places.columns) for places in choice))
+
+
+def _ban(rules: list[Rule], device: torch.device | str) -> Ban | None:
+    cells = [(row, word) for row, rule in enumerate(rules) for word in sorted(rule.banned - rule.allowed)]
+    if not cells:
+        return None
+    return Ban(*torch.tensor(cells, device=device).unbind(1))
+
+
+def _barred(rules: list[Rule], vocabulary_size: int, device: torch.device | str) -> Tensor | None:
+    """What must not be drawn [X, V]."""
+    if not rules:
+        return None
+    is_barred_XV = torch.zeros(len(rules), vocabulary_size, dtype=torch.bool)
+    for row, rule in enumerate(rules):
+        if rule.only:
+            is_barred_XV[row] = True
+        is_barred_XV[row, list(rule.banned)] = True
+        is_barred_XV[row, list(rule.allowed)] = False
+        is_barred_XV[row, EOS] = not rule.may_end
+    return is_barred_XV.to(device)

@@ -1,4 +1,4 @@
-"""Inference in full float32, so that every way to compute a probability gives the same."""
+"""The arithmetic of inference: full float32, so that every way to compute a probability gives the same, or bf16."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import nn
+
+from mtmoe.model.gating import Gate
 
 
 @contextlib.contextmanager
@@ -21,3 +24,20 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = allowed_in_products
+
+
+def lower_precision(model: nn.Module, precision: str) -> None:
+    """Turn the weights of a model into those of ``decoding.precision``, in place; "fp32" leaves it as it is.
+
+    Gates keep theirs: they are small, and which experts a token is sent to is the one thing that rounding changes by
+    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision.
+    """
+    if precision == "fp32":
+        return
+    kept = {id(p) for module in model.modules() if isinstance(module, Gate) for p in module.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    for module in model.modules():
+        if isinstance(module, nn.LSTM):
+            module.flatten_parameters()  # cuDNN wants them side by side

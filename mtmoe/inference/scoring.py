@@ -21,15 +21,11 @@ from mtmoe.config.settings import Decoding
 from mtmoe.data.batches import batch_of
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import group_by_length, pad_with_eos
-from mtmoe.inference.beam_search import (
-    Hypothesis,
-    SearchModel,
-    SearchOptions,
-    coverage_penalty,
-    length_penalty,
-)
+from mtmoe.inference.hypothesis import Hypothesis, coverage_penalty, length_penalty
 from mtmoe.inference.lines import encode_sources, encode_targets
 from mtmoe.inference.precision import full_precision
+from mtmoe.inference.search_model import SearchModel
+from mtmoe.inference.search_options import SearchOptions
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS
 
@@ -108,8 +104,8 @@ def force_decode(
     coverage_BS = torch.zeros(source_BS.shape, device=source_BS.device)
     log_probabilities = []
     for position in range(labels_BT.shape[1]):
-        logits_BV, attention_BS, state = model.decode_step(inputs_BT[:, position], state)
-        log_probabilities_BV = logits_BV.float().log_softmax(dim=-1)
+        hidden_BD, attention_BS, state = model.decode_step(inputs_BT[:, position], state)
+        log_probabilities_BV = model.project(hidden_BD).log_softmax(dim=-1)
         log_probabilities.append(log_probabilities_BV.gather(1, labels_BT[:, position, None]))
         coverage_BS += attention_BS * (position < lengths_B)[:, None]
     log_probabilities_BT = torch.cat(log_probabilities, dim=1).double().cpu()

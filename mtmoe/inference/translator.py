@@ -16,7 +16,7 @@ from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of
 from mtmoe.inference.batching import batches_by_length
 from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
 from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_sources, encode_targets
-from mtmoe.inference.precision import full_precision
+from mtmoe.inference.precision import full_precision, lower_precision
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring import force_decode
 from mtmoe.progress import Progress, silent
@@ -78,6 +78,7 @@ class Translator:
         """
         self.decoding = decoding_settings(run, overrides)
         self.loaded = load_model(run, checkpoint, choose_device(device))
+        lower_precision(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
         self._pieces = self.loaded.subwords.pieces
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Memory(NamedTuple):
@@ -20,14 +21,34 @@ class Memory(NamedTuple):
     source_lengths_B: Tensor
 
     @property
+    def num_sources(self) -> int:
+        return self.values_BSD.shape[0]
+
+    @property
     def mask_BS(self) -> Tensor:
         """True at real source tokens."""
         positions_S = torch.arange(self.values_BSD.shape[1], device=self.values_BSD.device)
         return positions_S < self.source_lengths_B[:, None]
 
     def select(self, rows: Tensor) -> Memory:
-        """The sentences ``rows``, in that order, repeated where an index is."""
-        return Memory(*(tensor.index_select(0, rows) for tensor in self))
+        """The sentences ``rows``, in that order, with no more padding than they need."""
+        lengths_B = self.source_lengths_B.index_select(0, rows)
+        longest = int(lengths_B.max()) if len(rows) else 0
+        values_BSD, keys_BSA = (t[:, :longest].index_select(0, rows) for t in (self.values_BSD, self.keys_BSA))
+        return Memory(values_BSD, keys_BSA, lengths_B)
+
+    def join(self, other: Memory) -> Memory:
+        """These sentences and then the others; the shorter memory is padded."""
+        longest = max(self.values_BSD.shape[1], other.values_BSD.shape[1])
+
+        def joined(own_BSD: Tensor, others_BSD: Tensor) -> Tensor:
+            return torch.cat([F.pad(t, (0, 0, 0, longest - t.shape[1])) for t in (own_BSD, others_BSD)])
+
+        return Memory(
+            joined(self.values_BSD, other.values_BSD),
+            joined(self.keys_BSA, other.keys_BSA),
+            torch.cat([self.source_lengths_B, other.source_lengths_B]),
+        )
 
 
 class Attention(nn.Module):

@@ -25,20 +25,86 @@ from mtmoe.model.rows import put_rows, take_rows
 
 
 class DecoderState(NamedTuple):
-    """Everything that the next step needs, as a value.
+    """Everything that the next step needs, as a value. A row is one target being written, and many rows may
+    belong to one source, whose memory they share: nothing of it is copied for a row or at a step.
 
-    layers: the state of each LSTM. query_BD: output of the bottom layer at the last step, which the
-    recurrent wiring attends with. memory: the encoded source.
+    layers: the state of each LSTM. query_XD: output of the bottom layer at the last step, which the
+    recurrent wiring attends with. memory: the encoded sources. sources_X: the source of each row, a number in
+    ``memory`` (int64, on the CPU, where the layout of a step is decided without waiting for the device).
     """
 
     layers: tuple[LstmState, ...]
-    query_BD: Tensor
+    query_XD: Tensor
     memory: Memory
+    sources_X: Tensor
 
-    def select(self, rows: Tensor) -> DecoderState:
-        """The sentences ``rows`` in that order, repeated where an index is: for beams and finished ones."""
-        layers = tuple(state.select(rows) for state in self.layers)
-        return DecoderState(layers, self.query_BD.index_select(0, rows), self.memory.select(rows))
+    def select(self, rows_X: Tensor) -> DecoderState:
+        """The rows ``rows_X`` (on the CPU) in that order, repeated where an index is."""
+        rows_on_device_X = rows_X.to(self.query_XD.device)
+        layers = tuple(state.select(rows_on_device_X) for state in self.layers)
+        query_XD = self.query_XD.index_select(0, rows_on_device_X)
+        state = DecoderState(layers, query_XD, self.memory, self.sources_X[rows_X])
+        # Memory of sources without rows goes once it is half of all, so that a source is moved but few times.
+        return state.without_idle_sources() if 2 * len(state.sources_X.unique()) <= self.memory.num_sources else state
+
+    def without_idle_sources(self) -> DecoderState:
+        """The same rows, with memory of the sources that they have and of no others."""
+        busy_A = self.sources_X.unique()
+        if len(busy_A) == self.memory.num_sources:
+            return self
+        memory = self.memory.select(busy_A.to(self.query_XD.device))
+        return self._replace(memory=memory, sources_X=torch.searchsorted(busy_A, self.sources_X))
+
+    def join(self, other: DecoderState) -> DecoderState:
+        """These rows and then the others, with a memory of sources that have rows."""
+        own = self.without_idle_sources()
+        return DecoderState(
+            tuple(mine.join(theirs) for mine, theirs in zip(own.layers, other.layers, strict=True)),
+            torch.cat([own.query_XD, other.query_XD]),
+            own.memory.join(other.memory),
+            torch.cat([own.sources_X, other.sources_X + own.memory.num_sources]),
+        )
+
+
+class _Grid(NamedTuple):
+    """Rows set out as [A, W], those of a source side by side, so that they attend in one matrix product.
+
+    cells_X: where in the flattened grid each row is; None if the rows are the grid, in order.
+    """
+
+    num_sources: int
+    width: int
+    cells_X: Tensor | None
+
+    @classmethod
+    def of(cls, state: DecoderState) -> _Grid:
+        num_sources = state.memory.num_sources
+        sorted_X, order_X = state.sources_X.sort(stable=True)
+        places_X = torch.arange(len(order_X))
+        rank_X = torch.empty_like(order_X)
+        rank_X[order_X] = places_X - torch.searchsorted(sorted_X, sorted_X)
+        width = int(rank_X.max()) + 1
+        cells_X = state.sources_X * width + rank_X
+        if len(cells_X) == num_sources * width and torch.equal(cells_X, places_X):
+            return cls(num_sources, width, None)
+        return cls(num_sources, width, cells_X.to(state.query_XD.device))
+
+    def spread(self, x_XD: Tensor) -> Tensor:
+        """[X, D] -> [A, W, D]; where there is no row, zeros."""
+        if self.cells_X is not None:
+            x_XD = x_XD.new_zeros(self.num_sources * self.width, x_XD.shape[1]).index_copy_(0, self.cells_X, x_XD)
+        return x_XD.view(self.num_sources, self.width, -1)
+
+    def collect(self, x_AWD: Tensor) -> Tensor:
+        """[A, W, D] -> [X, D]."""
+        x_GD = x_AWD.reshape(-1, x_AWD.shape[2])
+        return x_GD if self.cells_X is None else x_GD.index_select(0, self.cells_X)
+
+    def attend(self, attention: Attention | OutputAttention, query_XD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """What ``attention`` gives, [X, D], and weights_XS; the rows of a source are its target positions, as in
+        teacher forcing."""
+        seen_AWD, weights_AWS = attention(self.spread(query_XD), memory)
+        return self.collect(seen_AWD), self.collect(weights_AWS)
 
 
 class Decoder(nn.Module):
@@ -100,34 +166,32 @@ class Decoder(nn.Module):
         return torch.stack(outputs, dim=1), torch.cat(contexts, dim=1) if self.context_above else None
 
     def initial_state(self, memory: Memory) -> DecoderState:
-        """Before the first step: zeros."""
-        num_sentences, values = memory.values_BSD.shape[0], memory.values_BSD
-        layers = tuple(layer.initial_state(num_sentences, values) for layer in (self.bottom, *self.upper))
-        return DecoderState(layers, torch.zeros_like(values[:, 0]), memory)
+        """Before the first step: zeros, one row for each source."""
+        num_sources, values = memory.num_sources, memory.values_BSD
+        layers = tuple(layer.initial_state(num_sources, values) for layer in (self.bottom, *self.upper))
+        return DecoderState(layers, torch.zeros_like(values[:, 0]), memory, torch.arange(num_sources))
 
-    def step(self, embedded_BD: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
-        """One target position without dropout: (output_BD, attention_BS, next state)."""
-        memory = state.memory
-        x_BD, context_BD = embedded_BD, None
+    def step(self, embedded_XD: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
+        """One target position without dropout: (output_XD, attention_XS, next state)."""
+        x_XD, context_XD, grid = embedded_XD, None, _Grid.of(state)
         if self.recurrent:
-            context_B1D, weights_B1S = self.attention(state.query_BD[:, None], memory)
-            bottom = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state.layers[0])
-            x_BD = query_BD = self._add(x_BD, bottom.output_BD)
-            context_BD = context_B1D[:, 0] if self.context_above else None
+            attended_XD, weights_XS = grid.attend(self.attention, state.query_XD, state.memory)
+            bottom = self.bottom.step(_with_context(x_XD, attended_XD), state.layers[0])
+            x_XD = query_XD = self._add(x_XD, bottom.output_BD)
+            context_XD = attended_XD if self.context_above else None
         else:
-            bottom = self.bottom.step(x_BD, state.layers[0])
-            x_BD = query_BD = self._add(x_BD, bottom.output_BD)
-            context_B1D, weights_B1S = self.attention(query_BD[:, None], memory)
-            context_BD = context_B1D[:, 0]
-        x_BD = self._mix_rows(1, x_BD)
+            bottom = self.bottom.step(x_XD, state.layers[0])
+            x_XD = query_XD = self._add(x_XD, bottom.output_BD)
+            context_XD, weights_XS = grid.attend(self.attention, query_XD, state.memory)
+        x_XD = self._mix_rows(1, x_XD)
         layers = [bottom]
         for place, layer in enumerate(self._upper_layers(), start=2):
-            layers.append(layer.step(_with_context(x_BD, context_BD), state.layers[place - 1]))
-            x_BD = self._mix_rows(place, self._add(x_BD, layers[-1].output_BD))
+            layers.append(layer.step(_with_context(x_XD, context_XD), state.layers[place - 1]))
+            x_XD = self._mix_rows(place, self._add(x_XD, layers[-1].output_BD))
         if self.output_attention is not None:  # its weights are the ones that say what this token was read off
-            seen_B1D, weights_B1S = self.output_attention(x_BD[:, None], memory)
-            x_BD = self._add(x_BD, seen_B1D[:, 0])
-        return x_BD, weights_B1S[:, 0], DecoderState(tuple(layers), query_BD, memory)
+            seen_XD, weights_XS = grid.attend(self.output_attention, x_XD, state.memory)
+            x_XD = self._add(x_XD, seen_XD)
+        return x_XD, weights_XS, state._replace(layers=tuple(layers), query_XD=query_XD)
 
     def _upper_layers(self) -> Iterator[Lstm]:
         yield from self.upper  # type: ignore[misc]
@@ -145,11 +209,11 @@ class Decoder(nn.Module):
             balances[f"decoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND), positions_N, *x_BTD.shape[:2])
 
-    def _mix_rows(self, place: int, x_BD: Tensor) -> Tensor:
+    def _mix_rows(self, place: int, x_XD: Tensor) -> Tensor:
         if str(place) not in self.mixtures:
-            return x_BD
-        y_BD, _ = self.mixtures[str(place)](x_BD)
-        return self._add(x_BD, y_BD)
+            return x_XD
+        y_XD, _ = self.mixtures[str(place)](x_XD)
+        return self._add(x_XD, y_XD)
 
 
 def _with_context(x: Tensor, context: Tensor | None) -> Tensor:

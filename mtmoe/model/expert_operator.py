@@ -17,8 +17,7 @@ from torch import Tensor
 from mtmoe.model import grouped_experts, padded_experts
 
 
-@torch.library.custom_op("mtmoe::experts", mutates_args=())
-def experts_operator(
+def compute_experts(
     x_ND: Tensor,
     gates_M: Tensor,
     first_EDH: Tensor,
@@ -56,6 +55,10 @@ def experts_operator(
     layout = _layout(counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
     kept = hidden if keep_hidden else None
     return padded_experts.forward(x_ND, gates_M, starts_N, first_EDH, second_EHD, layout, dtype, kept), hidden
+
+
+experts_operator = torch.library.custom_op("mtmoe::experts", compute_experts, mutates_args=())
+"""The same, with a gradient. The first call takes a second, which translating a few sentences should not wait for."""
 
 
 @torch.library.custom_op("mtmoe::experts_backward", mutates_args=())

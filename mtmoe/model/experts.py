@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtmoe.model.expert_operator import experts_operator
+from mtmoe.model.expert_operator import compute_experts, experts_operator
 from mtmoe.model.routing import Routing
 from mtmoe.model.rows import inverse_permutation
 
@@ -34,7 +34,8 @@ class Experts(nn.Module):
         is the same bits every time. y has autocast's type where that is on, else that of x.
         """
         order_M = routing.experts_M.argsort(stable=True)
-        y_ND, _ = experts_operator(
+        is_plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        y_ND, _ = (compute_experts if is_plain else experts_operator)(
             x_ND,
             routing.gates_M,
             self.first_EDH,

@@ -16,6 +16,7 @@ from mtmoe.model.gating import (
     StrictlyBalancedGate,
 )
 from mtmoe.model.routing import Balance
+from mtmoe.model.rows import with_common_number_of_rows
 
 
 class MixtureOfExperts(nn.Module):
@@ -53,10 +54,10 @@ class DenseFeedForward(nn.Module):
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
         """[N, D] -> [N, D]; there is nothing to balance."""
-        hidden_NH = (x_ND @ self.first_DH).relu()
+        hidden_NH = (with_common_number_of_rows(x_ND) @ self.first_DH).relu()
         for inner_HH in self.inner_HH:
             hidden_NH = (hidden_NH @ inner_HH).relu()
-        y_ND = hidden_NH @ self.second_HD
+        y_ND = (hidden_NH @ self.second_HD)[: x_ND.shape[0]]
         return (y_ND.sigmoid() if self.sigmoid_output else y_ND), None
 
 

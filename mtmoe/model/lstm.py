@@ -15,11 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtmoe.model.rows import permute_rows
+from mtmoe.model.rows import permute_rows, with_common_number_of_rows
 
 
 class LstmState(NamedTuple):
-    """Output and cell of one layer after a step: output_BD, cell_BH."""
+    """Output and cell of one layer after a step: output_BD, cell_BH (a cell is a sum over all steps, so it is float32
+    even where weights are narrower)."""
 
     output_BD: Tensor
     cell_BH: Tensor
@@ -27,6 +28,10 @@ class LstmState(NamedTuple):
     def select(self, rows: Tensor) -> LstmState:
         """The state of the sentences ``rows``."""
         return LstmState(self.output_BD.index_select(0, rows), self.cell_BH.index_select(0, rows))
+
+    def join(self, other: LstmState) -> LstmState:
+        """The state of these sentences and then of the others."""
+        return LstmState(torch.cat([self.output_BD, other.output_BD]), torch.cat([self.cell_BH, other.cell_BH]))
 
 
 class Lstm(nn.Module):
@@ -80,19 +85,23 @@ class Lstm(nn.Module):
 
     def initial_state(self, num_sentences: int, like: Tensor) -> LstmState:
         """Zeros (spec 8, row 21)."""
-        return LstmState(like.new_zeros(num_sentences, self.width), like.new_zeros(num_sentences, self.hidden))
+        cell_dtype = torch.promote_types(like.dtype, torch.float32)
+        return LstmState(
+            like.new_zeros(num_sentences, self.width), like.new_zeros(num_sentences, self.hidden, dtype=cell_dtype)
+        )
 
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
         """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
-        weights = dict(self.cell.named_parameters())
-        bias_G = weights["bias_ih_l0"] + weights["bias_hh_l0"]
-        gates_BG = torch.addmm(bias_G, x_BD, weights["weight_ih_l0"].t())
-        gates_BG = torch.addmm(gates_BG, state.output_BD, weights["weight_hh_l0"].t())
-        enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.chunk(4, dim=1)
+        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G, *projection = self.cell.all_weights[0]
+        bias_G = input_bias_G + recurrent_bias_G
+        gates_BG = torch.addmm(bias_G, with_common_number_of_rows(x_BD), input_GD.t())
+        gates_BG = torch.addmm(gates_BG, with_common_number_of_rows(state.output_BD), recurrent_GD.t())
+        gates_BG = gates_BG[: x_BD.shape[0]]
+        enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.to(state.cell_BH.dtype).chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid() * state.cell_BH + enter_BH.sigmoid() * candidate_BH.tanh()
-        output_BH = leave_BH.sigmoid() * cell_BH.tanh()
-        if "weight_hr_l0" in weights:
-            output_BH = output_BH @ weights["weight_hr_l0"].t()
+        output_BH = (leave_BH.sigmoid() * cell_BH.tanh()).to(x_BD.dtype)
+        for matrix_DH in projection:
+            output_BH = output_BH @ matrix_DH.t()
         return LstmState(output_BH, cell_BH)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mtmoe.config.settings import Model
 from mtmoe.model.attention import Memory
@@ -13,7 +13,7 @@ from mtmoe.model.decoder import Decoder, DecoderState
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.encoder import Encoder
 from mtmoe.model.routing import Balance
-from mtmoe.model.rows import put_rows, real_positions
+from mtmoe.model.rows import put_rows, real_positions, with_common_number_of_rows
 
 
 class TranslationBatch(Protocol):
@@ -79,15 +79,35 @@ class TranslationModel(nn.Module):
         """Source ids (EOS at the end, PAD behind) and their lengths -> what the decoder looks at."""
         return self._encode(source_BS, source_lengths_B)[0]
 
+    @property
+    def hidden_width(self) -> int:
+        """D of what :meth:`project` reads."""
+        return self.settings.width
+
     def initial_state(self, memory: Memory) -> DecoderState:
         """The decoder's state before the first step, whose token is BOS."""
         return self.decoder.initial_state(memory)
 
-    def decode_step(self, tokens_B: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
-        """One step: logits_BV (float32), attention_BS (float32), next state."""
-        embedded_BD = embed(tokens_B, self.target_embedding_VD)
-        hidden_BD, attention_BS, state = self.decoder.step(embedded_BD, state)
-        return F.linear(hidden_BD, self.output_VD).float(), attention_BS, state
+    def decode_step(self, tokens_X: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
+        """One step: hidden_XD, which :meth:`project` reads, attention_XS (float32), next state."""
+        embedded_XD = embed(tokens_X, self.target_embedding_VD)
+        return self.decoder.step(embedded_XD, state)
+
+    def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
+        """Logits (float32) of the next token: of all, or of those whose ids are in ``words``; [X, V].
+
+        out: where to write them, contiguous and float32; without gradients only.
+        """
+        weights_DV = self.output_VD[words].t()
+        if out is None:
+            return self._product(hidden_XD, weights_DV).float()
+        if hidden_XD.dtype == out.dtype:
+            return torch.mm(hidden_XD, weights_DV, out=out)
+        return out.copy_(self._product(hidden_XD, weights_DV))
+
+    @staticmethod
+    def _product(hidden_XD: Tensor, weights_DV: Tensor) -> Tensor:
+        return (with_common_number_of_rows(hidden_XD) @ weights_DV)[: hidden_XD.shape[0]]
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
         """log P of each target token given those before it: float32 [B, T], zero at padding."""

@@ -40,12 +40,17 @@ class State(NamedTuple):
         sources, prefixes = (tuple(values[row] for row in rows) for values in self[:2])
         return State(sources, prefixes, self.num_positions)
 
+    def join(self, other: State) -> State:
+        width = max(self.num_positions, other.num_positions)
+        return State(self.sources + other.sources, self.prefixes + other.prefixes, width)
+
 
 class FakeModel:
     """Predicts whatever a function says; remembers how many rows each step had."""
 
-    def __init__(self, predict: Predict) -> None:
+    def __init__(self, predict: Predict, num_words: int = 3) -> None:
         self.predict = predict
+        self.vocabulary_size = self.hidden_width = NUM_SPECIAL + num_words
         self.num_rows: list[int] = []
 
     def encode(self, source_BS, source_lengths_B):
@@ -66,6 +71,10 @@ class FakeModel:
         for row, prediction in enumerate(predictions):
             attention_XS[row, : len(prediction.attention)] = torch.tensor(prediction.attention)
         return logits_XV, attention_XS, State(state.sources, prefixes, state.num_positions)
+
+    def project(self, hidden_XD, words=slice(None), out=None):
+        logits_XV = hidden_XD[:, words]
+        return logits_XV if out is None else out.copy_(logits_XV)
 
 
 def random_predictions(seed: int, num_words: int, eos_bonus: float = 0.0, sharpness: float = 1.5) -> Predict:
@@ -90,7 +99,7 @@ def fake_model() -> type[FakeModel]:
 @pytest.fixture
 def random_model() -> Callable[..., FakeModel]:
     """A fake model with ``random_predictions(seed, num_words, ...)``."""
-    return lambda *args, **kwargs: FakeModel(random_predictions(*args, **kwargs))
+    return lambda seed, num_words, **kwargs: FakeModel(random_predictions(seed, num_words, **kwargs), num_words)
 
 
 @pytest.fixture
@@ -103,7 +112,7 @@ def scripted_model() -> Callable[..., FakeModel]:
             log_probabilities = [math.log(given.get(token, 1e-30)) for token in range(NUM_SPECIAL + num_words)]
             return Prediction(log_probabilities, [1 / len(source)] * len(source))
 
-        return FakeModel(predict)
+        return FakeModel(predict, num_words)
 
     return build
 

@@ -9,18 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from mtmoe.config.settings import Decoding
+from mtmoe.config.settings import Decoding, DiverseBeams
 from mtmoe.errors import UserError
-from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.beam_search import (
-    NOTHING,
-    SearchOptions,
-    beam_search,
-    coverage_penalty,
-    length_penalty,
-    search_all,
-)
+from mtmoe.inference.beam_search import search_all
+from mtmoe.inference.hypothesis import NOTHING, SearchTask, coverage_penalty, length_penalty
+from mtmoe.inference.search_options import SearchOptions
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
 
 A, B, C = NUM_SPECIAL, NUM_SPECIAL + 1, NUM_SPECIAL + 2
@@ -36,8 +31,8 @@ OPEN = SearchOptions(
 """Neither normalisation nor pruning; each test adds what it is about."""
 
 
-def search(model, sources, options):
-    return beam_search(model, *pad_with_eos(sources), options)
+def search(model, sources, options, tasks=None):
+    return search_all(model, sources, options, batch_tokens=10_000, tasks=tasks)
 
 
 # ------------------------------------------------------------------------------------- slow, obvious oracles
@@ -63,11 +58,23 @@ def exhaustive_search(model, source, num_words, options):
     return sorted(((ids, *completed(model, source, ids, options)) for ids in everything), key=lambda h: -h[1])
 
 
-def plain_beam_search(model, source, options):
+def is_allowed(prefix, token, source, options, beginning):
+    """Whether rules (not the model, not pruning) let the token come after the prefix."""
+    if len(prefix) < len(beginning):
+        return token == beginning[len(prefix)]
+    if token == EOS:
+        return len(prefix) >= int(options.min_length_ratio * len(source))
+    size = options.no_repeat_ngram
+    longer = (*prefix, token)
+    seen = [prefix[at : at + size] for at in range(len(prefix) - size + 1)]
+    return not size or len(longer) < size or longer[len(longer) - size :] not in seen
+
+
+def plain_beam_search(model, source, options, beginning=()):
     """The search of the documentation, for one sentence, with lists."""
     live = [((), 0.0)]
     finished = []
-    longest = options.max_length(len(source))
+    longest = max(options.max_length(len(source)), len(beginning))
     while live:
         candidates = []
         for prefix, log_probability in live:
@@ -75,8 +82,10 @@ def plain_beam_search(model, source, options):
             if len(prefix) == longest:
                 candidates.append((log_probability + scores[EOS], prefix, EOS))
                 continue
-            best = max(scores[EOS:])
-            for token in range(EOS, len(scores)):
+            allowed = [t for t in range(EOS, len(scores)) if is_allowed(prefix, t, source, options, beginning)]
+            allowed = allowed or [EOS]
+            best = max(scores[token] for token in allowed)
+            for token in allowed:
                 if scores[token] >= best - options.prune_margin:
                     candidates.append((log_probability + scores[token], prefix, token))
         candidates.sort(key=lambda candidate: -candidate[0])
@@ -86,7 +95,7 @@ def plain_beam_search(model, source, options):
         finished.sort(key=lambda hypothesis: -hypothesis[1])
         margin = options.prune_margin
         finished = [hypothesis for hypothesis in finished if hypothesis[1] >= finished[0][1] - margin]
-        if len(finished) >= options.beam_size:
+        if len(finished) >= options.beam_size and options.early_stopping == "full":
             break
         live = [((*prefix, token), score) for score, prefix, token in candidates if token != EOS]
         live = live[: options.beam_size]
@@ -136,6 +145,192 @@ def test_a_batch_is_searched_as_each_sentence_alone_is_by_a_plain_search(random_
             assert_same(hypotheses, plain_beam_search(model, source, options))
 
 
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"min_length_ratio": 1.0},
+        {"no_repeat_ngram": 1},
+        {"no_repeat_ngram": 2, "prune_margin": 1.0},
+        {"min_length_ratio": 0.5, "no_repeat_ngram": 2},
+        {"early_stopping": "exact"},
+        {"early_stopping": "exact", "prune_margin": 1e9, "length_alpha": 1.5},
+    ],
+    ids=str,
+)
+def test_rules_are_kept_as_a_plain_search_keeps_them(random_model, beam_size, rules):
+    for seed in range(4):
+        options = replace(OPEN, beam_size=beam_size, prune_margin=3.0, length_alpha=0.6, num_best=1 + seed % beam_size)
+        options = replace(options, max_length_ratio=1.0, max_length_extra=3, **rules)
+        model = random_model(seed, 4, eos_bonus=1.0 - 0.5 * (seed % 3))
+        for hypotheses, source in zip(search(model, SOURCES, options), SOURCES, strict=True):
+            assert_same(hypotheses, plain_beam_search(model, source, options))
+
+
+def test_a_prefix_is_how_a_translation_begins_at_its_own_probability(random_model):
+    options = replace(OPEN, beam_size=3, num_best=2, prune_margin=2.0, no_repeat_ngram=2)
+    beginnings = [(C, A), (), (B, B, B, B, B, B, B), (A,)]  # one is longer than the translation would be, and repeats
+    tasks = [SearchTask(prefix_ids=beginning) for beginning in beginnings]
+    for seed in range(5):
+        model = random_model(seed, 5, sharpness=3.0)
+        found = search(model, SOURCES, options, tasks)
+        for hypotheses, source, beginning in zip(found, SOURCES, beginnings, strict=True):
+            assert_same(hypotheses, plain_beam_search(model, source, options, beginning))
+            assert all(hypothesis.ids[: len(beginning)] == beginning for hypothesis in hypotheses)
+
+
+def test_exact_early_stopping_gives_what_searching_to_the_greatest_length_gives(random_model):
+    def patient_search(model, source, options):
+        """Without any stopping and any giving up, which a margin without end does not ask for."""
+        live, finished, longest = [((), 0.0)], [], options.max_length(len(source))
+        for length in range(longest + 1):
+            candidates = []
+            for prefix, log_probability in live:
+                scores = model.predict((*source, EOS), prefix).log_probabilities
+                tokens = range(EOS, len(scores)) if length < longest else [EOS]
+                candidates += [(log_probability + scores[token], prefix, token) for token in tokens]
+            candidates.sort(key=lambda candidate: -candidate[0])
+            kept = candidates[: options.beam_size]
+            finished += [(p, *completed(model, source, p, options)) for _, p, token in kept if token == EOS]
+            live = [((*p, token), score) for score, p, token in candidates if token != EOS][: options.beam_size]
+        return sorted(finished, key=lambda hypothesis: -hypothesis[1])[: options.num_best]
+
+    num_missed = 0
+    for seed in range(8):
+        options = replace(OPEN, beam_size=3, num_best=2, length_alpha=1.0, coverage_beta=0.3, max_length_extra=4)
+        model = random_model(seed, 4, eos_bonus=1.0)
+        full = search(model, SOURCES, options)
+        exact = search(model, SOURCES, replace(options, early_stopping="exact"))
+        for hypotheses, hasty, source in zip(exact, full, SOURCES, strict=True):
+            assert_same(hypotheses, patient_search(model, source, options))
+            num_missed += hasty[0].ids != hypotheses[0].ids
+    assert num_missed  # else the two ways to stop would be one
+
+
+# ----------------------------------------------------------------------------------- phrases and diverse beams
+
+
+def has_phrases(ids, phrases):
+    return all(any(ids[at : at + len(p)] == p for at in range(len(ids))) for p in phrases)
+
+
+def test_a_beam_that_holds_everything_finds_the_best_of_all_translations_with_the_phrases(random_model):
+    options = replace(OPEN, beam_size=400, num_best=3, length_alpha=0.5, coverage_beta=0.2, max_length_extra=1)
+    sources, wanted = [[5, 6, 7], [6, 5], [5, 6, 7]], [((B, A),), ((C,), (A,)), ()]
+    tasks = [SearchTask(phrases_ids=phrases) for phrases in wanted]
+    for seed in range(2):
+        model = random_model(seed, 3)
+        for hypotheses, source, phrases in zip(search(model, sources, options, tasks), sources, wanted, strict=True):
+            everything = exhaustive_search(model, source, 3, options)
+            assert_same(hypotheses, [h for h in everything if has_phrases(h[0], phrases)][:3])
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+def test_every_phrase_is_in_every_translation_however_unlikely_and_narrow_the_beam(random_model, beam_size):
+    wanted = [((A, B, C), (C, A)), ((B, B),), (), ((C, C, C, C), (A, A, B, A, A), (B,))]
+    tasks = [SearchTask(phrases_ids=phrases) for phrases in wanted]
+    for seed in range(6):
+        options = replace(OPEN, beam_size=beam_size, prune_margin=2.0, coverage_beta=0.2, num_best=beam_size)
+        model = random_model(seed, 4, eos_bonus=2.0, sharpness=4.0)
+        found = search(model, SOURCES, options, tasks)
+        for hypotheses, source, phrases in zip(found, SOURCES, wanted, strict=True):
+            assert hypotheses
+            for hypothesis in hypotheses:
+                assert has_phrases(hypothesis.ids, phrases)
+                assert len(hypothesis.ids) <= max(options.max_length(len(source)), sum(map(len, phrases)))
+                assert_same([hypothesis], [(hypothesis.ids, *completed(model, source, hypothesis.ids, options))])
+        alone = [search(model, [s], options, [task])[0] for s, task in zip(SOURCES, tasks, strict=True)]
+        assert found == alone
+        assert found[2] == search(model, SOURCES, options)[2]  # who asks for nothing gets what he always gets
+
+
+def test_words_of_a_phrase_are_tried_though_pruning_would_drop_them(scripted_model):
+    model = scripted_model({(): {A: 0.99, B: 0.01}, (B,): {EOS: 1.0}})
+    options = replace(OPEN, beam_size=2, prune_margin=3.0, max_length_extra=5)
+    ((best, *_),) = search(model, [[4]], options, [SearchTask(phrases_ids=((B,),))])
+    assert best.ids == (B,)  # ln 99 = 4.6; and not only when no room is left for anything else
+
+
+def test_a_prefix_and_phrases_go_together(random_model):
+    task = SearchTask(prefix_ids=(B, A), phrases_ids=((A, C), (C, C)))
+    for seed in range(5):
+        (hypotheses,) = search(random_model(seed, 4, eos_bonus=2.0), [[4]], replace(OPEN, beam_size=4), [task])
+        assert hypotheses[0].ids[:2] == (B, A)
+        assert has_phrases(hypotheses[0].ids, task.phrases_ids)
+
+
+def plain_diverse_search(model, source, options):
+    """Group after group at each position, with lists; every group stops by itself."""
+    width, longest = options.width, options.max_length(len(source))
+    groups = [{"live": [((), 0.0)], "finished": [], "open": True} for _ in range(options.groups)]
+    for length in range(longest + 1):
+        chosen = []
+        for group in groups:
+            candidates = []
+            for prefix, log_probability in group["live"]:
+                scores = model.predict((*source, EOS), prefix).log_probabilities
+                for token in range(EOS, len(scores)) if length < longest else [EOS]:
+                    penalty = options.diversity_penalty * chosen.count(token) if token != EOS else 0.0
+                    candidates.append((log_probability + scores[token], penalty, prefix, token))
+            candidates.sort(key=lambda c: -(c[0] - c[1]))
+            for _, _, prefix, token in candidates[:width]:
+                if token == EOS:
+                    group["finished"].append((prefix, *completed(model, source, prefix, options)))
+            going_on = [c for c in candidates if c[3] != EOS][:width]
+            chosen += [token for *_, token in going_on]
+            group["live"] = [((*prefix, token), score) for score, _, prefix, token in going_on]
+            if len(group["finished"]) >= width:
+                group["live"] = []
+    found = {hypothesis[0]: hypothesis for group in groups for hypothesis in group["finished"]}
+    return sorted(found.values(), key=lambda h: -h[1])[: options.num_best]
+
+
+@pytest.mark.parametrize(("beam_size", "groups"), [(4, 2), (6, 3), (3, 3), (6, 2)])
+def test_diverse_beams_are_those_of_a_plain_search(random_model, beam_size, groups):
+    for seed in range(5):
+        options = replace(
+            OPEN, beam_size=beam_size, groups=groups, diversity_penalty=0.4 * (1 + seed), length_alpha=0.0
+        )
+        # Every beam has its places filled before it stops, or a hopeless one could be given up earlier.
+        options = replace(options, num_best=beam_size, max_length_extra=3)
+        model = random_model(seed, 5, eos_bonus=0.5)
+        for hypotheses, source in zip(search(model, SOURCES, options), SOURCES, strict=True):
+            assert_same(hypotheses, plain_diverse_search(model, source, options))
+
+
+def test_diverse_beams_bring_alternatives_that_differ_from_the_first_word_on(scripted_model):
+    model = scripted_model(
+        {(): {A: 0.6, B: 0.25, C: 0.15}, (A,): {A: 0.55, B: 0.45}, (B,): {EOS: 1.0}, (C,): {EOS: 1.0}}
+        | {(A, word): {EOS: 1.0} for word in (A, B)}
+    )
+    plain = replace(OPEN, beam_size=2, num_best=2)
+    assert [h.ids for h in search(model, [[4]], plain)[0]] == [(A, A), (A, B)]
+    diverse = search(model, [[4]], replace(plain, groups=2, diversity_penalty=1.0))[0]
+    assert [hypothesis.ids for hypothesis in diverse] == [(A, A), (B,)]
+    assert diverse[1].log_probability == pytest.approx(math.log(0.25), abs=1e-6)  # the penalty is in no score
+
+
+def test_phrases_and_diverse_beams_contradict_each_other(random_model):
+    options = replace(OPEN, beam_size=4, groups=2, diversity_penalty=1.0)
+    with pytest.raises(UserError, match=r"need one beam, but decoding\.diverse_beams is on"):
+        search(random_model(0, 3), [[4]], options, [SearchTask(phrases_ids=((A,),))])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_length_ratio": 3.0}, r"min_length_ratio = 3\.0 is more than max_length_ratio = 2\.0"),
+        (
+            {"diverse_beams": DiverseBeams(groups=2)},
+            r"beam_size = 5 is not a multiple of diverse_beams\.groups = 2",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_an_error_with_both_values(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Decoding(**settings)
+
+
 def test_a_beam_of_one_takes_the_likeliest_token_at_each_step(random_model):
     options = replace(OPEN, beam_size=1, length_alpha=1.0, coverage_beta=0.2, prune_margin=3.0)
     model = random_model(11, 6)
@@ -168,6 +363,37 @@ def test_results_come_in_the_order_of_the_sources_whatever_the_batches(random_mo
     expected = [search(model, [source], options)[0] if source else [NOTHING] for source in sources]
     for batch_tokens in (1, 40, 10_000):
         assert search_all(model, sources, options, batch_tokens=batch_tokens) == expected
+
+
+def test_sources_enter_as_others_leave_and_find_what_they_find_alone(random_model):
+    """Many lengths, so that batches mix sentences at different positions; all that travels with a row is in use."""
+    generator = np.random.default_rng(1)
+    sources = [generator.integers(4, 10, generator.integers(1, 9)).tolist() for _ in range(40)]
+    options = replace(OPEN, beam_size=3, num_best=2, prune_margin=2.0, coverage_beta=0.3, length_alpha=0.6)
+    options = replace(options, keep_attention=True, no_repeat_ngram=2, max_length_extra=3)
+    model = random_model(4, 6)
+    expected = [search(model, [source], options)[0] for source in sources]
+    for batch_tokens in (1, 60, 200):
+        model.num_rows.clear()
+        found = search_all(model, sources, options, batch_tokens=batch_tokens)
+        for hypotheses, alone in zip(found, expected, strict=True):
+            for hypothesis, other in zip(hypotheses, alone, strict=True):
+                assert hypothesis._replace(score=0, attention=None) == other._replace(score=0, attention=None)
+                assert hypothesis.score == pytest.approx(other.score, abs=1e-5)  # sums with and without padding
+                assert torch.equal(hypothesis.attention, other.attention)
+        if batch_tokens == 200:  # once full (a sentence starts as one row), never near empty before the end
+            assert min(model.num_rows[2 : len(model.num_rows) // 2]) > max(model.num_rows) / 3
+
+
+def test_attention_is_that_of_each_word_and_the_end_without_padding(random_model):
+    options = replace(OPEN, beam_size=4, num_best=3, keep_attention=True)
+    model = random_model(2, 5)
+    for hypotheses, source in zip(search(model, SOURCES, options), SOURCES, strict=True):
+        for hypothesis in hypotheses:
+            ids = hypothesis.ids
+            expected = [model.predict((*source, EOS), ids[:length]).attention for length in range(len(ids) + 1)]
+            torch.testing.assert_close(hypothesis.attention, torch.tensor(expected))
+    assert search(model, SOURCES, replace(options, keep_attention=False))[0][0].attention is None
 
 
 def test_nothing_is_computed_for_sources_without_subwords(random_model):
@@ -345,4 +571,4 @@ def test_more_hypotheses_than_the_beam_holds_is_an_error_with_both_numbers():
 
 def test_options_are_those_of_the_decoding_table():
     decoding = Decoding(beam_size=3, length_alpha=0.7, coverage_beta=0.1, prune_margin=2.0, max_length_extra=4)
-    assert SearchOptions.from_settings(decoding, num_best=2) == SearchOptions(3, 0.7, 0.1, 2.0, 2.0, 4, 2)
+    assert SearchOptions.from_settings(decoding, num_best=2) == SearchOptions(3, 0.7, 0.1, 2.0, 2.0, 4, num_best=2)

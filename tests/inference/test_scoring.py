@@ -11,7 +11,7 @@ from mtmoe.checkpoint import load_model
 from mtmoe.data.batches import batch_of
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.beam_search import SearchOptions, beam_search
+from mtmoe.inference.beam_search import SearchOptions, search_all
 from mtmoe.inference.scoring import Score, force_decode, perplexity, score_pairs
 from mtmoe.inference.translator import Translator
 
@@ -51,7 +51,7 @@ def test_forced_decoding_of_what_the_search_found_gives_its_hypothesis(loaded):
     options = SearchOptions.from_settings(loaded.recipe.decoding, num_best=4)
     ids = [loaded.subwords.encode(line) for line in SOURCES if line]
     source_BS, lengths_B = pad_with_eos(ids)
-    found = beam_search(loaded.model, source_BS, lengths_B, options)
+    found = search_all(loaded.model, ids, options, batch_tokens=10_000)
     for rank in range(2):
         hypotheses = [group[min(rank, len(group) - 1)] for group in found]
         forced = force_decode(loaded.model, source_BS, lengths_B, [h.ids for h in hypotheses], options)
@@ -65,8 +65,9 @@ def test_forced_decoding_of_what_the_search_found_gives_its_hypothesis(loaded):
 def test_forced_decoding_agrees_with_the_search_of_a_fake_model(random_model):
     model = random_model(5, 6)
     options = SearchOptions(4, 0.7, 0.3, 1e9, 1.0, 1, num_best=4)
-    source_BS, lengths_B = pad_with_eos([[5, 6, 7], [9]])
-    found = beam_search(model, source_BS, lengths_B, options)
+    sources = [[5, 6, 7], [9]]
+    source_BS, lengths_B = pad_with_eos(sources)
+    found = search_all(model, sources, options, batch_tokens=100)
     for rank in range(4):
         hypotheses = [group[rank] for group in found]
         forced = force_decode(model, source_BS, lengths_B, [h.ids for h in hypotheses], options)

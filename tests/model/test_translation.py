@@ -49,7 +49,8 @@ def test_decoding_step_by_step_gives_the_log_probabilities_of_one_pass(wiring):
     state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
     steps = []
     for step in range(batch.target_BT.shape[1] - 1):
-        logits_BV, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
+        hidden_BD, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
+        logits_BV = model.project(hidden_BD)
         torch.testing.assert_close(attention_BS.sum(1), torch.ones(3))
         steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
     real_BT = batch.target_BT[:, 1:] != PAD
@@ -84,14 +85,53 @@ def test_what_comes_later_in_the_target_does_not_change_what_came_before():
     assert float((before_BT[0, 2:] - after_BT[0, 2:]).detach().abs().min()) > 0
 
 
-def test_selecting_rows_of_a_state_repeats_and_reorders_sentences():
-    model, batch = _model(), batch_of(SOURCES, TARGETS)
+@pytest.mark.parametrize("wiring", WIRINGS, ids=lambda w: "-".join(str(value) for value in w.values()))
+def test_selecting_rows_of_a_state_repeats_and_reorders_sentences(wiring):
+    model, batch = _model(**wiring), batch_of(SOURCES, TARGETS)
     state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
     _, _, state = model.decode_step(batch.target_BT[:, 0], state)
-    logits_BV, _, _ = model.decode_step(batch.target_BT[:, 1], state)
-    rows = torch.tensor([2, 0, 2])
-    picked_BV, _, _ = model.decode_step(batch.target_BT[rows, 1], state.select(rows))
-    torch.testing.assert_close(picked_BV, logits_BV[rows])
+    hidden_BD, attention_BS, _ = model.decode_step(batch.target_BT[:, 1], state)
+    for rows in ([2, 0, 2], [1, 1, 1, 0, 2, 2], [1], [0, 1, 2]):
+        picked = state.select(torch.tensor(rows))
+        hidden_XD, attention_XS, _ = model.decode_step(batch.target_BT[rows, 1], picked)
+        torch.testing.assert_close(hidden_XD, hidden_BD[rows])
+        length = attention_XS.shape[1]
+        torch.testing.assert_close(attention_XS, attention_BS[rows, :length])
+        assert not attention_BS[rows, length:].any()
+
+
+def test_states_of_different_batches_go_on_together_as_they_would_alone():
+    model = _model()
+    states, hidden = [], []
+    for sources, first in ((SOURCES[:1], 11), (SOURCES[1:], 12)):
+        batch = batch_of(sources, sources)
+        state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+        state = state.select(torch.arange(len(sources)).repeat_interleave(2))
+        _, _, state = model.decode_step(torch.full((2 * len(sources),), first), state)
+        states.append(state)
+        hidden.append(model.decode_step(torch.arange(20, 20 + 2 * len(sources)), state)[0])
+    both, tokens_X = states[0].join(states[1]), torch.tensor([20, 21, 20, 21, 22, 23])
+    hidden_XD, attention_XS, _ = model.decode_step(tokens_X, both)
+    torch.testing.assert_close(hidden_XD, torch.cat(hidden))
+    torch.testing.assert_close(attention_XS.sum(1), torch.ones(6))
+
+
+def test_memory_of_sources_without_rows_is_let_go():
+    model, batch = _model(), batch_of(SOURCES, TARGETS)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    assert state.select(torch.tensor([0, 1])).memory.num_sources == 3  # moving two to save one does not pay
+    alone = state.select(torch.tensor([1, 1]))
+    assert tuple(alone.memory.values_BSD.shape[:2]) == (1, len(SOURCES[1]) + 1)
+    assert state.select(torch.tensor([0, 2])).join(alone).memory.num_sources == 3
+
+
+@torch.inference_mode()
+def test_part_of_the_vocabulary_has_the_logits_that_it_has_in_all():
+    model = _model()
+    hidden_XD = torch.randn(3, 32)
+    all_XV, out_XC = model.project(hidden_XD), torch.empty(3, 7)
+    torch.testing.assert_close(model.project(hidden_XD, slice(5, 12), out=out_XC), all_XV[:, 5:12])
+    torch.testing.assert_close(out_XC, all_XV[:, 5:12])
 
 
 def test_the_backward_direction_reads_each_sentence_from_its_own_end():

@@ -1,0 +1,78 @@
+"""Several models that translate together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtmoe.errors import UserError
+from mtmoe.inference.search_model import SearchModel
+
+
+class EnsembleState(NamedTuple):
+    """A state of each model, all with the same rows."""
+
+    states: tuple[Any, ...]
+
+    def select(self, rows_X: Tensor) -> EnsembleState:
+        return EnsembleState(tuple(state.select(rows_X) for state in self.states))
+
+    def join(self, other: EnsembleState) -> EnsembleState:
+        return EnsembleState(tuple(own.join(theirs) for own, theirs in zip(self.states, other.states, strict=True)))
+
+
+class Ensemble:
+    """A :class:`SearchModel` of models over one vocabulary: ``p(y) ~ product of p_m(y) ^ weight_m``.
+
+    This log-linear mean, renormalised over the vocabulary, is the softmax of the weighted mean of the logits, so the
+    vocabulary is normalised once and not once a model. Attention is the weighted mean.
+    """
+
+    def __init__(self, models: Sequence[SearchModel], weights: Sequence[float] | None = None) -> None:
+        """``weights``: one for each model, in any scale (they are divided by their sum); by default equal.
+
+        Raises:
+            UserError: vocabularies of different sizes, or weights that do not fit.
+        """
+        weights = [1.0] * len(models) if weights is None else weights
+        sizes = [model.vocabulary_size for model in models]
+        if len(set(sizes)) > 1:
+            raise UserError(
+                f"the models of an ensemble have vocabularies of different sizes: {sizes}",
+                fix="train them with the same subword model: mtmoe train on the same data directory",
+            )
+        if not models or len(weights) != len(models) or min(weights) <= 0:
+            raise UserError(
+                f"an ensemble of {len(models)} models cannot have the weights {list(weights)}",
+                fix="one weight above 0 for each model",
+            )
+        self.models = tuple(models)
+        self.weights = tuple(weight / sum(weights) for weight in weights)
+        self.vocabulary_size = sizes[0]
+        self.hidden_widths = tuple(model.hidden_width for model in models)
+        self.hidden_width = sum(self.hidden_widths)
+
+    def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> tuple[Any, ...]:
+        return tuple(model.encode(source_BS, source_lengths_B) for model in self.models)
+
+    def initial_state(self, memory: tuple[Any, ...]) -> EnsembleState:
+        states = (model.initial_state(own) for model, own in zip(self.models, memory, strict=True))
+        return EnsembleState(tuple(states))
+
+    def decode_step(self, tokens_X: Tensor, state: EnsembleState) -> tuple[Tensor, Tensor, EnsembleState]:
+        steps = [model.decode_step(tokens_X, own) for model, own in zip(self.models, state.states, strict=True)]
+        hidden, attentions, states = zip(*steps, strict=True)
+        # Side by side, so that rows stay rows; project() takes them apart again.
+        attention_XS = torch.stack([w * part for w, part in zip(self.weights, attentions, strict=True)]).sum(0)
+        return torch.cat(hidden, dim=1), attention_XS, EnsembleState(states)
+
+    def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
+        parts = hidden_XD.split(self.hidden_widths, dim=1)
+        logits_XV = torch.zeros(()) if out is None else out.zero_()
+        for model, weight, part in zip(self.models, self.weights, parts, strict=True):
+            weighted_XV = weight * model.project(part, words)
+            logits_XV = logits_XV + weighted_XV if out is None else out.add_(weighted_XV)
+        return logits_XV

@@ -1,0 +1,72 @@
+"""Translating in bf16: nearly the same, with gates and cells in full precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtmoe.config.settings import MixtureOfExpertsSettings, Model
+from mtmoe.data.batches import batch_of
+from mtmoe.inference.precision import lower_precision
+from mtmoe.inference.translator import Translator
+from mtmoe.model.rows import with_common_number_of_rows
+from mtmoe.model.translation import TranslationModel
+
+SOURCES, TARGETS = [[5, 6, 7, 8], [9, 10]], [[11, 12, 13], [14, 15, 16, 17]]
+
+
+def _model(**settings) -> TranslationModel:
+    torch.manual_seed(0)
+    moe = MixtureOfExpertsSettings(num_experts=4, experts_per_token=2, expert_hidden=32, gate="softmax")
+    base = {"width": 32, "encoder_moe_after": (1,), "decoder_moe_after": (1,), "moe": moe}
+    return TranslationModel(Model(**(base | settings)), 50).eval()
+
+
+WIRINGS = [{}, {"attention_context": "recurrent", "attention": "additive"}, {"lstm_hidden": 48}]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("wiring", WIRINGS, ids=str)
+def test_bf16_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
+    exact_BT = _model(**wiring).log_probabilities(batch_of(SOURCES, TARGETS))
+    model = _model(**wiring)
+    lower_precision(model, "bf16")
+    dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {n for n in dtypes if ".gate." in n}
+    assert set(dtypes.values()) == {torch.float32, torch.bfloat16}
+    batch = batch_of(SOURCES, TARGETS)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    steps = []
+    for step in range(batch.target_BT.shape[1] - 1):
+        hidden_BD, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
+        logits_BV = model.project(hidden_BD)
+        assert (logits_BV.dtype, attention_BS.dtype, hidden_BD.dtype) == (torch.float32, torch.float32, torch.bfloat16)
+        assert state.layers[0].cell_BH.dtype == torch.float32
+        steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
+    found_BT = torch.cat(steps, dim=1) * (batch.target_BT[:, 1:] != 0)
+    torch.testing.assert_close(found_BT, exact_BT, rtol=0.02, atol=0.02)
+    assert not torch.equal(found_BT, exact_BT)
+    out_XC = torch.empty(2, 9)
+    torch.testing.assert_close(model.project(hidden_BD, slice(3, 12), out=out_XC), logits_BV[:, 3:12])
+
+
+def test_the_setting_is_the_precision_of_the_translator(run_directory):
+    lines = ["Where is the station?", "Two dogs play in the snow."]
+    exact = Translator(run_directory, device="cpu").translate(lines)
+    rough = Translator(run_directory, device="cpu", overrides=["decoding.precision='bf16'"])
+    assert rough.loaded.model.output_VD.dtype == torch.bfloat16
+    for translation, other in zip(rough.translate(lines), exact, strict=True):
+        assert translation.log_probability != other.log_probability
+        if translation.text == other.text:
+            assert translation.log_probability == pytest.approx(other.log_probability, rel=0.05)
+
+
+def test_rows_of_zeros_fill_up_to_a_number_that_is_common():
+    x_XD = torch.ones(150, 3, dtype=torch.bfloat16)
+    filled_XD = with_common_number_of_rows(x_XD)
+    assert len(filled_XD) == 160
+    assert torch.equal(filled_XD[:150], x_XD)
+    assert not filled_XD[150:].any()
+    sizes = {len(with_common_number_of_rows(torch.ones(rows, 1, dtype=torch.bfloat16))) for rows in range(1, 513)}
+    assert len(sizes) <= 20
+    assert with_common_number_of_rows(x_XD.float()).shape == (150, 3)
