@@ -92,7 +92,7 @@ class Lstm(nn.Module):
 
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
         """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
-        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G, *projection = self.cell.all_weights[0]
+        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
         bias_G = input_bias_G + recurrent_bias_G
         gates_BG = torch.addmm(bias_G, with_common_number_of_rows(x_BD), input_GD.t())
         gates_BG = torch.addmm(gates_BG, with_common_number_of_rows(state.output_BD), recurrent_GD.t())
@@ -100,8 +100,9 @@ class Lstm(nn.Module):
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.to(state.cell_BH.dtype).chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid() * state.cell_BH + enter_BH.sigmoid() * candidate_BH.tanh()
         output_BH = (leave_BH.sigmoid() * cell_BH.tanh()).to(x_BD.dtype)
-        for matrix_DH in projection:
-            output_BH = output_BH @ matrix_DH.t()
+        projection_DH: Tensor | None = getattr(self.cell, "weight_hr_l0", None)
+        if projection_DH is not None:
+            output_BH = output_BH @ projection_DH.t()
         return LstmState(output_BH, cell_BH)
 
 
