@@ -106,8 +106,10 @@ def test_a_line_that_is_not_what_json_asks_for_is_answered_with_the_problem(line
     assert answer["warnings"] == [question.problem]
 
 
+# Tests that train set the processor to flush subnormal numbers to zero, which hypothesis refuses to go on with.
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | NUMBERS | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
