@@ -4,8 +4,8 @@ Three things make this cheaper than one multiplication for each expert (`F.group
 a batch has no cost for each small call; its weights, cast to the compute dtype in a buffer that stays in the cache,
 are multiplied while they are there, so that no copy of the whole stack ever exists; and experts that received nothing
 are never looked at. Experts are taken in the order of their counts, so that few rows are padding: row numbers are
-rounded up by at most 1/16 (few distinct shapes, because each costs oneDNN a compilation) and the rows of a batch are
-at most 5/4 of what its smallest expert needs.
+rounded up (few distinct shapes, because each costs oneDNN a compilation), and the rows of a batch are at most 5/4 of
+what its smallest expert needs.
 
 Works for any float type and on any device, but asks it for the counts.
 """
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from mtmoe.model.reused_memory import reused_empty
 
-_BATCH_BYTES = 1 << 20  # of one weight matrix of each expert of a batch: what a core's own cache holds
+_BATCH_BYTES = 1 << 21  # of one weight matrix of each expert of a batch: what a core's own cache holds
 _BATCH_ROWS = 64  # with so few rows the calls cost more than the arithmetic, and a batch has up to 4 times the bytes
 
 
@@ -88,9 +88,11 @@ def _most_experts(matrix_bytes: int) -> int:
 
 
 def _rounded_up(count: int) -> int:
-    """To a multiple of the largest power of two that is at most 1/16 of it, or of 1."""
-    step = 1 << max(0, count.bit_length() - 5)
-    return -(-count // step) * step
+    """To a multiple of the largest power of two that is at most 1/8 of it, or of 4; never by more than a quarter."""
+    step = 1 << max(2, count.bit_length() - 4)
+    while 4 * (rounded := -(-count // step) * step) > 5 * count:
+        step //= 2
+    return rounded
 
 
 class _Scratch:
@@ -100,18 +102,25 @@ class _Scratch:
         matrix = stack.shape[1:]
         # Always of the same size, so that the memory is at hand.
         self.memory = _empty((_most_experts(matrix.numel() * dtype.itemsize), *matrix), dtype, stack.device)
+        # Views by the hundred are a good part of what many small experts cost: made once, all in one call.
+        self.own, self.stack = self.memory.unbind(), stack.unbind()
+        self.is_same_type = stack.dtype == dtype
 
     def of(self, batch: Batch) -> Tensor:
         return self.memory[: len(batch.experts)]
 
-    def load(self, stack: Tensor, batch: Batch) -> Tensor:
+    def load(self, batch: Batch) -> Tensor:
         """The weights of the batch's experts in the compute dtype, [G, ., .]."""
-        if stack.dtype == self.memory.dtype and len(batch.experts) == 1:
-            return stack[batch.experts[0]].unsqueeze(0)
-        weights = self.of(batch)
-        for own, expert in zip(weights.unbind(), batch.experts, strict=True):
-            own.copy_(stack[expert])
-        return weights
+        if self.is_same_type and len(batch.experts) == 1:
+            return self.stack[batch.experts[0]].unsqueeze(0)
+        for own, expert in zip(self.own, batch.experts, strict=False):
+            own.copy_(self.stack[expert])
+        return self.of(batch)
+
+    def store(self, gradient: tuple[Tensor, ...], batch: Batch) -> None:
+        """Into the gradients of the batch's experts, of which there is one matrix each."""
+        for own, expert in zip(self.own, batch.experts, strict=False):
+            gradient[expert].copy_(own)
 
 
 def forward(
@@ -127,8 +136,8 @@ def forward(
         shape = (len(batch.experts), batch.num_rows)
         x_GRD = padded_x.index_select(0, layout.source_P[batch.rows]).view(*shape, width)
         kept = padded_x.new_empty(shape[0] * shape[1], hidden) if hidden_PH is None else hidden_PH[batch.rows]
-        hidden_GRH = _hidden(x_GRD, first.load(first_EDH, batch), kept.view(*shape, hidden))
-        torch.bmm(hidden_GRH, second.load(second_EHD, batch), out=output_PD[batch.rows].view(*shape, width))
+        hidden_GRH = _hidden(x_GRD, first.load(batch), kept.view(*shape, hidden))
+        torch.bmm(hidden_GRH, second.load(batch), out=output_PD[batch.rows].view(*shape, width))
     return gathered_sum(output_PD, layout.row_M, starts_N, gates_M)
 
 
@@ -151,27 +160,30 @@ def backward(
     x_gradient_PD = padded_x.new_empty(num_rows, width)
     first_gradient = _empty(first_EDH.shape, first_EDH.dtype, first_EDH.device)
     second_gradient = _empty(second_EHD.shape, second_EHD.dtype, second_EHD.device)
+    first_gradients, second_gradients = first_gradient.unbind(), second_gradient.unbind()
     for batch in layout.batches:
         shape, source = (len(batch.experts), batch.num_rows), layout.source_P[batch.rows]
         x_RD, gradient_RD = padded_x.index_select(0, source), padded_gradient.index_select(0, source)
         x_GRD, gradient_GRD = x_RD.view(*shape, width), gradient_RD.view(*shape, width)
-        first_GDH = first.load(first_EDH, batch)
+        first_GDH = first.load(batch)
         if hidden_PH is None:
             hidden_GRH = _hidden(x_GRD, first_GDH, padded_x.new_empty(*shape, hidden))
         else:
             hidden_GRH = hidden_PH[batch.rows].view(*shape, hidden)
-        back_GRH = torch.bmm(gradient_GRD, second.load(second_EHD, batch).transpose(1, 2))
+        back_GRH = torch.bmm(gradient_GRD, second.load(batch).transpose(1, 2))
         torch.sum((back_GRH * hidden_GRH).view(-1, hidden), 1, out=gate_gradient_P[batch.rows])
         torch.ops.aten.threshold_backward.grad_input(back_GRH, hidden_GRH, 0, grad_input=back_GRH)
         torch.bmm(back_GRH, first_GDH.transpose(1, 2), out=x_gradient_PD[batch.rows].view(*shape, width))
         gradient_RD.mul_(gate_P1[batch.rows])
         x_RD.mul_(gate_P1[batch.rows])
         # The weights of the batch have been used: their room takes the gradients.
-        _store(second_gradient, batch, torch.bmm(hidden_GRH.transpose(1, 2), gradient_GRD, out=second.of(batch)))
-        _store(first_gradient, batch, torch.bmm(x_GRD.transpose(1, 2), back_GRH, out=first.of(batch)))
+        torch.bmm(hidden_GRH.transpose(1, 2), gradient_GRD, out=second.of(batch))
+        second.store(second_gradients, batch)
+        torch.bmm(x_GRD.transpose(1, 2), back_GRH, out=first.of(batch))
+        first.store(first_gradients, batch)
     for expert in layout.idle:
-        first_gradient[expert].zero_()
-        second_gradient[expert].zero_()
+        first_gradients[expert].zero_()
+        second_gradients[expert].zero_()
     x_gradient_ND = gathered_sum(x_gradient_PD, layout.row_M, starts_N, gates_M).to(x_ND.dtype)
     gate_gradient_M = gate_gradient_P.index_select(0, layout.row_M).to(gates_M.dtype)
     return x_gradient_ND, gate_gradient_M, first_gradient, second_gradient
@@ -201,8 +213,3 @@ def _with_zero_row(x_ND: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     return reused_empty(shape, dtype) if device.type == "cpu" else torch.empty(*shape, dtype=dtype, device=device)
-
-
-def _store(gradient: Tensor, batch: Batch, values_G: Tensor) -> None:
-    for value, expert in zip(values_G.unbind(), batch.experts, strict=True):
-        gradient[expert].copy_(value)

@@ -507,9 +507,10 @@ def prepare_process(device: torch.device) -> None:
     if device.type == "cpu":
         # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
         torch.set_flush_denormal(True)
-        # oneDNN keeps the code that it compiles for each shape of an LSTM, 1 to 2 MB, for the last 1,024 of them; the
-        # shapes of batches hardly come back. Read when oneDNN is first used. A value of the user's stays.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+        # oneDNN keeps the code that it compiles for each shape, 1 to 2 MB for an LSTM, for the last 1,024 of them. The
+        # shapes of sentences hardly come back; those of hundreds of experts do, and need more than a hundred places.
+        # Read when oneDNN is first used. A value of the user's stays.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> BatchStream | RunningTextStream:

@@ -301,6 +301,7 @@ def test_weights_in_bf16_have_gradients_in_bf16():
 def test_no_distribution_of_pairs_takes_more_than_the_padded_rows_that_were_promised():
     generator = np.random.default_rng(0)
     distributions = [[5], [31, 32, 33], [47], [1023], [0, 0, 7], [1] * 100, [49, 39], [100, 0, 1, 1, 1, 1000, 800, 640]]
+    distributions += [[count] for count in range(1, 70)] + [list(range(40)), [1, 1, 1, 2, 3, 4, 5]]
     distributions += [generator.negative_binomial(1, 0.02, size=50).tolist() for _ in range(50)]
     for counts in distributions:
         experts = [e for e, count in enumerate(counts) for _ in range(count)]
