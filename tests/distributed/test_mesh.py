@@ -75,3 +75,8 @@ def test_one_gpu_for_several_processes_is_an_error(monkeypatch):
     with pytest.raises(UserError, match="cuda:0: is one GPU for several processes"):
         device_of_process(torch.device("cuda:0"))
     assert device_of_process(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_processes_have_no_experts_to_divide_where_there_are_none():
+    with pytest.raises(UserError, match=r"expert_processes = 2 has no experts to divide: model.moe.kind = .dense."):
+        small_recipe(2, {"kind": "dense", "gate": "softmax"})
