@@ -425,7 +425,26 @@ def load_model(directory: str | Path, checkpoint: str = "best", device: str | to
     return LoadedRun(recipe, subwords, model.to(device).eval(), chosen)
 
 
-# ----------------------------------------------------------------------------------------------- averaging
+# ------------------------------------------------------------------------------------- averaging and export
+
+
+def export_weights(directory: Path, checkpoint: str, file: Path) -> Checkpoint:
+    """Write the whole weights of a checkpoint, by name, to one safetensors file, atomically.
+
+    Raises:
+        UserError: no such checkpoint, or the file cannot be written.
+    """
+    chosen = find_checkpoint(open_run(directory), checkpoint)
+    weights = read_weights(chosen.path)
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
+        _sync(unfinished)
+        os.replace(unfinished, file)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{file}: could not be written: {error}", fix="give another file, or make room") from None
+    return chosen
 
 
 def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
