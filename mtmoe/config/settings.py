@@ -498,7 +498,8 @@ class Training(Settings):
 
     max_steps: Positive = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
     batch_tokens: Positive = Field(
-        default=2048, description="Tokens of a batch on its longer side, padding included; bounds memory."
+        default=2048,
+        description="Tokens of a batch on its longer side, padding included; bounds memory. Processes divide it.",
     )
     accumulate_batches: Positive = Field(
         default=1,

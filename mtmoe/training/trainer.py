@@ -1,8 +1,9 @@
 """Training: from a prepared corpus and a recipe to a run directory.
 
-Exactness: everything random in a step is drawn from a generator that is seeded with (seed, step, batch of the
-step), and the data position is part of every checkpoint. So a run that is stopped at any step and resumed has the
-same parameters, to the bit, as one that never stopped (same machine, same number of threads).
+Exactness: everything random in a step is a function of (seed, step, batch of the step, sentence, position), and the
+data position is part of every checkpoint. So a run that is stopped at any step and resumed has the same parameters, to
+the bit, as one that never stopped (same machine, same number of threads and processes); with another number of
+processes the same but for rounding.
 """
 
 from __future__ import annotations
