@@ -25,6 +25,7 @@ from .bench import bench
 from .bleu import bleu
 from .console import OutputClosed, note
 from .describe import describe
+from .export import export
 from .fetch import fetch
 from .preprocess import preprocess
 from .recipes import recipes
@@ -135,5 +136,5 @@ def main() -> None:
     """
 
 
-for _command in (recipes, describe, fetch, preprocess, train, translate, score, bleu, average, bench):
+for _command in (recipes, describe, fetch, preprocess, train, translate, score, bleu, average, export, bench):
     main.add_command(_command)

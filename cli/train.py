@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,24 +60,37 @@ def train(
     Without --data it fetches and preprocesses the recipe's text into RUN_DIR/data first. Ctrl-C (or SIGTERM)
     finishes the step and saves; with --resume the same command goes on as if it had never stopped.
     RUN_DIR/metrics.jsonl has all measurements.
+
+    Several processes train one model together: `torchrun --nproc-per-node N -m mtmoe train ...`, each on a GPU of its
+    own. The numbers are those of one process; training.batch_tokens is divided among them.
     """
     if data_dir is not None and any(own[f"{part}_files"] for part in ("train", "valid", "test")):
         raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
     recipe = own_recipe(recipe_name, **own)
-    _check_run_dir(run_dir, resume)
     from mtmoe.device import choose_device
+    from mtmoe.distributed.mesh import rank_and_size
 
+    rank, num_processes = rank_and_size()
+    if rank == 0:
+        _check_run_dir(run_dir, resume)
     chosen_device = choose_device(device)
     if data_dir is not None:
-        _check_data(recipe, data_dir, place_of_data(run_dir))
-        link_data(run_dir, data_dir)
+        if rank == 0:
+            _check_data(recipe, data_dir, place_of_data(run_dir))
+            link_data(run_dir, data_dir)
     elif resume:
         data_dir = run_data(run_dir)
+    elif num_processes > 1:
+        raise UserError(
+            f"{num_processes} processes (WORLD_SIZE) and no --data: text is preprocessed by one process",
+            fix=f"run `mtmoe preprocess {recipe_name} DATA_DIR` first, then add --data DATA_DIR",
+        )
     else:
         data_dir = place_of_data(run_dir)
         prepare_data(recipe, data_dir, cache, num_workers)
-    finished = _train(recipe, run_dir, data_dir, resume, chosen_device)
-    _tell_end(finished, recipe_name, run_dir)
+    finished = _train(recipe, run_dir, data_dir, resume, chosen_device, talks=rank == 0)
+    if rank == 0:
+        _tell_end(finished, recipe_name, run_dir)
     if finished.signal:
         context.exit(128 + finished.signal)
 
@@ -106,10 +120,13 @@ def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
         )
 
 
-def _train(recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device) -> Finished:
+def _train(
+    recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device, *, talks: bool
+) -> Finished:
+    from mtmoe.training.reporting import SilentReporter
     from mtmoe.training.trainer import run_training
 
-    with shown_training() as reporter:
+    with shown_training() if talks else contextlib.nullcontext(SilentReporter()) as reporter:
         return run_training(recipe, run_dir, data_dir, resume=resume, device=device, reporter=reporter)
 
 

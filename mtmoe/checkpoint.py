@@ -8,6 +8,7 @@
     RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
                                          training.safetensors  raw weights, moments and the LSTMs' state, to resume with
                                          state.json          step, data position, best values, digest of the weights
+    RUN/checkpoints/step-00001000/       of several processes: model/ and training/ with the shards of each, state.json
     RUN/checkpoints/averaged-.../        model.safetensors and state.json, made by ``mtmoe average``
 
 A checkpoint is written into a hidden directory, synced, and renamed: one that has its name is complete, and
@@ -28,13 +29,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary, load_vocabulary, vocabulary_file, vocabulary_name
+from mtmoe.distributed.expert_parallel import is_expert_parameter
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
 from mtmoe.model.building import Network, build_model
 from mtmoe.model.language_model import LanguageModel
@@ -44,6 +47,7 @@ FORMAT_VERSION = 1
 _STEP = "step-"
 _UNFINISHED, _DOOMED = ".unfinished-", ".removed-"
 _WEIGHTS, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
+_WEIGHT_SHARDS, _TRAINING_SHARDS = "model", "training"
 
 
 class RunFiles(NamedTuple):
@@ -172,6 +176,45 @@ def save_checkpoint(
     path = run.checkpoints / f"{_STEP}{step:08d}"
     if not path.exists():
         _save_directory(path, {_WEIGHTS: weights, _TRAINING: training}, {"step": step, **state})
+    return Checkpoint(path.name, step, path)
+
+
+def save_sharded_checkpoint(
+    run: RunFiles,
+    step: int,
+    weights: Mapping[str, Tensor],
+    training: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    mesh: Mesh,
+    num_experts: int,
+) -> Checkpoint:
+    """The same from all processes of the mesh, which must call it together; each writes its own part."""
+    # Here and not above: torch.distributed.checkpoint takes most of a second to import, which translating need not.
+    from mtmoe.distributed.shards import CheckpointException, save_shards
+
+    path = run.checkpoints / f"{_STEP}{step:08d}"
+    unfinished = path.parent / f"{_UNFINISHED}{path.name}"
+    if mesh.is_main:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+    mesh.wait_for_all()
+    try:
+        for name, tensors in ((_WEIGHT_SHARDS, weights), (_TRAINING_SHARDS, training)):
+            save_shards(unfinished / name, tensors, mesh, num_experts)
+    except CheckpointException as error:  # it is raised on all processes when one of them fails
+        raise UserError(
+            f"{path}: could not be written: {error}", fix="make room on the disk; the checkpoint before it is intact"
+        ) from None
+    if mesh.is_main:
+        content = {"format_version": FORMAT_VERSION, "step": step, **state}
+        (unfinished / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        for file in (unfinished / _STATE, unfinished / _WEIGHT_SHARDS, unfinished / _TRAINING_SHARDS, unfinished):
+            _sync(file)
+        if path.exists():
+            _remove(path)
+        os.replace(unfinished, path)
+        _sync(path.parent)
+    mesh.wait_for_all()
     return Checkpoint(path.name, step, path)
 
 
@@ -334,20 +377,49 @@ def load_weights(model: Network, weights: Mapping[str, Tensor], where: Path) -> 
             parameter.copy_(weights[name])
 
 
-def load_training(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """(model weights, training tensors, state) of a step checkpoint.
+def load_training(path: Path, mesh: Mesh = ONE_PROCESS) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """(model weights, training tensors, state) of a step checkpoint; of several processes each gets its part.
 
     Raises:
         UserError: a file is damaged, or the weights are not those that were saved.
     """
-    weights, state = read_tensors(path / _WEIGHTS), load_state(path)
+    state = load_state(path)
+    if _is_sharded(path):
+        return _read_shards(path / _WEIGHT_SHARDS, mesh), _read_shards(path / _TRAINING_SHARDS, mesh), state
+    weights = read_tensors(path / _WEIGHTS)
     found = weights_digest(weights)
     if found != state["weights_digest"]:
         raise UserError(
             f"{path / _WEIGHTS}: damaged: its digest is {found}, {_STATE} says {state['weights_digest']}",
             fix=f"remove {path} to use an older checkpoint",
         )
-    return weights, read_tensors(path / _TRAINING), state
+    return _own_part(weights, mesh), _own_part(read_tensors(path / _TRAINING), mesh), state
+
+
+def _is_sharded(path: Path) -> bool:
+    return (path / _WEIGHT_SHARDS).is_dir()
+
+
+def _read_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]:
+    from mtmoe.distributed.shards import CheckpointException, load_shards
+
+    try:
+        return load_shards(directory, mesh)
+    except (SafetensorError, OSError, CheckpointException) as error:
+        raise UserError(
+            f"{directory}: damaged: {error}", fix=f"remove {directory.parent} to use an older checkpoint"
+        ) from None
+
+
+def _own_part(tensors: Mapping[str, Tensor], mesh: Mesh) -> dict[str, Tensor]:
+    return {
+        name: t[mesh.share_of_experts(t.shape[0])] if is_expert_parameter(name) else t for name, t in tensors.items()
+    }
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The whole weights of a checkpoint, whatever has written it."""
+    return _read_shards(checkpoint / _WEIGHT_SHARDS) if _is_sharded(checkpoint) else read_tensors(checkpoint / _WEIGHTS)
 
 
 def load_model(directory: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> LoadedRun:
@@ -387,11 +459,30 @@ def _loaded(
     chosen = find_checkpoint(run, checkpoint)
     vocabulary = load_vocabulary(run.subwords)
     model = build_model(recipe, vocabulary.size)
-    load_weights(model, read_tensors(chosen.path / _WEIGHTS), chosen.path / _WEIGHTS)
+    load_weights(model, read_weights(chosen.path), chosen.path)
     return recipe, vocabulary, model.to(device).eval(), chosen
 
 
-# ----------------------------------------------------------------------------------------------- averaging
+# ------------------------------------------------------------------------------------- averaging and export
+
+
+def export_weights(directory: Path, checkpoint: str, file: Path) -> Checkpoint:
+    """Write the whole weights of a checkpoint, by name, to one safetensors file, atomically.
+
+    Raises:
+        UserError: no such checkpoint, or the file cannot be written.
+    """
+    chosen = find_checkpoint(open_run(directory), checkpoint)
+    weights = read_weights(chosen.path)
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
+        _sync(unfinished)
+        os.replace(unfinished, file)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{file}: could not be written: {error}", fix="give another file, or make room") from None
+    return chosen
 
 
 def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
@@ -409,10 +500,8 @@ def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
         )
     total: dict[str, Tensor] = {}
     for part in parts:
-        with safe_open(part.path / _WEIGHTS, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dictionary)
-                tensor = file.get_tensor(name).double()
-                total[name] = total[name] + tensor if name in total else tensor
+        for name, tensor in read_weights(part.path).items():
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
     weights = {name: (tensor / len(parts)).float() for name, tensor in total.items()}
     path = run.checkpoints / f"averaged-{len(parts)}-{parts[0].step:08d}-{parts[-1].step:08d}"
     _save_directory(path, {_WEIGHTS: weights}, {"step": parts[-1].step, "averaged": [p.name for p in parts]})

@@ -11,6 +11,7 @@ import torch
 from mtmoe.checkpoint import (
     average_checkpoints,
     create_run,
+    export_weights,
     find_checkpoint,
     list_checkpoints,
     load_model,
@@ -172,3 +173,21 @@ def test_the_digest_tells_one_bit_of_difference():
     b = {"x": torch.tensor([0.0, 0.0, -0.0])}
     assert weights_digest(a) == weights_digest({"x": torch.zeros(3)})
     assert weights_digest(a) != weights_digest(b)
+
+
+def test_an_export_is_one_file_with_the_weights_of_the_checkpoint(toy, run, tmp_path):
+    recipe, _ = toy
+    _save(run, recipe, 5)
+    file = tmp_path / "weights.safetensors"
+    assert export_weights(run.directory, "last", file).step == 5
+    exported, saved = read_tensors(file), read_tensors(run.checkpoints / "step-00000005" / "model.safetensors")
+    assert exported.keys() == saved.keys()
+    assert all(torch.equal(exported[name], saved[name]) for name in saved)
+    assert not list(tmp_path.glob(".*unfinished"))
+
+
+def test_an_export_into_no_directory_is_an_error_that_names_the_file(toy, run, tmp_path):
+    recipe, _ = toy
+    _save(run, recipe, 5)
+    with pytest.raises(UserError, match=r"nowhere/weights.safetensors: could not be written"):
+        export_weights(run.directory, "last", tmp_path / "nowhere" / "weights.safetensors")

@@ -617,6 +617,15 @@ class ExponentialAverage(Settings):
     every_steps: Positive = Field(default=8, description="Steps between updates of the average.")
 
 
+class Distributed(Settings):
+    """How several processes, which torchrun starts, divide the model. The batches are the same for any number."""
+
+    expert_processes: Positive = Field(
+        description="Processes that have one copy of each expert between them; divides the number of processes. With 1 "
+        "every process has all experts."
+    )
+
+
 class EarlyStopping(Settings):
     """Stop when the validation metric has not improved for so many validations."""
 
@@ -648,7 +657,8 @@ class Training(Settings):
 
     max_steps: Positive = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
     batch_tokens: Positive = Field(
-        default=2048, description="Tokens of a batch on its longer side, padding included; bounds memory."
+        default=2048,
+        description="Tokens of a batch on its longer side, padding included; bounds memory. Processes divide it.",
     )
     accumulate_batches: Positive = Field(
         default=1,
@@ -682,6 +692,10 @@ class Training(Settings):
     )
     subword_sampling: SubwordSampling | None = Field(default=None, description="Absent: one segmentation.")
     exponential_average: ExponentialAverage | None = Field(default=None, description="Absent: no averaging.")
+    distributed: Distributed | None = Field(
+        default=None,
+        description="Absent: of several processes (torchrun) as many as possible hold equal shares of the experts.",
+    )
     validation: Validation = Field(default=Validation(), description="What is measured on the dev set.")
     log_every_steps: Positive = Field(default=50, description="Steps between lines of metrics.jsonl.")
     save_every_steps: Positive = Field(default=1000, description="Steps between checkpoints.")
@@ -858,19 +872,30 @@ class Recipe(Settings):
     decoding: Decoding = Field(default=Decoding(), description="Translation.")
 
     @model_validator(mode="after")
-    def _expert_optimizer_has_experts(self) -> Recipe:
-        model = self.model
-        has_experts = model.moe.kind == "mixture" and (model.encoder_moe_after or model.decoder_moe_after)
-        if self.training.expert_optimizer != "adam" and not has_experts:
+    def _settings_of_experts_have_experts(self) -> Recipe:
+        if self.has_experts:
+            return self
+        why = (
+            'model.moe.kind = "dense"'
+            if self.model.moe.kind == "dense"
+            else "model.encoder_moe_after and model.decoder_moe_after are empty"
+        )
+        if self.training.expert_optimizer != "adam":
             raise ValueError(
-                f'training.expert_optimizer = "{self.training.expert_optimizer}" has no experts to update: '
-                + (
-                    'model.moe.kind = "dense"'
-                    if model.moe.kind == "dense"
-                    else "model.encoder_moe_after and model.decoder_moe_after are empty"
-                )
+                f'training.expert_optimizer = "{self.training.expert_optimizer}" has no experts to update: {why}'
+            )
+        if self.training.distributed is not None:
+            raise ValueError(
+                f"training.distributed.expert_processes = {self.training.distributed.expert_processes} has no experts "
+                f"to divide: {why}"
             )
         return self
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether any layer is a mixture."""
+        model = self.model
+        return model.moe.kind == "mixture" and bool(model.encoder_moe_after or model.decoder_moe_after)
 
     @model_validator(mode="after")
     def _task_has_its_settings(self) -> Recipe:

@@ -84,7 +84,9 @@ class Attention(nn.Module):
         else:
             summed_BTSA = query_BTA[:, :, None, :] + memory.keys_BSA[:, None, :, :]
             scores_BTS = summed_BTSA.tanh() @ self.scale_A
-        masked_BTS = scores_BTS.float().masked_fill(~memory.mask_BS[:, None, :], -torch.inf)
+        masked_BTS = scores_BTS.to(torch.promote_types(torch.float32, scores_BTS.dtype)).masked_fill(
+            ~memory.mask_BS[:, None, :], -torch.inf
+        )
         weights_BTS = masked_BTS.softmax(dim=-1)
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
 

@@ -11,19 +11,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtmoe.model.noise import TokenNoise
+
 _LEVELS = 1 << 16
 
 
 class Dropout(nn.Module):
-    """Zaremba et al. 2014: on the output of a layer, never on its recurrent connection."""
+    """Zaremba et al. 2014: on the output of a layer, never on its recurrent connection.
+
+    noise: where the random numbers come from; None for torch's own generator.
+    """
+
+    noise: TokenNoise | None
 
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
+        self.noise = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.probability == 0.0:
             return x
+        if self.noise is not None:
+            words = self.noise.words(x.shape, -(-x.shape[-1] // 4))
+            return x * mask_of_words(words, self.probability, x.dtype)[..., : x.shape[-1]]
         if x.device.type != "cpu":
             return F.dropout(x, self.probability)
         return x * keep_mask(x.shape, self.probability, x.dtype)
@@ -35,8 +46,12 @@ class Dropout(nn.Module):
 def keep_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> Tensor:
     """0 with ``probability``, else 1 / (1 - probability), independently: shape ``shape``, on the CPU."""
     num_elements = shape.numel()
-    threshold = round(probability * _LEVELS)
     words = torch.empty(-(-num_elements // 4), dtype=torch.int64).random_(-(2**63), None)
-    draws = words.view(torch.int16)[:num_elements]
+    return mask_of_words(words, probability, dtype)[:num_elements].view(shape)
+
+
+def mask_of_words(words: Tensor, probability: float, dtype: torch.dtype) -> Tensor:
+    """The same of given random words: four elements of each int64 in the last dimension."""
+    threshold = round(probability * _LEVELS)
     scale = _LEVELS / (_LEVELS - threshold)
-    return (draws >= threshold - _LEVELS // 2).to(dtype).mul_(scale).view(shape)
+    return (words.view(torch.int16) >= threshold - _LEVELS // 2).to(dtype).mul_(scale)

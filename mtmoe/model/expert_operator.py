@@ -45,7 +45,7 @@ def compute_experts(
     hidden = x_ND.new_empty(_hidden_rows(x_ND, tokens_M, keep_hidden), first_EDH.shape[2], dtype=dtype)
     if tokens_M.shape[0] == 0:
         return x_ND.new_zeros(x_ND.shape, dtype=dtype), hidden
-    starts_N = _starts(tokens_M, x_ND.shape[0], experts_per_token)
+    starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
     if _grouped(x_ND, dtype):
         y_ND, computed = grouped_experts.forward(
             x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), inverse_M, counts_E,
@@ -82,7 +82,7 @@ def experts_backward_operator(
     if tokens_M.shape[0] == 0:
         inputs = (x_ND, gates_M, first_EDH, second_EHD)
         return tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in inputs)  # type: ignore[return-value]
-    starts_N = _starts(tokens_M, x_ND.shape[0], experts_per_token)
+    starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
     kept = hidden if keep_hidden else None
     if _grouped(x_ND, dtype):
         return grouped_experts.backward(
@@ -108,7 +108,7 @@ def _hidden_rows(x_ND: Tensor, tokens_M: Tensor, keep_hidden: bool) -> int:
     return num_pairs if x_ND.is_cuda else padded_experts.most_rows(num_pairs)
 
 
-def _starts(tokens_M: Tensor, num_tokens: int, experts_per_token: int) -> Tensor:
+def first_pairs(tokens_M: Tensor, num_tokens: int, experts_per_token: int) -> Tensor:
     """The first pair of each token; without pairs, where it would be."""
     if experts_per_token:
         return torch.arange(0, num_tokens * experts_per_token, experts_per_token, device=tokens_M.device)

@@ -46,13 +46,13 @@ class Experts(nn.Module):
             inverse_permutation(order_M),
             routing.counts_E,
             routing.experts_per_token,
-            _compute_dtype(x_ND),
+            compute_dtype(x_ND),
             torch.is_grad_enabled() and not self.recompute,
         )
         return y_ND
 
 
-def _compute_dtype(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """What autocast would choose: it does not know the operator."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

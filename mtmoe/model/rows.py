@@ -63,7 +63,7 @@ def take_rows(x_BTD: Tensor, positions_N: Tensor) -> Tensor:
 def put_rows(x_ND: Tensor, positions_N: Tensor, num_sentences: int, length: int) -> Tensor:
     """The inverse of :func:`take_rows`; padding becomes zero."""
     flat = x_ND.new_zeros(num_sentences * length, x_ND.shape[-1]).index_copy(0, positions_N, x_ND)
-    return flat.view(num_sentences, length, -1)
+    return flat.view(num_sentences, length, x_ND.shape[-1])
 
 
 def with_common_number_of_rows(x_XD: Tensor) -> Tensor:

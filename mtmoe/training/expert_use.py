@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtmoe.config.settings import Training
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.model.gating import squared_variation
 from mtmoe.model.routing import Balance
 
@@ -18,11 +19,12 @@ SHARES_LISTED = 64  # more experts than this are told of by the quantiles of the
 class ExpertUse:
     """Sums of importance, token counts and losses of each layer since the last :meth:`reset`.
 
-    Nothing is read from the device until the metrics are asked for.
+    Nothing is read from the device until the metrics are asked for. Then all processes must ask, and are told of the
+    tokens of all.
     """
 
-    def __init__(self, settings: Training) -> None:
-        self.settings = settings
+    def __init__(self, settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
+        self.settings, self.mesh = settings, mesh
         self._importance: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
         self._losses: dict[str, Tensor] = {}
@@ -46,8 +48,9 @@ class ExpertUse:
         weighted losses (means over batches); and the worst layer's CV(load) as ``load_cv``."""
         result: dict[str, Any] = {}
         for layer, counts_E in self._counts.items():
+            counts_E = self.mesh.add_up(counts_E.clone())
             load_E = counts_E.double()
-            result[f"{layer}.importance_cv"] = _variation(self._importance[layer])
+            result[f"{layer}.importance_cv"] = _variation(self.mesh.add_up(self._importance[layer].clone()))
             result[f"{layer}.load_cv"] = _variation(load_E)
             result[f"{layer}.max_over_mean_load"] = float(load_E.max() / load_E.mean().clamp(min=1e-10))
             result[f"{layer}.dead_experts"] = int((counts_E == 0).sum())

@@ -67,7 +67,8 @@ class FactoredAdam(torch.optim.Optimizer):
         state["step"] += 1
         beta2, t = group["beta2"], state["step"]
         decay = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
-        matrix_bytes = parameter[0].numel() * parameter.element_size()
+        # A process that holds no experts of a layer has a stack of none.
+        matrix_bytes = parameter.shape[1] * parameter.shape[2] * parameter.element_size()
         size = max(1, (_GPU_BYTES if parameter.is_cuda else _CPU_BYTES) // matrix_bytes)
         tensors = (parameter, gradient, state["row_means"], state["column_means"])
         buffer = torch.empty_like(parameter[:size], memory_format=torch.contiguous_format)

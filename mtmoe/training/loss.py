@@ -29,24 +29,28 @@ class _OutputCrossEntropy(torch.autograd.Function):
         wants_gradient = any(ctx.needs_input_grad[:2])
         hidden, output_weights = hidden_ND.to(dtype), output_VD.to(dtype)
         num_tokens, num_classes = hidden.shape[0], output_weights.shape[0]
-        mean_output_D = output_VD.float().mean(0)
+        wide = torch.promote_types(torch.float32, dtype)  # float64 stays what it is
+        mean_output_D = output_VD.to(wide).mean(0)
         rows = max(1, _CHUNK_ELEMENTS // num_classes)
         logits_buffer = hidden.new_empty(min(rows, num_tokens), num_classes)
         softmax_buffer = torch.empty_like(logits_buffer)
         grad_hidden = torch.empty_like(hidden) if wants_gradient else None
-        grad_output = torch.zeros_like(output_VD, dtype=torch.float32) if wants_gradient else None
-        plain_sum = smoothed_sum = hidden_ND.new_zeros((), dtype=torch.float32)
+        grad_output = torch.zeros_like(output_VD, dtype=wide) if wants_gradient else None
+        # Two tensors, not one: without tokens they are what is returned, and only one of them has a gradient.
+        plain_sum, smoothed_sum = hidden_ND.new_zeros((), dtype=wide), hidden_ND.new_zeros((), dtype=wide)
         for start in range(0, num_tokens, rows):
             chunk, labels = hidden[start : start + rows], labels_N[start : start + rows, None]
             logits, probabilities = logits_buffer[: len(chunk)], softmax_buffer[: len(chunk)]
             torch.mm(chunk, output_weights.t(), out=logits)
             torch.softmax(logits, dim=1, out=probabilities)
-            label_log = probabilities.gather(1, labels).float().log()
+            label_log = probabilities.gather(1, labels).to(wide).log()
             # Where a label's probability is too small for the type, the logits still know its logarithm.
             lost = label_log.isinf()
-            exact = logits.gather(1, labels).float() - logits.float().logsumexp(1, keepdim=True) if _any(lost) else 0.0
+            exact = (
+                logits.gather(1, labels).to(wide) - logits.to(wide).logsumexp(1, keepdim=True) if _any(lost) else 0.0
+            )
             label_log = torch.where(lost, exact, label_log)
-            mean_log = chunk.float() @ mean_output_D - logits.gather(1, labels)[:, 0].float() + label_log[:, 0]
+            mean_log = chunk.to(wide) @ mean_output_D - logits.gather(1, labels)[:, 0].to(wide) + label_log[:, 0]
             plain_sum = plain_sum - label_log.sum()
             smoothed_sum = smoothed_sum - (1 - smoothing) * label_log.sum() - smoothing * mean_log.sum()
             if grad_hidden is not None and grad_output is not None:
@@ -56,8 +60,8 @@ class _OutputCrossEntropy(torch.autograd.Function):
                 grad_hidden[start : start + rows] = probabilities @ output_weights
                 grad_output += probabilities.t() @ chunk
         if grad_hidden is not None and grad_output is not None:
-            grad_hidden = grad_hidden.float() - smoothing * mean_output_D
-            grad_output -= hidden.float().sum(0) * (smoothing / num_classes)
+            grad_hidden = grad_hidden.to(wide) - smoothing * mean_output_D
+            grad_output -= hidden.to(wide).sum(0) * (smoothing / num_classes)
             ctx.save_for_backward(grad_hidden.to(hidden_ND.dtype), grad_output)
             ctx.output_dtype = output_VD.dtype
         ctx.mark_non_differentiable(plain_sum)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mtmoe.config.settings import ExponentialAverage, Training
+from mtmoe.distributed.gradients import total_norm
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
 from mtmoe.training.factored_adam import FactoredAdam
 
@@ -40,11 +42,12 @@ class Adam:
     """PyTorch's fused Adam whose state has the names of the parameters; with the setting
     ``expert_optimizer = "factored-adam"``, FactoredAdam for the stacks of experts beside it.
 
-    Matrices decay (``weight_decay``, decoupled); vectors and gates do not.
+    Matrices decay (``weight_decay``, decoupled); vectors and gates do not. Of several processes each updates the
+    parameters that it has, with whole gradients (``distributed/gradients.py``).
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: Training) -> None:
-        self.parameters, self.settings = dict(parameters), settings
+    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
+        self.parameters, self.settings, self.mesh = dict(parameters), settings, mesh
         factored = settings.expert_optimizer == "factored-adam"
         self._stacks = {n: p for n, p in self.parameters.items() if factored and n.endswith(_EXPERT_STACKS)}
         self._others = {n: p for n, p in self.parameters.items() if n not in self._stacks}
@@ -88,8 +91,7 @@ class Adam:
 
     def clip(self) -> Tensor:
         """Scale all gradients to the largest allowed global norm; returns the norm before."""
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        norm = total_norm(self.parameters, self.mesh)
         # On a CPU the pass over the gradients is saved when they are short enough; a GPU is not asked.
         if norm.is_cuda or norm > self.settings.clip_norm:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.clip_norm, norm)

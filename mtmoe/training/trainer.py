@@ -1,8 +1,9 @@
 """Training: from a prepared corpus and a recipe to a run directory.
 
-Exactness: everything random in a step is drawn from a generator that is seeded with (seed, step, batch of the
-step), and the data position is part of every checkpoint. So a run that is stopped at any step and resumed has the
-same parameters, to the bit, as one that never stopped (same machine, same number of threads).
+Exactness: everything random in a step is a function of (seed, step, batch of the step, sentence, position), and the
+data position is part of every checkpoint. So a run that is stopped at any step and resumed has the same parameters, to
+the bit, as one that never stopped (same machine, same number of threads and processes); with another number of
+processes the same but for rounding.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from mtmoe.checkpoint import (
     RunFiles,
@@ -34,6 +36,7 @@ from mtmoe.checkpoint import (
     retain,
     save_checkpoint,
     save_recipe,
+    save_sharded_checkpoint,
 )
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, BatchStream, Position
@@ -41,9 +44,15 @@ from mtmoe.data.preparation import Prepared, open_prepared
 from mtmoe.data.running_text import RunningTextStream
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
+from mtmoe.distributed.expert_parallel import parallelise
+from mtmoe.distributed.gradients import spread_infinity, sum_gradients
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
+from mtmoe.distributed.sentences import of_all_sentences, own_sentences
+from mtmoe.distributed.shards import whole_tensor
 from mtmoe.errors import UserError
 from mtmoe.model.building import Network, build_model
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
+from mtmoe.model.noise import keyed_noise
 from mtmoe.model.routing import Balance
 from mtmoe.model.translation import Output
 from mtmoe.training.expert_use import ExpertUse
@@ -52,7 +61,7 @@ from mtmoe.training.loss import CrossEntropy, output_cross_entropy
 from mtmoe.training.metrics import MetricsLog
 from mtmoe.training.operations import training_operations
 from mtmoe.training.optimizer import Adam, WeightAverage, learning_rate
-from mtmoe.training.reporting import Reporter
+from mtmoe.training.reporting import Reporter, SilentReporter
 from mtmoe.training.sampled_softmax import sampled_cross_entropy
 from mtmoe.training.validation import validator_of
 
@@ -114,13 +123,19 @@ def run_training(
             ``max_nonfinite_steps`` steps in a row (the last good checkpoint stays).
     """
     # First of all: threads inherit the setting, and the first large operation starts them.
-    prepare_process(torch.device(device))
+    device = device_of_process(torch.device(device))
+    prepare_process(device)
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
     recipe = recipe.model_copy(update={"data": prepared.data_settings})
-    with locked_run(run_dir):
-        run = _opened_run(recipe, run_dir, prepared, resume, reporter)
-        trainer = Trainer(recipe, run, prepared, torch.device(device), reporter)
+    with joined_processes(recipe, device) as mesh, contextlib.ExitStack() as until_the_end:
+        if mesh.is_main:
+            until_the_end.enter_context(locked_run(run_dir))
+            run = _opened_run(recipe, run_dir, prepared, resume, reporter)
+        mesh.wait_for_all()
+        if not mesh.is_main:
+            run, reporter = open_run(run_dir), SilentReporter()
+        trainer = Trainer(recipe, run, prepared, device, reporter, mesh)
         with StopSignals() as signals:
             return trainer.run(signals)
 
@@ -129,14 +144,21 @@ class Trainer:
     """One run: the model, its optimizer, the data position, and what has been measured."""
 
     def __init__(
-        self, recipe: Recipe, run: RunFiles, prepared: Prepared, device: torch.device, reporter: Reporter
+        self,
+        recipe: Recipe,
+        run: RunFiles,
+        prepared: Prepared,
+        device: torch.device,
+        reporter: Reporter,
+        mesh: Mesh = ONE_PROCESS,
     ) -> None:
+        """Of several processes all do the same, but the main one alone validates, logs and reports."""
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
-        self.device, self.reporter = device, reporter
+        self.device, self.reporter, self.mesh = device, reporter, mesh
         self.vocabulary = load_vocabulary(run.subwords)
-        self.stepper = Stepper(recipe, self.vocabulary.size, device)
+        self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh)
         self.stream = batch_stream(recipe, prepared, self.vocabulary)
-        self.validator = validator_of(recipe, prepared, self.vocabulary, device)
+        self.validator = validator_of(recipe, prepared, self.vocabulary, device) if mesh.is_main else None
         self.operations = training_operations(recipe, self.vocabulary.size)
         self.position = Position(0, 0)
         self.best: list[tuple[int, float]] = []  # (step, value), the best first
@@ -144,7 +166,8 @@ class Trainer:
         self.steps_not_finite = 0
         self.num_skipped_steps = 0
         self._load_last()
-        self.log = MetricsLog(run, self.stepper.step)
+        self.saved_step = self.stepper.step
+        self.log = MetricsLog(run, self.stepper.step) if mesh.is_main else None
         reporter.started(self._facts(prepared))
 
     # ------------------------------------------------------------------------------------------- the loop
@@ -152,7 +175,8 @@ class Trainer:
     def run(self, signals: StopSignals) -> Finished:
         """The loop. Always leaves a checkpoint of the last step behind, whatever ends it but a crash."""
         batches = self.stream.batches(self.position)
-        window = Window(self.settings)
+        window = Window(self.settings, self.mesh)
+        received = 0
         reason = "early_stopping" if self._must_stop_early() else "max_steps"
         if self.stepper.step >= self.settings.max_steps:
             self.reporter.warning(
@@ -171,20 +195,21 @@ class Trainer:
             if step % self.settings.save_every_steps == 0 and result.applied:
                 with window.paused():
                     self._save()
-            if signals.received:
+            if received := self.mesh.largest(signals.received):
                 reason = "signal"
             elif self._must_stop_early():
                 reason = "early_stopping"
         self._save()
-        self.log.close()
+        if self.log is not None:
+            self.log.close()
         self.reporter.finished(reason)
-        return Finished(reason, self.stepper.step, signals.received if reason == "signal" else 0)
+        return Finished(reason, self.stepper.step, received if reason == "signal" else 0)
 
     def _one_step(self, batches: Iterator[tuple[Batch, Position]], window: Window) -> StepResult:
         group = []
         for _ in range(self.settings.accumulate_batches):
             batch, position = next(batches)
-            group.append(batch.to(self.device))
+            group.append(batch)
         result = self.stepper(group, window.expert_use)
         self.position = position
         window.add(result)
@@ -206,7 +231,8 @@ class Trainer:
         if self.steps_not_finite < self.settings.max_nonfinite_steps:
             return
         last = last_checkpoint(self.run_files)
-        self.log.close()
+        if self.log is not None:
+            self.log.close()
         raise UserError(
             f"step {step}: the loss or its gradient was not finite in {self.steps_not_finite} steps in a row{where}; "
             f"last good checkpoint: {last.path if last else 'none yet'}",
@@ -239,15 +265,17 @@ class Trainer:
         }
         for text in window.expert_use.warnings(expert_metrics, window.num_steps):
             self.reporter.warning(f"step {step}: {text}")
-        self.log.write("train", metrics)
+        if self.log is not None:
+            self.log.write("train", metrics)
         self.reporter.step(metrics)
         window.restart()
 
     def _validate(self) -> None:
         settings, step = self.settings.validation, self.stepper.step
         began = time.monotonic()
-        measured = self.validator(self.stepper.inference_model)
-        value = measured[settings.metric]
+        model = self.stepper.whole_inference_model()
+        measured = self.validator(model) if self.validator is not None and model is not None else {}
+        value = self.mesh.value_of_main(measured.get(settings.metric, 0.0))
         improved = not self.best or _is_better(settings.metric, value, self.best[0][1])
         self.best = sorted(
             [*self.best, (step, value)],
@@ -263,7 +291,8 @@ class Trainer:
             "best": self.best[0][1],
             "seconds": round(time.monotonic() - began, 2),
         }
-        self.log.write("validation", metrics)
+        if self.log is not None:
+            self.log.write("validation", metrics)
         self.reporter.validated(metrics)
         # One of the best checkpoints has to exist to be kept.
         if any(kept == step for kept, _ in self.best[: self.settings.keep_best]):
@@ -274,12 +303,14 @@ class Trainer:
             "step": self.stepper.step,
             "max_steps": self.settings.max_steps,
             "task": self.recipe.task,
-            "num_parameters": sum(p.numel() for p in self.stepper.model.parameters()),
+            "num_parameters": self.stepper.num_parameters,
             "num_train_pairs": len(prepared.train),
             "num_left_out_pairs": self.stream.num_left_out,
             "num_valid_pairs": len(prepared.valid),
             "device": str(self.device),
             "num_threads": torch.get_num_threads(),
+            "num_processes": self.mesh.size,
+            "expert_processes": self.mesh.expert_size,
             "precision": self.settings.precision,
         }
 
@@ -289,8 +320,7 @@ class Trainer:
         step = self.stepper.step
         if not self.stepper.num_updates:
             return  # nothing has been learned yet; a resume begins anew and comes to the same
-        last = last_checkpoint(self.run_files)
-        if last is not None and last.step == step:
+        if self.saved_step == step:
             return
         weights, training, optimizer_state = self.stepper.tensors()
         state = {
@@ -302,16 +332,23 @@ class Trainer:
             "num_skipped_steps": self.num_skipped_steps,
             "optimizer": optimizer_state,
         }
-        checkpoint = save_checkpoint(self.run_files, step, weights, training, state)
-        retain(self.run_files, self.settings.keep_last, [s for s, _ in self.best[: self.settings.keep_best]])
+        if self.mesh.size == 1:
+            checkpoint = save_checkpoint(self.run_files, step, weights, training, state)
+        else:
+            num_experts = self.recipe.model.moe.num_experts
+            checkpoint = save_sharded_checkpoint(self.run_files, step, weights, training, state, self.mesh, num_experts)
+        self.saved_step = step
+        if self.mesh.is_main:
+            retain(self.run_files, self.settings.keep_last, [s for s, _ in self.best[: self.settings.keep_best]])
         self.reporter.saved(step, checkpoint.path)
 
     def _load_last(self) -> None:
-        remove_unfinished(self.run_files.checkpoints)
+        if self.mesh.is_main:
+            remove_unfinished(self.run_files.checkpoints)
         last = last_checkpoint(self.run_files)
         if last is None:
             return
-        weights, training, state = load_training(last.path)
+        weights, training, state = load_training(last.path, self.mesh)
         self.stepper.load(weights, training, state["step"], state["optimizer"], last.path)
         self.position = Position(*state["position"])
         if state["metric"] == self.settings.validation.metric:  # values of another one cannot be compared
@@ -324,19 +361,27 @@ class Trainer:
 class Stepper:
     """The model, its optimizer and average: one call is one optimizer step.
 
-    carried: of a language model on running text, the LSTMs' state after the last batch; None is zeros.
+    carried: of a language model on running text, the LSTMs' state of this process's rows after the last batch; None
+    is zeros.
     """
 
-    def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device) -> None:
-        self.recipe, self.settings, self.device = recipe, recipe.training, device
+    def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
+        self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
         torch.manual_seed(_mixed(recipe.seed, 0, 0))
-        self.model = build_model(recipe, vocabulary_size).to(device).train()
-        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings)
+        # Every process draws all weights, so that they are the same for any mesh, and then keeps its share.
+        self.model = build_model(recipe, vocabulary_size).train()
+        whole_state = self.model.state_dict()
+        self.num_parameters = sum(p.numel() for p in self.model.parameters())
+        parallelise(self.model, mesh)
+        self.model.to(device)
+        self.source_noise, self.target_noise = keyed_noise(self.model)
+        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh)
         self.average: WeightAverage | None = None
         if self.settings.exponential_average is not None:
-            averaged = build_model(recipe, vocabulary_size).to(device).eval()
-            averaged.load_state_dict(self.model.state_dict())
-            self.average = WeightAverage(averaged, self.settings.exponential_average)
+            averaged = build_model(recipe, vocabulary_size).eval()
+            averaged.load_state_dict(whole_state)
+            parallelise(averaged, mesh)
+            self.average = WeightAverage(averaged.to(device), self.settings.exponential_average)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "fp16")
         self.step = 0
         self.num_updates = 0
@@ -347,37 +392,66 @@ class Stepper:
         """The averaged weights where there are any."""
         return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
 
+    def whole_inference_model(self) -> Network | None:
+        """The inference model with all experts, on the main process; None on the others, which must ask, too."""
+        if self.mesh.expert_size == 1:
+            return self.inference_model if self.mesh.is_main else None
+        with torch.device("meta"):
+            whole = build_model(self.recipe, self.model.vocabulary_size)
+        if self.mesh.is_main:
+            whole.to_empty(device=self.device)
+        # A matrix with two names (tied embeddings) has become two.
+        places = dict(whole.named_parameters(remove_duplicate=False))
+        for name, own in self.inference_model.named_parameters(remove_duplicate=False):
+            weights = whole_tensor(name, own.detach(), self.mesh, self.recipe.model.moe.num_experts)
+            weights = weights.full_tensor() if isinstance(weights, DTensor) else weights
+            if self.mesh.is_main:
+                places[name].detach().copy_(weights)
+        return whole.eval() if self.mesh.is_main else None
+
     def __call__(self, group: list[Batch], expert_use: ExpertUse) -> StepResult:
-        """Forward, backward and update on the batches of one step."""
+        """Forward, backward and update on the batches of one step, of which every process takes its sentences."""
         self.step += 1
-        num_tokens = sum(int(batch.target_lengths_B.sum()) for batch in group)
+        num_tokens = sum(batch.num_target_tokens for batch in group)
         loss_sum = auxiliary = 0.0
         importances = []
         for number, batch in enumerate(group):
-            torch.manual_seed(_mixed(self.recipe.seed, self.step, number))
+            own = self._own_sentences(batch, number)
             with self._autocast():
-                output = self._forward(batch)
+                output = self._forward(own)
             loss = self._loss(output)
             balance_loss = _sum_of_balance_losses(output.balances) / len(group)
-            # Gradients of the mean over all target tokens of the step, however they are divided into batches.
+            # Gradients of the mean over all target tokens of the step, however they are divided into batches and
+            # between processes.
             self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
             expert_use.add(output.balances)
             importances.append({layer: balance.importance_E.detach() for layer, balance in output.balances.items()})
             loss_sum += float(loss.plain_sum.detach())
             auxiliary += float(balance_loss.detach())
+        loss_sum = float(self.mesh.add_up(torch.tensor(loss_sum, dtype=torch.float64, device=self.device)))
         if not math.isfinite(loss_sum):
             self.carried = None  # what is not finite would never go away again
         outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
         return StepResult(
             loss_sum,
             num_tokens,
-            sum(int(batch.source_lengths_B.sum()) for batch in group),
+            sum(batch.num_source_tokens for batch in group),
             sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
             norm,
             auxiliary,
             outcome,
-            _first_not_finite(importances) if outcome is StepOutcome.SKIPPED else "",
+            _first_not_finite(importances, self.mesh) if outcome is StepOutcome.SKIPPED else "",
         )
+
+    def _own_sentences(self, batch: Batch, number: int) -> Batch:
+        """This process's, with the random numbers that they have in batch ``number`` of the step."""
+        own, sentences_B = own_sentences(batch, self.mesh)
+        own, sentences_B = own.to(self.device), sentences_B.to(self.device)
+        seed = _mixed(self.recipe.seed, self.step, number)
+        torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
+        self.source_noise.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
+        self.target_noise.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
+        return own
 
     def _forward(self, batch: Batch) -> Output:
         if isinstance(self.model, LanguageModel) and self.settings.unrolled_steps:
@@ -395,6 +469,9 @@ class Stepper:
         return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
+        sum_gradients(self.optimizer.parameters, self.mesh)
+        if self.scaler.is_enabled():
+            spread_infinity(self.optimizer.parameters, self.mesh)
         self.optimizer.unscale(self.scaler)
         norm = float(self.optimizer.clip())
         finite = loss_is_finite and math.isfinite(norm)
@@ -421,7 +498,8 @@ class Stepper:
         if self.average is not None:
             training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
         if self.carried is not None:
-            training |= {f"carried.{name}": tensor for name, tensor in self.carried.tensors().items()}
+            carried = self.carried.tensors()
+            training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
         return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict()}
 
     def load(
@@ -437,7 +515,11 @@ class Stepper:
         load_weights(self.model, raw or weights, where)  # without an average the two are the same
         if self.average is not None:
             load_weights(self.inference_model, weights, where)
-        carried = {key.removeprefix("carried."): t for key, t in training.items() if key.startswith("carried.")}
+        carried = {
+            key.removeprefix("carried."): all_B[self.mesh.rank :: self.mesh.size]
+            for key, all_B in training.items()
+            if key.startswith("carried.")
+        }
         self.carried = LanguageModelState.from_tensors(carried).to(self.device) if carried else None
         self.num_updates = optimizer_state["num_updates"]
         self.optimizer.load_state(training, self.num_updates)
@@ -449,8 +531,8 @@ class Stepper:
 class Window:
     """What happened since the last line of metrics. Time spent validating and saving is not counted."""
 
-    def __init__(self, settings: Any) -> None:
-        self.expert_use = ExpertUse(settings)
+    def __init__(self, settings: Any, mesh: Mesh = ONE_PROCESS) -> None:
+        self.expert_use = ExpertUse(settings, mesh)
         self.restart()
 
     def restart(self) -> None:
@@ -536,11 +618,11 @@ def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:
     return sum(losses[1:], losses[0]) if losses else torch.zeros(())
 
 
-def _first_not_finite(batches: Iterable[Mapping[str, Tensor]]) -> str:
-    """The first layer, in the order of computation, with a value that is NaN or infinite."""
+def _first_not_finite(batches: Iterable[Mapping[str, Tensor]], mesh: Mesh) -> str:
+    """The first layer, in the order of computation, with a value that is NaN or infinite on any process."""
     for values in batches:
         for layer, tensor in values.items():
-            if not bool(tensor.isfinite().all()):
+            if not bool(mesh.add_up(tensor.clone()).isfinite().all()):
                 return layer
     return ""
 

@@ -26,7 +26,18 @@ NAMES = [" ".join(path) for path in COMMANDS]
 
 
 def test_there_is_a_command_for_every_part_of_the_job() -> None:
-    expected = {"recipes", "describe", "fetch", "preprocess", "train", "translate", "score", "bleu", "average"}
+    expected = {
+        "recipes",
+        "describe",
+        "fetch",
+        "preprocess",
+        "train",
+        "translate",
+        "score",
+        "bleu",
+        "average",
+        "export",
+    }
     assert expected | {"bench", "bench train", "bench moe"} == set(NAMES)
 
 

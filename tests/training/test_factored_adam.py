@@ -198,3 +198,11 @@ def test_the_state_of_the_other_optimizer_is_refused_with_the_setting(before, no
     with pytest.raises(UserError, match=rf"no {missing}\.encoder.*training\.expert_optimizer = {now}") as caught:
         second.load_state(first.state(), 1)
     assert "that the run began with" in caught.value.fix
+
+
+def test_a_process_without_experts_has_nothing_to_update():
+    stack = nn.Parameter(torch.zeros(0, 3, 4))
+    stack.grad = torch.zeros(0, 3, 4)
+    optimizer = FactoredAdam([stack], lr=0.1, beta2=0.9, eps=1e-9, weight_decay=0.1)
+    optimizer.step()
+    assert optimizer.state[stack]["row_means"].shape == (0, 3)

@@ -55,3 +55,25 @@ def test_without_gradients_only_the_sums_are_computed():
         result = output_cross_entropy(hidden_ND, output_VD, labels_N, 0.1, torch.float32)
     expected = reference_cross_entropy(hidden_ND, output_VD, labels_N, 0.1)
     torch.testing.assert_close(result.smoothed_sum, expected.smoothed_sum.detach())
+
+
+def test_without_tokens_there_still_is_a_gradient_of_zero():
+    hidden_ND, output_VD = torch.zeros(0, 4, requires_grad=True), torch.ones(7, 4, requires_grad=True)
+    labels_N = torch.zeros(0, dtype=torch.int64)
+    loss = output_cross_entropy(hidden_ND, output_VD, labels_N, 0.1, torch.float32)
+    loss.smoothed_sum.backward()
+    assert hidden_ND.grad is not None
+    assert torch.equal(output_VD.grad, torch.zeros(7, 4))
+
+
+def test_in_float64_it_is_exact():
+    generator = torch.Generator().manual_seed(0)
+    hidden_ND, output_VD = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (5, 7))
+    hidden_ND.requires_grad_()
+    labels_N = torch.tensor([0, 3, 6, 3, 1])
+    fast = output_cross_entropy(hidden_ND, output_VD, labels_N, 0.1, torch.float64)
+    slow = reference_cross_entropy(hidden_ND, output_VD, labels_N, 0.1)
+    (of_fast,) = torch.autograd.grad(fast.smoothed_sum, hidden_ND)
+    (of_slow,) = torch.autograd.grad(slow.smoothed_sum, hidden_ND)
+    torch.testing.assert_close(fast.smoothed_sum, slow.smoothed_sum, rtol=1e-12, atol=0)
+    torch.testing.assert_close(of_fast, of_slow, rtol=1e-12, atol=1e-14)

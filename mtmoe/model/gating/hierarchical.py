@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +67,8 @@ class HierarchicalGate(Gate):
         order_R = first.experts_RK.flatten().argsort(stable=True)
         inverse_R = inverse_permutation(order_R)
         group_R = first.experts_RK.flatten().index_select(0, order_R)
-        second = self._choose_leaves(repeat_rows(x_ND, order_R, inverse_R, k1), group_R, counts_G)
+        x_RD, token_R = repeat_rows(x_ND, order_R, inverse_R, k1), order_R.div(k1, rounding_mode="floor")
+        second = self._choose_leaves(x_RD, token_R, group_R, counts_G)
 
         gate_R1 = permute_rows(first.gates_RK.reshape(-1, 1), order_R, inverse_R)
         gates_RK = second.gates_RK * gate_R1
@@ -85,16 +88,18 @@ class HierarchicalGate(Gate):
         clean_NG, std_NG = x_ND @ self.gate_DG, None
         if self.training and self.noise_floor is not None:
             std_NG = noise_scale(x_ND @ self.noise_DG, self.noise_floor)
-        return choose_top_k(clean_NG, std_NG, self.groups_per_token)
+        return choose_top_k(clean_NG, std_NG, self.groups_per_token, self._normal)
 
-    def _choose_leaves(self, x_RD: Tensor, group_R: Tensor, counts_G: Tensor) -> Choice:
+    def _choose_leaves(self, x_RD: Tensor, token_R: Tensor, group_R: Tensor, counts_G: Tensor) -> Choice:
         if not self.training or self.noise_floor is None:
             clean_RL = grouped_product(x_RD, self.gate_GDL, group_R, counts_G)
             return choose_top_k(clean_RL, None, self.experts_per_group)
         # One product for both: the rows are read once.
         weights_GDM = torch.cat((self.gate_GDL, self.noise_GDL), dim=2)
         clean_RL, raw_RL = grouped_product(x_RD, weights_GDM, group_R, counts_G).chunk(2, dim=1)
-        return choose_top_k(clean_RL, noise_scale(raw_RL, self.noise_floor), self.experts_per_group)
+        std_RL = noise_scale(raw_RL, self.noise_floor)
+        normal = partial(self._normal, tokens_R=token_R, streams_R=group_R)
+        return choose_top_k(clean_RL, std_RL, self.experts_per_group, normal)
 
     def _balance(
         self,

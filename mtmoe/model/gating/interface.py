@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.noise import TokenNoise
 from mtmoe.model.routing import Routing
 
 
@@ -18,14 +19,18 @@ class Gate(nn.Module):
     reduce_sum: called once in a forward pass with one vector, which holds all sums over tokens that the losses are
     made of, so that a layer that is spread over processes can add up those of all of them (the losses are of the
     global batch, spec 8, row 6). It must have a gradient. The vectors in ``Balance`` are those of this process.
+
+    noise: where the random numbers come from; None for torch's own generator.
     """
 
     reduce_sum: Callable[[Tensor], Tensor]
+    noise: TokenNoise | None
 
     def __init__(self, num_experts: int, experts_per_token: int) -> None:
         super().__init__()
         self.num_experts, self.experts_per_token = num_experts, experts_per_token
         self.reduce_sum = _identity
+        self.noise = None
 
     def forward(self, x_ND: Tensor) -> Routing:
         """Route N tokens, x_ND of any float type: in float32, or in float64 where x_ND is."""
@@ -39,6 +44,10 @@ class Gate(nn.Module):
 
     def _route(self, x_ND: Tensor) -> Routing:
         raise NotImplementedError
+
+    def _normal(self, like_RE: Tensor, tokens_R: Tensor | None = None, streams_R: Tensor | None = None) -> Tensor:
+        """Standard normal numbers as ``like_RE``; tokens_R and streams_R as in :meth:`TokenNoise.normal`."""
+        return torch.randn_like(like_RE) if self.noise is None else self.noise.normal(like_RE, tokens_R, streams_R)
 
     def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
         """The sums over the tokens of all processes, in the shapes they have here."""

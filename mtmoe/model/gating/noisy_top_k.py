@@ -45,7 +45,7 @@ class NoisyTopKGate(Gate):
         k = self.experts_per_token
         clean_NE = x_ND @ self.gate_DE
         std_NE = noise_scale(x_ND @ self.noise_DE, self.noise_floor) if self.training else None
-        experts_NK, gates_NK, probability_NE = choose_top_k(clean_NE, std_NE, k)
+        experts_NK, gates_NK, probability_NE = choose_top_k(clean_NE, std_NE, k, self._normal)
         importance_E = dense_gates(experts_NK, gates_NK, self.num_experts).sum(0)
         counts_E = tokens_per_expert(experts_NK, self.num_experts)
         load_E = counts_E.to(importance_E.dtype) if probability_NE is None else probability_NE.sum(0)

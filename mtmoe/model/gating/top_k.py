@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,13 +22,17 @@ class Choice(NamedTuple):
     probability_RE: Tensor | None
 
 
-def choose_top_k(clean_RE: Tensor, std_RE: Tensor | None, k: int) -> Choice:
+def choose_top_k(
+    clean_RE: Tensor, std_RE: Tensor | None, k: int, normal: Callable[[Tensor], Tensor] | None = None
+) -> Choice:
     """Noisy top-k of logits (eqs. 3-5); without ``std_RE``, softmax kept to the k largest (eqs. 2, 16 and 17).
+
+    normal: standard normal numbers in the shape of its argument; None for those of torch.
 
     Membership goes by the indices of top-k, so that ties do not admit a k+1st expert (spec 8, row 2).
     """
     num_experts = clean_RE.shape[1]
-    logits_RE = clean_RE if std_RE is None else clean_RE + torch.randn_like(clean_RE) * std_RE
+    logits_RE = clean_RE if std_RE is None else clean_RE + (normal or torch.randn_like)(clean_RE) * std_RE
     top_RM, indices_RM = logits_RE.topk(min(k + 1, num_experts), dim=1)
     # A softmax over the kept logits is the softmax over all of them, kept and renormalised.
     gates_RK, experts_RK = top_RM[:, :k].softmax(dim=1), indices_RM[:, :k]

@@ -1,0 +1,79 @@
+"""Groups of processes on this machine, as torchrun starts them, for a test; one that hangs fails."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+TIMEOUT_SECONDS = 240  # far more than any needs on an idle machine
+
+# Forked from a process that has imported torch but never used its threads.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["mtmoe.training.trainer", "tests.distributed.group"])
+
+
+def run_group(num_processes: int, function: Callable[..., Any], *arguments: Any, timeout: float = 0.0) -> list[Any]:
+    """What ``function(*arguments)`` returns in each process; numbers and NumPy arrays, not tensors.
+
+    Raises:
+        AssertionError: with the trace of a process that failed, or because not all ended in time.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    pipes, processes = [], []
+    for rank in range(num_processes):
+        receiver, sender = _CONTEXT.Pipe(duplex=False)
+        process = _CONTEXT.Process(target=_run, args=(sender, rank, num_processes, port, function, arguments))
+        process.start()
+        sender.close()
+        pipes.append(receiver)
+        processes.append(process)
+    try:
+        return _results(pipes, time.monotonic() + (timeout or TIMEOUT_SECONDS))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _results(pipes: list[Connection], deadline: float) -> list[Any]:
+    results: dict[int, Any] = {}
+    while len(results) < len(pipes):
+        waiting = [pipe for rank, pipe in enumerate(pipes) if rank not in results]
+        ready = wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
+        assert ready, f"{len(waiting)} of {len(pipes)} processes have not ended: a hang"
+        for pipe in ready:
+            rank = pipes.index(pipe)  # type: ignore[arg-type]
+            try:
+                failure, results[rank] = pipe.recv()  # type: ignore[union-attr]
+            except EOFError:
+                failure = "it died"
+            assert not failure, f"process {rank}: {failure}"
+    return [results[rank] for rank in range(len(pipes))]
+
+
+def _run(
+    sender: Connection, rank: int, size: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    try:
+        sender.send(("", function(*arguments)))
+    except BaseException:
+        sender.send((traceback.format_exc(), None))

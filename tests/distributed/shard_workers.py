@@ -1,0 +1,58 @@
+"""Processes that save a training, and others that go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training, save_sharded_checkpoint
+from mtmoe.config import Recipe
+from mtmoe.data.batches import Batch
+from mtmoe.distributed.mesh import joined_processes
+from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.trainer import Stepper
+from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
+
+State = dict[str, np.ndarray]
+STEPS_BEFORE, STEPS_AFTER = 4, 6
+
+
+def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
+    """What was saved after the first steps, and what became of it after the others."""
+    with joined_processes(recipe, CPU) as mesh, doubles(True):
+        stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
+        groups = batches(STEPS_BEFORE + STEPS_AFTER)
+        _steps(stepper, islice(groups, STEPS_BEFORE))
+        weights, training, plain = stepper.tensors()
+        save_sharded_checkpoint(
+            RunFiles(run), stepper.step, weights, training, {"optimizer": plain}, mesh, recipe.model.moe.num_experts
+        )
+        saved = _everything(stepper)
+        _steps(stepper, groups)
+        return saved, _everything(stepper)
+
+
+def load_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
+    """What was loaded, and what became of it."""
+    with joined_processes(recipe, CPU) as mesh, doubles(True):
+        stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
+        last = last_checkpoint(RunFiles(run))
+        assert last is not None
+        weights, training, state = load_training(last.path, mesh)
+        stepper.load(weights, training, state["step"], state["optimizer"], last.path)
+        loaded = _everything(stepper)
+        _steps(stepper, islice(batches(STEPS_BEFORE + STEPS_AFTER), STEPS_BEFORE, None))
+        return loaded, _everything(stepper)
+
+
+def _steps(stepper: Stepper, groups: Iterator[list[Batch]]) -> None:
+    for group in groups:
+        assert stepper(group, ExpertUse(stepper.settings)).applied
+
+
+def _everything(stepper: Stepper) -> State:
+    weights, training, _ = stepper.tensors()
+    return whole(stepper, {**weights, **{f"training:{name}": tensor for name, tensor in training.items()}})

@@ -1,0 +1,39 @@
+"""The command line, as a user starts it with torchrun."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mtmoe.checkpoint import RunFiles, list_checkpoints
+from mtmoe.config import recipe_to_toml
+from tests.toy import prepared_toy
+
+ROOT = Path(__file__).parents[2]
+
+
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mtmoe"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+
+
+def test_torchrun_trains_and_only_one_process_talks(tmp_path):
+    recipe, data = prepared_toy(tmp_path, max_steps=2, precision="fp32")
+    (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
+    run = tmp_path / "run"
+    arguments = ("train", str(tmp_path / "toy.toml"), str(run), "--device", "cpu")
+
+    unprepared = torchrun(*arguments)
+    assert unprepared.returncode != 0
+    assert "2 processes (WORLD_SIZE) and no --data" in unprepared.stderr
+
+    trained = torchrun(*arguments, "--data", str(data))
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr.count("finished at step 2") == 1
+    assert trained.stdout == ""
+    assert [checkpoint.step for checkpoint in list_checkpoints(RunFiles(run))] == [2]

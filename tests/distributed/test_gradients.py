@@ -1,0 +1,59 @@
+"""What the parity of whole trainings does not meet: gradients that are not finite, large ones, and none."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mtmoe.distributed import gradients
+from mtmoe.distributed.gradients import spread_infinity, sum_gradients
+from mtmoe.distributed.mesh import joined_processes
+from tests.distributed.group import run_group
+from tests.distributed.recipes import small_recipe
+
+CPU = torch.device("cpu")
+
+
+def parameters(rank: int) -> dict[str, nn.Parameter]:
+    """Gradients are rank + 1; of the last parameter only process 0 has one."""
+    made = {name: nn.Parameter(torch.zeros(3, 4)) for name in ("a", "x.experts.first_EDH", "b", "c")}
+    for name, parameter in made.items():
+        if name != "c" or rank == 0:
+            parameter.grad = torch.full((3, 4), float(rank + 1))
+    made["b"].grad = torch.full((4, 3), float(rank + 1)).t()  # of another layout
+    return made
+
+
+def summed(bucket_bytes: int) -> dict[str, np.ndarray]:
+    gradients._BUCKET_BYTES = bucket_bytes
+    with joined_processes(small_recipe(2), CPU) as mesh:
+        made = parameters(mesh.rank)
+        sum_gradients(made, mesh)
+        return {name: p.grad.numpy() for name, p in made.items() if p.grad is not None}
+
+
+def broken() -> list[bool]:
+    with joined_processes(small_recipe(2), CPU) as mesh:
+        made = parameters(0)
+        before = spread(made, mesh)
+        if mesh.rank == 1:
+            made["x.experts.first_EDH"].grad[2, 1] = torch.inf  # type: ignore[index]
+        return [before, spread(made, mesh)]
+
+
+def spread(made, mesh) -> bool:
+    spread_infinity(made, mesh)
+    return any(not bool(p.grad.isfinite().all()) for name, p in made.items() if "experts" not in name)
+
+
+def test_shared_gradients_are_summed_in_buckets_or_alone_and_those_of_experts_stay_with_them():
+    for bucket_bytes in (1, 1 << 20):
+        for rank, found in enumerate(run_group(2, summed, bucket_bytes)):
+            assert found.keys() == {"a", "x.experts.first_EDH", "b", "c"}
+            for name, expected in (("a", 3), ("b", 3), ("c", 1), ("x.experts.first_EDH", rank + 1)):
+                assert (found[name] == expected).all(), (name, bucket_bytes)
+
+
+def test_an_infinite_gradient_of_one_processs_expert_is_seen_by_all():
+    assert run_group(2, broken) == [[False, True], [False, True]]

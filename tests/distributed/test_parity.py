@@ -1,0 +1,106 @@
+"""Any number of processes, and any division of the experts, trains what one process trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.distributed.group import run_group
+from tests.distributed.recipes import language_model, small_recipe
+from tests.distributed.workers import Job, Trained, train_all
+
+NUM_STEPS = 20
+TWO_LEVELS = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}
+THOROUGH = {
+    "expert_optimizer": "factored-adam",
+    "exponential_average": {"decay": 0.9, "every_steps": 2},
+    "accumulate_batches": 2,
+}
+SAMPLED = {"sampled_softmax": {"num_samples": 30}, "label_smoothing": 0.0}
+# name: (model.moe, or None for a language model on running text; training; float64; one-sided)
+CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
+    "noisy": ({}, {}, True, False),
+    "noisy-float32": ({}, {}, False, False),
+    "two-levels": (TWO_LEVELS, {}, True, False),
+    "factored-averaged-accumulated": ({"gate": "softmax"}, THOROUGH, True, False),
+    "one-sided": ({"gate": "softmax", "experts_per_token": 1}, {}, True, True),
+    "running-text": (None, {}, True, False),
+    "running-text-sampled": (None, SAMPLED, True, False),
+}
+# (data, expert): cases. Six experts on four processes are 2, 2, 2 and 0.
+MESHES = {
+    (2, 1): ("noisy", "noisy-float32", "factored-averaged-accumulated", "running-text-sampled"),
+    (1, 2): tuple(CASES),
+    (4, 1): ("noisy", "two-levels"),
+    (2, 2): ("noisy", "noisy-float32", "two-levels", "factored-averaged-accumulated", "running-text"),
+    (1, 4): ("noisy", "noisy-float32", "two-levels", "factored-averaged-accumulated", "one-sided"),
+}
+ALL = [(mesh, case) for mesh, cases in MESHES.items() for case in cases]
+
+
+def job(case: str, expert_size: int) -> Job:
+    moe, training, double, one_sided = CASES[case]
+    recipe = small_recipe(expert_size, moe, **training) if moe is not None else language_model(expert_size, **training)
+    return Job(recipe, NUM_STEPS, double, one_sided)
+
+
+@pytest.fixture(scope="module")
+def of_one() -> dict[str, Trained]:
+    return dict(zip(CASES, run_group(1, train_all, [job(case, 1) for case in CASES])[0], strict=True))
+
+
+@pytest.fixture(scope="module")
+def of_many() -> dict[tuple[tuple[int, int], str], list[Trained]]:
+    """What every process of a mesh has in the end. One group for all meshes of a size: starting costs the most."""
+    results = {}
+    for size in (2, 4):
+        wanted = [(mesh, case) for mesh, case in ALL if mesh[0] * mesh[1] == size]
+        processes = run_group(size, train_all, [job(case, expert_size) for (_, expert_size), case in wanted])
+        results |= {key: [process[place] for process in processes] for place, key in enumerate(wanted)}
+    return results
+
+
+@pytest.mark.parametrize(("mesh", "case"), ALL, ids=[f"{m[0]}x{m[1]}-{case}" for m, case in ALL])
+def test_losses_gradients_weights_and_moments_are_those_of_one_process(of_one, of_many, mesh, case):
+    one, tolerance = of_one[case], 1e-10 if CASES[case][2] else 1e-5
+    for process in of_many[mesh, case]:
+        np.testing.assert_allclose(process.losses, one.losses, rtol=tolerance)
+        for name in ("gradients", "weights", "moments"):
+            expected, found = getattr(one, name), getattr(process, name)
+            assert expected.keys() == found.keys()
+            for key in expected:
+                np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=tolerance, err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize("mesh", [(1, 2), (2, 2), (1, 4)])
+def test_all_processes_have_the_same_bits(of_many, mesh):
+    first, *others = of_many[mesh, "noisy-float32"]
+    for other in others:
+        assert first.losses == other.losses
+        for key in first.weights:
+            assert np.array_equal(first.weights[key], other.weights[key]), key
+
+
+def test_the_metrics_are_of_the_tokens_of_all_processes(of_one, of_many):
+    for mesh in ((2, 1), (1, 2), (2, 2)):
+        for process in of_many[mesh, "noisy"]:
+            assert process.load_shares == of_one["noisy"].load_shares
+
+
+def test_a_process_whose_tokens_all_go_elsewhere_and_one_that_gets_none_were_among_them(of_many):
+    for shares in of_many[(1, 4), "one-sided"][0].load_shares:
+        assert sum(shares[:2]) == pytest.approx(1.0)
+
+
+def test_dropout_and_gate_noise_were_at_work(of_one):
+    """Without either, other first losses: so parity says something about them."""
+    quiet = job("noisy", 1)._replace(num_steps=1)
+    model = quiet.recipe.model.model_copy(update={"dropout": 0.0})
+    moe = quiet.recipe.model.moe.model_copy(update={"noise_floor": 10.0})
+    without_dropout = quiet.recipe.model_copy(update={"model": model})
+    louder = quiet.recipe.model_copy(update={"model": quiet.recipe.model.model_copy(update={"moe": moe})})
+    results = run_group(1, train_all, [quiet._replace(recipe=recipe) for recipe in (without_dropout, louder)])[0]
+    for result in results:
+        assert abs(result.losses[0][0] - of_one["noisy"].losses[0][0]) > 1e-4
