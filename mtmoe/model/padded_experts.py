@@ -100,8 +100,9 @@ class _Scratch:
 
     def __init__(self, stack: Tensor, dtype: torch.dtype) -> None:
         matrix = stack.shape[1:]
-        # Always of the same size, so that the memory is at hand.
-        self.memory = _empty((_most_experts(matrix.numel() * dtype.itemsize), *matrix), dtype, stack.device)
+        # Of the same size for all batches, so that the memory is at hand.
+        most = min(stack.shape[0], _most_experts(matrix.numel() * dtype.itemsize))
+        self.memory = _empty((most, *matrix), dtype, stack.device)
         # Views by the hundred are a good part of what many small experts cost: made once, all in one call.
         self.own, self.stack = self.memory.unbind(), stack.unbind()
         self.is_same_type = stack.dtype == dtype

@@ -31,13 +31,13 @@ def source_of(folder: Path, part: str, language: str, number: int, seed: int) ->
 def test_the_token_at_test_time_changes_the_language_of_the_output(tmp_path: Path) -> None:
     settings = toy_settings(
         tmp_path,
-        max_steps=300,
+        max_steps=600,
         batch_tokens=800,
         learning_rate=0.005,
         label_smoothing=0.0,
         schedule={"kind": "cosine", "warmup_steps": 20},
-        validation={"every_steps": 300, "translate_sentences": 20},
-        save_every_steps=300,
+        validation={"every_steps": 600, "translate_sentences": 20},
+        save_every_steps=600,
         precision="fp32",
     )
     settings["data"] = {"source_language": "mul", "target_language": "mul", "multilingual": {}}
