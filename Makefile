@@ -8,6 +8,8 @@ DEMO   ?= demo
 bin   := $(VENV)/bin
 stamp := $(VENV)/.installed
 mtmoe := $(bin)/mtmoe
+# A process for each core, and one thread for each process: two threads each would wait for each other.
+pytest := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format clean
@@ -45,13 +47,13 @@ demo: $(stamp)
 	$(mtmoe) bleu $(DEMO)/run
 
 test: $(stamp)
-	$(bin)/python -m pytest $(PYTEST_OPTIONS)
+	$(pytest)
 
 check: $(stamp)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
-	$(bin)/python -m pytest $(PYTEST_OPTIONS)
+	$(pytest)
 
 format: $(stamp)
 	$(bin)/ruff check --fix .

@@ -40,7 +40,9 @@ def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, 
     room_behind = max_length - len(ids) - 1
     if sum(map(len, still_open)) <= room_behind:  # any word leaves room enough, even if it breaks off a phrase
         return Rule(allowed, banned=banned, may_end=may_end)
-    fitting = {word for word in allowed if num_missing((*ids, word), still_open) <= room_behind}
+    # Any other word ends in the beginning of no phrase, and so leaves all of them to come.
+    words = frozenset().union(*still_open)
+    fitting = {word for word in words if num_missing((*ids, word), still_open) <= room_behind}
     return Rule(frozenset(fitting), only=True, may_end=False)
 
 

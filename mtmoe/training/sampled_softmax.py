@@ -55,12 +55,13 @@ def cross_entropy_against(
     hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, classes_C: Tensor, num_draws: int, dtype: torch.dtype
 ) -> CrossEntropy:
     """The same against given classes. [tokens, classes] exists in chunks only."""
-    log_q_V = inclusion_probabilities(num_draws, output_VD.shape[0]).log().float().to(hidden_ND.device)
+    wide = torch.promote_types(torch.float32, dtype)
+    log_q_V = inclusion_probabilities(num_draws, output_VD.shape[0]).log().to(hidden_ND.device, wide)
     correction_C, correction_N = log_q_V[classes_C], log_q_V[labels_N]
     # In their own type up to here: the gradients of one row from many tokens add up in it.
     weights_CD, weights_ND = F.embedding(classes_C, output_VD), F.embedding(labels_N, output_VD)
     rows = max(1, _CHUNK_ELEMENTS // max(1, classes_C.numel()))
-    total = hidden_ND.new_zeros((), dtype=torch.float32)
+    total = hidden_ND.new_zeros((), dtype=wide)
     for begin in range(0, hidden_ND.shape[0], rows):
         part = slice(begin, begin + rows)
         total = total + checkpoint(
@@ -90,8 +91,9 @@ def _chunk_loss(
     dtype: torch.dtype,
 ) -> Tensor:
     hidden = hidden_ND.to(dtype)
-    label_N = (hidden * weights_ND.to(dtype)).sum(1, dtype=torch.float32) - correction_N
-    drawn_NC = (hidden @ weights_CD.to(dtype).t()).float() - correction_C
+    wide = correction_N.dtype
+    label_N = (hidden * weights_ND.to(dtype)).sum(1, dtype=wide) - correction_N
+    drawn_NC = (hidden @ weights_CD.to(dtype).t()).to(wide) - correction_C
     drawn_NC = drawn_NC.masked_fill(classes_C == labels_N[:, None], -torch.inf)
     others_N = drawn_NC.logsumexp(1) if classes_C.numel() else torch.full_like(label_N, -torch.inf)
     return (torch.logaddexp(label_N, others_N) - label_N).sum()

@@ -70,7 +70,7 @@ def test_json_lines_go_in_and_out(invoke: Any, tiny_run: Any) -> None:
     assert sum(answer["token_log_probabilities"]) == pytest.approx(answer["log_probability"], abs=1e-4)
     assert len(answer["tokens"]) == len(answer["token_log_probabilities"])
     assert " ".join(f"{i}-{j}" for i, j in answer["alignment"]) == alignment
-    assert len(answer["alternatives"]) == 1
+    assert all(other["translation"] != translation for other in answer["alternatives"])  # as many as there are
     assert answer["warnings"] == [] or "cut off" in answer["warnings"][0]
 
 

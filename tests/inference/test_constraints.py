@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mtmoe.inference.constraints import advancing_words, num_missing, repeating_words, room_for, rule_for
@@ -77,6 +77,7 @@ def test_whoever_keeps_to_the_rules_ends_with_everything_that_was_asked_for(pref
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(phrase, min_size=1, max_size=2).map(tuple), st.lists(words, max_size=3).map(tuple), st.integers(1, 4))
+@example(((A, B),), (A,), 2)  # the phrase may begin anew
 def test_a_word_is_forbidden_just_where_it_leaves_no_room_for_the_phrases_one_after_the_other(phrases, ids, room):
     task, max_length = SearchTask(phrases_ids=phrases), len(ids) + room
     if num_missing(ids, phrases) > room:
