@@ -55,7 +55,11 @@ def train(
 @click.option("--per-token", type=click.IntRange(1), default=4, show_default=True, help="k: experts of each token.")
 @click.option("--tokens", type=click.IntRange(1), default=4096, show_default=True, help="N: tokens at a time.")
 @click.option(
-    "--precision", type=click.Choice(["bf16", "fp16", "fp32"]), default="bf16", show_default=True, help="Arithmetic."
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp16", "fp32"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic, as training.precision.",
 )
 @click.option(
     "--optimizer",
@@ -86,9 +90,10 @@ def moe(
 
     from mtmoe.benchmark.expert_layer import LayerShape, default_cases, run_layer_benchmark
     from mtmoe.benchmark.machine import hardware_name
-    from mtmoe.device import choose_device
+    from mtmoe.device import choose_device, precision_on
 
     chosen = choose_device(device)
+    precision = precision_on(chosen, precision)
     threads = threads or torch.get_num_threads()
     shape = LayerShape(width, hidden, per_token, tokens, precision, optimizer, threads, str(chosen))
     with shown_progress() as progress:

@@ -1,6 +1,8 @@
-"""Which device to compute on."""
+"""Which device to compute on, and in which arithmetic."""
 
 from __future__ import annotations
+
+import platform
 
 import torch
 
@@ -25,3 +27,31 @@ def choose_device(name: str | None = None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= num_devices:
         raise UserError(f"device {name!r}: this machine has {num_devices} CUDA devices", fix="give cpu or another one")
     return device
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """What ``training.precision`` means there: "auto" becomes bf16 or fp32, the others stay.
+
+    Raises:
+        UserError: bf16 on a processor that cannot train in it.
+    """
+    if precision == "auto":
+        return "bf16" if _has_fast_bf16(device) else "fp32"
+    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise UserError(
+            'training.precision = "bf16": this processor has no bf16 arithmetic (AVX-512 or AMX)',
+            fix='set training.precision = "auto", which takes fp32 here',
+        )
+    return precision
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 with instructions of its own.
+
+    Without them it is not slower by a little: a processor with AVX2 alone gave 0.4 GFLOP/s in bf16, 118 in fp32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

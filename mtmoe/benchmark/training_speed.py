@@ -55,8 +55,8 @@ def run_benchmark(
     prepared.check_suits(recipe)
     prepare_process(device)
     subwords = load_vocabulary(prepared.subwords_path)
-    gemm_gflops = measure_gemm(PRECISIONS[recipe.training.precision], device)
     stepper = Stepper(recipe, subwords.size, device)
+    gemm_gflops = measure_gemm(PRECISIONS[stepper.precision], device)
     batches = batch_stream(recipe, prepared, subwords).batches()
     window = Window(recipe.training)
     began = time.monotonic()
@@ -75,7 +75,7 @@ def run_benchmark(
         recipe=recipe.name,
         hardware=hardware_name(device),
         num_threads=torch.get_num_threads(),
-        precision=recipe.training.precision,
+        precision=stepper.precision,
         num_parameters=sum(p.numel() for p in stepper.model.parameters()),
         num_steps=window.num_steps,
         seconds=elapsed,

@@ -687,8 +687,11 @@ class Training(Settings):
     label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
     sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
     clip_norm: float = Field(default=5.0, gt=0, description="Largest global gradient norm.")
-    precision: Literal["bf16", "fp16", "fp32"] = Field(
-        default="bf16", description="Arithmetic of the forward and backward pass; weights and moments stay fp32."
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto",
+        description="Arithmetic of the forward and backward pass; weights and moments stay fp32. auto: bf16 where the "
+        "device has instructions for it (a GPU, a processor with AVX-512 BF16 or AMX), else fp32; a run keeps what it "
+        "began with.",
     )
     subword_sampling: SubwordSampling | None = Field(default=None, description="Absent: one segmentation.")
     exponential_average: ExponentialAverage | None = Field(default=None, description="Absent: no averaging.")

@@ -44,6 +44,7 @@ from mtmoe.data.preparation import Prepared, open_prepared
 from mtmoe.data.running_text import RunningTextStream
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
+from mtmoe.device import precision_on
 from mtmoe.distributed.expert_parallel import parallelise
 from mtmoe.distributed.gradients import spread_infinity, sum_gradients
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
@@ -131,10 +132,11 @@ def run_training(
     with joined_processes(recipe, device) as mesh, contextlib.ExitStack() as until_the_end:
         if mesh.is_main:
             until_the_end.enter_context(locked_run(run_dir))
-            run = _opened_run(recipe, run_dir, prepared, resume, reporter)
+            run = _opened_run(recipe, run_dir, prepared, resume, device, reporter)
         mesh.wait_for_all()
         if not mesh.is_main:
             run, reporter = open_run(run_dir), SilentReporter()
+        recipe = load_run_recipe(run)  # the same for all: what is found out on the way is the main process's
         trainer = Trainer(recipe, run, prepared, device, reporter, mesh)
         with StopSignals() as signals:
             return trainer.run(signals)
@@ -233,12 +235,13 @@ class Trainer:
         last = last_checkpoint(self.run_files)
         if self.log is not None:
             self.log.close()
+        precision = self.stepper.precision
         raise UserError(
             f"step {step}: the loss or its gradient was not finite in {self.steps_not_finite} steps in a row{where}; "
             f"last good checkpoint: {last.path if last else 'none yet'}",
             fix=f"likely causes: training.learning_rate = {self.settings.learning_rate:g} too high, "
-            f"training.schedule.warmup_steps = {self.settings.schedule.warmup_steps} too few, "
-            f"training.precision = {self.settings.precision} too narrow (try bf16 or fp32)",
+            f"training.schedule.warmup_steps = {self.settings.schedule.warmup_steps} too few"
+            + (f", training.precision = {precision} too narrow (try fp32)" if precision != "fp32" else ""),
         )
 
     def _must_stop_early(self) -> bool:
@@ -311,7 +314,7 @@ class Trainer:
             "num_threads": torch.get_num_threads(),
             "num_processes": self.mesh.size,
             "expert_processes": self.mesh.expert_size,
-            "precision": self.settings.precision,
+            "precision": self.stepper.precision,
         }
 
     # ------------------------------------------------------------------------------------------- checkpoints
@@ -367,6 +370,7 @@ class Stepper:
 
     def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
+        self.precision = precision_on(device, self.settings.precision)
         torch.manual_seed(_mixed(recipe.seed, 0, 0))
         # Every process draws all weights, so that they are the same for any mesh, and then keeps its share.
         self.model = build_model(recipe, vocabulary_size).train()
@@ -382,7 +386,7 @@ class Stepper:
             averaged.load_state_dict(whole_state)
             parallelise(averaged, mesh)
             self.average = WeightAverage(averaged.to(device), self.settings.exponential_average)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.settings.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.step = 0
         self.num_updates = 0
         self.carried: LanguageModelState | None = None
@@ -461,7 +465,7 @@ class Stepper:
         return self.model(batch)
 
     def _loss(self, output: Output) -> CrossEntropy:
-        dtype = PRECISIONS[self.settings.precision]
+        dtype = PRECISIONS[self.precision]
         if self.settings.sampled_softmax is not None:
             num_draws = self.settings.sampled_softmax.num_samples
             return sampled_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, num_draws, dtype)
@@ -488,8 +492,7 @@ class Stepper:
         return StepOutcome.APPLIED if finite else StepOutcome.SCALING if searching else StepOutcome.SKIPPED, norm
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        precision = self.settings.precision
-        return torch.autocast(self.device.type, PRECISIONS[precision], enabled=precision != "fp32")
+        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """(weights for inference, what else is needed to go on, plain numbers), all by name."""
@@ -637,12 +640,17 @@ def _is_better(metric: str, value: float, best: float) -> bool:
     return value > best if metric == "bleu" else value < best
 
 
-def _opened_run(recipe: Recipe, run_dir: Path, prepared: Prepared, resume: bool, reporter: Reporter) -> RunFiles:
+def _opened_run(
+    recipe: Recipe, run_dir: Path, prepared: Prepared, resume: bool, device: torch.device, reporter: Reporter
+) -> RunFiles:
     """Create the run, or check that what is resumed fits the recipe and the data."""
-    if not resume:
+    saved = load_run_recipe(open_run(run_dir)) if resume else None
+    wanted = recipe.training.precision
+    precision = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+    if saved is None:
         return create_run(run_dir, recipe, prepared.subwords_path)
     run = open_run(run_dir)
-    saved = load_run_recipe(run)
     for table in ("task", "seed", "data", "subwords", "model"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
             raise UserError(

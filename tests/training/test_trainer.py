@@ -18,6 +18,7 @@ from mtmoe.checkpoint import (
     last_checkpoint,
     list_checkpoints,
     load_model,
+    load_run_recipe,
     load_state,
     locked_run,
     read_tensors,
@@ -28,6 +29,7 @@ from mtmoe.inference.beam_search import SearchOptions, search_all
 from mtmoe.training import trainer as trainer_module
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import Stepper, run_training
+from tests.hardware import BF16
 
 
 class Listener(SilentReporter):
@@ -82,7 +84,7 @@ FACTORED = {"expert_optimizer": "factored-adam", "weight_decay": 0.01}
 
 
 @pytest.mark.parametrize("more", [{}, THOROUGH, FACTORED], ids=["plain", "averaged-accumulated-sampled", "factored"])
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize("precision", [BF16, "fp16", "fp32"])
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(
     toy, toy_data, tmp_path, more, precision
 ):
@@ -94,6 +96,15 @@ def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopp
     assert stopped == ("signal", 5, signal.SIGTERM)
     assert train(recipe, tmp_path / "parts", toy_data, resume=True).step == 12
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_keeps_the_precision_that_it_began_with(toy, toy_data, tmp_path):
+    """Also where another machine would now begin with another one."""
+    train(toy(max_steps=2), tmp_path / "auto", toy_data)
+    assert load_run_recipe(RunFiles(tmp_path / "auto")).training.precision in ("bf16", "fp32")
+    train(toy(max_steps=2, precision="fp16"), tmp_path / "run", toy_data)
+    train(toy(max_steps=4), tmp_path / "run", toy_data, resume=True)
+    assert load_run_recipe(RunFiles(tmp_path / "run")).training.precision == "fp16"
 
 
 def test_the_metrics_of_a_resumed_run_are_those_of_a_whole_one(toy, toy_data, tmp_path):
@@ -174,12 +185,14 @@ run_training(recipe, Path(run), Path(data), resume=resume == "resume", reporter=
 
 _MANY_SHAPES = """
 import resource, sys, torch
+from mtmoe.device import precision_on
 from mtmoe.training.trainer import prepare_process
 prepare_process(torch.device("cpu"))
+bf16 = precision_on(torch.device("cpu"), "auto") == "bf16"
 torch.set_num_threads(1)
 layer, held_mib = torch.nn.LSTM(256, 256, batch_first=True), []
 for number in range(480):
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         num_sentences = 17 + number % 40
         layer(torch.randn(num_sentences, 600 // num_sentences - number // 40 + 2, 256))[0].float().sum().backward()
     if number in (319, 479):
@@ -313,9 +326,9 @@ def test_a_loss_that_stays_infinite_stops_with_the_last_good_checkpoint_and_like
 ):
     _poison(monkeypatch, steps=range(6, 100))
     with pytest.raises(UserError, match=r"not finite in 3 steps in a row; last good checkpoint: .*step-00000006") as e:
-        train(toy(max_nonfinite_steps=3), tmp_path / "run", toy_data)
+        train(toy(max_nonfinite_steps=3, precision="fp32"), tmp_path / "run", toy_data)
     assert "training.learning_rate = 0.01 too high" in e.value.fix
-    assert "training.precision = bf16" in e.value.fix
+    assert "precision" not in e.value.fix
 
 
 def _poison(monkeypatch, steps) -> None:
