@@ -68,6 +68,13 @@ def train(
     show_default=True,
     help="Optimizer of the experts.",
 )
+@click.option(
+    "--expert-weights",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="How the experts' matrices are kept, as training.expert_weights.",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: as torch chooses]")
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time for each layer.")
 @device_option
@@ -80,6 +87,7 @@ def moe(
     tokens: int,
     precision: str,
     optimizer: str,
+    expert_weights: str,
     threads: int | None,
     seconds: float,
     device: str | None,
@@ -94,8 +102,10 @@ def moe(
 
     chosen = choose_device(device)
     precision = precision_on(chosen, precision)
+    if expert_weights == "bf16" and optimizer == "adam":
+        raise click.UsageError("--expert-weights bf16 needs --optimizer factored-adam, which rounds at random")
     threads = threads or torch.get_num_threads()
-    shape = LayerShape(width, hidden, per_token, tokens, precision, optimizer, threads, str(chosen))
+    shape = LayerShape(width, hidden, per_token, tokens, precision, optimizer, expert_weights, threads, str(chosen))
     with shown_progress() as progress:
         machine, results = run_layer_benchmark(
             shape, default_cases(num_experts, per_token), seconds=seconds, progress=progress

@@ -21,7 +21,7 @@ from mtmoe.benchmark.machine import measure_copy, measure_gemm, wait_for
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
 from mtmoe.progress import Progress, silent
-from mtmoe.training.optimizer import Adam
+from mtmoe.training.optimizer import Adam, keep_experts_in_bf16
 from mtmoe.training.trainer import PRECISIONS, prepare_process
 
 _WARMUP_ROUNDS = 2
@@ -38,6 +38,7 @@ class LayerShape(NamedTuple):
     num_tokens: int
     precision: str
     expert_optimizer: str
+    expert_weights: str
     num_threads: int
     device: str
 
@@ -143,9 +144,11 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
     )
     mixture = MixtureOfExperts(shape.width, settings).to(device)
     dense = DenseFeedForward(shape.width, dense_settings).to(device)
+    if shape.expert_weights == "bf16":
+        keep_experts_in_bf16(mixture)
     optimizer = Adam(
         {f"moe.{name}": parameter for name, parameter in mixture.named_parameters()},
-        Training(max_steps=1, expert_optimizer=shape.expert_optimizer),  # type: ignore[arg-type]
+        Training(max_steps=1, expert_optimizer=shape.expert_optimizer, expert_weights=shape.expert_weights),  # type: ignore[arg-type]
     )
     dtype = PRECISIONS[shape.precision]
     x_ND = torch.randn(shape.num_tokens, shape.width, device=device).to(dtype).requires_grad_()

@@ -684,6 +684,11 @@ class Training(Settings):
         description="Optimizer of the experts' matrices. factored-adam: no first moment, and a second moment kept as "
         "one number a row and one a column of each matrix (app. D): hardly any memory.",
     )
+    expert_weights: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="How the experts' matrices and their gradients are kept. bf16: in half the memory, with updates "
+        "rounded up or down at random so that small ones are not lost; needs expert_optimizer = factored-adam.",
+    )
     label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
     sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
     clip_norm: float = Field(default=5.0, gt=0, description="Largest global gradient norm.")
@@ -727,6 +732,15 @@ class Training(Settings):
             raise ValueError(
                 f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does not fit into "
                 f"batch_tokens = {self.batch_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _experts_are_rounded_by_their_optimizer(self) -> Training:
+        if self.expert_weights == "bf16" and self.expert_optimizer != "factored-adam":
+            raise ValueError(
+                f'expert_weights = "bf16" needs expert_optimizer = "factored-adam", which rounds at random; it is '
+                f'"{self.expert_optimizer}"'
             )
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,18 +28,24 @@ class FactoredAdam(torch.optim.Optimizer):
     (the Adafactor of 2018 does both). Semantics are dense: an expert that received nothing has a gradient of zero,
     its moments decay, and but for the weight decay it stays where it is.
 
+    Weights in bf16 are updated in float32 and rounded to one of their two neighbours at random, so that the mean of
+    the outcome is what was meant: to the nearest one, an update of less than 1/256 of a weight would be lost always.
+
     Args:
         parameters: tensors with three dimensions. One without a gradient is left alone, as in PyTorch's optimizers.
         lr: rate; beta2, eps and weight_decay as in Adam (decoupled decay).
+        seed: of the rounding, which is the same for the same seed, parameter and number of updates.
 
     Raises:
         ValueError: a parameter does not have three dimensions.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, beta2: float, eps: float, weight_decay: float
-    ) -> None:
+        self, parameters: Iterable[nn.Parameter], *, lr: float, beta2: float, eps: float, weight_decay: float,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__(list(parameters), {"lr": lr, "beta2": beta2, "eps": eps, "weight_decay": weight_decay})
+        self.seed = seed
         for parameter in self._parameters():
             if parameter.ndim != 3:
                 raise ValueError(f"a stack of matrices has three dimensions, not {list(parameter.shape)}")
@@ -53,26 +60,28 @@ class FactoredAdam(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("FactoredAdam takes no closure")
         for group in self.param_groups:
-            for parameter in group["params"]:
+            for number, parameter in enumerate(group["params"]):
                 if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+                    self._update(number, parameter, parameter.grad, group)
 
-    def _update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+    def _update(self, number: int, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        state, wide = self.state[parameter], torch.promote_types(parameter.dtype, torch.float32)
         if not state:
             num_experts, num_rows, num_columns = parameter.shape
             state["step"] = 0
-            state["row_means"] = parameter.new_zeros(num_experts, num_rows)
-            state["column_means"] = parameter.new_zeros(num_experts, num_columns)
+            state["row_means"] = parameter.new_zeros(num_experts, num_rows, dtype=wide)
+            state["column_means"] = parameter.new_zeros(num_experts, num_columns, dtype=wide)
         state["step"] += 1
         beta2, t = group["beta2"], state["step"]
         decay = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
+        rounding = _generator(parameter.device, self.seed, t, number) if parameter.dtype == torch.bfloat16 else None
         # A process that holds no experts of a layer has a stack of none.
-        matrix_bytes = parameter.shape[1] * parameter.shape[2] * parameter.element_size()
+        matrix_bytes = parameter.shape[1] * parameter.shape[2] * wide.itemsize
         size = max(1, (_GPU_BYTES if parameter.is_cuda else _CPU_BYTES) // matrix_bytes)
         tensors = (parameter, gradient, state["row_means"], state["column_means"])
-        buffer = torch.empty_like(parameter[:size], memory_format=torch.contiguous_format)
-        for weights, gradients, row_means, column_means in zip(*(t.split(size) for t in tensors), strict=True):
+        buffer = torch.empty_like(parameter[:size], dtype=wide, memory_format=torch.contiguous_format)
+        for stored, given, row_means, column_means in zip(*(t.split(size) for t in tensors), strict=True):
+            weights, gradients = stored.to(wide), given.to(wide)  # themselves where they are of that type
             room = buffer[: weights.shape[0]]
             torch.mul(gradients, gradients, out=room)
             row_means.lerp_(room.mean(2), 1 - decay)
@@ -84,3 +93,22 @@ class FactoredAdam(torch.optim.Optimizer):
             if group["weight_decay"]:
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
             weights.addcdiv_(gradients, room, value=-group["lr"])
+            if rounding is not None:
+                stored.copy_(rounded_at_random(weights, rounding))
+
+
+def rounded_at_random(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Finite float32 numbers, each turned in place into one of the two bf16 numbers next to it (still float32).
+
+    The nearer neighbour is the likelier, in such a way that the mean is x: bf16 is the upper half of float32's bits,
+    to which a carry goes over with the probability that the lower half is of a whole.
+    """
+    carry = torch.empty_like(x, dtype=torch.int32).random_(0, 1 << 16, generator=generator)
+    x.view(torch.int32).add_(carry).bitwise_and_(-(1 << 16))
+    return x
+
+
+def _generator(device: torch.device, *key: int) -> torch.Generator:
+    """Random numbers that a few small numbers determine."""
+    low, high = (int(word) for word in np.random.SeedSequence(key).generate_state(2, np.uint32))
+    return torch.Generator(device).manual_seed(high << 32 | low)

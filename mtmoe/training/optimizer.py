@@ -13,6 +13,7 @@ from mtmoe.config.settings import ExponentialAverage, Training
 from mtmoe.distributed.gradients import total_norm
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
+from mtmoe.model.experts import Experts
 from mtmoe.training.factored_adam import FactoredAdam
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -38,6 +39,13 @@ def learning_rate(settings: Training, step: int) -> float:
     return base
 
 
+def keep_experts_in_bf16(model: nn.Module) -> None:
+    """``expert_weights = "bf16"``, in place; the gradients are then in bf16, too."""
+    for experts in (module for module in model.modules() if isinstance(module, Experts)):
+        for stack in experts.parameters():
+            stack.data = stack.data.to(torch.bfloat16)
+
+
 class Adam:
     """PyTorch's fused Adam whose state has the names of the parameters; with the setting
     ``expert_optimizer = "factored-adam"``, FactoredAdam for the stacks of experts beside it.
@@ -46,7 +54,9 @@ class Adam:
     parameters that it has, with whole gradients (``distributed/gradients.py``).
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], settings: Training, mesh: Mesh = ONE_PROCESS, *, seed: int = 0
+    ) -> None:
         self.parameters, self.settings, self.mesh = dict(parameters), settings, mesh
         factored = settings.expert_optimizer == "factored-adam"
         self._stacks = {n: p for n, p in self.parameters.items() if factored and n.endswith(_EXPERT_STACKS)}
@@ -76,6 +86,7 @@ class Adam:
                     beta2=settings.adam_beta2,
                     eps=settings.adam_epsilon,
                     weight_decay=settings.weight_decay,
+                    seed=seed,
                 )
             )
 
@@ -162,4 +173,5 @@ class WeightAverage:
             return
         decay = min(self.settings.decay, (1 + num_updates) / (10 + num_updates))
         decay = decay**every if num_updates >= every else decay
-        torch._foreach_lerp_(self._targets, [p.detach() for p in model.parameters()], 1 - decay)
+        weights = [p.detach().to(t.dtype) for p, t in zip(model.parameters(), self._targets, strict=True)]
+        torch._foreach_lerp_(self._targets, weights, 1 - decay)

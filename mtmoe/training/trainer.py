@@ -61,7 +61,7 @@ from mtmoe.training.interruption import StopSignals
 from mtmoe.training.loss import CrossEntropy, output_cross_entropy
 from mtmoe.training.metrics import MetricsLog
 from mtmoe.training.operations import training_operations
-from mtmoe.training.optimizer import Adam, WeightAverage, learning_rate
+from mtmoe.training.optimizer import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
 from mtmoe.training.reporting import Reporter, SilentReporter
 from mtmoe.training.sampled_softmax import sampled_cross_entropy
 from mtmoe.training.validation import validator_of
@@ -378,8 +378,10 @@ class Stepper:
         self.num_parameters = sum(p.numel() for p in self.model.parameters())
         parallelise(self.model, mesh)
         self.model.to(device)
+        if self.settings.expert_weights == "bf16":
+            keep_experts_in_bf16(self.model)
         self.source_noise, self.target_noise = keyed_noise(self.model)
-        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh)
+        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
         self.average: WeightAverage | None = None
         if self.settings.exponential_average is not None:
             averaged = build_model(recipe, vocabulary_size).eval()

@@ -13,7 +13,7 @@ from mtmoe.benchmark.expert_layer import (
     layer_settings,
 )
 
-SHAPE = LayerShape(512, 1024, 4, 65536, "bf16", "adam", 1, "cpu")
+SHAPE = LayerShape(512, 1024, 4, 65536, "bf16", "adam", "fp32", 1, "cpu")
 
 
 @pytest.mark.parametrize(

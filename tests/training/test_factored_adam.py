@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mtmoe.config.settings import Training
@@ -117,6 +118,56 @@ def test_a_parameter_that_is_no_stack_is_refused():
         FactoredAdam([nn.Parameter(torch.zeros(4, 4))], lr=0.1, beta2=0.9, eps=1e-9, weight_decay=0.0)
 
 
+# ---------------------------------------------------------------------------------------- weights in bf16
+
+
+def test_rounding_at_random_gives_a_neighbour_and_the_number_itself_on_average():
+    one_step = 2.0**-7  # between bf16 numbers from 1 to 2
+    for share in (0.0, 0.1, 0.5, 0.9):
+        for sign in (1.0, -1.0):
+            x = torch.full((40_000,), sign * (1.0 + share * one_step))
+            rounded = factored_adam.rounded_at_random(x.clone(), torch.Generator().manual_seed(1))
+            assert torch.equal(rounded.bfloat16().float(), rounded)
+            assert set(rounded.abs().tolist()) <= {1.0, 1.0 + one_step}
+            deviation = one_step * (share * (1 - share) / len(x)) ** 0.5
+            assert abs(float(rounded.double().mean() - x.double().mean())) <= 4 * deviation + 1e-9
+
+
+def _in_bf16(seed: int, *, num_steps: int = 1, lr: float = 0.1, start: float | None = None) -> tuple[Tensor, Tensor]:
+    """(updated weights in bf16, those of the same weights and gradients kept in float32)"""
+    torch.manual_seed(0)
+    weights = (torch.randn(3, 16, 32) if start is None else torch.full((3, 16, 32), start)).bfloat16()
+    rounded, exact = nn.Parameter(weights.clone()), nn.Parameter(weights.float())
+    settings = {"lr": lr, "beta2": 0.9, "eps": 1e-9, "weight_decay": 0.1}
+    optimizers = [FactoredAdam([p], seed=seed, **settings) for p in (rounded, exact)]
+    for _ in range(num_steps):
+        gradient = torch.randn(3, 16, 32).abs().bfloat16()
+        rounded.grad, exact.grad = gradient, gradient.float()
+        for optimizer in optimizers:
+            optimizer.step()
+    return rounded.detach(), exact.detach()
+
+
+def test_weights_in_bf16_get_the_update_in_float32_rounded_to_a_neighbour():
+    rounded, exact = _in_bf16(seed=1)
+    assert rounded.dtype == torch.bfloat16
+    assert bool(((rounded.float() - exact).abs() <= exact.abs() * 2.0**-7).all())
+    assert not torch.equal(rounded, exact.bfloat16())  # which would be the nearest one
+    assert abs(float((rounded.float() - exact).mean())) < 3e-4
+
+
+def test_updates_that_are_too_small_for_bf16_are_made_on_average():
+    rounded, exact = _in_bf16(seed=1, num_steps=40, lr=1e-5, start=1.0)
+    assert bool((exact.bfloat16() == 1.0).all())  # rounded to the nearest, nothing would ever have moved
+    expected = float(1 - exact.double().mean())
+    assert float(1 - rounded.double().mean()) == pytest.approx(expected, rel=0.25)
+
+
+def test_rounding_depends_on_the_seed_alone():
+    assert torch.equal(_in_bf16(seed=1, num_steps=3)[0], _in_bf16(seed=1, num_steps=3)[0])
+    assert not torch.equal(_in_bf16(seed=1)[0], _in_bf16(seed=2)[0])
+
+
 # ------------------------------------------------------------------------------------ beside the fused Adam
 
 NAMES = {
@@ -206,3 +257,10 @@ def test_a_process_without_experts_has_nothing_to_update():
     optimizer = FactoredAdam([stack], lr=0.1, beta2=0.9, eps=1e-9, weight_decay=0.1)
     optimizer.step()
     assert optimizer.state[stack]["row_means"].shape == (0, 3)
+
+
+def test_weights_in_bf16_without_their_optimizer_are_a_contradiction_that_names_both():
+    with pytest.raises(
+        ValidationError, match=r'expert_weights = "bf16" needs expert_optimizer = "factored-adam".*"adam"'
+    ):
+        Training(max_steps=1, expert_weights="bf16")

@@ -81,9 +81,11 @@ THOROUGH = {
 
 
 FACTORED = {"expert_optimizer": "factored-adam", "weight_decay": 0.01}
+HALVED = THOROUGH | FACTORED | {"expert_weights": "bf16"}
+VARIANTS = {"plain": {}, "averaged-accumulated-sampled": THOROUGH, "factored": FACTORED, "experts-in-bf16": HALVED}
 
 
-@pytest.mark.parametrize("more", [{}, THOROUGH, FACTORED], ids=["plain", "averaged-accumulated-sampled", "factored"])
+@pytest.mark.parametrize("more", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("precision", [BF16, "fp16", "fp32"])
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(
     toy, toy_data, tmp_path, more, precision
@@ -105,6 +107,17 @@ def test_a_run_keeps_the_precision_that_it_began_with(toy, toy_data, tmp_path):
     train(toy(max_steps=2, precision="fp16"), tmp_path / "run", toy_data)
     train(toy(max_steps=4), tmp_path / "run", toy_data, resume=True)
     assert load_run_recipe(RunFiles(tmp_path / "run")).training.precision == "fp16"
+
+
+def test_experts_in_bf16_are_saved_as_they_are_and_translate(toy, toy_data, tmp_path):
+    train(toy(**FACTORED, expert_weights="bf16"), tmp_path / "run", toy_data)
+    saved = everything_saved(tmp_path / "run")
+    weights = {key: tensor for key, tensor in saved.items() if key.startswith("model.safetensors:")}
+    narrow = {key for key, tensor in weights.items() if tensor.dtype == torch.bfloat16}
+    assert narrow == {key for key in weights if ".experts." in key} != set()
+    model = load_model(tmp_path / "run", "last").model
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, weights[f"model.safetensors:{name}"].float())
 
 
 def test_the_metrics_of_a_resumed_run_are_those_of_a_whole_one(toy, toy_data, tmp_path):
