@@ -129,13 +129,14 @@ def translate(
 
 def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
     """One row a case; what it takes to reproduce BLEU is below."""
-    columns = ("settings", "sentences/s", "ratio", "target tokens/s", "p50 ms", "p95 ms", "peak", "BLEU")
+    columns = ("settings", "sentences/s", "ratio", "target tokens/s", "CPU s", "p50 ms", "p95 ms", "peak", "BLEU")
     rows = [
         (
             " ".join(result.settings) or "as the run says",
             f"{result.sentences_per_second:,.1f}",
             f"{result.over_first:.2f}",
             f"{result.target_tokens_per_second:,.0f}",
+            f"{result.cpu_seconds:,.2f}",
             f"{result.latency_p50_ms:,.1f}",
             f"{result.latency_p95_ms:,.1f}",
             number_of_bytes(result.peak_bytes),

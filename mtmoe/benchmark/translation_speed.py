@@ -44,7 +44,8 @@ class TranslationSpeed(NamedTuple):
     """What was measured of one case: medians over the rounds; loading and warming up are not in the times.
 
     settings: of this case alone. target_tokens_per_second: subwords of the translations, ends of sentences counted.
-    over_first: sentences/s as a multiple of the first case's. latency: of a sentence that is translated alone, from
+    over_first: sentences/s as a multiple of the first case's. cpu_seconds: of all threads for all sentences, which
+    other work on the machine changes less than time on the clock. latency: of a sentence that is translated alone, from
     text to text. peak_bytes: of the whole process, loading included (GPU: of all tensors). bleu: None without a
     reference.
     """
@@ -53,6 +54,7 @@ class TranslationSpeed(NamedTuple):
     sentences_per_second: float
     target_tokens_per_second: float
     over_first: float
+    cpu_seconds: float
     latency_p50_ms: float
     latency_p95_ms: float
     peak_bytes: int
@@ -65,6 +67,7 @@ class Visit(NamedTuple):
     """One case in one round."""
 
     seconds: float
+    cpu_seconds: float
     num_target_tokens: int
     latencies_ms: tuple[float, ...]
     peak_bytes: int
@@ -118,9 +121,9 @@ def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
     translator = Translator(test.run, device=test.device, checkpoint=test.checkpoint, overrides=overrides)
     worded = [source for source in test.sources if source.strip()]
     translator.translate(_spread(worded, _WARMUP_SENTENCES))
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     translations = translator.translate(test.sources)
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
     single = _spread(worded, test.num_single)
     translator.translate(single[:1])
     latencies_ms = []
@@ -130,6 +133,7 @@ def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
         latencies_ms.append((time.perf_counter() - began) * 1e3)
     return Visit(
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         num_target_tokens=sum(translation.num_tokens for translation in translations),
         latencies_ms=tuple(latencies_ms),
         peak_bytes=peak_bytes(torch.device(test.device)),
@@ -160,6 +164,7 @@ def _summary(
         sentences_per_second=statistics.median(num_sentences / own.seconds for own in visits),
         target_tokens_per_second=statistics.median(own.num_target_tokens / own.seconds for own in visits),
         over_first=statistics.median(other.seconds / own.seconds for own, other in zip(visits, first, strict=True)),
+        cpu_seconds=statistics.median(own.cpu_seconds for own in visits),
         latency_p50_ms=statistics.median(_percentile(own.latencies_ms, 50) for own in visits),
         latency_p95_ms=statistics.median(_percentile(own.latencies_ms, 95) for own in visits),
         peak_bytes=max(own.peak_bytes for own in visits),

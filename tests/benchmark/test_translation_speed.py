@@ -37,7 +37,7 @@ class InThisProcess:
         self.order.append(settings)
         seconds = next(self.seconds[settings])
         latencies = tuple(float(number) for number in range(20, 0, -1))
-        return Visit(seconds, 60, latencies, int(1e6 * seconds), LINES)
+        return Visit(seconds, seconds / 2, 60, latencies, int(1e6 * seconds), LINES)
 
 
 def test_cases_are_measured_in_turn_and_their_figures_are_medians_over_the_rounds(monkeypatch):
@@ -50,6 +50,7 @@ def test_cases_are_measured_in_turn_and_their_figures_are_medians_over_the_round
     assert (first.settings, first.sentences_per_second, first.target_tokens_per_second) == (cases[0], 1.5, 30.0)
     assert (first.over_first, second.over_first) == (1.0, pytest.approx(2 / 3))  # of 1/3, 2/3, 4/6
     assert (first.latency_p50_ms, first.latency_p95_ms) == (10.0, 19.0)
+    assert (first.cpu_seconds, second.cpu_seconds) == (1.0, 1.5)
     assert second.peak_bytes == 6_000_000
     assert first.bleu == pytest.approx(100)
     assert first.bleu_signature.startswith("nrefs:1|case:mixed")
