@@ -6,13 +6,17 @@ from pathlib import Path
 
 import click
 
-from .console import number_of_bytes, shown_progress, write_data, write_json, write_table
-from .options import DIRECTORY, device_option, json_option, own_recipe, recipe_argument, set_option
+from .bench_translate import translate
+from .console import number, number_of_bytes, shown_progress, write_data, write_json, write_table
+from .options import DIRECTORY, device_option, json_option, own_recipe, recipe_argument, set_option, threads_option
 
 
 @click.group()
 def bench() -> None:
     """Measure speed."""
+
+
+bench.add_command(translate)
 
 
 @bench.command()
@@ -36,7 +40,7 @@ def train(
         write_json(result._asdict())
     else:
         write_table(
-            ("measured", "value"), [(name.replace("_", " "), _shown(v)) for name, v in result._asdict().items()]
+            ("measured", "value"), [(name.replace("_", " "), number(v)) for name, v in result._asdict().items()]
         )
 
 
@@ -75,7 +79,7 @@ def train(
     show_default=True,
     help="How the experts' matrices are kept, as training.expert_weights.",
 )
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: as torch chooses]")
+@threads_option
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time for each layer.")
 @device_option
 @json_option
@@ -114,7 +118,7 @@ def moe(
     if as_json:
         write_json(facts | {"layers": [result._asdict() for result in results]})
         return
-    write_table(("setting", "value"), [(name.replace("_", " "), _shown(value)) for name, value in facts.items()])
+    write_table(("setting", "value"), [(name.replace("_", " "), number(value)) for name, value in facts.items()])
     write_data("\n")
     columns = {
         "experts": "num_experts",
@@ -133,7 +137,7 @@ def moe(
     write_table(
         (*columns, "peak"),
         [
-            (*(_shown(getattr(result, key)) for key in columns.values()), number_of_bytes(result.peak_bytes))
+            (*(number(getattr(result, key)) for key in columns.values()), number_of_bytes(result.peak_bytes))
             for result in results
         ],
     )
@@ -147,9 +151,3 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 1:
         raise click.BadParameter(f"{text!r} is not a list of whole numbers from 1, such as 4,32,256")
     return numbers
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

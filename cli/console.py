@@ -200,6 +200,13 @@ def number_of_bytes(number: float) -> str:
     return f"{number:.1f} TB"
 
 
+def number(value: object) -> str:
+    """A measured value for a person: three digits at least, thousands apart; text as it is."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _literal(text: str) -> str:
     from rich.markup import escape
 

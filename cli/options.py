@@ -58,6 +58,7 @@ workers_option = click.option(
     type=click.IntRange(min=1),
     help="Processes that encode text; the result does not depend on it.  [default: number of CPU cores]",
 )
+threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: as torch chooses]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 

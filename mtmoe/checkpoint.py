@@ -4,6 +4,7 @@
 
     RUN/recipe.toml                      the fully resolved recipe
     RUN/subwords.model                   the vocabulary, frozen with the weights (words.txt: one of words)
+    RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
     RUN/metrics.jsonl                    one JSON object a line
     RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
                                          training.safetensors  raw weights, moments and the LSTMs' state, to resume with
@@ -34,6 +35,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
+from mtmoe.data.lexicon import LEXICON_NAME
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary, load_vocabulary, vocabulary_file, vocabulary_name
 from mtmoe.distributed.expert_parallel import is_expert_parameter
@@ -62,6 +64,10 @@ class RunFiles(NamedTuple):
     @property
     def subwords(self) -> Path:
         return vocabulary_file(self.directory)
+
+    @property
+    def lexicon(self) -> Path:
+        return self.directory / LEXICON_NAME
 
     @property
     def metrics(self) -> Path:
@@ -105,8 +111,11 @@ class LoadedLanguageModel(NamedTuple):
 # ------------------------------------------------------------------------------------------------- the run
 
 
-def create_run(directory: Path, recipe: Recipe, subwords_model: Path) -> RunFiles:
+def create_run(directory: Path, recipe: Recipe, subwords_model: Path, lexicon: Path | None = None) -> RunFiles:
     """Begin a run. The recipe is written last: a directory without it is not a run.
+
+    Args:
+        lexicon: of the data directory; copied if it is there.
 
     Raises:
         UserError: the directory holds a run already, or something else.
@@ -118,6 +127,8 @@ def create_run(directory: Path, recipe: Recipe, subwords_model: Path) -> RunFile
         )
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     _write_atomically(directory / vocabulary_name(subwords_model), subwords_model.read_bytes())
+    if lexicon is not None and lexicon.exists():
+        _write_atomically(run.lexicon, lexicon.read_bytes())
     save_recipe(run, recipe)
     return run
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mtmoe.benchmark.machine import measure_copy, measure_gemm, wait_for
+from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, wait_for
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
 from mtmoe.progress import Progress, silent
@@ -244,7 +244,7 @@ def _summary(
         layer_over_dense=over_dense("layer"),
         forward_floor_share=forward_floor / median("experts_forward"),
         backward_floor_share=backward_floor / median("experts_backward"),
-        peak_bytes=_peak_bytes(device),
+        peak_bytes=peak_bytes(device),
     )
 
 
@@ -263,13 +263,3 @@ def floor_milliseconds(
     backward_bytes = item * (5 * pairs * d + 5 * pairs * h + tokens * d + 2 * weights)
     flops, bandwidth = yardsticks.gemm_gflops * 1e6, yardsticks.copy_gigabytes_per_second * 1e6  # a millisecond
     return max(operations / flops, forward_bytes / bandwidth), max(2 * operations / flops, backward_bytes / bandwidth)
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource  # not on Windows; nothing else here needs it
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -55,3 +55,14 @@ def hardware_name(device: torch.device) -> str:
     except OSError:
         pass
     return f"{os.cpu_count()} cores of {model}"
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory that this process has had so far, loading included; of a GPU, that of all tensors."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows; nothing else here needs it
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -790,6 +790,24 @@ class Sampling(Settings):
     seed: Count = Field(default=1, description="What is drawn for a line depends on it and on the line's number alone.")
 
 
+MOST_CANDIDATES = 100
+"""Target subwords that the lexicon of a data directory has for a source subword at most."""
+
+
+class Shortlist(Settings):
+    """Words of a translation are looked for among likely ones of its own source, not in all of the vocabulary."""
+
+    per_source_token: int = Field(
+        default=30,
+        ge=0,
+        le=MOST_CANDIDATES,
+        description="Likely target subwords of each source subword, by the lexicon that preprocessing learned.",
+    )
+    frequent: Count = Field(
+        default=500, description="Most frequent target subwords of the training text, which are allowed always."
+    )
+
+
 class Decoding(Settings):
     """Beam search with GNMT's score (spec 7.6)."""
 
@@ -807,6 +825,7 @@ class Decoding(Settings):
     )
     diverse_beams: DiverseBeams | None = Field(default=None, description="Absent: one beam.")
     sampling: Sampling | None = Field(default=None, description="Absent: beam search.")
+    shortlist: Shortlist | None = Field(default=None, description="Absent: all of the vocabulary.")
     max_length_ratio: float = Field(
         default=2.0, gt=0, description="Longest translation, in subwords per source subword."
     )
@@ -851,6 +870,11 @@ class Decoding(Settings):
             raise ValueError(
                 f"[sampling] (seed = {self.sampling.seed}) draws each translation by itself, so it has no "
                 f"diverse_beams (groups = {self.diverse_beams.groups})"
+            )
+        if self.shortlist:
+            raise ValueError(
+                f"[sampling] (seed = {self.sampling.seed}) draws from all of the vocabulary, so it has no shortlist "
+                f"(per_source_token = {self.shortlist.per_source_token})"
             )
         for key in ("beam_size", "prune_margin", "early_stopping"):
             value, default = getattr(self, key), Decoding.model_fields[key].default

@@ -4,6 +4,7 @@
     origin.json            the recipe's table `data`: where the text came from
     report.json            what cleaning and splitting did, source by source
     subwords.model         or words.txt, the vocabulary
+    lexicon.safetensors    likely target subwords of each source subword (not of text of one language)
     train/, valid/         encoded corpora
     text/valid.source, text/valid.target, text/test/NAME.source, text/test/NAME.target
 
@@ -30,6 +31,7 @@ from mtmoe.data.cleaning import DROPS, Cleaner, HeldOutKeys, normalise_line
 from mtmoe.data.corpus import Part
 from mtmoe.data.directions import balanced_by_temperature, language_tokens, with_token
 from mtmoe.data.encoding import encode_corpus
+from mtmoe.data.lexicon import LEXICON_NAME, learn_lexicon, save_lexicon
 from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair
 from mtmoe.data.prepared import Prepared, open_prepared
 from mtmoe.data.sources import read_pairs
@@ -224,7 +226,7 @@ class _Builder:
         symbols = tuple(dict.fromkeys((*settings.user_symbols, *language_tokens(self.recipe.data))))
         settings = settings.model_copy(update={"user_symbols": symbols})
         model_path = make_vocabulary(sentences, settings, self.directory, self.recipe.seed, self.progress)
-        encode_corpus(
+        corpus = encode_corpus(
             self.spool,
             model_path,
             self.directory / "train",
@@ -232,6 +234,8 @@ class _Builder:
             num_workers=self.num_workers,
             progress=self.progress,
         )
+        if not self.recipe.data.monolingual:
+            save_lexicon(self.directory / LEXICON_NAME, learn_lexicon(corpus, self.progress))
         normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in valid)
         multilingual = self.recipe.data.multilingual is not None
         encode_corpus(normal, model_path, self.directory / "valid", parts=valid_parts if multilingual else ())

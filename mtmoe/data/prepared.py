@@ -13,6 +13,7 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import Data
 from mtmoe.data import manifest as manifests
 from mtmoe.data.corpus import ParallelCorpus
+from mtmoe.data.lexicon import LEXICON_NAME
 from mtmoe.data.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
 
@@ -35,6 +36,11 @@ class Prepared:
     def subwords_path(self) -> Path:
         """The vocabulary."""
         return vocabulary_file(self.directory)
+
+    @property
+    def lexicon_path(self) -> Path:
+        """Likely target subwords of each source subword; text of one language has none."""
+        return self.directory / LEXICON_NAME
 
     @property
     def data_settings(self) -> Data:

@@ -11,6 +11,7 @@ words that a user asked for), E such words, S source positions, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from mtmoe.inference.next_words import Ban, check_numbers, next_words
 from mtmoe.inference.sampling import sample_keys, sample_words
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
+from mtmoe.inference.shortlist import ListedWords, Shortlist
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD
 
@@ -49,6 +51,7 @@ def search_all(
     device: torch.device | str = "cpu",
     progress: Progress = silent,
     tasks: Sequence[SearchTask] | None = None,
+    shortlist: Shortlist | None = None,
 ) -> list[list[Hypothesis]]:
     """Search for the hypotheses of every source with the highest GNMT score.
 
@@ -76,6 +79,8 @@ def search_all(
         sources: subword ids without special symbols; one without ids gives ``[NOTHING]``.
         batch_tokens: source tokens that are searched at a time, times hypotheses of each, padding included.
         tasks: what is asked of each translation; by default nothing.
+        shortlist: which words to look among, and to normalise probabilities over; by default all. What a task asks
+            for is always among them.
 
     Returns:
         For each source 1 to ``num_best`` hypotheses, best first (samples: as they were drawn).
@@ -85,11 +90,19 @@ def search_all(
     """
     tasks = [SearchTask(number=number) for number in range(len(sources))] if tasks is None else tasks
     _check_tasks(tasks, len(sources), options)
+    if shortlist is not None and options.sampling:
+        raise ValueError("words are drawn from all of the vocabulary, not from a shortlist")
     results = [[NOTHING] for _ in sources]
     worded = [index for index, source in enumerate(sources) if len(source)]
     done = len(sources) - len(worded)
     search = _Search(
-        model, [sources[index] for index in worded], [tasks[index] for index in worded], options, batch_tokens, device
+        model,
+        [sources[index] for index in worded],
+        [tasks[index] for index in worded],
+        options,
+        batch_tokens,
+        device,
+        shortlist,
     )
     for index, hypotheses in search.found():
         results[worded[index]] = hypotheses
@@ -189,8 +202,10 @@ class _Search:
         options: SearchOptions,
         batch_tokens: int,
         device: torch.device | str,
+        shortlist: Shortlist | None,
     ) -> None:
         self.model, self.sources, self.tasks, self.options, self.device = model, sources, tasks, options, device
+        self.listed = ListedWords(model, shortlist, device) if shortlist is not None else None
         self.num_beams = options.num_beams
         self.capacity = batch_tokens // (self.num_beams * options.width)
         num_words = [len(source) for source in sources]
@@ -248,6 +263,10 @@ class _Search:
         rows_X = np.repeat(np.arange(len(indices)), self.num_beams)
         beam_X = (np.array(indices)[:, None] * self.num_beams + np.arange(self.num_beams)).ravel()
         self.first_step_B[indices] = self.step
+        if self.listed is not None:
+            for index in indices:
+                wanted = itertools.chain(self.tasks[index].prefix_ids, *self.tasks[index].phrases_ids)
+                self.listed.enter(index, self.sources[index], wanted)
         if self.options.sampling:
             for beam in beam_X.tolist():
                 index, sample = divmod(beam, self.num_beams)
@@ -278,6 +297,8 @@ class _Search:
             for beam in beams:
                 self.finished.endings_Q[beam].clear()
                 self.keys_Q.pop(beam, None)
+            if self.listed is not None:
+                self.listed.leave(index)
             yield index, best_of_beams(found, self.options)
 
     def _spelt_out(self, ending: Ending, index: int) -> Hypothesis:
@@ -381,13 +402,12 @@ class _Search:
         asked_XE = np.full((len(live.beam_X), num_asked), PAD)
         for row, rule in enumerate(rules):
             asked_XE[row, : len(rule.allowed)] = sorted(rule.allowed)
-        found = next_words(
-            self.model,
-            hidden_XD,
-            num_words,
-            torch.from_numpy(asked_XE).to(self.device) if num_asked else None,
-            _ban(rules, self.device),
-        )
+        asked = torch.from_numpy(asked_XE).to(self.device) if num_asked else None
+        ban = _ban(rules, self.device)
+        if self.listed is None:
+            found = next_words(self.model, hidden_XD, num_words, asked, ban)
+        else:
+            found = self.listed.next_words(hidden_XD, live.beam_X // self.num_beams, num_words, asked, ban)
         numbers_XR = torch.cat(
             [found.eos_X[:, None], found.log_probabilities_XW, found.asked_XE, self._coverage(live), found.words_XW],
             dim=1,

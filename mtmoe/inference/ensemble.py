@@ -69,6 +69,10 @@ class Ensemble:
         attention_XS = torch.stack([w * part for w, part in zip(self.weights, attentions, strict=True)]).sum(0)
         return torch.cat(hidden, dim=1), attention_XS, EnsembleState(states)
 
+    def output_vectors(self, words: Tensor) -> Tensor:
+        weighted = (weight * m.output_vectors(words) for m, weight in zip(self.models, self.weights, strict=True))
+        return torch.cat(list(weighted), dim=1)
+
     def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
         parts = hidden_XD.split(self.hidden_widths, dim=1)
         logits_XV = torch.zeros(()) if out is None else out.zero_()

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from mtmoe.inference.lines import encode_sources, encode_targets
 from mtmoe.inference.precision import full_precision
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
+from mtmoe.inference.shortlist import ListedWords
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS
 
@@ -96,8 +98,12 @@ def force_decode(
     source_lengths_B: Tensor,
     targets: Sequence[Sequence[int]],
     options: SearchOptions,
+    listed: ListedWords | None = None,
 ) -> list[Hypothesis]:
-    """What the search would have reported, had it found ``targets`` (ids without special symbols)."""
+    """What the search would have reported, had it found ``targets`` (ids without special symbols).
+
+    ``listed``: probabilities over the words of the source, whose number is its place here, and not over all.
+    """
     labels_BT, lengths_B = pad_with_eos(targets, source_BS.device)
     inputs_BT = torch.cat([torch.full_like(labels_BT[:, :1], BOS), labels_BT[:, :-1]], dim=1)
     state = model.initial_state(model.encode(source_BS, source_lengths_B))
@@ -105,8 +111,11 @@ def force_decode(
     log_probabilities = []
     for position in range(labels_BT.shape[1]):
         hidden_BD, attention_BS, state = model.decode_step(inputs_BT[:, position], state)
-        log_probabilities_BV = model.project(hidden_BD).log_softmax(dim=-1)
-        log_probabilities.append(log_probabilities_BV.gather(1, labels_BT[:, position, None]))
+        labels_B1 = labels_BT[:, position, None]
+        if listed is None:
+            log_probabilities.append(model.project(hidden_BD).log_softmax(dim=-1).gather(1, labels_B1))
+        else:
+            log_probabilities.append(listed.next_words(hidden_BD, np.arange(len(targets)), 1, labels_B1).asked_XE)
         coverage_BS += attention_BS * (position < lengths_B)[:, None]
     log_probabilities_BT = torch.cat(log_probabilities, dim=1).double().cpu()
     is_real_BS = torch.arange(source_BS.shape[1], device=source_BS.device) < source_lengths_B[:, None]

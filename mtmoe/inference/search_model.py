@@ -41,5 +41,8 @@ class SearchModel(Protocol):
         S is at least the longest source that has rows, and may be another one than at the step before.
         """
 
+    def output_vectors(self, words: Tensor) -> Tensor:
+        """What :meth:`decode_step` gives times the vector of a word is its logit: [words, D]."""
+
     def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
         """Logits (float32) of the next token, [X, V], or those of ``words``; into ``out`` where it is given."""

@@ -19,6 +19,7 @@ from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_s
 from mtmoe.inference.precision import full_precision, lower_precision
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring import force_decode
+from mtmoe.inference.shortlist import ListedWords, shortlist_of
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import EOS
 
@@ -34,7 +35,8 @@ class Translation(NamedTuple):
     """GNMT's score, which ranks; of a line that was split, the sum over its parts."""
     log_probability: float = 0.0
     """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text. Of a line that was split,
-    the sum over its parts."""
+    the sum over its parts. With ``decoding.shortlist`` it is normalised over the words of the shortlist and those of
+    the text, so it is higher; ``mtmoe score`` always takes the whole vocabulary."""
     num_tokens: int = 0
     """Subwords of the text with the end of sentence (of each part); 0 if nothing was translated."""
     tokens: tuple[str, ...] = ()
@@ -80,6 +82,7 @@ class Translator:
         self.loaded = load_model(run, checkpoint, choose_device(device))
         lower_precision(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
+        self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)
         self._pieces = self.loaded.subwords.pieces
 
     def translate(
@@ -129,6 +132,7 @@ class Translator:
                 device=self._device,
                 progress=with_blank_lines,
                 tasks=self._tasks(requests, sources),
+                shortlist=self._shortlist,
             )
             translated = iter(self._translated(parts, found, options))
         if not parts:
@@ -251,8 +255,13 @@ class Translator:
         batches = batches_by_length([sources[line].ids for (line, _), _ in other], self.decoding.batch_tokens)
         for indices, source_BS, lengths_B in batches:
             targets = [other[index][1] for index in indices]
+            listed = None
+            if self._shortlist is not None:
+                listed = ListedWords(self.loaded.model, self._shortlist, self._device)
+                for place, index in enumerate(indices):
+                    listed.enter(place, sources[other[index][0][0]].ids, targets[place])
             scored = force_decode(
-                self.loaded.model, source_BS.to(self._device), lengths_B.to(self._device), targets, options
+                self.loaded.model, source_BS.to(self._device), lengths_B.to(self._device), targets, options, listed
             )
             for index, hypothesis in zip(indices, scored, strict=True):
                 line, rank = other[index][0]

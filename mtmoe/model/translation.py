@@ -105,6 +105,10 @@ class TranslationModel(nn.Module):
             return torch.mm(hidden_XD, weights_DV, out=out)
         return out.copy_(self._product(hidden_XD, weights_DV))
 
+    def output_vectors(self, words: Tensor) -> Tensor:
+        """The rows of the output layer for some words: [words, D]."""
+        return self.output_VD[words]
+
     @staticmethod
     def _product(hidden_XD: Tensor, weights_DV: Tensor) -> Tensor:
         return (with_common_number_of_rows(hidden_XD) @ weights_DV)[: hidden_XD.shape[0]]

@@ -651,7 +651,7 @@ def _opened_run(
     precision = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     if saved is None:
-        return create_run(run_dir, recipe, prepared.subwords_path)
+        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path)
     run = open_run(run_dir)
     for table in ("task", "seed", "data", "subwords", "model"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):

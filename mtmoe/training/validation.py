@@ -16,6 +16,7 @@ from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary
 from mtmoe.inference.beam_search import SearchOptions, search_all
 from mtmoe.inference.quality import measure_quality
+from mtmoe.inference.shortlist import shortlist_of
 from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
@@ -49,6 +50,7 @@ class Validator:
         self.source_lines: list[str] = []
         self.reference_lines: list[str] = []
         self.parts: list[tuple[str, int]] = []  # name and number of lines
+        self.shortlist = shortlist_of(recipe.decoding, prepared.lexicon_path, subwords.size)
         begin, parts = 0, self.corpus.parts
         for part in parts:
             chosen = slice(begin, begin + min(part.num_pairs, -(-settings.translate_sentences // len(parts))))
@@ -93,7 +95,14 @@ class Validator:
             decoding.model_copy(update={"beam_size": self.recipe.training.validation.beam_size})
         )
         sources = [ids[: decoding.max_source_tokens] for ids in self.subwords.encode_batch(self.source_lines)]
-        found = search_all(model, sources, options, batch_tokens=decoding.batch_tokens, device=self.device)
+        found = search_all(
+            model,
+            sources,
+            options,
+            batch_tokens=decoding.batch_tokens,
+            device=self.device,
+            shortlist=self.shortlist,
+        )
         return [self.subwords.decode(hypotheses[0].ids) for hypotheses in found]
 
 

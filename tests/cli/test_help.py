@@ -38,7 +38,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "average",
         "export",
     }
-    assert expected | {"bench", "bench train", "bench moe"} == set(NAMES)
+    assert expected | {"bench", "bench train", "bench moe", "bench translate"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -381,6 +381,18 @@ def test_workers_write_what_one_process_writes_and_answer_an_open_pipe(invoke: A
     assert b"Traceback" not in talk
 
 
+def test_a_run_has_the_lexicon_of_its_data_and_translates_by_its_shortlist(invoke: Any, tiny_run: Any) -> None:
+    name = "lexicon.safetensors"
+    assert (tiny_run.run / name).read_bytes() == (tiny_run.data / name).read_bytes()
+    source = (tiny_run.folder / "test.en").read_bytes()
+    free = invoke("translate", tiny_run.run, input=source)
+    short = ("--set", "decoding.shortlist={per_source_token = 1, frequent = 1}")
+    result = invoke("translate", tiny_run.run, *short, input=source)
+    assert result.exit_code == 0, result.stderr
+    assert len(result.stdout.splitlines()) == len(free.stdout.splitlines()) == 8
+    assert result.stdout != free.stdout
+
+
 def test_the_uses_that_the_readme_shows_work(
     invoke: Any, tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

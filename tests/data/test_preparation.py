@@ -5,10 +5,12 @@ import json
 import os
 import random
 
+import numpy as np
 import pytest
 
 from mtmoe.config import recipe_from_dict
 from mtmoe.data import encoding, preparation
+from mtmoe.data.lexicon import learn_lexicon, load_lexicon
 from mtmoe.data.preparation import HELD_OUT_TEST, open_prepared, prepare
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.errors import UserError
@@ -105,6 +107,7 @@ def test_only_what_is_listed_is_left_in_the_directory(work):
         "origin.json",
         "report.json",
         "subwords.model",
+        "lexicon.safetensors",
         "text/valid.source",
         "text/valid.target",
         "text/test/my-test.source",
@@ -112,6 +115,13 @@ def test_only_what_is_listed_is_left_in_the_directory(work):
         *(f"{part}/{name}" for part in ("train", "valid") for name in corpus),
     }
     assert not list(work.directory.glob(".*"))
+
+
+def test_the_lexicon_is_that_of_the_encoded_training_text(work):
+    prepared = work.prepare().prepared
+    found = load_lexicon(prepared.lexicon_path, prepared.train.vocabulary_size)
+    for one, other in zip(found, learn_lexicon(prepared.train), strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_the_same_text_gives_the_same_bytes_wherever_it_lies(tmp_path, monkeypatch):
@@ -207,6 +217,7 @@ def test_every_stage_ends_where_done_is_the_total(work):
     assert last["read"] == (335, 335, "pairs")
     assert last["subwords"] == (600, 600, "sentences")
     assert last["encode"] == (300, 300, "pairs")
+    assert last["lexicon"] == (600, 600, "pairs")  # each pair is read twice
 
 
 # --------------------------------------------------------------------------------------- a second time

@@ -72,6 +72,9 @@ class FakeModel:
             attention_XS[row, : len(prediction.attention)] = torch.tensor(prediction.attention)
         return logits_XV, attention_XS, State(state.sources, prefixes, state.num_positions)
 
+    def output_vectors(self, words):
+        return torch.eye(self.vocabulary_size)[words]
+
     def project(self, hidden_XD, words=slice(None), out=None):
         logits_XV = hidden_XD[:, words]
         return logits_XV if out is None else out.copy_(logits_XV)

@@ -1,0 +1,186 @@
+"""``mtmoe bench translate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtmoe.errors import UserError
+
+from .console import number, number_of_bytes, shown_progress, warn, write_data, write_json, write_table
+from .lines import read_aligned, read_lines
+from .options import (
+    FILE,
+    checkpoint_option,
+    decoding_set_option,
+    device_option,
+    json_option,
+    run_argument,
+    threads_option,
+)
+from .run_data import run_data
+
+if TYPE_CHECKING:
+    from mtmoe.benchmark.translation_speed import TranslationSpeed
+
+
+@click.command()
+@run_argument
+@click.option("--source", "source_path", type=FILE, help="Translate this file.  [default: the run's first test set]")
+@click.option("--reference", "reference_path", type=FILE, help="Its translation, for BLEU.")
+@click.option(
+    "--vary",
+    "varied",
+    multiple=True,
+    metavar="decoding.KEY=VALUE,VALUE,...",
+    callback=lambda _context, _option, texts: tuple(map(key_and_values, texts)),
+    help="Measure each of these values. Can be repeated, for all combinations.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Measurements of each, in turn.")
+@click.option(
+    "--single",
+    "num_single",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Sentences that are translated one by one, for the latency.",
+)
+@threads_option
+@checkpoint_option
+@decoding_set_option
+@device_option
+@json_option
+def translate(
+    run: Path,
+    source_path: Path | None,
+    reference_path: Path | None,
+    varied: tuple[tuple[str, tuple[str, ...]], ...],
+    rounds: int,
+    num_single: int,
+    threads: int | None,
+    checkpoint: str,
+    overrides: tuple[str, ...],
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how fast a run translates, and how well.
+
+    Sentences and target subwords per second, the latency of one sentence, peak memory, and BLEU, without loading and
+    after warming up. Settings are measured in turn, each time in a new process; figures are medians, and "ratio" is
+    that of sentences/s to the first row.
+
+    \b
+    mtmoe bench translate RUN --vary decoding.beam_size=1,5 --vary decoding.batch_tokens=4096,16384
+    mtmoe bench translate RUN --vary 'decoding.precision=fp32,bf16' --set decoding.beam_size=5
+    """
+    import torch
+
+    from mtmoe.benchmark.machine import hardware_name
+    from mtmoe.benchmark.translation_speed import SpeedTest, cases_of, run_translation_benchmark
+    from mtmoe.checkpoint import load_run_recipe, open_run
+    from mtmoe.device import choose_device
+    from mtmoe.inference.translator import decoding_settings
+
+    recipe = load_run_recipe(open_run(run))
+    source, reference = _text_to_translate(run, source_path, reference_path)
+    chosen = choose_device(device)
+    cases = cases_of(varied)
+    for settings in cases:  # a mistake should not come to light after other cases were measured
+        decoding_settings(run, (*overrides, *settings))
+    test = SpeedTest(
+        run=str(run),
+        checkpoint=checkpoint,
+        device=str(chosen),
+        num_threads=threads or torch.get_num_threads(),
+        overrides=overrides,
+        sources=tuple(source),
+        num_single=num_single,
+    )
+    with shown_progress() as progress:
+        results = run_translation_benchmark(
+            test,
+            cases,
+            reference,
+            target_language=recipe.data.target_language,
+            num_rounds=rounds,
+            progress=progress,
+        )
+    for text in dict.fromkeys(text for result in results for text in result.warnings):
+        warn(text)
+    facts = {
+        "hardware": hardware_name(chosen),
+        "torch": torch.__version__,
+        "run": str(run),
+        "checkpoint": checkpoint,
+        "num_threads": test.num_threads,
+        "num_sentences": sum(bool(line.strip()) for line in source),
+        "settings": " ".join(overrides),
+        "rounds": rounds,
+    }
+    if as_json:
+        write_json(facts | {"cases": [result._asdict() for result in results]})
+        return
+    write_table(("setting", "value"), [(name.replace("_", " "), number(value)) for name, value in facts.items()])
+    write_data("\n")
+    _show_translation_speeds(results)
+
+
+def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
+    """One row a case; what it takes to reproduce BLEU is below."""
+    columns = ("settings", "sentences/s", "ratio", "target tokens/s", "CPU s", "p50 ms", "p95 ms", "peak", "BLEU")
+    rows = [
+        (
+            " ".join(result.settings) or "as the run says",
+            f"{result.sentences_per_second:,.1f}",
+            f"{result.over_first:.2f}",
+            f"{result.target_tokens_per_second:,.0f}",
+            f"{result.cpu_seconds:,.2f}",
+            f"{result.latency_p50_ms:,.1f}",
+            f"{result.latency_p95_ms:,.1f}",
+            number_of_bytes(result.peak_bytes),
+            "" if result.bleu is None else f"{result.bleu:.2f}",
+        )
+        for result in results
+    ]
+    write_table(columns, rows)
+    if results[0].bleu_signature:
+        write_data(f"BLEU: {results[0].bleu_signature}\n")
+
+
+def _text_to_translate(
+    run: Path, source_path: Path | None, reference_path: Path | None
+) -> tuple[list[str], list[str] | None]:
+    """Source lines, and their translation if there is one."""
+    if source_path is not None and reference_path is not None:
+        return read_aligned(source_path, reference_path)
+    if source_path is not None:
+        return read_lines(source_path), None
+    if reference_path is not None:
+        raise click.UsageError("--reference is the translation of --source: give both, or none")
+    from mtmoe.data.prepared import open_prepared
+
+    test_sets = open_prepared(run_data(run)).test_sets
+    if not test_sets:
+        raise UserError(f"{run}: has no test set", fix="give text to translate: --source FILE --reference FILE")
+    first = next(iter(test_sets.values()))
+    return read_aligned(first.source, first.reference)
+
+
+def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:
+    """``key=a,b`` apart; commas inside of brackets divide nothing."""
+    key, _, values = text.partition("=")
+    parts, depth = [""], 0
+    for letter in values:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    stripped = tuple(part.strip() for part in parts)
+    if not key.startswith("decoding.") or not all(stripped):
+        raise click.BadParameter(
+            f"{text!r} is not of the form decoding.KEY=VALUE,VALUE, such as decoding.beam_size=1,5"
+        )
+    return key.strip(), stripped

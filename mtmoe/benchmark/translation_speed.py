@@ -1,0 +1,180 @@
+"""``mtmoe bench translate``: how fast a run translates with one decoding setting or another, and how well.
+
+A case is a set of decoding settings. All cases are gone through several times, each time each of them in a new
+process: its peak memory is its own, none finds the memory of another warm, and the machine's moods meet all alike.
+Figures are medians over the rounds, and so is the ratio to the first case, which is taken within each round.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import statistics
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from mtmoe.benchmark.machine import peak_bytes
+from mtmoe.errors import UserError
+from mtmoe.inference.quality import measure_quality
+from mtmoe.inference.translator import Translator
+from mtmoe.progress import Progress, silent
+
+_WARMUP_SENTENCES = 64
+
+
+class SpeedTest(NamedTuple):
+    """What all cases have in common.
+
+    overrides: decoding settings of all cases. num_single: sentences that are translated one by one for the latency.
+    """
+
+    run: str
+    checkpoint: str
+    device: str
+    num_threads: int
+    overrides: tuple[str, ...]
+    sources: tuple[str, ...]
+    num_single: int
+
+
+class TranslationSpeed(NamedTuple):
+    """What was measured of one case: medians over the rounds; loading and warming up are not in the times.
+
+    settings: of this case alone. target_tokens_per_second: subwords of the translations, ends of sentences counted.
+    over_first: sentences/s as a multiple of the first case's. cpu_seconds: of all threads for all sentences, which
+    other work on the machine changes less than time on the clock. latency: of a sentence that is translated alone, from
+    text to text. peak_bytes: of the whole process, loading included (GPU: of all tensors). bleu: None without a
+    reference.
+    """
+
+    settings: tuple[str, ...]
+    sentences_per_second: float
+    target_tokens_per_second: float
+    over_first: float
+    cpu_seconds: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    peak_bytes: int
+    bleu: float | None
+    bleu_signature: str | None
+    warnings: tuple[str, ...]
+
+
+class Visit(NamedTuple):
+    """One case in one round."""
+
+    seconds: float
+    cpu_seconds: float
+    num_target_tokens: int
+    latencies_ms: tuple[float, ...]
+    peak_bytes: int
+    texts: tuple[str, ...]
+
+
+def cases_of(varied: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, ...]]:
+    """Every combination of the values of each key, as settings ``key=value``; the last key changes fastest."""
+    return list(itertools.product(*([f"{key}={value}" for value in values] for key, values in varied)))
+
+
+def run_translation_benchmark(
+    test: SpeedTest,
+    cases: Sequence[tuple[str, ...]],
+    reference: Sequence[str] | None,
+    *,
+    target_language: str = "",
+    num_rounds: int = 3,
+    progress: Progress = silent,
+) -> list[TranslationSpeed]:
+    """Translate all of the sources with the settings of each case, ``num_rounds`` times in turn.
+
+    Args:
+        reference: a translation of each source.
+        target_language: its code, on which BLEU's tokeniser depends.
+
+    Raises:
+        UserError: no source has text; what :class:`Translator` raises; the reference has other lines.
+    """
+    if not any(source.strip() for source in test.sources):
+        raise UserError("there is no line with text to translate", fix="give another --source")
+    visits: list[list[Visit]] = [[] for _ in cases]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        for done in range(num_rounds * len(cases)):
+            progress("measure", done, num_rounds * len(cases), "translations")
+            place = done % len(cases)
+            visits[place].append(pool.apply(visit, (test, cases[place])))
+    progress("measure", num_rounds * len(cases), num_rounds * len(cases), "translations")
+    num_sentences = sum(bool(source.strip()) for source in test.sources)
+    return [
+        _summary(settings, own, visits[0], num_sentences, reference, target_language)
+        for settings, own in zip(cases, visits, strict=True)
+    ]
+
+
+def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
+    """Load, warm up, translate everything at once, then some sentences one by one."""
+    torch.set_num_threads(test.num_threads)
+    overrides = (*test.overrides, *settings)
+    translator = Translator(test.run, device=test.device, checkpoint=test.checkpoint, overrides=overrides)
+    worded = [source for source in test.sources if source.strip()]
+    translator.translate(_spread(worded, _WARMUP_SENTENCES))
+    began, began_cpu = time.perf_counter(), time.process_time()
+    translations = translator.translate(test.sources)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
+    single = _spread(worded, test.num_single)
+    translator.translate(single[:1])
+    latencies_ms = []
+    for source in single:
+        began = time.perf_counter()
+        translator.translate([source])
+        latencies_ms.append((time.perf_counter() - began) * 1e3)
+    return Visit(
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        num_target_tokens=sum(translation.num_tokens for translation in translations),
+        latencies_ms=tuple(latencies_ms),
+        peak_bytes=peak_bytes(torch.device(test.device)),
+        texts=tuple(translation.text for translation in translations),
+    )
+
+
+def _spread(lines: Sequence[str], number: int) -> list[str]:
+    """At most ``number`` of the lines, evenly from the first to the last part."""
+    number = min(number, len(lines))
+    return [lines[place * len(lines) // number] for place in range(number)]
+
+
+def _summary(
+    settings: tuple[str, ...],
+    visits: Sequence[Visit],
+    first: Sequence[Visit],
+    num_sentences: int,
+    reference: Sequence[str] | None,
+    target_language: str,
+) -> TranslationSpeed:
+    quality = None
+    if reference is not None:
+        name = " ".join(settings) or "the translation"
+        quality = measure_quality(visits[0].texts, [reference], name=name, target_language=target_language)
+    return TranslationSpeed(
+        settings=settings,
+        sentences_per_second=statistics.median(num_sentences / own.seconds for own in visits),
+        target_tokens_per_second=statistics.median(own.num_target_tokens / own.seconds for own in visits),
+        over_first=statistics.median(other.seconds / own.seconds for own, other in zip(visits, first, strict=True)),
+        cpu_seconds=statistics.median(own.cpu_seconds for own in visits),
+        latency_p50_ms=statistics.median(_percentile(own.latencies_ms, 50) for own in visits),
+        latency_p95_ms=statistics.median(_percentile(own.latencies_ms, 95) for own in visits),
+        peak_bytes=max(own.peak_bytes for own in visits),
+        bleu=quality.bleu if quality else None,
+        bleu_signature=quality.bleu_signature if quality else None,
+        warnings=quality.warnings if quality else (),
+    )
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    """The least value that so many percent of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]

@@ -1,0 +1,53 @@
+"""What the dev set is translated with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtmoe.data.prepared import open_prepared
+from mtmoe.data.subwords import SubwordModel
+from mtmoe.errors import UserError
+from mtmoe.inference.beam_search import search_all
+from mtmoe.model.translation import TranslationModel
+from mtmoe.training import validation as module
+from mtmoe.training.validation import Validator
+
+
+def test_dev_sentences_are_translated_by_the_words_of_the_recipes_shortlist(
+    toy: Any, toy_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = toy({"decoding": {"shortlist": {"per_source_token": 2, "frequent": 3}}})
+    prepared = open_prepared(toy_data)
+    subwords = SubwordModel(prepared.subwords_path)
+    validator = Validator(recipe, prepared, subwords, torch.device("cpu"))
+    assert validator.shortlist is not None
+    always = set(validator.shortlist.always_F.tolist())
+    found_words: list[bool] = []
+
+    def spy(model: Any, sources: Any, options: Any, **arguments: Any) -> Any:
+        found = search_all(model, sources, options, **arguments)
+        for source, hypotheses in zip(sources, found, strict=True):
+            words = {*always, *validator.shortlist.own_words(source).tolist()}
+            found_words.extend(word in words for word in hypotheses[0].ids)
+        return found
+
+    monkeypatch.setattr(module, "search_all", spy)
+    torch.manual_seed(1)
+    validator(TranslationModel(recipe.model, subwords.size))
+    assert all(found_words)
+    assert found_words
+
+
+def test_a_shortlist_without_a_lexicon_is_an_error_before_training(
+    toy: Any, toy_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = open_prepared(toy_data)
+    monkeypatch.setattr(type(prepared), "lexicon_path", toy_data / "nothing")
+    with pytest.raises(UserError, match="nothing: there is no such file"):
+        Validator(
+            toy({"decoding": {"shortlist": {}}}), prepared, SubwordModel(prepared.subwords_path), torch.device("cpu")
+        )
