@@ -13,11 +13,12 @@ from mtmoe.errors import UserError
 
 from .console import shown_progress, warn, write_data, write_json, write_table
 from .lines import read_aligned, read_lines
-from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option
+from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
 from .run_data import run_data
 
 if TYPE_CHECKING:
     from mtmoe.inference.quality import Comparison
+    from mtmoe.inference.requests import Member
 
 
 class TestText(NamedTuple):
@@ -67,6 +68,7 @@ _NUM_SAMPLES = 1000
 )
 @click.option("--comet", "comet_model", metavar="MODEL", help="COMET too, such as Unbabel/wmt22-comet-da.")
 @click.option("--data", "data_dir", type=DIRECTORY, help="DATA_DIR with the test sets.  [default: the first run's]")
+@with_option
 @checkpoint_option
 @decoding_set_option
 @device_option
@@ -81,6 +83,7 @@ def bleu(
     result_paths: tuple[Path, ...],
     comet_model: str | None,
     data_dir: Path | None,
+    others: tuple[Member, ...],
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -94,6 +97,7 @@ def bleu(
     \b
     mtmoe bleu RUN                                        on the recipe's test sets
     mtmoe bleu RUN RUN                                    compare runs
+    mtmoe bleu RUN --with RUN                             an ensemble of runs
     mtmoe bleu RUN --test-set wmt14/full -l en-de         on a test set that sacreBLEU fetches
     mtmoe bleu RUN --source FILE --reference FILE         on other text
     mtmoe bleu --hypothesis FILE --reference FILE         of a translation that exists
@@ -103,6 +107,8 @@ def bleu(
     _check_usage(
         runs, test_sets, languages, source_path, reference_paths, hypothesis_paths, result_paths, comet_model, data_dir
     )
+    if others and len(runs) != 1:
+        raise click.UsageError(f"--with makes an ensemble of one RUN and others, but there are {len(runs)} RUNs")
     if result_paths:
         results = _read_results(result_paths)
     else:
@@ -119,7 +125,10 @@ def bleu(
         if hypothesis_paths:
             systems = _read_systems(hypothesis_paths)
         else:
-            systems = {str(run): _run_system(run, checkpoint, overrides, device) for run in runs}
+            systems = {}
+            for run in runs:
+                name = " + ".join(str(part) for part in (run, *(other.run for other in others)))
+                systems[name] = _run_system(run, others, checkpoint, overrides, device)
         results = [_measured(test, systems, language, comet) for test in tests]
     if as_json:
         write_json(results)
@@ -244,11 +253,11 @@ def _read_systems(paths: Sequence[Path]) -> Systems:
 
 
 def _run_system(
-    run: Path, checkpoint: str, overrides: tuple[str, ...], device: str | None
+    run: Path, others: Sequence[Member], checkpoint: str, overrides: tuple[str, ...], device: str | None
 ) -> Callable[[TestText], Sequence[str]]:
     from mtmoe.inference.translator import Translator
 
-    translator = Translator(run, device=device, checkpoint=checkpoint, overrides=overrides)
+    translator = Translator(run, device=device, checkpoint=checkpoint, overrides=overrides, ensemble=others)
 
     def translated(test: TestText) -> Sequence[str]:
         with shown_progress() as progress:

@@ -23,4 +23,4 @@ def export(run: Path, file: Path, checkpoint: str) -> None:
     from mtmoe.checkpoint import export_weights
 
     exported = export_weights(run, checkpoint, file)
-    note(f"{file}: the weights of {exported.name}")
+    note(f"{file}: the weights of {', '.join(part.name for part in exported)}")

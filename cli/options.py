@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,38 @@ checkpoint_option = click.option(
     default="best",
     show_default=True,
     metavar="NAME",
-    help="Checkpoint of the run: best, last, or a name in RUN/checkpoints.",
+    help="Checkpoint of the run: best, last, a name in RUN/checkpoints, or the mean of several: last:3, best:3.",
+)
+
+
+class _MemberType(click.ParamType):
+    """RUN or RUN:WEIGHT."""
+
+    name = "member"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from mtmoe.inference.requests import Member
+
+        run, colon, weight = str(value).rpartition(":")
+        if not colon or Path(value).exists():
+            return Member(Path(value))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{weight!r} is no weight of {run}: it must be a number above 0", parameter, context)
+        return Member(Path(run), number)
+
+
+with_option = click.option(
+    "--with",
+    "others",
+    type=_MemberType(),
+    multiple=True,
+    metavar="RUN[:WEIGHT]",
+    help="Another run with the same subwords, together with RUN (an ensemble). Weights count against that of RUN, 1; "
+    "a WEIGHT that is not given is 1. Can be repeated.",
 )
 cache_option = click.option(
     "--cache",

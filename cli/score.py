@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,11 @@ from .options import (
     device_option,
     json_option,
     run_argument,
+    with_option,
 )
+
+if TYPE_CHECKING:
+    from mtmoe.inference.requests import Member
 
 _LINES_BETWEEN_PROGRESS = 256
 
@@ -27,6 +31,7 @@ _LINES_BETWEEN_PROGRESS = 256
 @click.argument("source", metavar="SOURCE", type=FILE)
 @click.argument("targets", metavar="[TARGET...]", nargs=-1, type=FILE)
 @click.option("--tokens", "with_tokens", is_flag=True, help="Write the log-probability of each subword too.")
+@with_option
 @checkpoint_option
 @decoding_set_option
 @device_option
@@ -36,6 +41,7 @@ def score(
     source: Path,
     targets: tuple[Path, ...],
     with_tokens: bool,
+    others: tuple[Member, ...],
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -52,17 +58,17 @@ def score(
     per word and per subword, ends of lines counted, unknown words as <unk>.
     """
     if _is_language_model(run):
-        if targets or with_tokens or overrides:
+        if targets or with_tokens or overrides or others:
             raise click.UsageError(
-                f"{run} is a language model: it scores one text as a whole, and has no decoding settings"
+                f"{run} is a language model: it scores one text as a whole, alone, and has no decoding settings"
             )
         _score_text(run, source, checkpoint, device, as_json)
         return
     if not targets:
         raise click.UsageError("Missing argument 'TARGET...': a translation model scores translations of SOURCE")
-    from mtmoe.checkpoint import load_model
     from mtmoe.device import choose_device
     from mtmoe.inference.lines import encode_targets
+    from mtmoe.inference.loading import load_together
     from mtmoe.inference.scoring import Score, perplexity, score_pairs
     from mtmoe.inference.translator import decoding_settings
     from mtmoe.vocabulary import EOS
@@ -70,7 +76,7 @@ def score(
     decoding = decoding_settings(run, overrides)
     sources, first = read_aligned(source, targets[0])
     target_lines = [first, *(read_aligned(source, target)[1] for target in targets[1:])]
-    loaded = load_model(run, checkpoint, choose_device(device))
+    loaded = load_together(run, others, checkpoint, choose_device(device))
     pieces = loaded.subwords.pieces
 
     def tokens_of(line: str, scored: Score) -> list[str]:

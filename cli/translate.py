@@ -20,10 +20,10 @@ from .console import note, shown_progress, warn
 from .formats import Columns, Format, JsonFormat, Question, TextFormat, TsvFormat
 from .jobs import InputFile, Job, examine
 from .lines import decoded, line_chunks, opened_input, opened_output
-from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, run_argument
+from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, run_argument, with_option
 
 if TYPE_CHECKING:
-    from mtmoe.inference.requests import Request
+    from mtmoe.inference.requests import Member, Request
     from mtmoe.inference.translator import Translation
 
 # Lines that are sorted by length together: enough to fill batches, few enough to see progress.
@@ -46,6 +46,8 @@ class _Options(NamedTuple):
     num_best: int
     with_alignment: bool
     format: Format
+    others: tuple[Member, ...] = ()
+    """Runs that translate together with ``run``."""
 
     @property
     def chunk_lines(self) -> int:
@@ -82,6 +84,7 @@ class _Options(NamedTuple):
     show_default=True,
     help="Processes that translate; the result does not depend on it.",
 )
+@with_option
 @checkpoint_option
 @decoding_set_option
 @click.option(
@@ -104,6 +107,7 @@ def translate(
     output_dir: Path | None,
     resume: bool,
     num_workers: int,
+    others: tuple[Member, ...],
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -138,7 +142,7 @@ def translate(
         "json": JsonFormat(with_alignment=with_alignment, with_alternatives=num_best is not None),
     }
     options = _Options(
-        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name]
+        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others
     )
     if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
         column = column or 1 if format_name == "tsv" else None
@@ -311,16 +315,23 @@ def _do_job(
 
 def _model_identity(options: _Options) -> dict[str, Any]:
     """Everything that translations depend on, besides their sources."""
-    from mtmoe.checkpoint import find_checkpoint, load_state, open_run
     from mtmoe.inference.translator import decoding_settings
 
-    checkpoint = find_checkpoint(open_run(options.run), options.checkpoint)
     decoding = decoding_settings(options.run, options.overrides).model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
+    identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
+    for number, other in enumerate(options.others, start=1):
+        identity[f"with {number}"] = {**_weights_identity(other.run, options.checkpoint), "weight": other.weight}
+    return identity
+
+
+def _weights_identity(run: Path, name: str) -> dict[str, Any]:
+    from mtmoe.checkpoint import find_checkpoints, open_run, stored_digest
+
+    found = find_checkpoints(open_run(run), name)
     return {
-        "checkpoint": checkpoint.name,
-        "weights": load_state(checkpoint.path)["weights_digest"],
-        "decoding": decoding,
+        "checkpoint": " ".join(checkpoint.name for checkpoint in found),
+        "weights": " ".join(map(stored_digest, found)),
     }
 
 
@@ -407,7 +418,9 @@ def _chunks(inputs: Sequence[Path], options: _Options, *, num_skipped: int = 0) 
 @contextlib.contextmanager
 def _translating(options: _Options) -> Iterator[Translate]:
     """Load the model here, or in the workers."""
-    arguments: dict[str, Any] = {"checkpoint": options.checkpoint, "overrides": options.overrides}
+    arguments: dict[str, Any] = {
+        "checkpoint": options.checkpoint, "overrides": options.overrides, "ensemble": options.others
+    }  # fmt: skip
     if options.num_workers > 1:
         from mtmoe.inference.worker_pool import WorkerPool
 

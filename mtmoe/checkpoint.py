@@ -91,7 +91,10 @@ class Checkpoint(NamedTuple):
 
 
 class LoadedRun(NamedTuple):
-    """A trained model ready for inference: float32, in evaluation mode, on its device."""
+    """A trained model ready for inference: float32, in evaluation mode, on its device.
+
+    ``checkpoint``: of the mean of several, the newest.
+    """
 
     recipe: Recipe
     subwords: SubwordModel
@@ -362,6 +365,48 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
     raise UserError(f"{run.directory}: no checkpoint {name!r}", fix=f"there are: best, last, {names}")
 
 
+def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
+    """Those whose mean is meant, oldest first: of ``last:N`` the newest N, of ``best:N`` the N best that are kept; of
+    any other name the one that :func:`find_checkpoint` finds.
+
+    Raises:
+        UserError: there are not so many, or N is no number above 0.
+    """
+    kind, colon, number = name.partition(":")
+    if not colon or kind not in ("best", "last"):
+        return [find_checkpoint(run, name)]
+    if not number.isdecimal() or int(number) < 1:
+        raise UserError(f"checkpoint {name!r}: {number!r} is no number of checkpoints", fix=f"for example {kind}:3")
+    steps = [c for c in list_checkpoints(run) if c.name.startswith(_STEP)]
+    if kind == "best" and steps:
+        by_step = {c.step: c for c in steps}
+        kept = [entry[0] for entry in load_state(steps[-1].path).get("best", []) if entry[0] in by_step]
+        steps = [by_step[step] for step in sorted(kept[: int(number)])]
+    if len(steps) < int(number):
+        raise UserError(
+            f"{run.directory}: has {len(steps)} checkpoints for the mean of {name}",
+            fix=f"ask for fewer, or train with more: --set training.keep_{kind}={number}",
+        )
+    return steps[-int(number) :]
+
+
+def mean_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
+    """The mean of the weights, summed in float64; of one checkpoint its weights as they are."""
+    if len(checkpoints) == 1:
+        return read_weights(checkpoints[0].path)
+    total: dict[str, Tensor] = {}
+    for checkpoint in checkpoints:
+        for name, tensor in read_weights(checkpoint.path).items():
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    return {name: (tensor / len(checkpoints)).float() for name, tensor in total.items()}
+
+
+def stored_digest(checkpoint: Checkpoint) -> str:
+    """The digest of its weights; of a sharded checkpoint, which does not store it, it is computed."""
+    stored = load_state(checkpoint.path).get("weights_digest")
+    return str(stored) if stored else weights_digest(read_weights(checkpoint.path))
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; a damaged one is a UserError."""
     try:
@@ -467,24 +512,24 @@ def _loaded(
 ) -> tuple[Recipe, Vocabulary, Network, Checkpoint]:
     run = open_run(Path(directory))
     recipe = load_run_recipe(run)
-    chosen = find_checkpoint(run, checkpoint)
+    chosen = find_checkpoints(run, checkpoint)
     vocabulary = load_vocabulary(run.subwords)
     model = build_model(recipe, vocabulary.size)
-    load_weights(model, read_weights(chosen.path), chosen.path)
-    return recipe, vocabulary, model.to(device).eval(), chosen
+    load_weights(model, mean_weights(chosen), chosen[-1].path)
+    return recipe, vocabulary, model.to(device).eval(), chosen[-1]
 
 
 # ------------------------------------------------------------------------------------- averaging and export
 
 
-def export_weights(directory: Path, checkpoint: str, file: Path) -> Checkpoint:
-    """Write the whole weights of a checkpoint, by name, to one safetensors file, atomically.
+def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpoint]:
+    """Write the whole weights of a checkpoint, or the mean of several, by name, to one safetensors file, atomically.
 
     Raises:
         UserError: no such checkpoint, or the file cannot be written.
     """
-    chosen = find_checkpoint(open_run(directory), checkpoint)
-    weights = read_weights(chosen.path)
+    chosen = find_checkpoints(open_run(directory), checkpoint)
+    weights = mean_weights(chosen)
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
@@ -509,11 +554,7 @@ def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
             f"{directory}: an average needs at least 2 checkpoints, found {len(parts)}",
             fix="keep more of them: --set training.keep_last=5",
         )
-    total: dict[str, Tensor] = {}
-    for part in parts:
-        for name, tensor in read_weights(part.path).items():
-            total[name] = total[name] + tensor.double() if name in total else tensor.double()
-    weights = {name: (tensor / len(parts)).float() for name, tensor in total.items()}
+    weights = mean_weights(parts)
     path = run.checkpoints / f"averaged-{len(parts)}-{parts[0].step:08d}-{parts[-1].step:08d}"
     _save_directory(path, {_WEIGHTS: weights}, {"step": parts[-1].step, "averaged": [p.name for p in parts]})
     return Checkpoint(path.name, parts[-1].step, path)

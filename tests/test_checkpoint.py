@@ -13,6 +13,7 @@ from mtmoe.checkpoint import (
     create_run,
     export_weights,
     find_checkpoint,
+    find_checkpoints,
     list_checkpoints,
     load_model,
     load_training,
@@ -150,6 +151,39 @@ def test_an_average_is_the_mean_of_the_weights(toy, run):
     assert find_checkpoint(run, "last").name == "step-00000004"
 
 
+def test_a_mean_of_checkpoints_is_loaded_as_the_average_that_was_written_would_be(toy, run):
+    recipe, _ = toy
+    for step in (1, 2, 3, 4):
+        _save(run, recipe, step, best=[[9, 50.0], [3, 40.0], [1, 30.0], [2, 20.0]])
+    for name, steps in (("last:3", [2, 3, 4]), ("best:2", [1, 3]), ("last:1", [4])):
+        assert [part.step for part in find_checkpoints(run, name)] == steps
+        parts = [_weights(recipe, step) for step in steps]
+        for parameter_name, parameter in load_model(run.directory, name).model.named_parameters():
+            torch.testing.assert_close(parameter.data, sum(part[parameter_name] for part in parts) / len(parts))
+    assert len(list(run.checkpoints.iterdir())) == 4  # nothing was written
+    written = average_checkpoints(run.directory, ["2", "3", "4"])
+    exact = dict(load_model(run.directory, written.name).model.named_parameters())
+    for name, parameter in load_model(run.directory, "last:3").model.named_parameters():
+        assert torch.equal(parameter, exact[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("last:9", "has 2 checkpoints for the mean of last:9\nask for fewer, .* --set training.keep_last=9"),
+        ("best:2", "has 1 checkpoints for the mean of best:2\nask for fewer, .* --set training.keep_best=2"),
+        ("last:x", "checkpoint 'last:x': 'x' is no number of checkpoints\nfor example last:3"),
+        ("best:0", "checkpoint 'best:0': '0' is no number of checkpoints\nfor example best:3"),
+    ],
+)
+def test_a_mean_of_checkpoints_that_are_not_there_is_an_error(toy, run, name, message):
+    recipe, _ = toy
+    for step in (1, 2):
+        _save(run, recipe, step, best=[[2, 50.0]])
+    with pytest.raises(UserError, match=message):
+        load_model(run.directory, name)
+
+
 def test_an_average_of_one_checkpoint_is_refused(toy, run):
     recipe, _ = toy
     _save(run, recipe, 1)
@@ -179,7 +213,7 @@ def test_an_export_is_one_file_with_the_weights_of_the_checkpoint(toy, run, tmp_
     recipe, _ = toy
     _save(run, recipe, 5)
     file = tmp_path / "weights.safetensors"
-    assert export_weights(run.directory, "last", file).step == 5
+    assert [part.step for part in export_weights(run.directory, "last", file)] == [5]
     exported, saved = read_tensors(file), read_tensors(run.checkpoints / "step-00000005" / "model.safetensors")
     assert exported.keys() == saved.keys()
     assert all(torch.equal(exported[name], saved[name]) for name in saved)

@@ -1,4 +1,4 @@
-"""Several models that translate together."""
+"""Several models that translate and score together."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtmoe.errors import UserError
 from mtmoe.inference.search_model import SearchModel
+from mtmoe.model.rows import put_rows, real_positions
+from mtmoe.model.translation import TranslationBatch
+
+_LOGITS_AT_ONCE = 1 << 24  # 64 MiB in float32
 
 
 class EnsembleState(NamedTuple):
@@ -24,11 +28,12 @@ class EnsembleState(NamedTuple):
         return EnsembleState(tuple(own.join(theirs) for own, theirs in zip(self.states, other.states, strict=True)))
 
 
-class Ensemble:
+class Ensemble(nn.Module):
     """A :class:`SearchModel` of models over one vocabulary: ``p(y) ~ product of p_m(y) ^ weight_m``.
 
     This log-linear mean, renormalised over the vocabulary, is the softmax of the weighted mean of the logits, so the
-    vocabulary is normalised once and not once a model. Attention is the weighted mean.
+    vocabulary is normalised once and not once a model. Attention is the weighted mean. Its parameters are those of all
+    models.
     """
 
     def __init__(self, models: Sequence[SearchModel], weights: Sequence[float] | None = None) -> None:
@@ -37,6 +42,7 @@ class Ensemble:
         Raises:
             UserError: vocabularies of different sizes, or weights that do not fit.
         """
+        super().__init__()
         weights = [1.0] * len(models) if weights is None else weights
         sizes = [model.vocabulary_size for model in models]
         if len(set(sizes)) > 1:
@@ -50,6 +56,7 @@ class Ensemble:
                 fix="one weight above 0 for each model",
             )
         self.models = tuple(models)
+        self.networks = nn.ModuleList(model for model in models if isinstance(model, nn.Module))
         self.weights = tuple(weight / sum(weights) for weight in weights)
         self.vocabulary_size = sizes[0]
         self.hidden_widths = tuple(model.hidden_width for model in models)
@@ -80,3 +87,15 @@ class Ensemble:
             weighted_XV = weight * model.project(part, words)
             logits_XV = logits_XV + weighted_XV if out is None else out.add_(weighted_XV)
         return logits_XV
+
+    def log_probabilities(self, batch: TranslationBatch) -> Tensor:
+        """log P of each target token given those before it: float32 [B, T], zero at padding. Of translation models."""
+        outputs = [model(batch) for model in self.networks]
+        hidden_ND, labels_N = torch.cat([output.hidden_ND for output in outputs], dim=1), outputs[0].labels_N
+        rows = max(1, _LOGITS_AT_ONCE // self.vocabulary_size)
+        parts = []
+        for part_ND, part_N in zip(hidden_ND.split(rows), labels_N.split(rows), strict=True):
+            parts.append(self.project(part_ND).log_softmax(dim=1).gather(1, part_N[:, None]))
+        num_sentences, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1
+        positions_N = real_positions(batch.target_lengths_B, length)
+        return put_rows(torch.cat(parts), positions_N, num_sentences, length)[:, :, 0]

@@ -92,7 +92,7 @@ def measure_quality(
         UserError: there are no lines, or not equally many; both counts are named. A tokeniser is not installed.
     """
     _check_line_counts({name: hypotheses}, references)
-    bleu, chrf = _bleu(target_language), CHRF()
+    bleu, chrf = _of_floats(_bleu(target_language)), _of_floats(CHRF())
     signed: dict[str, Any] = {}
     for metric_name, metric in (("bleu", bleu), ("chrf", chrf)):
         score = metric.corpus_score(hypotheses, references, n_bootstrap=max(num_samples, 1))
@@ -195,6 +195,19 @@ def _bleu(target_language: str, references: Sequence[Sequence[str]] | None = Non
             f"sacreBLEU's tokeniser for the language {target_language!r} is not installed: {str(error).strip()}",
             fix=f"pip install 'sacrebleu[{target_language}]'",
         ) from None
+
+
+def _of_floats(metric: Any) -> Any:
+    """The metric with scores of one type: sacreBLEU gives 0.0 or a numpy number, and its bootstrap cannot mix them."""
+    of_stats = metric._compute_score_from_stats
+
+    def score_of_stats(stats: Any) -> Any:
+        score = of_stats(stats)
+        score.score = float(score.score)
+        return score
+
+    metric._compute_score_from_stats = score_of_stats
+    return metric
 
 
 def _estimates(results: Sequence[Any]) -> Iterator[Estimate]:

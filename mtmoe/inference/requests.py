@@ -1,8 +1,16 @@
-"""What is asked of a translator for one line."""
+"""What is asked of a translator: which runs translate together, and what a line is to have."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
+
+
+class Member(NamedTuple):
+    """A run that translates together with others, and its weight, in any scale: the first run has 1."""
+
+    run: Path
+    weight: float = 1.0
 
 
 class Request(NamedTuple):

@@ -24,6 +24,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.batching import group_by_length, pad_with_eos
 from mtmoe.inference.hypothesis import Hypothesis, coverage_penalty, length_penalty
 from mtmoe.inference.lines import encode_sources, encode_targets
+from mtmoe.inference.loading import LoadedEnsemble
 from mtmoe.inference.precision import full_precision
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
@@ -45,7 +46,7 @@ class Score(NamedTuple):
 
 
 def score_pairs(
-    loaded: LoadedRun,
+    loaded: LoadedRun | LoadedEnsemble,
     sources: Iterable[str],
     targets: Iterable[str],
     *,
@@ -130,7 +131,7 @@ def force_decode(
 
 
 def _scores(
-    loaded: LoadedRun,
+    loaded: LoadedRun | LoadedEnsemble,
     sources: Iterator[str],
     targets: Iterator[str],
     decoding: Decoding,
@@ -154,7 +155,7 @@ def _scores(
 
 @torch.inference_mode()
 def _window_scores(
-    loaded: LoadedRun, source_lines: Sequence[str], target_lines: Sequence[str], decoding: Decoding
+    loaded: LoadedRun | LoadedEnsemble, source_lines: Sequence[str], target_lines: Sequence[str], decoding: Decoding
 ) -> list[Score]:
     sources = encode_sources(source_lines, loaded.subwords, decoding)
     targets = encode_targets(target_lines, loaded.subwords)

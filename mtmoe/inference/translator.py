@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint import load_model, open_run
+from mtmoe.checkpoint import open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
 from mtmoe.device import choose_device
@@ -16,8 +16,9 @@ from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of
 from mtmoe.inference.batching import batches_by_length
 from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
 from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_sources, encode_targets
+from mtmoe.inference.loading import load_together
 from mtmoe.inference.precision import full_precision, lower_precision
-from mtmoe.inference.requests import Request
+from mtmoe.inference.requests import Member, Request
 from mtmoe.inference.scoring import force_decode
 from mtmoe.inference.shortlist import ListedWords, shortlist_of
 from mtmoe.progress import Progress, silent
@@ -66,20 +67,22 @@ class Translator:
         device: str | None = None,
         checkpoint: str = "best",
         overrides: Iterable[str] = (),
+        ensemble: Sequence[Member] = (),
     ) -> None:
         """Load a run directory of ``mtmoe train``.
 
         Args:
             run: the directory.
             device: cpu, cuda or cuda:N; by default cuda where there is one.
-            checkpoint: best, last, a step, or the name of a checkpoint.
+            checkpoint: best, last, a step, the name of a checkpoint, or the mean of several (``last:3``, ``best:3``).
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
+            ensemble: further runs with the same subwords that translate together with this one.
 
         Raises:
-            UserError: no run, no such checkpoint, device or setting.
+            UserError: no run, no such checkpoint, device or setting; runs with different subwords.
         """
         self.decoding = decoding_settings(run, overrides)
-        self.loaded = load_model(run, checkpoint, choose_device(device))
+        self.loaded = load_together(run, ensemble, checkpoint, choose_device(device))
         lower_precision(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)

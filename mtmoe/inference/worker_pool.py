@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -57,18 +57,17 @@ class WorkerPool:
         num_workers: int,
         *,
         devices: Sequence[str | None] = (None,),
-        checkpoint: str = "best",
-        overrides: Iterable[str] = (),
         warn: Callable[[str], None] = lambda text: None,
+        **arguments: Any,
     ) -> None:
         """Start the workers; each loads the model by itself.
 
         Args:
-            run, checkpoint, overrides: as for :class:`~mtmoe.inference.translator.Translator`.
+            run, arguments: as for :class:`~mtmoe.inference.translator.Translator`.
             devices: worker n is on ``devices[n % len(devices)]``. On a CPU the workers share the cores.
             warn: told when a worker died and its lines are translated again.
         """
-        self._arguments = (str(run), checkpoint, tuple(overrides))
+        self._arguments = (str(run), arguments)
         self._devices = devices
         self._num_threads = max(1, (os.cpu_count() or 1) // num_workers)
         self._warn = warn
@@ -197,7 +196,7 @@ def _reason(exit_code: int | None) -> str:
 
 
 def _serve(
-    connection: Connection, device: str | None, num_threads: int, run: str, checkpoint: str, overrides: Sequence[str]
+    connection: Connection, device: str | None, num_threads: int, run: str, arguments: Mapping[str, Any]
 ) -> None:
     """What a worker does: answer each chunk with its translations, or with the error."""
     torch.set_num_threads(num_threads)
@@ -210,7 +209,7 @@ def _serve(
         answer: Any
         try:
             # Only now, so that a run that cannot be loaded is an answer like others.
-            translator = translator or Translator(run, device=device, checkpoint=checkpoint, overrides=overrides)
+            translator = translator or Translator(run, device=device, **arguments)
             answer = translator.translate(work.requests, work.num_best, with_alignment=work.with_alignment)
         except (UserError, torch.OutOfMemoryError) as error:
             answer = error

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mtmoe.config.settings import Decoding, Model
+from mtmoe.data.batches import batch_of
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import pad_with_eos
 from mtmoe.inference.beam_search import search_all
@@ -58,6 +59,23 @@ def test_models_of_different_widths_translate_and_score_together():
     assert [h[0].ids for h in search_all(itself, SOURCES, OPTIONS, batch_tokens=60)] == [
         h[0].ids for h in search_all(lone, SOURCES, OPTIONS, batch_tokens=60)
     ]
+
+
+def test_whole_sentences_are_scored_as_step_by_step():
+    ensemble = Ensemble([_model(16, 1), _model(32, 2)], [1.0, 3.0])
+    targets = [[5, 6], [7, 7, 7, 7, 8], [], [9]]
+    forced = force_decode(ensemble, *pad_with_eos(SOURCES), targets, OPTIONS)
+    with torch.no_grad():
+        whole_BT = ensemble.log_probabilities(batch_of(SOURCES, targets))
+    for row_T, hypothesis in zip(whole_BT.tolist(), forced, strict=True):
+        tokens = hypothesis.token_log_probabilities
+        assert row_T[: len(tokens)] == pytest.approx(tokens, abs=1e-5)
+        assert not any(row_T[len(tokens) :])
+
+
+def test_an_ensemble_has_the_parameters_of_all_its_models():
+    models = [_model(16, 1), _model(32, 2)]
+    assert len(list(Ensemble(models).parameters())) == sum(len(list(model.parameters())) for model in models)
 
 
 def test_models_that_do_not_go_together_are_an_error_with_the_sizes():

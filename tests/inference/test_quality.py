@@ -123,3 +123,11 @@ def test_signatures_are_compared_without_their_resampling():
     paired = compare({"a": SYSTEM, "b": REFERENCE}, [REFERENCE], num_samples=100).bleu_signature
     assert single != paired
     assert comparable_signature(paired) == comparable_signature(single) == single
+
+
+def test_a_resampled_test_set_without_any_match_is_no_crash():
+    # sacreBLEU's bootstrap gives up on a mixture of Python's 0.0 and numpy's other scores.
+    quality = measure_quality([*["x"] * 7, "the man"], [["the man"] * 8], num_samples=100)
+    assert quality.chrf_interval is not None
+    assert quality.chrf_interval > 0.0
+    assert quality.chrf == measure_quality([*["x"] * 7, "the man"], [["the man"] * 8]).chrf
