@@ -37,12 +37,21 @@ def precision_on(device: torch.device, precision: str) -> str:
     """
     if precision == "auto":
         return "bf16" if _has_fast_bf16(device) else "fp32"
-    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise UserError(
-            'training.precision = "bf16": this processor has no bf16 arithmetic (AVX-512 or AMX)',
-            fix='set training.precision = "auto", which takes fp32 here',
-        )
+    check_precision(device, precision, "training.precision", 'set training.precision = "auto", which takes fp32 here')
     return precision
+
+
+def check_precision(device: torch.device, precision: str, setting: str, fix: str) -> None:
+    """Complain of bf16 on a processor that has no instructions for it: training fails there, translating crawls.
+
+    Args:
+        setting: which one ``precision`` is the value of. fix: what to do about it.
+
+    Raises:
+        UserError: so it is.
+    """
+    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise UserError(f'{setting} = "bf16": this processor has no bf16 arithmetic (AVX-512 or AMX)', fix=fix)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

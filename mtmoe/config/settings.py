@@ -847,7 +847,8 @@ class Decoding(Settings):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",
         description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
-        "such arithmetic, slightly other translations, and scores that agree with mtmoe score to 1% or so only.",
+        "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
+        "mtmoe score to 1% or so only.",
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mtmoe.checkpoint import open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
-from mtmoe.device import choose_device
+from mtmoe.device import check_precision, choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of_subwords
 from mtmoe.inference.batching import batches_by_length
@@ -79,10 +79,13 @@ class Translator:
             ensemble: further runs with the same subwords that translate together with this one.
 
         Raises:
-            UserError: no run, no such checkpoint, device or setting; runs with different subwords.
+            UserError: no run, no such checkpoint, device or setting; runs with different subwords; bf16 on a
+                processor without such arithmetic.
         """
         self.decoding = decoding_settings(run, overrides)
-        self.loaded = load_together(run, ensemble, checkpoint, choose_device(device))
+        chosen = choose_device(device)
+        check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
+        self.loaded = load_together(run, ensemble, checkpoint, chosen)
         lower_precision(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)

@@ -7,10 +7,12 @@ import torch
 
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
+from mtmoe.errors import UserError
 from mtmoe.inference.precision import lower_precision
 from mtmoe.inference.translator import Translator
 from mtmoe.model.rows import with_common_number_of_rows
 from mtmoe.model.translation import TranslationModel
+from tests.hardware import NEEDS_BF16
 
 SOURCES, TARGETS = [[5, 6, 7, 8], [9, 10]], [[11, 12, 13], [14, 15, 16, 17]]
 
@@ -50,6 +52,7 @@ def test_bf16_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
     torch.testing.assert_close(model.project(hidden_BD, slice(3, 12), out=out_XC), logits_BV[:, 3:12])
 
 
+@NEEDS_BF16
 def test_the_setting_is_the_precision_of_the_translator(run_directory):
     lines = ["Where is the station?", "Two dogs play in the snow."]
     exact = Translator(run_directory, device="cpu").translate(lines)
@@ -59,6 +62,15 @@ def test_the_setting_is_the_precision_of_the_translator(run_directory):
         assert translation.log_probability != other.log_probability
         if translation.text == other.text:
             assert translation.log_probability == pytest.approx(other.log_probability, rel=0.05)
+
+
+def test_a_processor_without_bf16_arithmetic_is_told_what_to_set(run_directory, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(
+        UserError, match=r'decoding\.precision = "bf16": this processor has no bf16 arithmetic'
+    ) as error:
+        Translator(run_directory, device="cpu", overrides=["decoding.precision='bf16'"])
+    assert error.value.fix == "--set decoding.precision=fp32"
 
 
 def test_rows_of_zeros_fill_up_to_a_number_that_is_common():
