@@ -83,7 +83,7 @@ def bleu(
     result_paths: tuple[Path, ...],
     comet_model: str | None,
     data_dir: Path | None,
-    others: tuple[Member, ...],
+    ensemble: tuple[Member, ...],
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -107,7 +107,7 @@ def bleu(
     _check_usage(
         runs, test_sets, languages, source_path, reference_paths, hypothesis_paths, result_paths, comet_model, data_dir
     )
-    if others and len(runs) != 1:
+    if ensemble and len(runs) != 1:
         raise click.UsageError(f"--with makes an ensemble of one RUN and others, but there are {len(runs)} RUNs")
     if result_paths:
         results = _read_results(result_paths)
@@ -127,8 +127,8 @@ def bleu(
         else:
             systems = {}
             for run in runs:
-                name = " + ".join(str(part) for part in (run, *(other.run for other in others)))
-                systems[name] = _run_system(run, others, checkpoint, overrides, device)
+                name = " + ".join(str(part) for part in (run, *(other.run for other in ensemble)))
+                systems[name] = _run_system(run, ensemble, checkpoint, overrides, device)
         results = [_measured(test, systems, language, comet) for test in tests]
     if as_json:
         write_json(results)
@@ -253,11 +253,11 @@ def _read_systems(paths: Sequence[Path]) -> Systems:
 
 
 def _run_system(
-    run: Path, others: Sequence[Member], checkpoint: str, overrides: tuple[str, ...], device: str | None
+    run: Path, ensemble: Sequence[Member], checkpoint: str, overrides: tuple[str, ...], device: str | None
 ) -> Callable[[TestText], Sequence[str]]:
     from mtmoe.inference.translator import Translator
 
-    translator = Translator(run, device=device, checkpoint=checkpoint, overrides=overrides, ensemble=others)
+    translator = Translator(run, device=device, checkpoint=checkpoint, overrides=overrides, ensemble=ensemble)
 
     def translated(test: TestText) -> Sequence[str]:
         with shown_progress() as progress:

@@ -99,8 +99,11 @@ class TsvFormat:
 class JsonFormat:
     """One JSON object a line. Its other fields are in the answer too; those of the answer replace their like."""
 
-    def __init__(self, *, with_alignment: bool = False, with_alternatives: bool = False) -> None:
+    def __init__(
+        self, *, with_alignment: bool = False, with_alternatives: bool = False, with_terms: bool = False
+    ) -> None:
         self._with_alignment = with_alignment
+        self._with_terms = with_terms
         self._with_alternatives = with_alternatives
 
     def read(self, line: str, number: int) -> Question:
@@ -135,6 +138,8 @@ class JsonFormat:
         }
         if self._with_alignment:
             fields["alignment"] = translation.alignment
+        if self._with_terms:
+            fields["terms"] = [term._asdict() for term in translation.terms]
         return fields
 
 

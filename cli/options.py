@@ -72,7 +72,7 @@ class _MemberType(click.ParamType):
 
 with_option = click.option(
     "--with",
-    "others",
+    "ensemble",
     type=_MemberType(),
     multiple=True,
     metavar="RUN[:WEIGHT]",

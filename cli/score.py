@@ -41,7 +41,7 @@ def score(
     source: Path,
     targets: tuple[Path, ...],
     with_tokens: bool,
-    others: tuple[Member, ...],
+    ensemble: tuple[Member, ...],
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -58,7 +58,7 @@ def score(
     per word and per subword, ends of lines counted, unknown words as <unk>.
     """
     if _is_language_model(run):
-        if targets or with_tokens or overrides or others:
+        if targets or with_tokens or overrides or ensemble:
             raise click.UsageError(
                 f"{run} is a language model: it scores one text as a whole, alone, and has no decoding settings"
             )
@@ -76,7 +76,7 @@ def score(
     decoding = decoding_settings(run, overrides)
     sources, first = read_aligned(source, targets[0])
     target_lines = [first, *(read_aligned(source, target)[1] for target in targets[1:])]
-    loaded = load_together(run, others, checkpoint, choose_device(device))
+    loaded = load_together(run, ensemble, checkpoint, choose_device(device))
     pieces = loaded.subwords.pieces
 
     def tokens_of(line: str, scored: Score) -> list[str]:

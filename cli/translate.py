@@ -24,6 +24,7 @@ from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, ru
 
 if TYPE_CHECKING:
     from mtmoe.inference.requests import Member, Request
+    from mtmoe.inference.terminology import Terminology
     from mtmoe.inference.translator import Translation
 
 # Lines that are sorted by length together: enough to fill batches, few enough to see progress.
@@ -46,8 +47,9 @@ class _Options(NamedTuple):
     num_best: int
     with_alignment: bool
     format: Format
-    others: tuple[Member, ...] = ()
+    ensemble: tuple[Member, ...] = ()
     """Runs that translate together with ``run``."""
+    terms: Terminology | None = None
 
     @property
     def chunk_lines(self) -> int:
@@ -72,6 +74,12 @@ class _Options(NamedTuple):
 @click.option("--scores", "with_scores", is_flag=True, help="Write score and log-probability before a translation.")
 @click.option("--alignment", "with_alignment", is_flag=True, help="Write which word comes from which (0-0 2-1).")
 @click.option("--beam", "beam_size", type=click.IntRange(min=1), help="Beam size.  [default: the recipe's]")
+@click.option(
+    "--terms",
+    "terms_path",
+    type=FILE,
+    help="TSV file of terms: where a line has the first column, its translation has the second.",
+)
 @click.option("--input", "input_paths", metavar="FILE", multiple=True, help="Another FILE. Can be repeated.")
 @click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
 @click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")
@@ -102,12 +110,13 @@ def translate(
     with_scores: bool,
     with_alignment: bool,
     beam_size: int | None,
+    terms_path: Path | None,
     input_paths: tuple[str, ...],
     output_path: Path | None,
     output_dir: Path | None,
     resume: bool,
     num_workers: int,
-    others: tuple[Member, ...],
+    ensemble: tuple[Member, ...],
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -122,8 +131,12 @@ def translate(
     tsv     the columns of the input line, and then the same without the number
     json    an object with "text" and, if you like, "prefix" (how the translation must begin) and "phrases" (a
             list of what it must have); the answer has all fields of the object, translation, score,
-            log_probability, tokens, token_log_probabilities, warnings, alignment (with --alignment) and
-            alternatives (with --nbest)
+            log_probability, tokens, token_log_probabilities, warnings, alignment (with --alignment), terms (with
+            --terms: source, target, applied) and alternatives (with --nbest)
+
+    A term of --terms is found as whole words (in languages without spaces anywhere), in any case if it is written
+    without capitals, else only as it is written; the longest counts. Its translation stands as it is written, in every
+    line that has the term, though letters may follow it.
 
     Bytes that are not UTF-8 are replaced, with a warning. A line that is no JSON object or has too few columns has
     an empty translation, and at the end the exit status is 1.
@@ -139,17 +152,26 @@ def translate(
     formats: dict[str, Format] = {
         "text": TextFormat(columns),
         "tsv": TsvFormat(column or 1, columns._replace(numbered=False)),
-        "json": JsonFormat(with_alignment=with_alignment, with_alternatives=num_best is not None),
+        "json": JsonFormat(
+            with_alignment=with_alignment, with_alternatives=num_best is not None, with_terms=terms_path is not None
+        ),
     }
     options = _Options(
-        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others
-    )
+        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], ensemble,
+        _read_terms(terms_path),
+    )  # fmt: skip
     if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
         column = column or 1 if format_name == "tsv" else None
         shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
         _translate_files(options, inputs, output_path, output_dir, resume, {**shape, "alignment": with_alignment})
     else:
         _translate_stream(options, inputs, output_path)
+
+
+def _read_terms(path: Path | None) -> Terminology | None:
+    from mtmoe.inference.terminology import read_terms
+
+    return None if path is None else read_terms(path)
 
 
 def _matching(pattern: str) -> list[Path]:
@@ -320,7 +342,9 @@ def _model_identity(options: _Options) -> dict[str, Any]:
     decoding = decoding_settings(options.run, options.overrides).model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
     identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
-    for number, other in enumerate(options.others, start=1):
+    if options.terms:
+        identity["terms"] = options.terms.digest
+    for number, other in enumerate(options.ensemble, start=1):
         identity[f"with {number}"] = {**_weights_identity(other.run, options.checkpoint), "weight": other.weight}
     return identity
 
@@ -419,7 +443,8 @@ def _chunks(inputs: Sequence[Path], options: _Options, *, num_skipped: int = 0) 
 def _translating(options: _Options) -> Iterator[Translate]:
     """Load the model here, or in the workers."""
     arguments: dict[str, Any] = {
-        "checkpoint": options.checkpoint, "overrides": options.overrides, "ensemble": options.others
+        "checkpoint": options.checkpoint, "overrides": options.overrides, "ensemble": options.ensemble,
+        "terms": options.terms,
     }  # fmt: skip
     if options.num_workers > 1:
         from mtmoe.inference.worker_pool import WorkerPool

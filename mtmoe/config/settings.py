@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mtmoe.config.copied import copied_pattern
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -836,6 +838,12 @@ class Decoding(Settings):
     no_repeat_ngram: Count = Field(
         default=0, description="No sequence of so many subwords comes twice in a translation; 0 allows it."
     )
+    copied: tuple[str, ...] = Field(
+        default=(),
+        description="What the translation has just as the source has it, once each and in order: any of urls, emails, "
+        "tags (<b>, </b>), braces ({name}, ${0}), printf (%s, %(name)d), numbers, and regular expressions between "
+        "slashes.",
+    )
     max_source_tokens: Positive = Field(default=400, description="Longest source sentence, in subwords.")
     over_long: Literal["split", "truncate", "empty"] = Field(
         default="split",
@@ -861,6 +869,14 @@ class Decoding(Settings):
             raise ValueError(
                 f"beam_size = {self.beam_size} is not a multiple of diverse_beams.groups = {self.diverse_beams.groups}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _copied_is_understood(self) -> Decoding:
+        copied_pattern(self.copied)
+        for key in ("sampling", "diverse_beams"):
+            if self.copied and getattr(self, key):
+                raise ValueError(f"copied = {list(self.copied)} needs one beam, but [{key}] is on")
         return self
 
     @model_validator(mode="after")

@@ -6,20 +6,16 @@ Letters: T target and S source subwords, both with their end of sentence.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from mtmoe.data.cleaning import normalise_line
-from mtmoe.vocabulary import NUM_SPECIAL, UNK
+from mtmoe.inference.spelling import spelling
 
 Links = tuple[tuple[int, int], ...]
 """(word of the source, word of the translation), in the order of the translation."""
-
-_MARK = "\u2581"
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def align_words(attention_TS: Tensor, source_words: Sequence[int | None], target_words: Sequence[int | None]) -> Links:
@@ -68,7 +64,7 @@ def words_of_subwords(ids: Sequence[int], pieces: Sequence[str]) -> list[int | N
         ids: subwords without special symbols, unless the text has unknown characters.
         pieces: every subword, by id.
     """
-    spelt = [_spelling(piece_id, pieces) for piece_id in ids]
+    spelt = [spelling(piece_id, pieces) for piece_id in ids]
     owners = [place for place, content in enumerate(spelt) for _ in content]
     words: list[int | None] = [None] * len(ids)
     num_words = 0
@@ -89,16 +85,6 @@ def words_of_subwords(ids: Sequence[int], pieces: Sequence[str]) -> list[int | N
         members.update(owners[offset : offset + num_bytes])
         offset += num_bytes
     return words
-
-
-def _spelling(piece_id: int, pieces: Sequence[str]) -> bytes:
-    if piece_id == UNK:
-        return "\ufffd".encode()
-    if piece_id < NUM_SPECIAL:
-        return b""
-    if byte := _BYTE.fullmatch(pieces[piece_id]):
-        return bytes([int(byte[1], 16)])
-    return pieces[piece_id].replace(_MARK, " ").encode()
 
 
 def word_numbers(text: str) -> list[int]:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import pad_with_eos
 from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, choose_diverse, merged
-from mtmoe.inference.constraints import Rule, num_missing, room_for, rule_for
+from mtmoe.inference.constraints import Rule, num_missing_of, room_for, rule_for
 from mtmoe.inference.finished import Ending, Finished, best_of_beams
 from mtmoe.inference.hypothesis import NOTHING, Hypothesis, SearchTask, coverage_penalty, length_penalty
 from mtmoe.inference.next_words import Ban, check_numbers, next_words
@@ -117,11 +117,11 @@ def _check_tasks(tasks: Sequence[SearchTask], num_sources: int, options: SearchO
     for task in tasks:
         if not all(task.phrases_ids):
             raise ValueError("a phrase without subwords cannot be asked for")
-        if task.phrases_ids and (options.sampling or options.groups > 1):
+        if task.has_demands and (options.sampling or options.groups > 1):
             key = "sampling" if options.sampling else "diverse_beams"
             raise UserError(
-                f"phrases that must occur in a translation need one beam, but decoding.{key} is on",
-                fix=f"leave out the phrases, or [decoding.{key}]",
+                f"phrases and copies that must occur in a translation need one beam, but decoding.{key} is on",
+                fix=f"leave out phrases, terms and decoding.copied, or [decoding.{key}]",
             )
 
 
@@ -218,7 +218,7 @@ class _Search:
         self.waiting = deque(sorted(range(len(sources)), key=lambda index: (-num_words[index], index)))
         self.finished = Finished(np.repeat(np.array(self.max_length_B, dtype=np.int64), self.num_beams), options)
         self.has_rules = bool(options.min_length_ratio or options.no_repeat_ngram) or any(map(room_for, tasks))
-        self.has_phrases_B = np.array([bool(task.phrases_ids) for task in tasks], dtype=bool)
+        self.has_demands_B = np.array([task.has_demands for task in tasks], dtype=bool)
         self.keys_Q: dict[int, list[int]] = {}
         self.step = 0
         self.first_step_B = np.zeros(len(sources), dtype=np.int64)
@@ -484,23 +484,23 @@ class _Search:
             return choose_diverse(
                 scores_XC, extensions.words_XC, live.beam_X, options.width, options.groups, options.diversity_penalty
             )
-        has_phrases_X = self.has_phrases_B[live.beam_X // self.num_beams]
-        if not has_phrases_X.any():
+        has_demands_X = self.has_demands_B[live.beam_X // self.num_beams]
+        if not has_demands_X.any():
             return choose(scores_XC, live.beam_X, options.width)
         parts = []
-        free = np.flatnonzero(~has_phrases_X)
+        free = np.flatnonzero(~has_demands_X)
         if len(free):
             parts.append(_placed(choose(scores_XC[free], live.beam_X[free], options.width), free))
-        for beam in np.unique(live.beam_X[has_phrases_X]):
+        for beam in np.unique(live.beam_X[has_demands_X]):
             rows = np.flatnonzero(live.beam_X == beam)
-            phrases = self.tasks[beam // self.num_beams].phrases_ids
-            total = sum(map(len, phrases))
+            task = self.tasks[beam // self.num_beams]
+            total = num_missing_of((), task)
             num_banks = min(total + 1, options.width)
             bank_XC = np.full((len(rows), scores_XC.shape[1]), num_banks - 1)
             for place, row in enumerate(rows):
                 for column in np.flatnonzero(scores_XC[row, 1:] > -np.inf) + 1:
-                    there = total - num_missing((*live.ids_X[row], int(extensions.words_XC[row, column])), phrases)
-                    bank_XC[place, column] = there * num_banks // (total + 1)
+                    missing = num_missing_of((*live.ids_X[row], int(extensions.words_XC[row, column])), task)
+                    bank_XC[place, column] = max(0, total - missing) * num_banks // (total + 1)
             parts.append(_placed(choose_by_progress(scores_XC[rows], bank_XC, num_banks, options.width), rows))
         return merged(parts, live.beam_X)
 

@@ -1,4 +1,5 @@
-"""What a user may ask of a translation: how it begins, phrases that must occur in it, no phrase of words twice.
+"""What a user may ask of a translation: how it begins, phrases that must occur in it, copies of what the source has, no
+phrase of words twice.
 
 Functions of the words of a hypothesis so far and nothing else, so that nothing has to be carried along and reordered
 with it.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mtmoe.inference.copies import NO_DEMAND
 from mtmoe.inference.hypothesis import SearchTask
 
 Words = tuple[int, ...]
@@ -31,24 +33,33 @@ def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, 
     """What may come after ``ids``; lengths do not count EOS. At ``max_length`` nothing but EOS can come."""
     if len(ids) < len(task.prefix_ids):
         return Rule(frozenset({task.prefix_ids[len(ids)]}), only=True, may_end=False)
-    banned = repeating_words(ids, no_repeat_ngram)
+    copies = task.copies.demand(ids) if task.copies else NO_DEMAND
+    banned = repeating_words(ids, no_repeat_ngram) | copies.banned
     still_open = [phrase for phrase in task.phrases_ids if not _occurs(phrase, ids)]
-    may_end = len(ids) >= min_length and not still_open
-    if not still_open:
-        return Rule(banned=banned, may_end=may_end)
-    allowed = advancing_words(ids, still_open)
+    if not still_open and not copies.num_missing:
+        return Rule(banned=banned, may_end=len(ids) >= min_length)
+    allowed = advancing_words(ids, still_open) | copies.allowed
     room_behind = max_length - len(ids) - 1
-    if sum(map(len, still_open)) <= room_behind:  # any word leaves room enough, even if it breaks off a phrase
-        return Rule(allowed, banned=banned, may_end=may_end)
-    # Any other word ends in the beginning of no phrase, and so leaves all of them to come.
+    if sum(map(len, still_open)) + copies.room <= room_behind:  # any word leaves room enough, whatever it breaks off
+        return Rule(allowed, banned=banned, may_end=False)
+    if not still_open:
+        return Rule(frozenset({copies.forced}), only=True, may_end=False)
+    # Any other word ends in the beginning of no phrase, and so leaves all of them to come. Copies come after them.
     words = frozenset().union(*still_open)
+    room_behind -= copies.room
     fitting = {word for word in words if num_missing((*ids, word), still_open) <= room_behind}
     return Rule(frozenset(fitting), only=True, may_end=False)
 
 
 def room_for(task: SearchTask) -> int:
     """Words that a translation needs at least to have everything that is asked of it."""
-    return len(task.prefix_ids) + sum(len(phrase) for phrase in task.phrases_ids)
+    copies = task.copies.room if task.copies else 0
+    return len(task.prefix_ids) + sum(len(phrase) for phrase in task.phrases_ids) + copies
+
+
+def num_missing_of(ids: Words, task: SearchTask) -> int:
+    """Words that suffice to complete all phrases and copies of the task."""
+    return num_missing(ids, task.phrases_ids) + (task.copies.num_missing(ids) if task.copies else 0)
 
 
 def repeating_words(ids: Words, size: int) -> frozenset[int]:

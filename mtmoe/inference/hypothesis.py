@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from mtmoe.inference.copies import Copies
+
 COVERAGE_FLOOR = 1e-6
 """Least attention that a source position counts with, so that its logarithm stays finite."""
 
@@ -26,12 +28,19 @@ class SearchTask(NamedTuple):
     """What is asked of the translation of one source; by default nothing. Ids are subwords without special symbols.
 
     prefix_ids: how it must begin. phrases_ids: sequences, each of which must occur in it somewhere.
-    number: of the source in all of the input; with the seed it decides what is drawn, if anything is.
+    number: of the source in all of the input; with the seed it decides what is drawn, if anything is. copies: what it
+    must have just as the source has it.
     """
 
     prefix_ids: tuple[int, ...] = ()
     phrases_ids: tuple[tuple[int, ...], ...] = ()
     number: int = 0
+    copies: Copies | None = None
+
+    @property
+    def has_demands(self) -> bool:
+        """Whether anything must occur in it somewhere."""
+        return bool(self.phrases_ids or self.copies)
 
 
 class Hypothesis(NamedTuple):

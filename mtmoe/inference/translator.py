@@ -19,8 +19,10 @@ from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_s
 from mtmoe.inference.loading import load_together
 from mtmoe.inference.precision import full_precision, lower_precision
 from mtmoe.inference.requests import Member, Request
+from mtmoe.inference.required import Required, TermReport
 from mtmoe.inference.scoring import force_decode
 from mtmoe.inference.shortlist import ListedWords, shortlist_of
+from mtmoe.inference.terminology import Terminology
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import EOS
 
@@ -48,6 +50,8 @@ class Translation(NamedTuple):
     """(word of the source, word of the translation), counted from 0, by attention; if it was asked for."""
     warnings: tuple[str, ...] = ()
     """What the user should know, such as a source that was truncated."""
+    terms: tuple[TermReport, ...] = ()
+    """The terms of the source, and whether this text has them."""
     alternatives: tuple[Translation, ...] = ()
     """Next best translations with other texts, in the order of the search."""
 
@@ -68,6 +72,7 @@ class Translator:
         checkpoint: str = "best",
         overrides: Iterable[str] = (),
         ensemble: Sequence[Member] = (),
+        terms: Terminology | None = None,
     ) -> None:
         """Load a run directory of ``mtmoe train``.
 
@@ -77,10 +82,11 @@ class Translator:
             checkpoint: best, last, a step, the name of a checkpoint, or the mean of several (``last:3``, ``best:3``).
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
             ensemble: further runs with the same subwords that translate together with this one.
+            terms: how terms are to be translated (:func:`mtmoe.inference.terminology.read_terms`).
 
         Raises:
-            UserError: no run, no such checkpoint, device or setting; runs with different subwords; bf16 on a
-                processor without such arithmetic.
+            UserError: no run, no such checkpoint, device or setting; runs with different subwords; terms, but no beam;
+                bf16 on a processor without such arithmetic.
         """
         self.decoding = decoding_settings(run, overrides)
         chosen = choose_device(device)
@@ -90,6 +96,8 @@ class Translator:
         self._device = next(self.loaded.model.parameters()).device
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)
         self._pieces = self.loaded.subwords.pieces
+        words_apart = self.loaded.recipe.data.source_language not in _LANGUAGES_WITHOUT_SPACES
+        self._required = Required(self.decoding, self.loaded.subwords, terms, words_apart=words_apart)
 
     def translate(
         self,
@@ -203,6 +211,7 @@ class Translator:
                 first = num_words - bool(goes_on)
                 links += [(numbers[part.word_number + i], first + j) for i, j in translation.alignment]
                 num_words = first + len(translation.text.split())
+            terms, lost = self._required.report(request.text, [part.text for part in source.parts], text)
             whole = Translation(
                 text=text,
                 score=sum(t.score for t in translations),
@@ -212,8 +221,9 @@ class Translator:
                 token_log_probabilities=tuple(p for t in translations for p in t.token_log_probabilities),
                 alignment=tuple(dict.fromkeys(links)),
                 warnings=tuple(
-                    dict.fromkeys(filter(None, [source.warning, *(w for t in translations for w in t.warnings)]))
+                    dict.fromkeys(filter(None, [source.warning, *(w for t in translations for w in t.warnings), *lost]))
                 ),
+                terms=terms,
             )
             joined.setdefault(text, whole)
         best, *others = joined.values()
@@ -225,9 +235,10 @@ class Translator:
         tasks = []
         for request, source in zip(requests, sources, strict=True):
             [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
-            for place in range(len(source.parts)):
+            for place, part in enumerate(source.parts):
                 prefix = tuple(prefix_ids) if place == 0 else ()
-                tasks.append(SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number))
+                task = SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number)
+                tasks.append(self._required.added(task, part.text))
         return tasks
 
     def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:

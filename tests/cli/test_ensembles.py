@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,27 @@ def test_a_mean_of_checkpoints_translates_as_the_average_that_is_written(
     (tmp_path / "a.en").write_text("the man\n")
     to_file = ("translate", run, tmp_path / "a.en", "--output", tmp_path / "out", "--checkpoint", "last:2")
     assert invoke(*to_file).exit_code == 0
+
+
+def test_the_further_uses_that_the_readme_shows_work(
+    invoke: Any, tiny_run: Any, other_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    commands = [line for line in readme.splitlines() if line.startswith("mtmoe translate runs/mine text.en --")]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name, run in (("mine", tiny_run.run), ("other", other_run)):
+        (tmp_path / "runs" / name).symlink_to(run)
+    Path("text.en").write_text("the man sees {0}\n\n")
+    Path("terms.tsv").write_text("man\thomme\n")
+    outputs = []
+    for command in commands[1:]:
+        if "--with" in command:
+            command = command.replace("last:3", "last:1")  # the other run has one checkpoint
+        result = invoke(*shlex.split(command, comments=True)[1:])
+        assert result.exit_code == 0, result.stderr
+        outputs.append(result.stdout)
+    assert len(outputs) == 3
+    assert all(output.count("\n") == 2 for output in outputs)
+    assert "homme" in outputs[0]
+    assert "{0}" in outputs[1]

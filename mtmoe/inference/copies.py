@@ -1,0 +1,176 @@
+"""What a translation must have just as the source has it (``decoding.copied``): once each, in the order of the source.
+
+It is looked for in what a hypothesis spells, not in its subwords, for one text has many segmentations. The functions
+are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.constraints`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mtmoe.inference.spelling import Spellings, is_of_word
+
+_WORD = rb"[0-9A-Za-z_\x80-\xff]"
+
+
+class Demand(NamedTuple):
+    """What the copies that are still to come ask of the next word.
+
+    allowed: words that bring the next one forward. forced: the one of them that is surely short. banned: words that
+    would complete a copy out of turn, or make a copy a part of a longer word. num_missing: words that suffice to
+    complete all. room: words that suffice even if what is begun is broken off now.
+    """
+
+    allowed: frozenset[int] = frozenset()
+    forced: int = -1
+    banned: frozenset[int] = frozenset()
+    num_missing: int = 0
+    room: int = 0
+
+
+NO_DEMAND = Demand()
+
+
+class Copied(NamedTuple):
+    """A text of the source. is_joined: no space is before it there; goes_on: a letter or digit follows at once."""
+
+    text: str
+    is_joined: bool = False
+    goes_on: bool = False
+
+
+class _Completing(NamedTuple):
+    """Words that complete a copy: by what of it must be there before, and those that have all of it inside."""
+
+    after: dict[bytes, frozenset[int]]
+    anywhere: frozenset[int]
+
+
+class Copies:
+    """Texts that must come out as they are, in this order."""
+
+    def __init__(self, copied: Sequence[Copied], spellings: Spellings) -> None:
+        """``copied``: each must be one that :func:`can_be_spelt` says can be spelt."""
+        self._copied = tuple(copied)
+        self._wanted = [part.text.encode() for part in copied]
+        self._spellings = spellings
+        self._finders = {text: _finder(text) for text in self._wanted}
+        self._num_words = [len(spellings.spelt(b" " + text) or ()) for text in self._wanted]
+        self._completing = {text: _completing(text, spellings) for text in self._finders}
+
+    @property
+    def room(self) -> int:
+        """Words that all of them need at most: each byte one, and a space before each."""
+        return sum(len(text) + 1 for text in self._wanted)
+
+    def num_missing(self, ids: Sequence[int]) -> int:
+        """Words that suffice to complete all."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        return self._missing(text, number, place)
+
+    def demand(self, ids: Sequence[int]) -> Demand:
+        """What may come after ``ids``."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        due = self._wanted[number] if number < len(self._wanted) else None
+        banned = self._out_of_turn(text, due)
+        if number and place == len(text) and (is_of_word(text[-1]) or not self._copied[number - 1].goes_on):
+            banned |= self._spellings.continuing
+        if due is None:
+            return Demand(banned=frozenset(banned))
+        begun = self._begun(text, due, place)
+        forced = self._spellings.first(due[begun:] if begun else _with_space(text, due))
+        allowed = {forced}
+        if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
+            allowed.add(self._spellings.first(due))
+        assert forced is not None
+        return Demand(
+            allowed=frozenset(word for word in allowed if word is not None),
+            forced=forced,
+            banned=frozenset(banned),
+            num_missing=self._missing(text, number, place),
+            room=sum(len(wanted) + 1 for wanted in self._wanted[number:]),
+        )
+
+    def _done(self, text: bytes) -> tuple[int, int]:
+        """How many are there, and where the last of them ends."""
+        place = 0
+        for number, wanted in enumerate(self._wanted):
+            found = self._finders[wanted].search(text, place)
+            if found is None:
+                return number, place
+            place = found.end()
+        return len(self._wanted), place
+
+    def _begun(self, text: bytes, due: bytes, place: int) -> int:
+        """Length of the longest beginning of ``due``, short of all of it, that the text behind ``place`` ends in."""
+        for length in range(min(len(due) - 1, len(text) - place), 0, -1):
+            begin = len(text) - length
+            if text.endswith(due[:length]) and _is_apart(text, begin, due):
+                return length
+        return 0
+
+    def _missing(self, text: bytes, number: int, place: int) -> int:
+        if number == len(self._wanted):
+            return 0
+        due = self._wanted[number]
+        begun = self._begun(text, due, place)
+        rest = self._spellings.spelt(due[begun:] if begun else _with_space(text, due)) or ()
+        return len(rest) + sum(self._num_words[number + 1 :])
+
+    def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
+        banned: set[int] = set()
+        for wanted, completing in self._completing.items():
+            if wanted == due:
+                continue
+            banned |= completing.anywhere
+            for beginning, words in completing.after.items():
+                if text.endswith(beginning) and _is_apart(text, len(text) - len(beginning), wanted):
+                    banned |= words
+        return banned
+
+
+def can_be_spelt(text: str, spellings: Spellings) -> bool:
+    """Whether the vocabulary has what it takes, from any place in the text on."""
+    return all(spellings.spelt(text[start:].encode()) is not None for start in range(len(text))) and (
+        spellings.spelt(f" {text}".encode()) is not None
+    )
+
+
+def _finder(text: bytes) -> re.Pattern[bytes]:
+    """Finds the text where it is no part of a longer word."""
+    before = rb"(?<!" + _WORD + rb")" if is_of_word(text[0]) else b""
+    behind = rb"(?!" + _WORD + rb")" if is_of_word(text[-1]) else b""
+    return re.compile(before + re.escape(text) + behind)
+
+
+def _with_space(text: bytes, due: bytes) -> bytes:
+    """What is to be spelt behind the text so that there is a space before ``due``."""
+    return due if text.endswith(b" ") else b" " + due
+
+
+def _is_apart(text: bytes, begin: int, wanted: bytes) -> bool:
+    """Whether ``wanted``, were it to begin there, would not go on with the word before it."""
+    return not (begin and is_of_word(text[begin - 1]) and is_of_word(wanted[0]))
+
+
+def _completing(text: bytes, spellings: Spellings) -> _Completing:
+    after = {}
+    for length in range(len(text)):
+        rest = text[length:]
+        words = frozenset(
+            word for word in spellings.beginning_with(rest) if not _goes_on(text, spellings.bytes_of[word], len(rest))
+        )
+        if words:
+            after[text[:length]] = words
+    finder = _finder(text)
+    has_it_inside = (word for word in spellings.containing(text) if finder.search(spellings.bytes_of[word], 1))
+    return _Completing(after, frozenset(has_it_inside))
+
+
+def _goes_on(text: bytes, word: bytes, end: int) -> bool:
+    """Whether the word goes on with a letter behind ``end``, so that the text would be a part of a longer word."""
+    return len(word) > end and is_of_word(word[end]) and is_of_word(text[-1])

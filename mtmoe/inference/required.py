@@ -1,0 +1,86 @@
+"""What terms and ``decoding.copied`` require of the translation of a line, and whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mtmoe.config.copied import copied_pattern
+from mtmoe.config.settings import Decoding
+from mtmoe.data.cleaning import normalise_line
+from mtmoe.data.subwords import SubwordModel
+from mtmoe.errors import UserError
+from mtmoe.inference.copies import Copied, Copies, can_be_spelt
+from mtmoe.inference.hypothesis import SearchTask
+from mtmoe.inference.lines import encode_targets
+from mtmoe.inference.spelling import Spellings, begins_with_word
+from mtmoe.inference.terminology import Term, Terminology
+from mtmoe.vocabulary import UNK
+
+
+class TermReport(NamedTuple):
+    """A term of a line, and whether its translation has it."""
+
+    source: str
+    target: str
+    applied: bool
+
+
+class Required:
+    """For all lines that a translator is given."""
+
+    def __init__(
+        self, decoding: Decoding, subwords: SubwordModel, terms: Terminology | None, *, words_apart: bool
+    ) -> None:
+        """``words_apart``: whether the source language divides words by spaces.
+
+        Raises:
+            UserError: terms need one beam, and the settings have none, or several.
+        """
+        for key in ("sampling", "diverse_beams"):
+            if terms and getattr(decoding, key):
+                raise UserError(f"terms need one beam, but decoding.{key} is on", fix=f"leave out --terms or {key}")
+        self._subwords = subwords
+        self._terms = terms
+        self._words_apart = words_apart
+        self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
+        self._spellings = Spellings(subwords.pieces) if self._pattern else None
+
+    def added(self, task: SearchTask, text: str) -> SearchTask:
+        """The task of a source (a line, or a part of one) with what is required of its translation."""
+        targets = encode_targets([term.target for term in self._found(text)], self._subwords)
+        # What the vocabulary cannot write cannot be demanded; the report tells of it.
+        phrases = tuple(tuple(ids) for ids in targets if UNK not in ids)
+        task = task._replace(phrases_ids=(*task.phrases_ids, *phrases))
+        if self._pattern is None or self._spellings is None:
+            return task
+        copied = [part for part in self._parts_to_copy(text) if can_be_spelt(part.text, self._spellings)]
+        return task._replace(copies=Copies(copied, self._spellings)) if copied else task
+
+    def report(self, line: str, parts: Sequence[str], translation: str) -> tuple[tuple[TermReport, ...], list[str]]:
+        """The terms of a line, and warnings of what its translation does not have.
+
+        Args:
+            line: as it was given.
+            parts: the sources that it was translated as.
+        """
+        terms = dict.fromkeys(term for part in parts for term in self._found(part))
+        reports = tuple(TermReport(term.source, term.target, term.target in translation) for term in terms)
+        warnings = [f"the term {r.source!r} is not translated as {r.target!r}" for r in reports if not r.applied]
+        wanted, there = self._copied(normalise_line(line)), self._copied(translation)
+        if parts and wanted != there:
+            warnings.append(f"to be copied (decoding.copied): {wanted}; in the translation: {there}")
+        return reports, warnings
+
+    def _found(self, text: str) -> tuple[Term, ...]:
+        return self._terms.found(text, apart=self._words_apart) if self._terms else ()
+
+    def _copied(self, text: str) -> list[str]:
+        return [part.text for part in self._parts_to_copy(text)]
+
+    def _parts_to_copy(self, text: str) -> list[Copied]:
+        parts = []
+        for match in self._pattern.finditer(text) if self._pattern else ():
+            is_joined = text[: match.start()][-1:] not in ("", " ")
+            parts.append(Copied(match[0], is_joined, begins_with_word(text[match.end() :].encode())))
+        return parts
