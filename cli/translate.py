@@ -23,6 +23,7 @@ from .lines import decoded, line_chunks, opened_input, opened_output
 from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, run_argument
 
 if TYPE_CHECKING:
+    from mtmoe.inference.other_models import OtherRuns
     from mtmoe.inference.requests import Request
     from mtmoe.inference.translator import Translation
 
@@ -46,6 +47,7 @@ class _Options(NamedTuple):
     num_best: int
     with_alignment: bool
     format: Format
+    others: OtherRuns
 
     @property
     def chunk_lines(self) -> int:
@@ -70,6 +72,14 @@ class _Options(NamedTuple):
 @click.option("--scores", "with_scores", is_flag=True, help="Write score and log-probability before a translation.")
 @click.option("--alignment", "with_alignment", is_flag=True, help="Write which word comes from which (0-0 2-1).")
 @click.option("--beam", "beam_size", type=click.IntRange(min=1), help="Beam size.  [default: the recipe's]")
+@click.option("--lm", "language_model", metavar="RUN", type=DIRECTORY, help="A language model that searches along.")
+@click.option(
+    "--lm-weight",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Its weight.  [default: decoding.language_model.weight]",
+)
+@click.option("--rerank-lm", metavar="RUN", type=DIRECTORY, help="A language model that chooses among candidates.")
+@click.option("--rerank-channel", metavar="RUN", type=DIRECTORY, help="A model of the other direction that does too.")
 @click.option("--input", "input_paths", metavar="FILE", multiple=True, help="Another FILE. Can be repeated.")
 @click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
 @click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")
@@ -99,6 +109,10 @@ def translate(
     with_scores: bool,
     with_alignment: bool,
     beam_size: int | None,
+    language_model: Path | None,
+    lm_weight: float | None,
+    rerank_lm: Path | None,
+    rerank_channel: Path | None,
     input_paths: tuple[str, ...],
     output_path: Path | None,
     output_dir: Path | None,
@@ -121,6 +135,11 @@ def translate(
             log_probability, tokens, token_log_probabilities, warnings, alignment (with --alignment) and
             alternatives (with --nbest)
 
+    Score and log-probability are natural logarithms, the latter what `mtmoe score` gives for a translation. With
+    --lm, --rerank-lm or --rerank-channel, the weighted logarithms of these models are added to it before the score
+    divides by the length; json has them as score_parts. The candidates of reranking are those of the beam
+    (decoding.reranking has their number and the weights).
+
     Bytes that are not UTF-8 are replaced, with a warning. A line that is no JSON object or has too few columns has
     an empty translation, and at the end the exit status is 1.
     """
@@ -131,14 +150,21 @@ def translate(
     _check_usage(inputs, format_name, column, output_path, output_dir, resume, len(devices), num_workers)
     if beam_size is not None:
         overrides = (*overrides, f"decoding.beam_size={beam_size}")
+    if lm_weight is not None:
+        if language_model is None:
+            raise click.UsageError("--lm-weight is the weight of a language model: give --lm")
+        overrides = (*overrides, f"decoding.language_model.weight={lm_weight}")
     columns = Columns(with_scores or num_best is not None, with_alignment, numbered=num_best is not None)
     formats: dict[str, Format] = {
         "text": TextFormat(columns),
         "tsv": TsvFormat(column or 1, columns._replace(numbered=False)),
         "json": JsonFormat(with_alignment=with_alignment, with_alternatives=num_best is not None),
     }
+    from mtmoe.inference.other_models import OtherRuns
+
+    others = OtherRuns(*(str(path) if path else "" for path in (language_model, rerank_lm, rerank_channel)))
     options = _Options(
-        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name]
+        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others
     )
     if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
         column = column or 1 if format_name == "tsv" else None
@@ -314,12 +340,16 @@ def _model_identity(options: _Options) -> dict[str, Any]:
     from mtmoe.checkpoint import find_checkpoint, load_state, open_run
     from mtmoe.inference.translator import decoding_settings
 
+    def weights(run: str | Path, name: str) -> str:
+        return load_state(find_checkpoint(open_run(Path(run)), name).path)["weights_digest"]
+
     checkpoint = find_checkpoint(open_run(options.run), options.checkpoint)
     decoding = decoding_settings(options.run, options.overrides).model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
     return {
         "checkpoint": checkpoint.name,
-        "weights": load_state(checkpoint.path)["weights_digest"],
+        "weights": weights(options.run, options.checkpoint),
+        "others": {name: weights(run, "best") for name, run in options.others._asdict().items() if run},
         "decoding": decoding,
     }
 
@@ -407,7 +437,11 @@ def _chunks(inputs: Sequence[Path], options: _Options, *, num_skipped: int = 0) 
 @contextlib.contextmanager
 def _translating(options: _Options) -> Iterator[Translate]:
     """Load the model here, or in the workers."""
-    arguments: dict[str, Any] = {"checkpoint": options.checkpoint, "overrides": options.overrides}
+    arguments: dict[str, Any] = {
+        "checkpoint": options.checkpoint,
+        "overrides": options.overrides,
+        "others": options.others,
+    }
     if options.num_workers > 1:
         from mtmoe.inference.worker_pool import WorkerPool
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mtmoe.errors import UserError
+from mtmoe.inference.other_models import OtherRuns
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
 
@@ -59,16 +60,17 @@ class WorkerPool:
         devices: Sequence[str | None] = (None,),
         checkpoint: str = "best",
         overrides: Iterable[str] = (),
+        others: OtherRuns | None = None,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Start the workers; each loads the model by itself.
 
         Args:
-            run, checkpoint, overrides: as for :class:`~mtmoe.inference.translator.Translator`.
+            run, checkpoint, overrides, others: as for :class:`~mtmoe.inference.translator.Translator`.
             devices: worker n is on ``devices[n % len(devices)]``. On a CPU the workers share the cores.
             warn: told when a worker died and its lines are translated again.
         """
-        self._arguments = (str(run), checkpoint, tuple(overrides))
+        self._arguments = (str(run), checkpoint, tuple(overrides), others)
         self._devices = devices
         self._num_threads = max(1, (os.cpu_count() or 1) // num_workers)
         self._warn = warn
@@ -197,7 +199,13 @@ def _reason(exit_code: int | None) -> str:
 
 
 def _serve(
-    connection: Connection, device: str | None, num_threads: int, run: str, checkpoint: str, overrides: Sequence[str]
+    connection: Connection,
+    device: str | None,
+    num_threads: int,
+    run: str,
+    checkpoint: str,
+    overrides: Sequence[str],
+    others: OtherRuns | None,
 ) -> None:
     """What a worker does: answer each chunk with its translations, or with the error."""
     torch.set_num_threads(num_threads)
@@ -210,7 +218,9 @@ def _serve(
         answer: Any
         try:
             # Only now, so that a run that cannot be loaded is an answer like others.
-            translator = translator or Translator(run, device=device, checkpoint=checkpoint, overrides=overrides)
+            translator = translator or Translator(
+                run, device=device, checkpoint=checkpoint, overrides=overrides, others=others
+            )
             answer = translator.translate(work.requests, work.num_best, with_alignment=work.with_alignment)
         except (UserError, torch.OutOfMemoryError) as error:
             answer = error
