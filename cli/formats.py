@@ -136,6 +136,11 @@ class JsonFormat:
             "tokens": translation.tokens,
             "token_log_probabilities": [round(p, 6) for p in translation.token_log_probabilities],
         }
+        if translation.score_parts:
+            fields["score_parts"] = [
+                {"name": part.name, "weight": part.weight, "value": round(part.value, 6)}
+                for part in translation.score_parts
+            ]
         if self._with_alignment:
             fields["alignment"] = translation.alignment
         if self._with_terms:

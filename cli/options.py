@@ -94,6 +94,14 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="CPU thr
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 
+subwords_of_option = click.option(
+    "--subwords-of",
+    metavar="RUN",
+    type=DIRECTORY,
+    help="Take the vocabulary of this run or data directory, as a language model for it must (translate --lm).",
+)
+
+
 def own_files_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--train``, ``--valid`` and ``--test``: the user's own files in place of the recipe's text."""
     for part, what in (("test", "test set"), ("valid", "dev set"), ("train", "training text")):
@@ -114,8 +122,9 @@ def own_recipe(
     train_files: tuple[tuple[Path, Path], ...] = (),
     valid_files: tuple[tuple[Path, Path], ...] = (),
     test_files: tuple[tuple[Path, Path], ...] = (),
+    subwords_of: Path | None = None,
 ) -> Recipe:
-    """The recipe with ``--set`` and the user's own files applied.
+    """The recipe with ``--set``, the user's own files and the vocabulary of another run applied.
 
     Raises:
         UserError: as :func:`mtmoe.load_recipe`.
@@ -124,6 +133,11 @@ def own_recipe(
 
     recipe = load_recipe(recipe_name, overrides)
     parts = {"train": train_files, "valid": valid_files, "test": test_files}
+    if subwords_of is not None:
+        from mtmoe.data.vocabularies import settings_to_take
+
+        settings = recipe.model_dump(mode="json", exclude_none=True)
+        recipe = recipe_from_dict(settings | {"subwords": settings_to_take(subwords_of)}, Path(recipe_name))
     if not any(parts.values()):
         return recipe
     if recipe.data.monolingual:

@@ -17,6 +17,7 @@ from .options import (
     own_recipe,
     recipe_argument,
     set_option,
+    subwords_of_option,
     workers_option,
 )
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @recipe_argument
 @click.argument("data_dir", metavar="DATA_DIR", type=DIRECTORY)
 @own_files_options
+@subwords_of_option
 @set_option
 @workers_option
 @cache_option

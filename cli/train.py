@@ -20,6 +20,7 @@ from .options import (
     own_recipe,
     recipe_argument,
     set_option,
+    subwords_of_option,
     workers_option,
 )
 from .preprocess import prepare_data
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--data", "data_dir", type=DIRECTORY, help="DATA_DIR of `mtmoe preprocess`.  [default: RUN_DIR/data]")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR, exactly where its last checkpoint is.")
 @own_files_options
+@subwords_of_option
 @set_option
 @device_option
 @workers_option

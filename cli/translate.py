@@ -23,6 +23,7 @@ from .lines import decoded, line_chunks, opened_input, opened_output
 from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, run_argument, with_option
 
 if TYPE_CHECKING:
+    from mtmoe.inference.other_models import OtherRuns
     from mtmoe.inference.requests import Member, Request
     from mtmoe.inference.terminology import Terminology
     from mtmoe.inference.translator import Translation
@@ -47,6 +48,7 @@ class _Options(NamedTuple):
     num_best: int
     with_alignment: bool
     format: Format
+    others: OtherRuns
     ensemble: tuple[Member, ...] = ()
     """Runs that translate together with ``run``."""
     terms: Terminology | None = None
@@ -80,6 +82,14 @@ class _Options(NamedTuple):
     type=FILE,
     help="TSV file of terms: where a line has the first column, its translation has the second.",
 )
+@click.option("--lm", "language_model", metavar="RUN", type=DIRECTORY, help="A language model that searches along.")
+@click.option(
+    "--lm-weight",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Its weight.  [default: decoding.language_model.weight]",
+)
+@click.option("--rerank-lm", metavar="RUN", type=DIRECTORY, help="A language model that chooses among candidates.")
+@click.option("--rerank-channel", metavar="RUN", type=DIRECTORY, help="A model of the other direction that does too.")
 @click.option("--input", "input_paths", metavar="FILE", multiple=True, help="Another FILE. Can be repeated.")
 @click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
 @click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")
@@ -111,6 +121,10 @@ def translate(
     with_alignment: bool,
     beam_size: int | None,
     terms_path: Path | None,
+    language_model: Path | None,
+    lm_weight: float | None,
+    rerank_lm: Path | None,
+    rerank_channel: Path | None,
     input_paths: tuple[str, ...],
     output_path: Path | None,
     output_dir: Path | None,
@@ -138,6 +152,11 @@ def translate(
     without capitals, else only as it is written; the longest counts. Its translation stands as it is written, in every
     line that has the term, though letters may follow it.
 
+    Score and log-probability are natural logarithms, the latter what `mtmoe score` gives for a translation. With
+    --lm, --rerank-lm or --rerank-channel, the weighted logarithms of these models are added to it before the score
+    divides by the length; json has them as score_parts. The candidates of reranking are those of the beam
+    (decoding.reranking has their number and the weights).
+
     Bytes that are not UTF-8 are replaced, with a warning. A line that is no JSON object or has too few columns has
     an empty translation, and at the end the exit status is 1.
     """
@@ -148,6 +167,10 @@ def translate(
     _check_usage(inputs, format_name, column, output_path, output_dir, resume, len(devices), num_workers)
     if beam_size is not None:
         overrides = (*overrides, f"decoding.beam_size={beam_size}")
+    if lm_weight is not None:
+        if language_model is None:
+            raise click.UsageError("--lm-weight is the weight of a language model: give --lm")
+        overrides = (*overrides, f"decoding.language_model.weight={lm_weight}")
     columns = Columns(with_scores or num_best is not None, with_alignment, numbered=num_best is not None)
     formats: dict[str, Format] = {
         "text": TextFormat(columns),
@@ -156,9 +179,12 @@ def translate(
             with_alignment=with_alignment, with_alternatives=num_best is not None, with_terms=terms_path is not None
         ),
     }
+    from mtmoe.inference.other_models import OtherRuns
+
+    others = OtherRuns(*(str(path) if path else "" for path in (language_model, rerank_lm, rerank_channel)))
     options = _Options(
-        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], ensemble,
-        _read_terms(terms_path),
+        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others,
+        ensemble, _read_terms(terms_path),
     )  # fmt: skip
     if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
         column = column or 1 if format_name == "tsv" else None
@@ -344,6 +370,9 @@ def _model_identity(options: _Options) -> dict[str, Any]:
     identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
     if options.terms:
         identity["terms"] = options.terms.digest
+    for name, run in options.others._asdict().items():
+        if run:
+            identity[name] = _weights_identity(Path(run), "best")
     for number, other in enumerate(options.ensemble, start=1):
         identity[f"with {number}"] = {**_weights_identity(other.run, options.checkpoint), "weight": other.weight}
     return identity
@@ -443,8 +472,8 @@ def _chunks(inputs: Sequence[Path], options: _Options, *, num_skipped: int = 0) 
 def _translating(options: _Options) -> Iterator[Translate]:
     """Load the model here, or in the workers."""
     arguments: dict[str, Any] = {
-        "checkpoint": options.checkpoint, "overrides": options.overrides, "ensemble": options.ensemble,
-        "terms": options.terms,
+        "checkpoint": options.checkpoint, "overrides": options.overrides, "others": options.others,
+        "ensemble": options.ensemble, "terms": options.terms,
     }  # fmt: skip
     if options.num_workers > 1:
         from mtmoe.inference.worker_pool import WorkerPool

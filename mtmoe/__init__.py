@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtmoe.config import Recipe, load_recipe
     from mtmoe.errors import UserError
+    from mtmoe.inference.other_models import OtherRuns
     from mtmoe.inference.requests import Request
     from mtmoe.inference.translator import Translation, Translator
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Request", "Translation", "Translator", "UserError", "__version__", "load_recipe"]
+__all__ = ["OtherRuns", "Recipe", "Request", "Translation", "Translator", "UserError", "__version__", "load_recipe"]
 
 _HOMES = {
     "Recipe": "mtmoe.config",
     "load_recipe": "mtmoe.config",
+    "OtherRuns": "mtmoe.inference.other_models",
     "Request": "mtmoe.inference.requests",
     "UserError": "mtmoe.errors",
     "Translation": "mtmoe.inference.translator",

@@ -344,6 +344,22 @@ class Subwords(Settings):
         default=2_000_000, description="Sentences (both sides together) that the model is trained on at most."
     )
 
+    file: str = Field(
+        default="",
+        description="Take this vocabulary (subwords.model or words.txt of a run or data directory) and learn none; "
+        "train --subwords-of sets it and vocabulary_size. A language model that is to search along (translate --lm) "
+        "has that of the translation run.",
+    )
+
+    @model_validator(mode="after")
+    def _learns_nothing_of_a_file(self) -> Subwords:
+        learned = ("byte_fallback", "character_coverage", "user_symbols", "sample_sentences")
+        for key in learned if self.file and self.algorithm != "word" else ():
+            value = getattr(self, key)
+            if value != Subwords.model_fields[key].default:
+                raise ValueError(f"{key} = {value} does nothing with file = {self.file!r}: nothing is learned")
+        return self
+
     @model_validator(mode="after")
     def _only_what_is_used(self) -> Subwords:
         if self.algorithm != "word":
@@ -810,6 +826,38 @@ class Shortlist(Settings):
     )
 
 
+class LanguageModelFusion(Settings):
+    """Shallow fusion (translate --lm): each step of the search adds weight x log p of a language model. See score in
+    `mtmoe translate --help`."""
+
+    weight: float = Field(default=0.2, gt=0, le=10, description="With --lm: weight of the language model.")
+
+
+class Reranking(Settings):
+    """Candidates of the search, put in another order (translate --rerank-lm, --rerank-channel).
+
+    score(Y, X) + (language_model_weight x log P_lm(Y) + channel_weight x log P(X|Y) + length_bonus x |Y|) / lp(Y)
+    """
+
+    candidates: Positive | None = Field(
+        default=None,
+        description="With --rerank-lm or --rerank-channel: translations of a sentence to choose from. Absent: as many "
+        "as beam_size.",
+    )
+    language_model_weight: float = Field(
+        default=0.2, gt=0, le=10, description="With --rerank-lm: weight of the language model."
+    )
+    channel_weight: float = Field(
+        default=0.2, gt=0, le=10, description="With --rerank-channel: weight of the model of the other direction."
+    )
+    length_bonus: float = Field(
+        default=0.0,
+        ge=-10,
+        le=10,
+        description="With --rerank-lm or --rerank-channel: added for each subword of the translation, its end counted.",
+    )
+
+
 class Decoding(Settings):
     """Beam search with GNMT's score (spec 7.6)."""
 
@@ -828,6 +876,8 @@ class Decoding(Settings):
     diverse_beams: DiverseBeams | None = Field(default=None, description="Absent: one beam.")
     sampling: Sampling | None = Field(default=None, description="Absent: beam search.")
     shortlist: Shortlist | None = Field(default=None, description="Absent: all of the vocabulary.")
+    language_model: LanguageModelFusion = Field(default=LanguageModelFusion(), description="With --lm.")
+    reranking: Reranking = Field(default=Reranking(), description="With --rerank-lm or --rerank-channel.")
     max_length_ratio: float = Field(
         default=2.0, gt=0, description="Longest translation, in subwords per source subword."
     )
@@ -869,6 +919,9 @@ class Decoding(Settings):
             raise ValueError(
                 f"beam_size = {self.beam_size} is not a multiple of diverse_beams.groups = {self.diverse_beams.groups}"
             )
+        candidates = self.reranking.candidates
+        if candidates is not None and candidates > self.beam_size and self.sampling is None:
+            raise ValueError(f"reranking.candidates = {candidates} is more than beam_size = {self.beam_size}")
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from mtmoe.config.settings import FileLocation, HuggingFaceSource, Source
 from mtmoe.data.downloads import file_sha256
 from mtmoe.data.fetching import locate
 from mtmoe.data.hugging_face import load
+from mtmoe.data.vocabularies import vocabulary_to_take
 from mtmoe.progress import Progress, silent
 
 FORMAT_VERSION = 1
@@ -29,7 +30,9 @@ _NO_INGREDIENTS = {"license", "streaming", "name"}
 
 def settings_of(recipe: Recipe) -> Ingredients:
     """Settings that decide what a data directory holds, by dotted key, and the seed."""
-    settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json")))
+    settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude={"file"})))
+    if recipe.subwords.file:  # where it lies does not matter; its hash is an ingredient of its own
+        settings["subwords.learned"] = False
     settings |= {
         f"data.{key}": value
         for key, value in _flat("", recipe.data.model_dump(mode="json", exclude={"train", "valid", "test"}))
@@ -51,6 +54,8 @@ def ingredients_of(recipe: Recipe, cache: Path, progress: Progress = silent) -> 
         UserError: when an input does not exist or cannot be fetched.
     """
     ingredients = settings_of(recipe)
+    if recipe.subwords.file:
+        ingredients["data.vocabulary.sha256"] = file_sha256(vocabulary_to_take(recipe.subwords))
     for part in ("train", "valid", "test"):
         sources = getattr(recipe.data, part)
         for source in () if sources == "split" else sources:

@@ -37,7 +37,7 @@ from mtmoe.data.prepared import Prepared, open_prepared
 from mtmoe.data.sources import read_pairs
 from mtmoe.data.splitting import split_by_components
 from mtmoe.data.subwords import both_sides
-from mtmoe.data.vocabularies import make_vocabulary
+from mtmoe.data.vocabularies import make_vocabulary, take_vocabulary
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
@@ -222,10 +222,13 @@ class _Builder:
 
     def _encode(self, train: _TrainText, valid: Sequence[Pair], valid_parts: Sequence[Part]) -> None:
         sentences = (target for _, target in self.spool) if self.recipe.data.monolingual else both_sides(self.spool)
-        settings = self.recipe.subwords
-        symbols = tuple(dict.fromkeys((*settings.user_symbols, *language_tokens(self.recipe.data))))
-        settings = settings.model_copy(update={"user_symbols": symbols})
-        model_path = make_vocabulary(sentences, settings, self.directory, self.recipe.seed, self.progress)
+        settings, tokens = self.recipe.subwords, language_tokens(self.recipe.data)
+        if settings.file:
+            model_path = take_vocabulary(settings, tokens, self.directory)
+        else:
+            symbols = tuple(dict.fromkeys((*settings.user_symbols, *tokens)))
+            settings = settings.model_copy(update={"user_symbols": symbols})
+            model_path = make_vocabulary(sentences, settings, self.directory, self.recipe.seed, self.progress)
         corpus = encode_corpus(
             self.spool,
             model_path,

@@ -110,6 +110,12 @@ class Prepared:
                 f"{self.directory}: was not prepared for this recipe: {manifests.summary(found)}",
                 fix="run `mtmoe preprocess` with this recipe into a new directory",
             )
+        taken = Path(recipe.subwords.file)
+        if taken.is_file() and taken.read_bytes() != self.subwords_path.read_bytes():
+            raise UserError(
+                f"{self.subwords_path}: is another vocabulary than subwords.file = {str(taken)!r}",
+                fix="run `mtmoe preprocess` with this recipe into a new directory",
+            )
 
 
 def open_prepared(data_dir: str | Path) -> Prepared:

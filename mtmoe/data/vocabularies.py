@@ -1,13 +1,16 @@
-"""The vocabulary of a recipe, whichever kind it is: making its file, finding it in a directory, loading it."""
+"""The vocabulary of a recipe, whichever kind it is: making its file or taking
+that of another run, finding it in a directory, loading it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtmoe.config.settings import Subwords
 from mtmoe.data.subwords import SubwordModel, train_subwords
 from mtmoe.data.words import WordVocabulary, count_words
+from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
 Vocabulary = SubwordModel | WordVocabulary
@@ -28,6 +31,67 @@ def make_vocabulary(
     else:
         train_subwords(sentences, settings, directory / _SUBWORDS, seed, progress)
     return vocabulary_file(directory)
+
+
+def vocabulary_to_take(settings: Subwords) -> Path:
+    """``subwords.file``, if it is there.
+
+    Raises:
+        UserError: it is not, or it is of the other kind than ``subwords.algorithm``.
+    """
+    path = Path(settings.file)
+    if not path.is_file():
+        raise UserError(
+            f"subwords.file = {settings.file!r}: no such file",
+            fix="name the vocabulary of a run, or the run itself with --subwords-of RUN",
+        )
+    if (vocabulary_name(path) == _WORDS) != (settings.algorithm == "word"):
+        raise UserError(
+            f'subwords.file = {settings.file!r} is not a vocabulary of subwords.algorithm = "{settings.algorithm}"',
+            fix=f"{_WORDS} is one of words, every other name one of subwords",
+        )
+    return path
+
+
+def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) -> Path:
+    """Copy ``subwords.file`` into the directory.
+
+    Args:
+        tokens: of languages, which have to be in it.
+
+    Raises:
+        UserError: it has another size than ``subwords.vocabulary_size``, or lacks a token; as the two kinds do.
+    """
+    path = vocabulary_to_take(settings)
+    vocabulary = load_vocabulary(path)
+    if vocabulary.size != settings.vocabulary_size:
+        raise UserError(
+            f"subwords.vocabulary_size = {settings.vocabulary_size}, but subwords.file = {settings.file!r} has "
+            f"{vocabulary.size} entries",
+            fix=f"set subwords.vocabulary_size to {vocabulary.size}",
+        )
+    missing = [token for token in tokens if token not in vocabulary.pieces]
+    if missing:
+        raise UserError(
+            f"subwords.file = {settings.file!r} lacks {', '.join(missing)}, which the directions of data.train need",
+            fix="take the vocabulary of a run into the same languages, or leave subwords.file out",
+        )
+    copy = directory / vocabulary_name(path)
+    copy.write_bytes(path.read_bytes())
+    return copy
+
+
+def settings_to_take(directory: Path) -> dict[str, Any]:
+    """The table ``subwords`` of a recipe that takes the vocabulary of a run or data directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = vocabulary_file(directory).absolute()
+    if not path.is_file():
+        raise UserError(f"{directory}: holds no vocabulary", fix="name a run, or the DATA_DIR of `mtmoe preprocess`")
+    kind = {"algorithm": "word", "byte_fallback": False} if vocabulary_name(path) == _WORDS else {}
+    return {"file": str(path), "vocabulary_size": load_vocabulary(path).size, **kind}
 
 
 def vocabulary_file(directory: Path) -> Path:

@@ -25,7 +25,7 @@ from mtmoe.inference.batching import group_by_length
 from mtmoe.inference.precision import full_precision
 from mtmoe.model.language_model import LanguageModelState
 from mtmoe.progress import Progress, silent
-from mtmoe.vocabulary import EOS, UNK
+from mtmoe.vocabulary import BOS, EOS, UNK
 
 _WINDOW_LINES = 1024
 _BATCH_TOKENS = 4096
@@ -79,7 +79,7 @@ def total(scores: Sequence[LineScore]) -> TextScore:
 def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Progress = silent) -> Iterator[LineScore]:
     """One score for each line, in order; lines are read a window at a time."""
     iterator = iter(lines)
-    reader = _RunningReader(loaded) if loaded.recipe.training.unrolled_steps else _SentenceReader(loaded)
+    reader = _RunningReader(loaded) if loaded.recipe.training.unrolled_steps else SentenceReader(loaded)
     num_done = 0
     while window := list(itertools.islice(iterator, _WINDOW_LINES)):
         texts = [normalise_line(line) for line in window]
@@ -90,18 +90,25 @@ def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Prog
         progress("score", num_done, None, "lines")
 
 
-class _SentenceReader:
-    """Each line from a zero state."""
+def first_token(loaded: LoadedLanguageModel) -> int:
+    """What a text begins with: running text (the first line, too) comes after the end of a line."""
+    return EOS if loaded.recipe.training.unrolled_steps else BOS
+
+
+class SentenceReader:
+    """Each line by itself, as the first of a text."""
 
     def __init__(self, loaded: LoadedLanguageModel) -> None:
-        self._model = loaded.model
+        self._model, self._first_token = loaded.model, first_token(loaded)
         self._device = next(loaded.model.parameters()).device
 
     @torch.inference_mode()
     def read(self, lines: Sequence[Sequence[int]]) -> list[float]:
+        """log P of each line, its end included: ids without special symbols."""
         scores = [0.0] * len(lines)
         for group in group_by_length([len(ids) + 1 for ids in lines], _BATCH_TOKENS):
             batch = text_batch(ragged([lines[index] for index in group])).to(self._device)
+            batch.target_BT[:, 0] = self._first_token
             with full_precision():
                 log_BT = self._model.log_probabilities(batch).double().cpu()
             for index, row_T in zip(group, log_BT, strict=True):

@@ -22,6 +22,7 @@ from mtmoe.config.settings import Decoding
 from mtmoe.data.batches import batch_of
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import group_by_length, pad_with_eos
+from mtmoe.inference.ensemble import Ensemble
 from mtmoe.inference.hypothesis import Hypothesis, coverage_penalty, length_penalty
 from mtmoe.inference.lines import encode_sources, encode_targets
 from mtmoe.inference.loading import LoadedEnsemble
@@ -29,6 +30,7 @@ from mtmoe.inference.precision import full_precision
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
 from mtmoe.inference.shortlist import ListedWords
+from mtmoe.model.translation import TranslationModel
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS
 
@@ -153,7 +155,6 @@ def _scores(
         progress("score", num_done, total, "sentences")
 
 
-@torch.inference_mode()
 def _window_scores(
     loaded: LoadedRun | LoadedEnsemble, source_lines: Sequence[str], target_lines: Sequence[str], decoding: Decoding
 ) -> list[Score]:
@@ -161,17 +162,35 @@ def _window_scores(
     targets = encode_targets(target_lines, loaded.subwords)
     scores = [_not_scored(source.warning, target) for source, target in zip(sources, targets, strict=True)]
     worded = [index for index, source in enumerate(sources) if source.ids]
-    device = next(loaded.model.parameters()).device
-    lengths = [max(len(sources[index].ids), len(targets[index])) + 1 for index in worded]
-    for group in group_by_length(lengths, decoding.batch_tokens):
-        indices = [worded[place] for place in group]
-        batch = batch_of([sources[index].ids for index in indices], [targets[index] for index in indices])
-        with full_precision():
-            log_probabilities_BT = loaded.model.log_probabilities(batch.to(device)).double().cpu()
-        for index, row_T in zip(indices, log_probabilities_BT, strict=True):
-            tokens = tuple(row_T[: len(targets[index]) + 1].tolist())
-            scores[index] = Score(sum(tokens), len(tokens), tokens, sources[index].warning)
+    found = token_log_probabilities(
+        loaded.model,
+        [sources[index].ids for index in worded],
+        [targets[index] for index in worded],
+        decoding.batch_tokens,
+    )
+    for index, tokens in zip(worded, found, strict=True):
+        scores[index] = Score(sum(tokens), len(tokens), tokens, sources[index].warning)
     return scores
+
+
+@torch.inference_mode()
+def token_log_probabilities(
+    model: TranslationModel | Ensemble,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    batch_tokens: int,
+) -> list[tuple[float, ...]]:
+    """Of each target (ids without special symbols) given its source: the subwords', and then that of its end."""
+    found: list[tuple[float, ...]] = [()] * len(sources)
+    device = next(model.parameters()).device
+    lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
+    for group in group_by_length(lengths, batch_tokens):
+        batch = batch_of([sources[index] for index in group], [targets[index] for index in group])
+        with full_precision():
+            log_probabilities_BT = model.log_probabilities(batch.to(device)).double().cpu()
+        for index, row_T in zip(group, log_probabilities_BT, strict=True):
+            found[index] = tuple(row_T[: len(targets[index]) + 1].tolist())
+    return found
 
 
 def _not_scored(warning: str, target: Sequence[int]) -> Score:

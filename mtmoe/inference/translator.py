@@ -17,6 +17,15 @@ from mtmoe.inference.batching import batches_by_length
 from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
 from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_sources, encode_targets
 from mtmoe.inference.loading import load_together
+from mtmoe.inference.other_models import (
+    Candidate,
+    OtherModels,
+    OtherRuns,
+    ScorePart,
+    added_up,
+    check_settings_are_used,
+    with_parts,
+)
 from mtmoe.inference.precision import full_precision, lower_precision
 from mtmoe.inference.requests import Member, Request
 from mtmoe.inference.required import Required, TermReport
@@ -35,7 +44,8 @@ class Translation(NamedTuple):
 
     text: str
     score: float = 0.0
-    """GNMT's score, which ranks; of a line that was split, the sum over its parts."""
+    """GNMT's score, which ranks; where other models take part, that of :mod:`mtmoe.inference.other_models`. Of a line
+    that was split, the sum over its parts."""
     log_probability: float = 0.0
     """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text. Of a line that was split,
     the sum over its parts. With ``decoding.shortlist`` it is normalised over the words of the shortlist and those of
@@ -53,7 +63,9 @@ class Translation(NamedTuple):
     terms: tuple[TermReport, ...] = ()
     """The terms of the source, and whether this text has them."""
     alternatives: tuple[Translation, ...] = ()
-    """Next best translations with other texts, in the order of the search."""
+    """Next best translations with other texts, in the order of their rank."""
+    score_parts: tuple[ScorePart, ...] = ()
+    """What other models added to the score: ``(log_probability + sum of weight x value) / lp + cp``."""
 
 
 class Translator:
@@ -73,6 +85,7 @@ class Translator:
         overrides: Iterable[str] = (),
         ensemble: Sequence[Member] = (),
         terms: Terminology | None = None,
+        others: OtherRuns | None = None,
     ) -> None:
         """Load a run directory of ``mtmoe train``.
 
@@ -83,12 +96,15 @@ class Translator:
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
             ensemble: further runs with the same subwords that translate together with this one.
             terms: how terms are to be translated (:func:`mtmoe.inference.terminology.read_terms`).
+            others: runs of other models that help.
 
         Raises:
-            UserError: no run, no such checkpoint, device or setting; runs with different subwords; terms, but no beam;
+            UserError: no run, no such checkpoint, device or setting; runs that do not go with it; terms, but no beam;
                 bf16 on a processor without such arithmetic.
         """
+        overrides, others = tuple(overrides), others or OtherRuns()
         self.decoding = decoding_settings(run, overrides)
+        check_settings_are_used(overrides, others)
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
@@ -98,6 +114,8 @@ class Translator:
         self._pieces = self.loaded.subwords.pieces
         words_apart = self.loaded.recipe.data.source_language not in _LANGUAGES_WITHOUT_SPACES
         self._required = Required(self.decoding, self.loaded.subwords, terms, words_apart=words_apart)
+        self._others = OtherModels(others, self.loaded, self.decoding, self._device)
+        self._search_model = self._others.searching(self.loaded.model)
 
     def translate(
         self,
@@ -126,7 +144,9 @@ class Translator:
         if isinstance(lines, str):
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
         requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
-        options = SearchOptions.from_settings(self.decoding, num_best=num_best, keep_attention=with_alignment)
+        options = SearchOptions.from_settings(
+            self.decoding, num_best=self._others.num_candidates(num_best), keep_attention=with_alignment
+        )
         # Which part of a line a phrase belongs to is not known, so such a line stays whole.
         whole = [bool(request.phrases) for request in requests]
         texts = [request.text for request in requests]
@@ -139,7 +159,7 @@ class Translator:
 
         with full_precision():
             found = search_all(
-                self.loaded.model,
+                self._search_model,
                 [part.ids for part in parts],
                 options,
                 batch_tokens=self.decoding.batch_tokens,
@@ -175,23 +195,39 @@ class Translator:
         """The translations of each part that have different texts, in the order of the search."""
         texts = [[decode_line(hypothesis.ids, self.loaded.subwords) for hypothesis in group] for group in found]
         encoded = self._as_encoded(parts, texts, found, options)
+        others_say = self._of_others(parts, texts, encoded)
         for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
             for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
+                score_parts = others_say[place][rank]
                 translation = Translation(
                     text=text,
-                    score=hypothesis.score,
+                    score=with_parts(hypothesis, score_parts, options.length_alpha).score,
                     log_probability=hypothesis.log_probability,
                     num_tokens=len(hypothesis.token_log_probabilities),
                     tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
                     token_log_probabilities=hypothesis.token_log_probabilities,
                     alignment=self._links(part, found[place][rank]),
                     warnings=(cut_off,) if hypothesis.cut_off else (),
+                    score_parts=score_parts,
                 )
                 distinct.setdefault(text, translation)
-            yield list(distinct.values())
+            ranked = list(distinct.values())
+            yield sorted(ranked, key=lambda t: -t.score) if self._others.runs.reranks else ranked
+
+    def _of_others(
+        self, sources: Sequence[SourcePart], texts: list[list[str]], found: list[list[Hypothesis]]
+    ) -> list[list[tuple[ScorePart, ...]]]:
+        """What other models have to say of each hypothesis."""
+        candidates = [
+            Candidate(source.text, text, hypothesis)
+            for source, of_source, group in zip(sources, texts, found, strict=True)
+            for text, hypothesis in zip(of_source, group, strict=True)
+        ]
+        parts = iter(self._others.parts(candidates))
+        return [list(itertools.islice(parts, len(group))) for group in found]
 
     def _of_line(
         self, request: Request, source: DividedLine, of_parts: Sequence[Sequence[Translation]], num_best: int
@@ -219,6 +255,7 @@ class Translator:
                 num_tokens=sum(t.num_tokens for t in translations),
                 tokens=tuple(token for t in translations for token in t.tokens),
                 token_log_probabilities=tuple(p for t in translations for p in t.token_log_probabilities),
+                score_parts=added_up([t.score_parts for t in translations]),
                 alignment=tuple(dict.fromkeys(links)),
                 warnings=tuple(
                     dict.fromkeys(filter(None, [source.warning, *(w for t in translations for w in t.warnings), *lost]))
@@ -258,8 +295,9 @@ class Translator:
         """The hypotheses with the probabilities of their texts as encoded anew.
 
         A text has many segmentations, and the one that the search found is not always the one that encoding
-        gives. What is reported for a text must be reproducible from it, so such a text is scored again; the
-        order of the hypotheses stays that of the search.
+        gives. What is reported for a text must be reproducible from it, so such a text is scored again, and
+        every one of a search whose log-probabilities are not the model's alone; the order of the hypotheses stays that
+        of the search.
         """
         result = [list(group) for group in found]
         places = [(line, rank) for line, group in enumerate(found) for rank in range(len(group))]
@@ -267,7 +305,7 @@ class Translator:
         other = [
             (place, tuple(ids))
             for place, ids in zip(places, encoded, strict=True)
-            if tuple(ids) != found[place[0]][place[1]].ids
+            if self._others.fused is not None or tuple(ids) != found[place[0]][place[1]].ids
         ]
         batches = batches_by_length([sources[line].ids for (line, _), _ in other], self.decoding.batch_tokens)
         for indices, source_BS, lengths_B in batches:

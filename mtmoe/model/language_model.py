@@ -28,6 +28,12 @@ class LanguageModelState(NamedTuple):
         """The texts ``rows`` in that order, repeated where an index is."""
         return LanguageModelState(tuple(state.select(rows) for state in self.layers))
 
+    def join(self, other: LanguageModelState) -> LanguageModelState:
+        """These texts and then the others."""
+        return LanguageModelState(
+            tuple(own.join(theirs) for own, theirs in zip(self.layers, other.layers, strict=True))
+        )
+
     def detached(self) -> LanguageModelState:
         """The same numbers, through which no gradient flows: where back-propagation through time is cut."""
         return LanguageModelState(tuple(LstmState(*(part.detach() for part in state)) for state in self.layers))

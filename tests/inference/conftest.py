@@ -15,6 +15,8 @@ import torch
 from mtmoe.checkpoint import create_run, save_checkpoint
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.subwords import SubwordModel, train_subwords
+from mtmoe.data.vocabularies import load_vocabulary
+from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL
 
@@ -171,3 +173,35 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
             embedding_VD.div_(4.0)  # calmer than a fresh model's, else a word is followed by itself for ever
     save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
     return run.directory
+
+
+def untrained_language_model(directory: Path, vocabulary: Path, language: str = "fr", unrolled_steps: int = 0) -> Path:
+    """A run of a language model with random weights, over the vocabulary of that file."""
+    algorithm = {"algorithm": "word", "byte_fallback": False} if vocabulary.name == "words.txt" else {}
+    text = {"format": "lines", "name": "x", "file": {"path": "x.fr"}}
+    settings = {
+        "name": "tiny-lm",
+        "task": "language-model",
+        "data": {"target_language": language, "train": [text], "valid": [text], "test": [text]},
+        "subwords": {"vocabulary_size": load_vocabulary(vocabulary).size, **algorithm},
+        "model": {"width": 16, "decoder_moe_after": [1], "moe": {"num_experts": 4, "expert_hidden": 16}},
+        "training": {
+            "max_steps": 1,
+            "unrolled_steps": unrolled_steps,
+            "validation": {"metric": "perplexity", "translate_sentences": 0},
+        },
+    }
+    recipe = recipe_from_dict(settings, directory / "lm.toml")
+    run = create_run(directory / "run", recipe, vocabulary)
+    torch.manual_seed(11)
+    model = LanguageModel(recipe.model, load_vocabulary(vocabulary).size)
+    with torch.no_grad():
+        model.embedding_VD.mul_(2.0)
+    save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
+    return run.directory
+
+
+@pytest.fixture(scope="session")
+def language_model_run(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model over the vocabulary of ``run_directory``."""
+    return untrained_language_model(tmp_path_factory.mktemp("lm"), run_directory / "subwords.model")
