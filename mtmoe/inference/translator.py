@@ -110,11 +110,11 @@ class Translator:
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
         lower_precision(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
+        self._others = OtherModels(others, self.loaded, self.decoding, self._device)
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)
         self._pieces = self.loaded.subwords.pieces
         words_apart = self.loaded.recipe.data.source_language not in _LANGUAGES_WITHOUT_SPACES
         self._required = Required(self.decoding, self.loaded.subwords, terms, words_apart=words_apart)
-        self._others = OtherModels(others, self.loaded, self.decoding, self._device)
         self._search_model = self._others.searching(self.loaded.model)
 
     def translate(

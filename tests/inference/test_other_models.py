@@ -168,12 +168,13 @@ class _Connection:
 def test_a_worker_translates_with_the_other_runs_too(run_directory, language_model_run, monkeypatch):
     others = OtherRuns(language_model=str(language_model_run))
     connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False))
-    worker_pool._serve(connection, "cpu", torch.get_num_threads(), str(run_directory), "best", PLAIN, others)
+    arguments = {"overrides": PLAIN, "others": others}
+    worker_pool._serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
     expected = Translator(run_directory, device="cpu", overrides=PLAIN, others=others).translate(LINES)
     assert connection.answers == [expected]
     monkeypatch.setattr(worker_pool.WorkerPool, "_started", lambda pool, place: pool._arguments)
-    pool = worker_pool.WorkerPool(run_directory, 1, overrides=PLAIN, others=others)
-    assert pool._workers == [(str(run_directory), "best", PLAIN, others)]  # what it is started with
+    pool = worker_pool.WorkerPool(run_directory, 1, **arguments)
+    assert pool._workers == [(str(run_directory), arguments)]  # what it is started with
 
 
 # ------------------------------------------------------------------------------------------------- bad input
@@ -225,6 +226,17 @@ def test_runs_of_another_kind_are_errors(run_directory, language_model_run):
 def test_a_setting_of_a_run_that_takes_no_part_is_an_error(run_directory, override, option):
     with pytest.raises(UserError, match=f"--set {override}: does nothing without {option}"):
         Translator(run_directory, device="cpu", overrides=[override])
+
+
+def test_a_language_model_that_searches_along_and_a_shortlist_exclude_each_other(run_directory, language_model_run):
+    with pytest.raises(UserError, match=r"--lm .* and decoding.shortlist exclude each other") as raised:
+        Translator(
+            run_directory,
+            device="cpu",
+            overrides=["decoding.shortlist={}"],
+            others=OtherRuns(language_model=str(language_model_run)),
+        )
+    assert "--rerank-lm" in raised.value.fix
 
 
 def test_more_candidates_than_the_beam_holds_are_an_error(run_directory, word_model_run):
