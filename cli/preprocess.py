@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import note, shown_progress
-from .fetch import tell_downloads
+from .fetch import tell_downloads, told_what_is_missing
 from .options import (
     DIRECTORY,
     cache_option,
@@ -40,11 +40,11 @@ def preprocess(recipe_name: str, data_dir: Path, num_workers: int | None, cache:
     Downloads what is missing. The same text, recipe and seed give the same bytes; DATA_DIR/report.json counts
     what each cleaning rule did. A DATA_DIR that is finished is used as it is.
     """
-    prepare_data(own_recipe(recipe_name, **own), data_dir, cache, num_workers)
+    prepare_data(own_recipe(recipe_name, **own), recipe_name, data_dir, cache, num_workers)
     note(f"{data_dir} is ready; next: mtmoe train {recipe_name} RUN_DIR --data {data_dir}")
 
 
-def prepare_data(recipe: Recipe, data_dir: Path, cache: Path | None, num_workers: int | None) -> None:
+def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path | None, num_workers: int | None) -> None:
     """Download, clean, split and encode the recipe's text, with progress on standard error."""
     from mtmoe.data import fetching
     from mtmoe.data.preparation import prepare
@@ -52,7 +52,7 @@ def prepare_data(recipe: Recipe, data_dir: Path, cache: Path | None, num_workers
     where = cache or fetching.cache_directory()
     missing = [download for download in fetching.planned_downloads(recipe, where) if not download.cached]
     tell_downloads(missing, where)
-    with shown_progress() as progress:
+    with shown_progress() as progress, told_what_is_missing(recipe, recipe_name, where):
         preparation = prepare(
             recipe, data_dir, where, num_workers=num_workers or os.cpu_count() or 1, progress=progress
         )

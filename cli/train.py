@@ -89,7 +89,7 @@ def train(
         )
     else:
         data_dir = place_of_data(run_dir)
-        prepare_data(recipe, data_dir, cache, num_workers)
+        prepare_data(recipe, recipe_name, data_dir, cache, num_workers)
     finished = _train(recipe, run_dir, data_dir, resume, chosen_device, talks=rank == 0)
     if rank == 0:
         _tell_end(finished, recipe_name, run_dir)

@@ -21,5 +21,9 @@ class UserError(Exception):
         return (_rebuild, (self.problem, self.fix))
 
 
+class Unreachable(UserError):
+    """What has to be fetched cannot be had from here: no network, or no such thing there."""
+
+
 def _rebuild(problem: str, fix: str) -> UserError:
     return UserError(problem, fix=fix)

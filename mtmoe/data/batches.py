@@ -147,15 +147,17 @@ class BatchStream:
         return self._sampler.draw(indices, *position, self._batch_tokens // len(indices) - 1)
 
 
-def sequential_batches(corpus: ParallelCorpus, batch_tokens: int) -> Iterator[Batch]:
-    """Yield every pair once, in an order of lengths that never changes: for a dev set.
+def sequential_batches(corpus: ParallelCorpus, batch_tokens: int, pairs: slice = slice(None)) -> Iterator[Batch]:
+    """Yield every pair, or those of ``pairs``, once, in an order of lengths that never changes: for a dev set.
 
     Nothing is left out: a pair that is over the budget by itself is a batch of its own.
     """
-    if not len(corpus):
+    chosen = np.arange(len(corpus))[pairs]
+    if not len(chosen):
         return
-    order, sizes = plan_batches(corpus.source_lengths + 1, corpus.target_lengths + 1, batch_tokens)
-    for indices in np.split(order, np.cumsum(sizes)[:-1]):
+    source_lengths, target_lengths = corpus.source_lengths[pairs] + 1, corpus.target_lengths[pairs] + 1
+    order, sizes = plan_batches(source_lengths, target_lengths, batch_tokens)
+    for indices in np.split(chosen[order], np.cumsum(sizes)[:-1]):
         yield gathered(corpus, indices)
 
 

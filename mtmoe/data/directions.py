@@ -3,11 +3,15 @@ and how often each direction is seen."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mtmoe.config.settings import Data
 from mtmoe.data.corpus import Part
 from mtmoe.data.pairs import Pair
+
+LANGUAGE_TOKEN = re.compile(r"<2[A-Za-z]{2,}>")
+"""What every language token looks like."""
 
 
 def language_token(direction: str) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mtmoe.errors import UserError
+from mtmoe.errors import Unreachable, UserError
 from mtmoe.progress import Progress, silent
 
 _READ_BYTES = 1 << 18
@@ -108,8 +108,8 @@ def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, progress: Pro
         time.sleep(_PAUSE_SECONDS)
 
 
-def _unreachable(url: str, path: Path, reason: str) -> UserError:
-    return UserError(
+def _unreachable(url: str, path: Path, reason: str) -> Unreachable:
+    return Unreachable(
         f"{url}: cannot be fetched: {reason}",
         fix=f"check the network and run the command again (it goes on where it stopped), or put the file at {path}",
     )
@@ -190,4 +190,4 @@ def _run_pip(requirement: str, directory: str) -> None:
         fix = f"install pip for this Python: {sys.executable} -m ensurepip"
     else:
         fix = "check the network, and the package index that pip is set up for"
-    raise UserError("\n".join([f"pip download {requirement} failed:", *lines]), fix=fix)
+    raise Unreachable("\n".join([f"pip download {requirement} failed:", *lines]), fix=fix)

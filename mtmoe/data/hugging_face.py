@@ -10,7 +10,7 @@ from typing import Any
 
 from mtmoe.config.settings import Data, HuggingFaceSource
 from mtmoe.data.pairs import BadLine, OnBadLine, Pair
-from mtmoe.errors import UserError
+from mtmoe.errors import Unreachable, UserError
 
 _ROWS_PER_READ = 1000
 
@@ -87,7 +87,8 @@ def _library_errors(source: HuggingFaceSource) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"data set {source.dataset} cannot be loaded: {reason}", fix=_way_out(source)) from error
+        kind = Unreachable if is_on_the_hub(source) else UserError
+        raise kind(f"data set {source.dataset} cannot be loaded: {reason}", fix=_way_out(source)) from error
 
 
 def _way_out(source: HuggingFaceSource) -> str:

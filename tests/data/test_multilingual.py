@@ -149,3 +149,16 @@ def test_what_does_not_fit_is_an_error_with_both_values(tmp_path: Path, changes:
     with pytest.raises(UserError) as raised:
         multilingual(tmp_path, **changes)
     assert message in str(raised.value)
+
+
+def test_a_direction_without_a_pair_is_an_error_that_names_it_and_why(tmp_path: Path) -> None:
+    same = source_of(tmp_path, "train", "en-fr", sentences(1, 40))
+    (tmp_path / "empty.tsv").write_text("x\tx\n")
+    empty = {"name": "empty", "direction": "en-de", "format": "tsv", "file": {"path": str(tmp_path / "empty.tsv")}}
+    valid = [source_of(tmp_path, "valid", "en-fr", sentences(11, 5))]
+    recipe = multilingual(tmp_path, train=[same, empty], valid=valid)
+    with pytest.raises(UserError) as raised:
+        prepare(recipe, tmp_path / "data", tmp_path / "cache")
+    assert "direction en-de (empty): no pair of the 1 that were read is left to train on (1 identical sides)" in str(
+        raised.value
+    )

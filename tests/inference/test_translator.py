@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
 import mtmoe.inference.translator as translator_module
+from mtmoe.config import recipe_from_dict
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.errors import UserError
 from mtmoe.inference.alignment import align_words, words_of_subwords
 from mtmoe.inference.batching import pad_with_eos
 from mtmoe.inference.beam_search import NOTHING, SearchTask
-from mtmoe.inference.lines import decode_line, divide_sources
+from mtmoe.inference.lines import decode_line, divide_sources, missing_language
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator, best_combinations
 from mtmoe.vocabulary import BOS
@@ -342,3 +344,22 @@ def test_the_parts_of_a_line_know_their_first_word(splitter):
         assert part.text.split()[0] in words[part.word_number]
         assert splitter.loaded.subwords.encode(part.text) == part.ids
     assert source.parts[-1].word_number == (3 if source.parts[-1].text.startswith("x") else 4)
+
+
+# ------------------------------------------------------------------------------------------------ languages
+
+
+def test_a_multilingual_model_warns_of_a_line_whose_language_token_it_lacks(translator, monkeypatch):
+    source = {"format": "text", "source_file": {"path": "x"}, "target_file": {"path": "y"}}
+    sources = [source | {"name": d, "direction": d} for d in ("en-fr", "en-de", "de-fr")]
+    settings = translator.loaded.recipe.model_dump(mode="json", exclude_none=True)
+    settings["data"] |= {"source_language": "mul", "target_language": "mul", "multilingual": {}}
+    settings["data"] |= {"train": sources, "valid": sources[:1], "test": sources[:1]}
+    multilingual = translator.loaded._replace(recipe=recipe_from_dict(settings, Path("mul.toml")))
+    assert missing_language("Snow", translator.loaded) == ""
+    monkeypatch.setattr(translator, "loaded", multilingual)
+    lines = ["<2fr> Snow", " <2de>  Two dogs", "", "<2es> Snow", "Snow"]
+    warnings = [[w for w in t.warnings if "language" in w] for t in translator.translate(lines)]
+    told = "the language is left to chance: {} the vocabulary's language tokens, <2de>, <2fr>"
+    expected = [told.format("<2es> is none of"), told.format("it begins with none of")]
+    assert warnings == [[], [], [], [expected[0]], [expected[1]]]
