@@ -27,6 +27,7 @@ from .console import OutputClosed, note
 from .describe import describe
 from .export import export
 from .fetch import fetch
+from .plan import plan
 from .preprocess import preprocess
 from .recipes import recipes
 from .score import score
@@ -136,5 +137,18 @@ def main() -> None:
     """
 
 
-for _command in (recipes, describe, fetch, preprocess, train, translate, score, bleu, average, export, bench):
+for _command in (
+    recipes,
+    describe,
+    fetch,
+    preprocess,
+    train,
+    translate,
+    score,
+    bleu,
+    average,
+    export,
+    plan,
+    bench,
+):
     main.add_command(_command)

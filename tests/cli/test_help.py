@@ -37,8 +37,9 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "bleu",
         "average",
         "export",
+        "plan",
     }
-    assert expected | {"bench", "bench train", "bench moe"} == set(NAMES)
+    assert expected | {"bench", "bench train", "bench moe", "bench memory"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
