@@ -25,6 +25,7 @@ from .bench import bench
 from .bleu import bleu
 from .console import OutputClosed, note
 from .describe import describe
+from .doctor import doctor
 from .export import export
 from .fetch import fetch
 from .plan import plan
@@ -149,6 +150,7 @@ for _command in (
     average,
     export,
     plan,
+    doctor,
     bench,
 ):
     main.add_command(_command)
