@@ -143,6 +143,32 @@ def moe(
     )
 
 
+@bench.command()
+@recipe_argument
+@click.option("--rows", type=click.IntRange(1), default=32, show_default=True, help="Sentences of a made-up batch.")
+@click.option("--length", type=click.IntRange(1), default=20, show_default=True, help="Tokens of each side of each.")
+@set_option
+@device_option
+@json_option
+def memory(
+    recipe_name: str, rows: int, length: int, overrides: tuple[str, ...], device: str | None, as_json: bool
+) -> None:
+    """Measure the memory of a training step against its plan."""
+    from mtmoe.benchmark.training_memory import measure_memory
+    from mtmoe.device import choose_device
+
+    recipe = own_recipe(recipe_name, overrides)
+    result = measure_memory(recipe, rows=rows, length=length, device=str(choose_device(device)))
+    if as_json:
+        write_json(result._asdict())
+        return
+    shown = {
+        name: number_of_bytes(value) if name.endswith("_bytes") else _shown(value)
+        for name, value in result._asdict().items()
+    }
+    write_table(("measured", "value"), [(name.replace("_", " "), value) for name, value in shown.items()])
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         numbers = tuple(int(word) for word in text.split(","))

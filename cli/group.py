@@ -25,8 +25,10 @@ from .bench import bench
 from .bleu import bleu
 from .console import OutputClosed, note
 from .describe import describe
+from .doctor import doctor
 from .export import export
 from .fetch import fetch
+from .plan import plan
 from .preprocess import preprocess
 from .recipes import recipes
 from .score import score
@@ -136,5 +138,19 @@ def main() -> None:
     """
 
 
-for _command in (recipes, describe, fetch, preprocess, train, translate, score, bleu, average, export, bench):
+for _command in (
+    recipes,
+    describe,
+    fetch,
+    preprocess,
+    train,
+    translate,
+    score,
+    bleu,
+    average,
+    export,
+    plan,
+    doctor,
+    bench,
+):
     main.add_command(_command)

@@ -37,8 +37,10 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "bleu",
         "average",
         "export",
+        "plan",
+        "doctor",
     }
-    assert expected | {"bench", "bench train", "bench moe", "bench translate"} == set(NAMES)
+    assert expected | {"bench", "bench train", "bench moe", "bench memory", "bench translate"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

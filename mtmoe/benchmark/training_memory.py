@@ -1,0 +1,116 @@
+"""``mtmoe bench memory``: what a training step really takes, beside what `mtmoe plan` says of it.
+
+Every measurement is in a process of its own. On a CPU it is the growth of the process's largest resident size since
+a tiny model of the same kind has taken a step (libraries, threads and compiled code are there then); on a GPU the
+most that tensors took.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mtmoe.benchmark.machine import hardware_name
+from mtmoe.config import Recipe
+from mtmoe.data.padding import Batch
+from mtmoe.planning.memory import Peak, peak_of
+from mtmoe.planning.stages import stages_of
+from mtmoe.planning.workload import Layout, Workload
+from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.trainer import PRECISIONS, Stepper, prepare_process
+
+_STEPS = 4  # moments come with the first one; from then on steps are alike
+
+
+class TrainingMemory(NamedTuple):
+    """Bytes. moment: when the plan expects the most. ratio: planned to measured."""
+
+    recipe: str
+    hardware: str
+    precision: str
+    num_parameters: int
+    rows: int
+    length: int
+    measured_bytes: int
+    planned_bytes: int
+    ratio: float
+    moment: str
+
+
+def measure_memory(
+    recipe: Recipe, *, rows: int, length: int, vocabulary_size: int = 0, device: str = "cpu"
+) -> TrainingMemory:
+    """Take steps on made-up batches of ``rows`` sentences of ``length`` tokens on each side, in a new process."""
+    vocabulary_size = vocabulary_size or recipe.subwords.vocabulary_size
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(_measured, (recipe, rows, length, vocabulary_size, device))
+
+
+def _measured(recipe: Recipe, rows: int, length: int, vocabulary_size: int, device_name: str) -> TrainingMemory:
+    device = torch.device(device_name)
+    prepare_process(device)
+    _take_steps(_tiny(recipe), 2, 5, 64, device, 1)
+    gc.collect()
+    before = _now(device)
+    stepper = _take_steps(recipe, rows, length, vocabulary_size, device, _STEPS)
+    measured = _most(device) - before
+    peak = planned_peak(recipe, rows, length, vocabulary_size, stepper.precision, on_cpu=device.type == "cpu")
+    return TrainingMemory(
+        recipe.name, hardware_name(device), stepper.precision, stepper.num_parameters, rows, length, measured,
+        int(peak.total), peak.total / measured, peak.moment,
+    )  # fmt: skip
+
+
+def planned_peak(
+    recipe: Recipe, rows: int, length: int, vocabulary_size: int, precision: str, *, on_cpu: bool
+) -> Peak:  # fmt: skip
+    """What the plan says of one process with such batches."""
+    source = 0 if recipe.task == "language-model" else length
+    work = Workload(rows, source, length, rows * source, rows * length)
+    layout = Layout(1, 1, recipe.model.moe.num_experts, PRECISIONS[precision].itemsize, on_cpu)
+    return peak_of(stages_of(recipe, vocabulary_size), recipe, vocabulary_size, work, layout)
+
+
+def _tiny(recipe: Recipe) -> Recipe:
+    """The same network with hardly any weights."""
+    model = recipe.model
+    moe = model.moe.model_copy(update={"expert_hidden": 16})
+    sizes: dict[str, Any] = {"width": 16, "lstm_hidden": 32 if model.lstm_hidden else 0, "attention_width": 0}
+    return recipe.model_copy(update={"model": model.model_copy(update={**sizes, "moe": moe})})
+
+
+def _take_steps(
+    recipe: Recipe, rows: int, length: int, vocabulary_size: int, device: torch.device, num_steps: int
+) -> Stepper:
+    stepper = Stepper(recipe, vocabulary_size, device)
+    generator = torch.Generator().manual_seed(1)
+    source = 0 if recipe.task == "language-model" else length
+    for _ in range(num_steps):
+        group = []
+        for _ in range(recipe.training.accumulate_batches):
+            ids = [torch.randint(4, vocabulary_size, (rows, n), generator=generator) for n in (source, length + 1)]
+            lengths = [torch.full((rows,), n) for n in (source, length)]
+            group.append(Batch(ids[0], lengths[0], ids[1], lengths[1]))
+        stepper(group, ExpertUse(recipe.training))
+    return stepper
+
+
+def _now(device: torch.device) -> int:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    return _status("VmRSS")
+
+
+def _most(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+
+
+def _status(key: str) -> int:
+    """Bytes, from what Linux says of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

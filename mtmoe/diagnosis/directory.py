@@ -1,0 +1,78 @@
+"""The run directory: room, speed, and how many files a process may open."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtmoe.diagnosis.check import Check
+
+_LEAST_FREE, _LITTLE_FREE = 1 << 30, 20 << 30
+_SLOW_BYTES_PER_SECOND = 50e6
+_WRITTEN_BYTES = 1 << 26
+_FEW_FILES = 1024
+
+
+def existing(directory: Path) -> Path:
+    """The directory, or where it would be made."""
+    directory = directory.absolute()
+    while not directory.exists():
+        directory = directory.parent
+    return directory
+
+
+def room(directory: Path) -> Iterator[Check]:
+    place = existing(directory)
+    if not place.is_dir():
+        yield Check("disk", "error", f"{place} is a file", "give another directory for runs")
+        return
+    free = shutil.disk_usage(place).free
+    found = f"{free / 1e9:.1f} GB free at {place}"
+    if free < _LEAST_FREE:
+        yield Check("disk", "error", found, "make room, or give another directory for runs")
+    elif free < _LITTLE_FREE:
+        yield Check(
+            "disk", "warning", found,
+            "a checkpoint takes up to 16 bytes a parameter, and there are training.keep_last + keep_best + 1 of them",
+        )  # fmt: skip
+    else:
+        yield Check("disk", "ok", found)
+
+
+def speed(directory: Path) -> Iterator[Check]:
+    """Of 64 MiB that are written and synced, as checkpoints are."""
+    place = existing(directory)
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
+            block = os.urandom(1 << 20)
+            began = time.monotonic()
+            for _ in range(_WRITTEN_BYTES >> 20):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            rate = _WRITTEN_BYTES / max(time.monotonic() - began, 1e-9)
+    except OSError as problem:
+        yield Check("writing", "error", f"{place}: {problem.strerror}", "give a directory that you may write to")
+        return
+    found = f"{rate / 1e6:,.0f} MB/s at {place}"
+    if rate < _SLOW_BYTES_PER_SECOND:
+        yield Check(
+            "writing", "warning", found, "saves will take long: raise training.save_every_steps, or a faster disk"
+        )
+    else:
+        yield Check("writing", "ok", found)
+
+
+def open_files() -> Iterator[Check]:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft:,} at once, at most {hard:,}"
+    if soft < _FEW_FILES:
+        yield Check("open files", "warning", found, f"ulimit -n {min(4096, hard) if hard > 0 else 4096}")
+    else:
+        yield Check("open files", "ok", found)

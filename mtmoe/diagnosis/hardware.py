@@ -1,0 +1,105 @@
+"""Processor, threads and GPUs, as torch sees them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from mtmoe.diagnosis.check import Check
+
+_SMALL_GPU = 4 << 30
+
+
+def processor() -> Iterator[Check]:
+    import torch
+
+    from mtmoe.device import precision_on
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    has = {
+        "AVX2": torch.cpu._is_avx2_supported(),
+        "AVX-512": torch.cpu._is_avx512_supported(),
+        "AVX-512 BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    named = ", ".join(name for name, there in has.items() if there) or capability
+    precision = precision_on(torch.device("cpu"), "auto")
+    yield Check("processor", "ok", f"{named}; training.precision = auto is {precision}")
+
+
+def threads() -> Iterator[Check]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    each, processes = torch.get_num_threads(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    given = os.environ.get("OMP_NUM_THREADS", "not set")
+    found = f"{each} for each of {processes} processes, {cores} cores; OMP_NUM_THREADS {given}"
+    if each * processes > cores:
+        fair = max(1, cores // processes)
+        yield Check("threads", "warning", found, f"threads wait for each other: export OMP_NUM_THREADS={fair}")
+    elif each == 1 and processes == 1 and cores > 1:
+        yield Check("threads", "warning", found, f"one core is used: export OMP_NUM_THREADS={cores}, or unset it")
+    else:
+        yield Check("threads", "ok", found)
+
+
+def gpus() -> Iterator[Check]:
+    """Those of this machine; none is no mistake unless the driver has some that torch cannot use."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield _no_gpu(torch.version.cuda)
+        return
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None
+    yield Check("CUDA", "ok", f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
+    if nccl is None:
+        yield Check("NCCL", "error", "not in this torch", "several GPUs need it: install torch from PyPI for Linux")
+    else:
+        yield Check("NCCL", "ok", nccl)
+    num_gpus = torch.cuda.device_count()
+    for number in range(num_gpus):
+        yield _gpu(torch.cuda.get_device_properties(number), number, torch.cuda.get_arch_list())
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > num_gpus:
+        yield Check(
+            "processes", "error", f"{processes} on this machine for {num_gpus} GPUs",
+            f"torchrun --nproc-per-node {num_gpus}",
+        )  # fmt: skip
+
+
+def _gpu(properties, number: int, compiled_for: list[str]) -> Check:
+    major, minor, memory = properties.major, properties.minor, properties.total_memory
+    bf16 = "bf16" if (major, minor) >= (8, 0) else "no bf16: training.precision = auto is fp32"
+    found = f"{properties.name}, {memory / (1 << 30):.1f} GiB, compute capability {major}.{minor}, {bf16}"
+    name = f"GPU {number}"
+    least = min(
+        (int(arch.removeprefix("sm_").rstrip("af")) for arch in compiled_for if arch.startswith("sm_")), default=0
+    )
+    if 10 * major + minor < least:
+        needed = f"{least // 10}.{least % 10}"
+        return Check(
+            name, "error", found, f"this torch needs compute capability {needed}: take an older torch or --device cpu"
+        )
+    if memory < _SMALL_GPU:
+        return Check(
+            name, "warning", found, "little memory: plan first (mtmoe plan), with a smaller training.batch_tokens"
+        )
+    return Check(name, "ok", found)
+
+
+def _no_gpu(cuda: str | None) -> Check:
+    program = shutil.which("nvidia-smi")
+    listed = ""
+    if program is not None:
+        run = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, timeout=20, check=False)
+        listed = run.stdout.strip() if run.returncode == 0 else ""
+    if not listed:
+        return Check("GPUs", "ok", "none: training is on the processor")
+    count = len(listed.splitlines())
+    if cuda is None:
+        advice = "this torch is for processors alone: pip install torch (PyPI's for Linux has CUDA)"
+    else:
+        advice = f"this torch has CUDA {cuda}: the driver may be too old for it, or CUDA_VISIBLE_DEVICES is empty"
+    return Check("GPUs", "error", f"the driver has {count}, torch can use none", advice)

@@ -1,0 +1,162 @@
+"""Bytes that each stage keeps from its forward to its backward pass, and those that it needs for a moment only.
+
+Read off the code of the layers, tensor by tensor; tests/planning compares the sums with what autograd really keeps.
+Letters as in the code: P positions with padding, N tokens, D width, H hidden units, M pairs of a token and an expert.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mtmoe.config import Recipe
+from mtmoe.config.settings import MixtureOfExpertsSettings
+from mtmoe.planning.stages import Stage
+from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
+
+_INDEX = 8  # bytes of an int64
+# Rows of hidden activations that a CPU keeps for each pair: experts are padded to equal numbers of rows, and what is
+# set aside beyond them is never touched.
+_PADDED_ROWS = 1.125
+_CUDNN_UNITS = 6  # numbers that cuDNN reserves for each unit and position: four gates, cell and output (assumed)
+
+
+class Activations(NamedTuple):
+    """Bytes of one stage. kept: until its backward pass; forward and backward: on top, while the pass runs."""
+
+    kept: float
+    forward: float = 0.0
+    backward: float = 0.0
+
+
+def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout) -> Activations:
+    """What a stage other than the output needs on one process."""
+    model = recipe.model
+    positions, tokens = work.positions(stage.side), work.tokens(stage.side)
+    masks = 1 if model.dropout else 0
+    small, width = layout.element_bytes, model.width
+    if stage.kind == "embedding":
+        return Activations(positions * (_INDEX + masks * width * STREAM_BYTES), positions * width * STREAM_BYTES)
+    if stage.kind == "lstm":
+        return _lstm(stage, recipe, positions, work, layout)
+    if stage.kind == "attention":
+        return _attention(stage, recipe, work, small)
+    if stage.kind == "gate":
+        return _gate(model.moe, width, tokens, layout)
+    if stage.kind == "experts":
+        return _experts(model.moe, width, masks, tokens, layout)
+    assert stage.kind == "dense", stage.kind
+    hidden = model.moe.experts_per_token_in_all * model.moe.expert_hidden
+    kept = tokens * small * (hidden * model.moe.dense_layers + (2 + masks) * width)
+    return Activations(kept, 0.0, tokens * small * (2 * hidden + width))
+
+
+def _lstm(stage: Stage, recipe: Recipe, positions: float, work: Workload, layout: Layout) -> Activations:
+    model, small = recipe.model, layout.element_bytes
+    hidden = model.lstm_hidden or model.width
+    width = model.width
+    is_half = stage.name.startswith("encoder 1") and model.encoder_bottom == "concatenate"
+    if is_half:
+        width, hidden = width // 2, hidden // 2
+    masks = (1 if model.dropout else 0) * width
+    projected = hidden != width
+    length = work.source_length if stage.side == "source" else work.target_length
+    if stage.looped or (projected and layout.on_cpu):
+        # A step keeps three gates, the candidate, the cell, its tanh and the output of the units.
+        units = 7.0 * hidden * (STREAM_BYTES if stage.looped else small)
+        kept = units + small * (stage.input_width + width + masks)
+    elif layout.on_cpu:
+        kept = small * (stage.input_width + width + masks + _onednn_units(stage.input_width, hidden, length))
+    else:
+        kept = small * (stage.input_width + width + masks + _CUDNN_UNITS * hidden)
+    passing = small * (4 * hidden + stage.input_width)
+    return Activations(positions * kept, positions * passing, positions * passing)
+
+
+def _onednn_units(input_width: int, hidden: int, length: float) -> float:
+    """Floats of oneDNN's workspace for a position of a row of ``length``, as torch 2.13 reports it: gates twice, cells,
+    and six kinds of states that are as wide as the wider of input and output."""
+    steps = 1 + 1 / max(1.0, length)
+    states = 6 * _leading_dimension(max(input_width, hidden)) + 1.1 * _leading_dimension(hidden)
+    return 2 * _leading_dimension(4 * hidden) + steps * states
+
+
+def _leading_dimension(width: int) -> int:
+    """oneDNN keeps rows off multiples of a kilobyte."""
+    return width + 16 if width % 256 == 0 else width
+
+
+def _attention(stage: Stage, recipe: Recipe, work: Workload, small: int) -> Activations:
+    model = recipe.model
+    width, hidden = model.width, model.attention_width or model.width
+    source, target = work.positions("source"), work.positions("target")
+    scores = target * work.source_length
+    recurrent = model.attention_context != "parallel" and stage.name == "attention"
+    kept = target * small * (width + hidden) + scores * (STREAM_BYTES + (small if small != STREAM_BYTES else 0))
+    kept += scores if recurrent else 0  # a mask of the padding for each step
+    if model.attention == "additive":
+        kept += scores * hidden * small
+    else:
+        kept += target * small * hidden
+    if stage.name == "attention":
+        kept += source * small * (width + hidden)
+    else:
+        kept += target * small * (width + (width if model.dropout else 0))
+    passing = scores * STREAM_BYTES * 2 + (scores * hidden * small if model.attention == "additive" else 0)
+    return Activations(kept, passing, passing)
+
+
+# ------------------------------------------------------------------------------------------------ mixtures
+
+
+def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layout) -> Activations:
+    k = moe.experts_per_token
+    if moe.hierarchy is None:
+        kept = STREAM_BYTES * width + _level(moe.gate, moe.num_experts, k)
+        return Activations(tokens * kept, tokens * moe.num_experts * 12, tokens * moe.num_experts * 12)
+    groups, k1 = moe.hierarchy.groups, moe.hierarchy.groups_per_token
+    leaves = moe.num_experts // groups
+    row = STREAM_BYTES * width + _level(moe.gate, leaves, k) + 4 * _INDEX
+    kept = tokens * (STREAM_BYTES * width + _level(moe.gate, groups, k1) + k1 * row)
+    matrices = STREAM_BYTES * width * moe.num_experts
+    passing = tokens * k1 * (width * STREAM_BYTES + leaves * 12)
+    if moe.gate == "noisy-top-k":
+        kept += 2 * matrices + tokens * k1 * STREAM_BYTES * leaves  # both matrices of every group side by side
+        matrices *= 2
+    # The gradient of the stack; on a GPU also a copy of a group's matrix for each of its tiles, of which there are
+    # about five a group, and as many gradients.
+    tiles = 1.0 if layout.on_cpu or moe.gate == "strictly-balanced" else 5.0 + 5.0
+    return Activations(kept, passing + (tiles - 1) / 2 * matrices, passing + tiles * matrices)
+
+
+def _level(gate: str, choices: int, k: int) -> float:
+    """Bytes that the choice among so many experts or groups keeps for each row."""
+    if gate == "strictly-balanced":
+        return 17.0 * choices + 2 * _INDEX * k + 6
+    best = _INDEX * (k + 1) + STREAM_BYTES * k
+    return 21.0 * choices + best if gate == "noisy-top-k" else best
+
+
+def _experts(moe: MixtureOfExpertsSettings, width: int, masks: int, tokens: float, layout: Layout) -> Activations:
+    small, hidden = layout.element_bytes, moe.expert_hidden
+    pairs = tokens * moe.experts_per_token_in_all
+    padded = pairs * (_PADDED_ROWS if layout.on_cpu else 1.0)
+    kept = tokens * small * (1 + masks) * width + pairs * (4 * _INDEX + STREAM_BYTES)
+    if not moe.recompute_experts:
+        kept += padded * hidden * small
+    exchanged = 0.0
+    if layout.expert_processes > 1:
+        # Rows that arrive for the experts here, and outputs that come back, as many as pairs leave.
+        exchanged = pairs * (2 * width * small + 7 * _INDEX + STREAM_BYTES)
+    rows = 5 * width + 3 * hidden if not layout.on_cpu else 3 * width
+    weights = _cast_weights(moe, width, layout)
+    forward = padded * small * (2 * width + (hidden if moe.recompute_experts and not layout.on_cpu else 0)) + weights
+    backward = padded * small * rows + weights
+    return Activations(kept + exchanged, forward, backward)
+
+
+def _cast_weights(moe: MixtureOfExpertsSettings, width: int, layout: Layout) -> float:
+    """A GPU casts the whole stack of a process, both matrices, and gets gradients of one in the narrow type."""
+    if layout.on_cpu or layout.element_bytes == STREAM_BYTES:
+        return 0.0
+    matrix = layout.experts_here * width * moe.expert_hidden * layout.element_bytes
+    return 3.0 * matrix

@@ -1,0 +1,172 @@
+"""The least time that a step can take on given devices, and where it goes.
+
+Of each stage ``max(operations / peak, bytes / bandwidth)``, and of what travels ``bytes / bandwidth`` of the slowest
+way. Stages follow one another, and nothing travels while something is computed, as in the trainer. No program reaches
+this: launches, waits between steps of an LSTM, uneven experts and rates below the data sheet's come on top.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from mtmoe.config import Recipe
+from mtmoe.planning.activations import activations_of
+from mtmoe.planning.devices import Gpu
+from mtmoe.planning.memory import Parameters, drawn_classes, output_activations
+from mtmoe.planning.stages import Stage
+from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
+from mtmoe.training.operations import FLOPS_PER_OPERATION
+
+Bound = Literal["compute", "memory", "network"]
+_PASSES_OF_ROWS = 4  # to the experts and back, forward and backward
+_UPDATE_BYTES = {"adam": 28.0, "factored-adam": 16.0}  # read and written for a parameter
+_CLIP_BYTES = 12.0  # gradients are read for their norm, and read and written to be scaled
+
+
+class Spent(NamedTuple):
+    """Seconds of a step that a kind of stage takes. flops and num_bytes: of one process in a step."""
+
+    kind: str
+    seconds: float
+    flops: float
+    num_bytes: float
+    bound: Bound
+
+
+class Traffic(NamedTuple):
+    """Bytes that one process sends in a step. all_to_all: rows of tokens to other processes' experts and back;
+    reduced: size of the gradients that are summed over processes."""
+
+    all_to_all: float
+    reduced_by_all: float
+    reduced_by_copies: float
+
+
+def time_spent(
+    stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout, gpu: Gpu,
+    precision: str, held: Parameters,
+) -> list[Spent]:  # fmt: skip
+    """Every kind of stage, what is done once a step, and what travels, in the order of a step."""
+    by_kind: defaultdict[str, list[Spent]] = defaultdict(list)
+    batches = recipe.training.accumulate_batches
+    for stage in stages:
+        flops = batches * flops_of(stage, recipe, vocabulary_size, work)
+        num_bytes = batches * _bytes_of(stage, recipe, vocabulary_size, work, layout)
+        # Gates choose in float32, whatever the precision.
+        peak = gpu.flops["fp32" if stage.kind == "gate" else precision]
+        by_kind[stage.kind].append(_longest(stage.kind, flops, num_bytes, peak, gpu))
+    spent = [_together(kind, parts) for kind, parts in by_kind.items()]
+    spent.append(_longest("update of weights", 0.0, _update_bytes(recipe, held), gpu.flops["fp32"], gpu))
+    return spent + list(_travelling(traffic_of(stages, recipe, work, layout, held), layout, gpu))
+
+
+def flops_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload) -> float:
+    """Of one process for one batch, forward and backward, a multiply-add counted twice."""
+    operations, per_operation = float(stage.operations), float(FLOPS_PER_OPERATION)
+    if stage.kind == "output" and recipe.training.sampled_softmax is not None:
+        operations = recipe.model.width * (drawn_classes(recipe, vocabulary_size) + 1.0)
+        per_operation += 2  # its products are computed again in the backward pass
+    if stage.kind == "experts" and recipe.model.moe.recompute_experts:
+        per_operation += 1  # the first one of its two matrices
+    return per_operation * operations * work.tokens(stage.side)
+
+
+def traffic_of(
+    stages: list[Stage], recipe: Recipe, work: Workload, layout: Layout, held: Parameters
+) -> Traffic:  # fmt: skip
+    """What one process sends in a step, with tokens evenly divided among the experts."""
+    rows = sum(work.tokens(stage.side) for stage in stages if stage.kind == "experts")
+    rows *= recipe.model.moe.experts_per_token_in_all * (1 - 1 / layout.expert_processes)
+    row_bytes = recipe.model.width * layout.element_bytes
+    sent = _PASSES_OF_ROWS * rows * row_bytes * recipe.training.accumulate_batches
+    copies = held.experts * STREAM_BYTES if layout.data_processes > 1 else 0
+    return Traffic(sent, held.replicated * STREAM_BYTES if layout.num_processes > 1 else 0, copies)
+
+
+def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
+    here = min(gpu.gpus_per_node, layout.num_processes)
+    nodes = -(-layout.num_processes // here)
+    if traffic.all_to_all:
+        near = min(here, layout.expert_processes)
+        others = layout.expert_processes - 1
+        inside = traffic.all_to_all * (near - 1) / others / gpu.node_bandwidth
+        outside = traffic.all_to_all * (layout.expert_processes - near) / others / gpu.network_bandwidth
+        yield Spent("all-to-all of tokens", max(inside, outside), 0.0, traffic.all_to_all, "network")
+    seconds = num_bytes = 0.0
+    if traffic.reduced_by_all:
+        # A ring in each node, and one between nodes for each GPU of a node with its part.
+        num_bytes += 2 * traffic.reduced_by_all
+        seconds += 2 * traffic.reduced_by_all * (here - 1) / here / gpu.node_bandwidth
+        seconds += 2 * traffic.reduced_by_all / here * (nodes - 1) / nodes / gpu.network_bandwidth
+    if traffic.reduced_by_copies:
+        copies = layout.data_processes
+        far = layout.num_processes > gpu.gpus_per_node
+        num_bytes += 2 * traffic.reduced_by_copies
+        rate = gpu.network_bandwidth if far else gpu.node_bandwidth
+        seconds += 2 * traffic.reduced_by_copies * (copies - 1) / copies / rate
+    if num_bytes:
+        yield Spent("sum of gradients", seconds, 0.0, num_bytes, "network")
+
+
+def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> float:
+    """Memory traffic of one process for one batch: weights, gradients, and what is kept, written and read once."""
+    if stage.kind == "output":
+        need = output_activations(recipe, vocabulary_size, work, layout)
+        weights = vocabulary_size * recipe.model.width
+        logits = work.target_tokens * vocabulary_size * layout.element_bytes
+        if recipe.training.sampled_softmax is not None:
+            return 2 * need.kept + 3 * weights * STREAM_BYTES
+        return 2 * need.kept + _weight_bytes(weights, 1.0, recipe, layout) + 4 * logits
+    need = activations_of(stage, recipe, work, layout)
+    if stage.kind == "embedding":
+        rows = 3 * work.positions(stage.side) * recipe.model.width * STREAM_BYTES
+        return 2 * need.kept + rows + vocabulary_size * recipe.model.width * STREAM_BYTES
+    weights = sum(p.numel() for p in stage.parameters.values())
+    if stage.kind != "experts":
+        return 2 * need.kept + _weight_bytes(weights, 1.0, recipe, layout)
+    num_experts = recipe.model.moe.num_experts
+    pairs = work.tokens(stage.side) * recipe.model.moe.experts_per_token_in_all
+    received = pairs * layout.expert_processes / num_experts  # by one expert
+    busy = 1 - (1 - 1 / num_experts) ** (received * num_experts)
+    # Rows are gathered, multiplied, and summed again: eight passes over D-wide rows in all (forward 3, backward 5).
+    rows = 8 * pairs * recipe.model.width * layout.element_bytes
+    own = weights * layout.experts_here / num_experts
+    return 2 * need.kept + rows + _weight_bytes(own, busy, recipe, layout)
+
+
+def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout) -> float:
+    """Read forward and backward (those of the busy experts), cast where products are narrow; gradients written, and
+    from the second batch of a step on added to those that are there."""
+    small = layout.element_bytes
+    cast = 2 * small if small != STREAM_BYTES else 0
+    batches = recipe.training.accumulate_batches
+    added = 3 * STREAM_BYTES * (batches - 1) / batches
+    return weights * (2 * busy * (STREAM_BYTES + cast) + STREAM_BYTES + added)
+
+
+def _update_bytes(recipe: Recipe, held: Parameters) -> float:
+    training = recipe.training
+    num_bytes = held.replicated * _UPDATE_BYTES["adam"] + held.experts * _UPDATE_BYTES[training.expert_optimizer]
+    num_bytes += held.total * _CLIP_BYTES
+    if training.exponential_average is not None:
+        num_bytes += held.total * 3 * STREAM_BYTES / training.exponential_average.every_steps
+    return num_bytes
+
+
+def _longest(kind: str, flops: float, num_bytes: float, peak: float, gpu: Gpu) -> Spent:
+    compute, memory = flops / peak, num_bytes / gpu.memory_bandwidth
+    return Spent(kind, max(compute, memory), flops, num_bytes, "compute" if compute >= memory else "memory")
+
+
+def _together(kind: str, parts: list[Spent]) -> Spent:
+    """Of several stages; they are bound by what the longest of them is bound by."""
+    longest = max(parts, key=lambda part: part.seconds)
+    return Spent(
+        kind,
+        sum(part.seconds for part in parts),
+        sum(part.flops for part in parts),
+        sum(part.num_bytes for part in parts),
+        longest.bound,
+    )

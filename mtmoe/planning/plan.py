@@ -1,0 +1,263 @@
+"""``mtmoe plan``: what a recipe needs on a number of GPUs, before a job is queued. Takes no memory for any model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mtmoe.config import Recipe
+from mtmoe.distributed.mesh import choose_expert_size, shares
+from mtmoe.errors import UserError
+from mtmoe.planning.changes import changed, savings, splits, trained_with, unit
+from mtmoe.planning.devices import Gpu
+from mtmoe.planning.floor import Spent, Traffic, flops_of, time_spent, traffic_of
+from mtmoe.planning.memory import Parameters, Peak, parameters_of, peak_of
+from mtmoe.planning.stages import Stage, stages_of
+from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, full_workload
+
+_ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+_MOST_TOKENS = 1 << 40
+
+
+class Cluster(NamedTuple):
+    """num_gpus of one kind, one process each. reserved: bytes of each GPU that are not for tensors (the context of
+    CUDA, its libraries, NCCL). efficiency: share of the floor's speed that is reached, for the times told."""
+
+    gpu: Gpu
+    num_gpus: int
+    reserved: float = 1e9
+    efficiency: float = 1.0
+
+    @property
+    def usable_memory(self) -> float:
+        return self.gpu.memory - self.reserved
+
+
+class Shortage(NamedTuple):
+    """Something that there is too little of, in bytes. why: what takes it; fix: what to change."""
+
+    resource: str
+    needed: float
+    available: float
+    why: str
+    fix: str
+
+
+class Plan(NamedTuple):
+    """Bytes of the fullest GPU; seconds and rates of the floor, divided by the cluster's efficiency.
+
+    validation_bytes: on the GPU of the main process, which validates with all experts. start_bytes: main memory of a
+    node, whose processes draw all weights before each keeps its own. tokens_per_expert: of one batch.
+    tokens_per_second: predicted tokens, and tokens of both sides.
+    tokens_per_step, budget_tokens (of max_steps): on the longer side.
+    largest_batch_tokens: of training.batch_tokens, with everything else as it is; 0 if none fits.
+    """
+
+    recipe: str
+    cluster: Cluster
+    precision: str
+    layout: Layout
+    num_parameters: int
+    parameters: Parameters
+    peak: Peak
+    validation_bytes: float
+    start_bytes: float
+    tokens_per_expert: float
+    traffic: Traffic
+    spent: list[Spent]
+    step_seconds: float
+    step_flops: float
+    target_tokens_per_second: float
+    tokens_per_second: float
+    tokens_per_step: int
+    budget_tokens: int
+    largest_batch_tokens: int
+    shortages: list[Shortage]
+    notes: list[str]
+
+    @property
+    def fits(self) -> bool:
+        return not self.shortages
+
+    @property
+    def days(self) -> float:
+        """Of max_steps, without validations."""
+        return self.budget_tokens / self.tokens_per_step * self.step_seconds / 86400
+
+    @property
+    def gpu_hours(self) -> float:
+        return 24 * self.days * self.cluster.num_gpus
+
+    @property
+    def tflops_per_gpu(self) -> float:
+        """By the paper's definition (spec 5.5)."""
+        return self.step_flops / self.step_seconds / self.cluster.num_gpus / 1e12
+
+
+def make_plan(recipe: Recipe, cluster: Cluster, vocabulary_size: int = 0) -> Plan:
+    """Plan a training; with the recipe's own vocabulary size unless another one is given.
+
+    Raises:
+        UserError: the recipe cannot be divided among so many processes, or the GPU lacks its arithmetic.
+    """
+    vocabulary_size = vocabulary_size or recipe.subwords.vocabulary_size
+    stages = stages_of(recipe, vocabulary_size)
+    return _Planner(stages, cluster, vocabulary_size).plan(recipe)
+
+
+class _Planner:
+    """The stages of a network on a cluster, for variants of its recipe that have the same parameters."""
+
+    def __init__(self, stages: list[Stage], cluster: Cluster, vocabulary_size: int) -> None:
+        self.stages, self.cluster, self.vocabulary_size = stages, cluster, vocabulary_size
+
+    def plan(self, recipe: Recipe) -> Plan:
+        cluster, training = self.cluster, recipe.training
+        precision = _precision(recipe, cluster.gpu)
+        layout, work = self.layout(recipe), full_workload(recipe, cluster.num_gpus)
+        held = parameters_of(self.stages, recipe, layout)
+        spent = time_spent(self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held)
+        seconds = sum(part.seconds for part in spent) / cluster.efficiency
+        flops = sum(flops_of(stage, recipe, self.vocabulary_size, work) for stage in self.stages)
+        batches = training.accumulate_batches
+        target = work.target_tokens * batches * cluster.num_gpus / seconds
+        both = target + work.source_tokens * batches * cluster.num_gpus / seconds
+        num_parameters = sum(p.numel() for stage in self.stages for p in stage.parameters.values())
+        peak = self.peak(recipe)
+        moe = recipe.model.moe
+        plan = Plan(
+            recipe=recipe.name,
+            cluster=cluster,
+            precision=precision,
+            layout=layout,
+            num_parameters=num_parameters,
+            parameters=held,
+            peak=peak,
+            validation_bytes=_validation_bytes(peak, num_parameters, layout),
+            start_bytes=_start_bytes(recipe, num_parameters, cluster),
+            tokens_per_expert=(
+                training.batch_tokens * moe.experts_per_token_in_all / moe.num_experts if recipe.has_experts else 0.0
+            ),
+            traffic=traffic_of(self.stages, recipe, work, layout, held),
+            spent=[part._replace(seconds=part.seconds / cluster.efficiency) for part in spent],
+            step_seconds=seconds,
+            step_flops=flops * batches * cluster.num_gpus,
+            target_tokens_per_second=target,
+            tokens_per_second=both,
+            tokens_per_step=training.batch_tokens * batches,
+            budget_tokens=training.max_steps * training.batch_tokens * batches,
+            largest_batch_tokens=self.largest_batch(recipe),
+            shortages=[],
+            notes=_notes(recipe, cluster, work),
+        )
+        return plan._replace(shortages=list(self.shortages(recipe, plan)))
+
+    def layout(self, recipe: Recipe) -> Layout:
+        num_gpus = self.cluster.num_gpus
+        expert_processes = choose_expert_size(recipe, num_gpus)
+        first = shares(recipe.model.moe.num_experts, expert_processes)[0]
+        element_bytes = _ELEMENT_BYTES[_precision(recipe, self.cluster.gpu)]
+        return Layout(num_gpus, expert_processes, first.stop - first.start, element_bytes, on_cpu=False)
+
+    def peak(self, recipe: Recipe) -> Peak:
+        work = full_workload(recipe, self.cluster.num_gpus)
+        return peak_of(self.stages, recipe, self.vocabulary_size, work, self.layout(recipe))
+
+    def fits(self, recipe: Recipe) -> bool:
+        """Whether a training step does."""
+        return self.peak(recipe).total <= self.cluster.usable_memory
+
+    def largest_batch(self, recipe: Recipe) -> int:
+        """training.batch_tokens, a multiple of the longest sentence (of the unrolled steps)."""
+        tokens = unit(recipe)
+        if not self.fits(trained_with(recipe, batch_tokens=tokens)):
+            return 0
+        low, high = 1, _MOST_TOKENS // tokens
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.fits(trained_with(recipe, batch_tokens=middle * tokens)) else (
+                low, middle - 1)  # fmt: skip
+        return low * tokens
+
+    # --------------------------------------------------------------------------------------- what is too little
+
+    def shortages(self, recipe: Recipe, plan: Plan) -> Iterator[Shortage]:
+        if plan.peak.total > self.cluster.usable_memory:
+            yield Shortage(
+                "GPU memory in a training step", plan.peak.total, self.cluster.usable_memory, _largest_part(plan),
+                self.fix(recipe),
+            )  # fmt: skip
+        if plan.validation_bytes > self.cluster.usable_memory:
+            yield Shortage(
+                "GPU memory of the main process in a validation", plan.validation_bytes, self.cluster.usable_memory,
+                "it has the experts of all processes beside its own part of the training",
+                "take GPUs with more memory; no setting avoids it yet",
+            )  # fmt: skip
+        if plan.start_bytes > self.cluster.gpu.node_memory > 0:
+            yield Shortage(
+                "main memory of a node at the start", plan.start_bytes, self.cluster.gpu.node_memory,
+                "each process draws all weights before it keeps its share",
+                "start fewer processes a node, or take nodes with more memory (--node-memory)",
+            )  # fmt: skip
+
+    def fix(self, recipe: Recipe) -> str:
+        """The fewest changes with which a step fits."""
+        saving, splitting = savings(recipe), splits(recipe)
+        groups = [[change] for change in (*saving, *splitting)] + [saving]
+        groups += [[*saving, split] for split in splitting]
+        for factor in (1, 2, 4, 8, 16, 32, 64):
+            larger = self.cluster._replace(num_gpus=self.cluster.num_gpus * factor)
+            planner = _Planner(self.stages, larger, self.vocabulary_size)
+            for group in groups if factor == 1 else [[], *groups]:
+                if planner.fits(changed(recipe, group)):
+                    return " ".join([change.text for change in group] + ([f"--gpus {larger.num_gpus}"] * (factor > 1)))
+        return "no setting is enough: take GPUs with more memory, or a smaller model or vocabulary"
+
+
+def _precision(recipe: Recipe, gpu: Gpu) -> str:
+    wanted = recipe.training.precision
+    if wanted == "auto":
+        return "bf16" if "bf16" in gpu.flops else "fp32"
+    if wanted not in gpu.flops:
+        raise UserError(
+            f'training.precision = "{wanted}", which {gpu.name} has no instructions for',
+            fix=f"--set training.precision=auto, which is {'bf16' if 'bf16' in gpu.flops else 'fp32'} there",
+        )
+    return wanted
+
+
+def _validation_bytes(peak: Peak, num_parameters: int, layout: Layout) -> float:
+    """What is there between two steps, and all experts once more; activations of a dev set's batch are small."""
+    between = peak.weights + peak.moments + peak.averaged
+    return between + (num_parameters * STREAM_BYTES if layout.expert_processes > 1 else 0)
+
+
+def _start_bytes(recipe: Recipe, num_parameters: int, cluster: Cluster) -> float:
+    copies = 2 if recipe.training.exponential_average is not None else 1
+    here = min(cluster.num_gpus, cluster.gpu.gpus_per_node)
+    return float(copies * here * num_parameters * STREAM_BYTES)
+
+
+def _largest_part(plan: Plan) -> str:
+    peak = plan.peak
+    parts = [(name, getattr(peak, name)) for name in peak._fields[1:]]
+    parts.sort(key=lambda part: -part[1])
+    named = ", ".join(f"{name} {value / 1e9:.1f} GB" for name, value in parts[:3])
+    return f"{peak.moment}: {named}"
+
+
+def _notes(recipe: Recipe, cluster: Cluster, work: Workload) -> list[str]:
+    notes = []
+    if recipe.has_experts and recipe.model.moe.gate == "strictly-balanced" and cluster.num_gpus > 1:
+        notes.append(
+            'model.moe.gate = "strictly-balanced" is planned, but this version trains it with one process only: '
+            "--set model.moe.gate=noisy-top-k"
+        )
+    if work.rows < 1:
+        notes.append(
+            f"a batch of the longest sentences has {work.rows * cluster.num_gpus:.0f} of them for {cluster.num_gpus} "
+            "processes: some will wait; raise training.batch_tokens and lower training.accumulate_batches"
+        )
+    if not cluster.gpu.is_supported:
+        notes.append(f"current versions of torch do not run on {cluster.gpu.name}: this is arithmetic")
+    return notes

@@ -1,0 +1,138 @@
+"""A network as a row of stages in the order of the forward pass: what the plan counts, one after the other.
+
+The network is built on the meta device: its parameters have shapes and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from mtmoe.config import Recipe
+from mtmoe.model.building import build_model
+from mtmoe.model.feed_forward import MixtureOfExperts
+from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.translation import TranslationModel
+
+Kind = Literal["embedding", "lstm", "attention", "gate", "experts", "dense", "output"]
+Side = Literal["source", "target"]
+
+
+class Stage(NamedTuple):
+    """One part of the forward pass.
+
+    parameters: those that this stage is the first of the forward pass to use (a shared matrix is of one stage alone),
+    by name. operations: multiply-adds of one token of its side, forward, as `mtmoe describe` counts them.
+    looped: an LSTM that goes step by step in Python, since its input needs the step before.
+    input_width: of an LSTM, D of its input; has_context: with the attention's context beside it.
+    """
+
+    name: str
+    kind: Kind
+    side: Side
+    parameters: dict[str, nn.Parameter]
+    operations: int
+    input_width: int = 0
+    looped: bool = False
+    has_context: bool = False
+
+
+def meta_model(recipe: Recipe, vocabulary_size: int) -> nn.Module:
+    """The recipe's network without memory."""
+    with torch.device("meta"):
+        return build_model(recipe, vocabulary_size)
+
+
+def stages_of(recipe: Recipe, vocabulary_size: int) -> list[Stage]:
+    """Every stage from the source to the loss; each parameter of the network is of exactly one of them."""
+    model = meta_model(recipe, vocabulary_size)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    walk = _language_model(model) if isinstance(model, LanguageModel) else _translation(model)  # type: ignore[arg-type]
+    taken: set[int] = set()
+    stages = []
+    for stage, modules in walk:
+        own = {}
+        for parameter in (p for module in modules for p in _parameters(module)):
+            if id(parameter) not in taken:
+                own[names[id(parameter)]] = parameter
+                taken.add(id(parameter))
+        stages.append(stage._replace(parameters=own))
+    return stages
+
+
+_Walk = Iterator[tuple[Stage, list[nn.Module | nn.Parameter]]]
+
+
+def _parameters(module: nn.Module | nn.Parameter) -> list[nn.Parameter]:
+    return [module] if isinstance(module, nn.Parameter) else list(module.parameters())
+
+
+def _matrix_elements(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.dim() > 1)
+
+
+def _language_model(model: LanguageModel) -> _Walk:
+    yield Stage("embedding", "embedding", "target", {}, 0), [model.embedding_VD]
+    for place, layer in enumerate(model.layers, start=1):
+        width = model.settings.width
+        looped = bool(layer.is_looped)
+        yield _lstm(f"lstm {place}", layer, "target", width, looped), [layer]
+        yield from _mixture(f"moe {place}", model.mixtures, place, "target")
+    yield Stage("output", "output", "target", {}, model.output_VD.numel()), [model.output_VD]
+
+
+def _translation(model: TranslationModel) -> _Walk:
+    encoder, decoder, width = model.encoder, model.decoder, model.settings.width
+    yield Stage("source embedding", "embedding", "source", {}, 0), [model.source_embedding_VD]
+    bottom = encoder.bottom
+    for direction, layer in (("forward", bottom.forward_direction), ("backward", bottom.backward_direction)):
+        stage = _lstm(f"encoder 1 {direction}", layer, "source", width, layer.is_looped)
+        yield stage, [layer]
+    yield from _mixture("encoder moe 1", encoder.mixtures, 1, "source")
+    for place, upper in enumerate(encoder.upper, start=2):
+        input_width = 2 * width if encoder.wide and place == 2 else width
+        yield _lstm(f"encoder {place}", upper, "source", input_width, bool(upper.is_looped)), [upper]
+        yield from _mixture(f"encoder moe {place}", encoder.mixtures, place, "source")
+
+    yield Stage("target embedding", "embedding", "target", {}, 0), [model.target_embedding_VD]
+    attention = Stage("attention", "attention", "target", {}, _matrix_elements(decoder.attention))
+    if decoder.recurrent:
+        yield attention, [decoder.attention]
+    yield _with_context(decoder.bottom, "decoder 1", width, decoder.recurrent, looped=decoder.recurrent)
+    if not decoder.recurrent:
+        yield attention, [decoder.attention]
+    yield from _mixture("decoder moe 1", decoder.mixtures, 1, "target")
+    for place, upper in enumerate(decoder.upper, start=2):
+        yield _with_context(upper, f"decoder {place}", width, decoder.context_above, looped=bool(upper.is_looped))
+        yield from _mixture(f"decoder moe {place}", decoder.mixtures, place, "target")
+    if decoder.output_attention is not None:
+        operations = _matrix_elements(decoder.output_attention)
+        yield Stage("output attention", "attention", "target", {}, operations), [decoder.output_attention]
+    yield Stage("output", "output", "target", {}, model.output_VD.numel()), [model.output_VD]
+
+
+def _lstm(name: str, layer: nn.Module, side: Side, input_width: int, looped: bool) -> Stage:
+    return Stage(name, "lstm", side, {}, _matrix_elements(layer), input_width, looped)
+
+
+def _with_context(
+    layer: nn.Module, name: str, width: int, has_context: bool, *, looped: bool
+) -> tuple[Stage, list[nn.Module | nn.Parameter]]:
+    stage = _lstm(name, layer, "target", 2 * width if has_context else width, looped)
+    return stage._replace(has_context=has_context), [layer]
+
+
+def _mixture(name: str, mixtures: nn.ModuleDict, place: int, side: Side) -> _Walk:
+    if str(place) not in mixtures:
+        return
+    module = mixtures[str(place)]
+    if not isinstance(module, MixtureOfExperts):
+        yield Stage(name, "dense", side, {}, _matrix_elements(module)), [module]
+        return
+    gate = module.gate
+    yield Stage(f"{name} gate", "gate", side, {}, gate.operations), [gate]
+    operations = _matrix_elements(module.experts) * gate.experts_per_token // gate.num_experts
+    yield Stage(f"{name} experts", "experts", side, {}, operations), [module.experts]
