@@ -1,8 +1,9 @@
 """Kill workers of a training again and again, at random moments; to be run by hand, for it takes minutes.
 
-``python -m tests.distributed.kill_many PLACE [NUM_KILLS]``, PLACE a new directory. The workers are started anew as
-torchrun does it, but forked from a process that has imported torch already. Every third kill waits for a save to be
-under way. In the end the weights must have the bits of an undisturbed run, and the epoch each sentence once.
+``python -m tests.distributed.kill_many PLACE [NUM_KILLS]``, PLACE a new directory; at least three kills, which last for
+an epoch. The workers are started anew as torchrun does it, but forked from a process that has imported torch already.
+Every third kill waits for a save to be under way. In the end the weights must have the bits of an undisturbed run, and
+the epoch each sentence once.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from tests.distributed.elastic import (
 from tests.distributed.elastic_worker import Note, read_notes
 from tests.distributed.group import run_group, start_group
 
-NUM_STEPS = 300
 MOST_STEPS = 8  # of an incarnation
+STEPS_PER_KILL = 10
 GRACE_SECONDS = 30.0  # as torchrun's
 
 
 def kill_many(place: Path, num_kills: int) -> None:
     place.mkdir(parents=True)
-    settings = {"max_steps": NUM_STEPS, "save_every_steps": 2, "validation": {"every_steps": NUM_STEPS}}
-    recipe = prepared_place(place, **settings)
+    num_steps = STEPS_PER_KILL * num_kills
+    validation = {"every_steps": num_steps}
+    recipe = prepared_place(place, max_steps=num_steps, batch_tokens=512, save_every_steps=2, validation=validation)
     generator, in_saves, by_force = random.Random(1), 0, 0
     for number in range(num_kills):
         _, processes = start_group(2, train_in_job, recipe, place, number)
@@ -53,13 +55,13 @@ def kill_many(place: Path, num_kills: int) -> None:
         )
     run_group(2, train_in_job, recipe, place, num_kills, timeout=3000)
     notes = read_notes(place / "notes")
-    assert_same_bits(place / "whole", place / "run", NUM_STEPS)
+    assert_same_bits(place / "whole", place / "run", num_steps)
     corpus, batches = sentences_of_corpus(place / "data"), num_batches(recipe, place / "data")
     assert sentences_of_epoch(read_notes(place / "whole-notes"), batches) == corpus
     assert sentences_of_epoch(notes, batches) == corpus
     print(
         f"{num_kills} kills, {in_saves} of them in a save; at most {_most_lost(notes)} steps were done again after "
-        f"one, and {by_force} survivors had to be killed, too. The same bits after {NUM_STEPS} steps, and each of the "
+        f"one, and {by_force} survivors had to be killed, too. The same bits after {num_steps} steps, and each of the "
         f"{sum(corpus.values())} sentences of the epoch once"
     )
 
