@@ -163,7 +163,7 @@ def memory(
         write_json(result._asdict())
         return
     shown = {
-        name: number_of_bytes(value) if name.endswith("_bytes") else _shown(value)
+        name: number_of_bytes(value) if name.endswith("_bytes") else number(value)
         for name, value in result._asdict().items()
     }
     write_table(("measured", "value"), [(name.replace("_", " "), value) for name, value in shown.items()])

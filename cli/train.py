@@ -25,7 +25,7 @@ from .options import (
 )
 from .preprocess import prepare_data
 from .run_data import link_data, place_of_data, run_data
-from .training_display import shown_training
+from .training_display import PlainTraining, shown_training
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,9 @@ def train(
     RUN_DIR/metrics.jsonl has all measurements.
 
     Several processes train one model together: `torchrun --nproc-per-node N -m mtmoe train ...`, each on a GPU of its
-    own. The numbers are those of one process; training.batch_tokens is divided among them.
+    own. The numbers are those of one process; training.batch_tokens is divided among them. Workers that torchrun
+    starts anew (--max-restarts, --nnodes 1:4) go on from the last checkpoint of the run that their job trains; where
+    they may move between nodes, give the job a name of its own (--rdzv-id).
     """
     if data_dir is not None and any(own[f"{part}_files"] for part in ("train", "valid", "test")):
         raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
@@ -74,6 +76,7 @@ def train(
 
     rank, num_processes = rank_and_size()
     if rank == 0:
+        resume = resume or _is_restart(run_dir)
         _check_run_dir(run_dir, resume)
     chosen_device = choose_device(device)
     if data_dir is not None:
@@ -95,6 +98,17 @@ def train(
         _tell_end(finished, recipe_name, run_dir)
     if finished.signal:
         context.exit(128 + finished.signal)
+
+
+def _is_restart(run_dir: Path) -> bool:
+    """Whether torchrun has started this process in place of one that trained the run."""
+    from mtmoe.checkpoint import belongs_to_launch
+    from mtmoe.distributed.launch import launch_name
+
+    if not belongs_to_launch(run_dir, launch_name()):
+        return False
+    note(f"going on with {run_dir}, which this torchrun job trains")
+    return True
 
 
 def _check_run_dir(run_dir: Path, resume: bool) -> None:
@@ -125,10 +139,10 @@ def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
 def _train(
     recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device, *, talks: bool
 ) -> Finished:
-    from mtmoe.training.reporting import SilentReporter
     from mtmoe.training.trainer import run_training
 
-    with shown_training() if talks else contextlib.nullcontext(SilentReporter()) as reporter:
+    # The others are silent by themselves, unless they have waited in vain.
+    with shown_training() if talks else contextlib.nullcontext(PlainTraining()) as reporter:
         return run_training(recipe, run_dir, data_dir, resume=resume, device=device, reporter=reporter)
 
 

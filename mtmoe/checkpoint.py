@@ -6,6 +6,7 @@
     RUN/subwords.model                   the vocabulary, frozen with the weights (words.txt: one of words)
     RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
     RUN/metrics.jsonl                    one JSON object a line
+    RUN/.launch                          the torchrun job that has begun or resumed it (distributed/launch.py)
     RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
                                          training.safetensors  raw weights, moments and the LSTMs' state, to resume with
                                          state.json          step, data position, best values, digest of the weights
@@ -74,6 +75,10 @@ class RunFiles(NamedTuple):
         return self.directory / "metrics.jsonl"
 
     @property
+    def launch(self) -> Path:
+        return self.directory / ".launch"
+
+    @property
     def tensorboard(self) -> Path:
         return self.directory / "tensorboard"
 
@@ -114,11 +119,14 @@ class LoadedLanguageModel(NamedTuple):
 # ------------------------------------------------------------------------------------------------- the run
 
 
-def create_run(directory: Path, recipe: Recipe, subwords_model: Path, lexicon: Path | None = None) -> RunFiles:
+def create_run(
+    directory: Path, recipe: Recipe, subwords_model: Path, lexicon: Path | None = None, *, launch: str = ""
+) -> RunFiles:
     """Begin a run. The recipe is written last: a directory without it is not a run.
 
     Args:
         lexicon: of the data directory; copied if it is there.
+        launch: the torchrun job that begins it.
 
     Raises:
         UserError: the directory holds a run already, or something else.
@@ -132,8 +140,21 @@ def create_run(directory: Path, recipe: Recipe, subwords_model: Path, lexicon: P
     _write_atomically(directory / vocabulary_name(subwords_model), subwords_model.read_bytes())
     if lexicon is not None and lexicon.exists():
         _write_atomically(run.lexicon, lexicon.read_bytes())
+    save_launch(run, launch)
     save_recipe(run, recipe)
     return run
+
+
+def save_launch(run: RunFiles, launch: str) -> None:
+    """Note which torchrun job trains the run: workers that it starts anew go on with it."""
+    _write_atomically(run.launch, launch.encode())
+
+
+def belongs_to_launch(directory: Path, launch: str) -> bool:
+    """Whether that torchrun job has begun or resumed the run, so that its workers need no ``--resume``."""
+    run = RunFiles(directory)
+    known = run.recipe.is_file() and run.launch.is_file()
+    return known and bool(launch) and run.launch.read_text(encoding="utf-8") == launch
 
 
 @contextlib.contextmanager
@@ -202,24 +223,21 @@ def save_sharded_checkpoint(
     mesh: Mesh,
     num_experts: int,
 ) -> Checkpoint:
-    """The same from all processes of the mesh, which must call it together; each writes its own part."""
+    """The same from all processes of the mesh, which must call it together; each writes its own part.
+
+    Its collectives are those of ``mesh.writers``: a thread may call it.
+    """
     # Here and not above: torch.distributed.checkpoint takes most of a second to import, which translating need not.
     from mtmoe.distributed.shards import CheckpointException, save_shards
 
     path = run.checkpoints / f"{_STEP}{step:08d}"
     unfinished = path.parent / f"{_UNFINISHED}{path.name}"
-    if mesh.is_main:
+
+    def begin() -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-    mesh.wait_for_all()
-    try:
-        for name, tensors in ((_WEIGHT_SHARDS, weights), (_TRAINING_SHARDS, training)):
-            save_shards(unfinished / name, tensors, mesh, num_experts)
-    except CheckpointException as error:  # it is raised on all processes when one of them fails
-        raise UserError(
-            f"{path}: could not be written: {error}", fix="make room on the disk; the checkpoint before it is intact"
-        ) from None
-    if mesh.is_main:
+
+    def finish() -> None:
         content = {"format_version": FORMAT_VERSION, "step": step, **state}
         (unfinished / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
         for file in (unfinished / _STATE, unfinished / _WEIGHT_SHARDS, unfinished / _TRAINING_SHARDS, unfinished):
@@ -228,8 +246,21 @@ def save_sharded_checkpoint(
             _remove(path)
         os.replace(unfinished, path)
         _sync(path.parent)
-    mesh.wait_for_all()
+
+    try:
+        mesh.main_alone(begin)
+        for name, tensors in ((_WEIGHT_SHARDS, weights), (_TRAINING_SHARDS, training)):
+            save_shards(unfinished / name, tensors, mesh, num_experts)
+        mesh.main_alone(finish)
+    except (CheckpointException, OSError) as error:  # on all processes when one of them fails
+        raise _not_written(path, error) from None
     return Checkpoint(path.name, step, path)
+
+
+def _not_written(path: Path, error: BaseException) -> UserError:
+    return UserError(
+        f"{path}: could not be written: {error}", fix="make room on the disk; the checkpoint before it is intact"
+    )
 
 
 def _save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
@@ -239,9 +270,7 @@ def _save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], sta
         _write_files(unfinished, tensors, state)
     except (OSError, SafetensorError) as error:  # safetensors has an exception of its own for a full disk
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise UserError(
-            f"{path}: could not be written: {error}", fix="make room on the disk; the checkpoint before it is intact"
-        ) from None
+        raise _not_written(path, error) from None
     if path.exists():  # an average that is made anew
         _remove(path)
     os.replace(unfinished, path)

@@ -638,9 +638,16 @@ class ExponentialAverage(Settings):
 class Distributed(Settings):
     """How several processes, which torchrun starts, divide the model. The batches are the same for any number."""
 
-    expert_processes: Positive = Field(
+    expert_processes: Positive | None = Field(
+        default=None,
         description="Processes that have one copy of each expert between them; divides the number of processes. With 1 "
-        "every process has all experts."
+        "every process has all experts. Absent: as many as possible hold equal shares of them.",
+    )
+    collective_timeout_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=86400,
+        description="How long a process waits for the others before it says which have not come, and gives up.",
     )
 
 
@@ -720,7 +727,7 @@ class Training(Settings):
     exponential_average: ExponentialAverage | None = Field(default=None, description="Absent: no averaging.")
     distributed: Distributed | None = Field(
         default=None,
-        description="Absent: of several processes (torchrun) as many as possible hold equal shares of the experts.",
+        description="Absent: its defaults.",
     )
     validation: Validation = Field(default=Validation(), description="What is measured on the dev set.")
     log_every_steps: Positive = Field(default=50, description="Steps between lines of metrics.jsonl.")
@@ -728,7 +735,9 @@ class Training(Settings):
     keep_last: Positive = Field(default=2, description="Newest checkpoints that are kept.")
     keep_best: Positive = Field(default=1, description="Best checkpoints that are kept.")
     max_nonfinite_steps: Positive = Field(
-        default=10, description="Steps in a row with a NaN or infinite loss before training stops."
+        default=10,
+        description="Steps in a row that are skipped, for a loss that is NaN or infinite or for lack of memory, before "
+        "training stops.",
     )
     overload_warning_ratio: float = Field(
         default=4.0, gt=1, description="max/mean load of an MoE layer above which a warning is due."
@@ -995,7 +1004,7 @@ class Recipe(Settings):
             raise ValueError(
                 f'training.expert_optimizer = "{self.training.expert_optimizer}" has no experts to update: {why}'
             )
-        if self.training.distributed is not None:
+        if self.training.distributed is not None and self.training.distributed.expert_processes is not None:
             raise ValueError(
                 f"training.distributed.expert_processes = {self.training.distributed.expert_processes} has no experts "
                 f"to divide: {why}"

@@ -8,6 +8,7 @@ Letters besides the house's: P processes of the expert axis, F experts of this p
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,12 +29,19 @@ def parallelise(model: nn.Module, mesh: Mesh) -> None:
 
     Every process must come with the same weights. The parameters keep their names; those of experts are shorter.
     """
-    for module in list(model.modules()):
+    for path, module in list(model.named_modules()):
+        layer = _layer(path)
         if isinstance(module, Gate) and mesh.size > 1:
-            module.reduce_sum = lambda sums: _SumOverProcesses.apply(sums, mesh)
+            module.reduce_sum = partial(_sum_over_processes, mesh=mesh, what=f"{layer}'s sums of gates")
         for name, child in module.named_children():
             if isinstance(child, Experts) and mesh.expert_size > 1:
-                setattr(module, name, ParallelExperts(child, mesh))
+                setattr(module, name, ParallelExperts(child, mesh, layer))
+
+
+def _layer(path: str) -> str:
+    """``encoder.moe1`` of ``encoder.mixtures.1.gate``, as the metrics call it; a language model is a decoder."""
+    side, _, rest = path.rpartition("mixtures.")
+    return f"{side or 'decoder.'}moe{rest.partition('.')[0]}"
 
 
 def is_expert_parameter(name: str) -> bool:
@@ -44,9 +52,10 @@ def is_expert_parameter(name: str) -> bool:
 class ParallelExperts(Experts):
     """The same function of the tokens of all processes of the expert axis; all of them must call it together."""
 
-    def __init__(self, whole: Experts, mesh: Mesh) -> None:
+    def __init__(self, whole: Experts, mesh: Mesh, layer: str) -> None:
+        """``layer``: its name, for who waits for it in vain."""
         nn.Module.__init__(self)
-        self.recompute, self._mesh = whole.recompute, mesh
+        self.recompute, self._mesh, self._layer = whole.recompute, mesh, layer
         self._shares = shares(whole.first_EDH.shape[0], mesh.expert_size)
         own = mesh.share_of_experts(whole.first_EDH.shape[0])
         self.first_EDH = nn.Parameter(whole.first_EDH.detach()[own].clone())
@@ -54,7 +63,11 @@ class ParallelExperts(Experts):
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
         """As :meth:`Experts.forward`. Rows travel in the type of the arithmetic."""
-        exchange = _Exchange(routing.counts_E, self._shares, self._mesh)
+        calls = self._mesh.calls
+        exchange = calls.promised(lambda: _Exchange(routing.counts_E, self._shares, self._mesh, self._layer))
+        exchange.begin()
+        if calls.has_no_rows:
+            return self._without_rows(x_ND, exchange.plan())
         order_M = routing.experts_M.argsort(stable=True)
         inverse_M = inverse_permutation(order_M)
         first_N = first_pairs(routing.tokens_M, x_ND.shape[0], routing.experts_per_token)
@@ -62,10 +75,26 @@ class ParallelExperts(Experts):
         sent_MD = _ByExpert.apply(x_ND.to(compute_dtype(x_ND)), source_M, inverse_M, first_N)
 
         plan = exchange.plan()
-        received_RD = _AllToAll.apply(sent_MD, plan.received, plan.sent, self._mesh)
+        received_RD = self._to_experts(sent_MD, plan)
         output_RD = super().forward(received_RD, plan.routing(received_RD))
-        output_MD = _AllToAll.apply(output_RD, plan.sent, plan.received, self._mesh)
+        output_MD = self._to_tokens(output_RD, plan)
         return _Combined.apply(output_MD, routing.gates_M, source_M, order_M, inverse_M, first_N)
+
+    def _to_experts(self, sent_MD: Tensor, plan: _Plan) -> Tensor:
+        what = f"all_to_all_single of rows to the experts of {self._layer}"
+        return _AllToAll.apply(sent_MD, plan.received, plan.sent, self._mesh, what)
+
+    def _to_tokens(self, output_RD: Tensor, plan: _Plan) -> Tensor:
+        what = f"all_to_all_single of outputs from the experts of {self._layer}"
+        return _AllToAll.apply(output_RD, plan.sent, plan.received, self._mesh, what)
+
+    def _without_rows(self, x_ND: Tensor, plan: _Plan) -> Tensor:
+        """The same collectives, forward and backward, as the others expect them, of rows that nobody will use."""
+        dtype = compute_dtype(x_ND)
+        nothing = (x_ND.sum() * 0.0).to(dtype)  # through which the gradient must come
+        received_RD = self._to_experts(nothing.expand(sum(plan.sent), x_ND.shape[1]), plan)
+        output_MD = self._to_tokens(received_RD, plan)
+        return x_ND.to(dtype) + output_MD.sum().to(dtype)
 
 
 class _Plan(NamedTuple):
@@ -89,20 +118,28 @@ class _Plan(NamedTuple):
 class _Exchange:
     """Tells every process how many rows it will get. Begun before there are rows to send, and waited for after."""
 
-    def __init__(self, counts_E: Tensor, places: list[slice], mesh: Mesh) -> None:
-        sizes = [place.stop - place.start for place in places]
-        own = sizes[mesh.expert_rank]
-        self._counts_PF = counts_E.new_empty(len(sizes), own)
-        counts_E = counts_E.contiguous()
-        self._work = dist.all_to_all_single(
-            self._counts_PF.view(-1), counts_E, [own] * len(sizes), sizes, group=mesh.expert_group, async_op=True
-        )
+    def __init__(self, counts_E: Tensor, places: list[slice], mesh: Mesh, layer: str) -> None:
+        self._sizes, self._mesh = [place.stop - place.start for place in places], mesh
+        self._what = f"all_to_all_single of token counts of {layer}"
+        self._counts_E = counts_E.contiguous()
+        self._counts_PF = counts_E.new_empty(len(places), self._sizes[mesh.expert_rank])
         self._sent_P = torch.stack([counts_E[place].sum() for place in places])
+
+    def begin(self) -> None:
+        """Send the counts, and do not wait for those of the others."""
+        received = [self._counts_PF.shape[1]] * len(self._sizes)
+        flat, group = self._counts_PF.view(-1), self._mesh.expert_group
+        with self._mesh.calls.collective(self._what) as due:
+            if due:
+                self._work = dist.all_to_all_single(
+                    flat, self._counts_E, received, self._sizes, group=group, async_op=True
+                )  # fmt: skip
 
     def plan(self) -> _Plan:
         """The layer's only wait for the device."""
-        self._work.wait()
-        sent, received = torch.stack((self._sent_P, self._counts_PF.sum(1))).tolist()
+        with self._mesh.calls.waiting(self._what):
+            self._work.wait()
+            sent, received = torch.stack((self._sent_P, self._counts_PF.sum(1))).tolist()
         return _Plan(sent, received, self._counts_PF)
 
 
@@ -110,19 +147,21 @@ class _AllToAll(torch.autograd.Function):
     """Rows to other processes, gradients back; every process must come, with or without rows."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, received: list[int], sent: list[int], mesh: Mesh) -> Tensor:
-        ctx.splits, ctx.mesh = (sent, received), mesh
-        return _exchanged(rows, received, sent, mesh)
+    def forward(ctx: Any, rows: Tensor, received: list[int], sent: list[int], mesh: Mesh, what: str) -> Tensor:
+        ctx.splits, ctx.mesh, ctx.what = (sent, received), mesh, what
+        return _exchanged(rows, received, sent, mesh, what)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         received, sent = ctx.splits
-        return _exchanged(gradient, received, sent, ctx.mesh), None, None, None
+        return _exchanged(gradient, received, sent, ctx.mesh, f"{ctx.what}, backward"), None, None, None, None
 
 
-def _exchanged(rows: Tensor, received: list[int], sent: list[int], mesh: Mesh) -> Tensor:
-    out = rows.new_empty(sum(received), rows.shape[1])
-    dist.all_to_all_single(out, rows.contiguous(), received, sent, group=mesh.expert_group)
+def _exchanged(rows: Tensor, received: list[int], sent: list[int], mesh: Mesh, what: str) -> Tensor:
+    out, rows = rows.new_empty(sum(received), rows.shape[1]), rows.contiguous()
+    with mesh.calls.collective(what) as due:
+        if due:
+            dist.all_to_all_single(out, rows, received, sent, group=mesh.expert_group)
     return out
 
 
@@ -168,6 +207,10 @@ def _sum_of_pairs(rows_MD: Tensor, inverse_M: Tensor, first_N: Tensor, weights_M
     return gathered_sum(rows_MD, inverse_M, first_N, weights_M)
 
 
+def _sum_over_processes(sums: Tensor, mesh: Mesh, what: str) -> Tensor:
+    return _SumOverProcesses.apply(sums, mesh, what)
+
+
 class _SumOverProcesses(torch.autograd.Function):
     """The sum of a vector over all processes, of which each hands back the gradient of its own part.
 
@@ -176,9 +219,9 @@ class _SumOverProcesses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, sums: Tensor, mesh: Mesh) -> Tensor:
-        return mesh.add_up(sums.clone())
+    def forward(ctx: Any, sums: Tensor, mesh: Mesh, what: str) -> Tensor:
+        return mesh.add_up(sums.clone(), what)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return gradient, None
+        return gradient, None, None

@@ -38,17 +38,17 @@ def total_norm(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Tensor:
     experts = [p.grad for name, p in parameters.items() if p.grad is not None and is_expert_parameter(name)]
     if mesh.expert_size == 1 or not experts:
         return nn.utils.get_total_norm([*shared, *experts])
-    of_experts = mesh.add_up_over_experts(nn.utils.get_total_norm(experts).square())
+    of_experts = mesh.add_up_over_experts(nn.utils.get_total_norm(experts).square(), "gradient norms")
     return (nn.utils.get_total_norm(shared).square() + of_experts).sqrt()
 
 
-def _sum(parameters: Iterable[nn.Parameter], add_up: Callable[[Tensor], Tensor]) -> None:
+def _sum(parameters: Iterable[nn.Parameter], add_up: Callable[[Tensor, str], Tensor]) -> None:
     for bucket in _buckets(parameters):
         gradients = [p.grad for p in bucket if p.grad is not None]
         if len(gradients) == 1 and gradients[0].is_contiguous():
-            add_up(gradients[0])
+            add_up(gradients[0], "gradients")
             continue
-        flat = add_up(torch.cat([gradient.flatten() for gradient in gradients]))
+        flat = add_up(torch.cat([gradient.flatten() for gradient in gradients]), "gradients")
         parts = flat.split([gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients, strict=True)])
 
@@ -76,5 +76,5 @@ def spread_infinity(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> None:
     experts = [p.grad for name, p in parameters.items() if p.grad is not None and is_expert_parameter(name)]
     shared = next(p.grad for name, p in parameters.items() if p.grad is not None and not is_expert_parameter(name))
     num_broken = sum((~gradient.isfinite().all()).float() for gradient in experts) + shared.new_zeros(1)
-    mesh.add_up_over_experts(num_broken)
+    mesh.add_up_over_experts(num_broken, "gradients that are not finite")
     shared.view(-1)[:1].add_(torch.where(num_broken > 0, torch.inf, 0.0))

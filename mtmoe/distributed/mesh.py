@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 
@@ -19,22 +19,36 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from mtmoe.config import Recipe
+from mtmoe.config.settings import Distributed
+from mtmoe.distributed.calls import Calls
+from mtmoe.distributed.launch import store_of_processes
+from mtmoe.distributed.watchdog import Watchdog
 from mtmoe.errors import UserError
 
 DATA, EXPERT = "data", "expert"
+_PATIENCE = timedelta(days=1)  # of processes that wait for the slowest disk, or for the main one to validate
+_TIME_TO_TELL_SECONDS = 5.0  # between the watchdog's report and the end of the collective that waits in vain
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells its processes
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """This process's place among all. ``devices`` is None without a process group."""
+    """This process's place among all. ``devices`` is None without a process group.
+
+    writers: all processes, for a thread of each that writes a checkpoint while training goes on. waiters: all, where
+    the others wait for what takes the main process long. calls: the collectives of this process.
+    """
 
     rank: int
     size: int
     expert_size: int
     devices: DeviceMesh | None
+    writers: dist.ProcessGroup | None = None
+    waiters: dist.ProcessGroup | None = None
+    calls: Calls = field(default_factory=Calls)
 
     @property
     def is_main(self) -> bool:
@@ -56,39 +70,45 @@ class Mesh:
         assert self.devices is not None
         return self.devices.get_group(EXPERT)
 
-    def add_up(self, tensor: Tensor) -> Tensor:
-        """Sum over all processes, in place: the same bits on each."""
+    def add_up(self, tensor: Tensor, what: str) -> Tensor:
+        """Sum over all processes, in place: the same bits on each. what: it is, for who waits for it in vain."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with self.calls.collective(f"all_reduce of {what}") as due:
+                if due:
+                    dist.all_reduce(tensor)
         return tensor
 
-    def add_up_copies_of_experts(self, tensor: Tensor) -> Tensor:
+    def add_up_copies_of_experts(self, tensor: Tensor, what: str) -> Tensor:
         """Sum over the processes that hold the same experts, in place."""
         if self.data_size > 1:
             assert self.devices is not None
-            dist.all_reduce(tensor, group=self.devices.get_group(DATA))
+            with self.calls.collective(f"all_reduce of {what} over the copies of the experts"):
+                dist.all_reduce(tensor, group=self.devices.get_group(DATA))
         return tensor
 
-    def add_up_over_experts(self, tensor: Tensor) -> Tensor:
+    def add_up_over_experts(self, tensor: Tensor, what: str) -> Tensor:
         """Sum over the processes that have all experts between them, in place."""
         if self.expert_size > 1:
-            dist.all_reduce(tensor, group=self.expert_group)
+            with self.calls.collective(f"all_reduce of {what} over the experts"):
+                dist.all_reduce(tensor, group=self.expert_group)
         return tensor
 
-    def largest(self, number: int) -> int:
+    def largest(self, number: int, what: str) -> int:
         """Of the numbers that the processes give."""
         if self.size == 1:
             return number
         tensor = torch.tensor(number, device=self._device)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        with self.calls.collective(f"all_reduce of {what}"):
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
-    def value_of_main(self, value: float) -> float:
-        """What the main process gives."""
+    def value_of_main(self, value: float, what: str) -> float:
+        """What the main process gives, however long that takes it."""
         if self.size == 1:
             return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self._device)
-        dist.broadcast(tensor, 0)
+        tensor = torch.tensor(value, dtype=torch.float64)
+        with self.calls.collective(f"broadcast of {what}"):
+            dist.broadcast(tensor, 0, group=self.waiters)
         return float(tensor)
 
     @property
@@ -100,9 +120,40 @@ class Mesh:
         """The experts that this process holds: contiguous, of equal numbers as far as they go (as DTensor cuts)."""
         return shares(num_experts, self.expert_size)[self.expert_rank]
 
+    def devices_of(self, tensor: Tensor) -> DeviceMesh:
+        """The grid as one of the tensor's kind of device: what lies in main memory is never moved to a GPU."""
+        assert self.devices is not None
+        if tensor.device.type == self.devices.device_type:
+            return self.devices
+        groups = [self.devices.get_group(DATA), self.devices.get_group(EXPERT)]
+        return DeviceMesh.from_group(
+            groups, tensor.device.type, mesh=self.devices.mesh, mesh_dim_names=(DATA, EXPERT)
+        )  # fmt: skip
+
+    def main_alone(self, work: Callable[[], None]) -> None:
+        """Let the main process do it, for the writers of all processes, which go on when it is done.
+
+        Raises:
+            OSError: on all of them, where it failed.
+        """
+        failure: OSError | None = None
+        if self.is_main:
+            try:
+                work()
+            except OSError as error:
+                failure = error
+        if self.size > 1:
+            failed = torch.tensor(int(failure is not None))
+            dist.broadcast(failed, 0, group=self.writers)
+            if failed and failure is None:
+                raise OSError("the main process could not; its own message says why")
+        if failure is not None:
+            raise failure
+
     def wait_for_all(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            with self.calls.collective("barrier at the start"):
+                dist.barrier()
 
 
 ONE_PROCESS = Mesh(0, 1, 1, None)
@@ -126,10 +177,9 @@ def choose_expert_size(recipe: Recipe, num_processes: int) -> int:
     if not recipe.has_experts:
         return 1
     num_units = levels.groups if levels else recipe.model.moe.num_experts
-    settings = recipe.training.distributed
-    if settings is None:
+    wanted = settings_of(recipe).expert_processes
+    if wanted is None:
         return math.gcd(num_processes, num_units)
-    wanted = settings.expert_processes
     if num_processes % wanted:
         raise UserError(
             f"training.distributed.expert_processes = {wanted} does not divide the number of processes, which is "
@@ -143,6 +193,11 @@ def choose_expert_size(recipe: Recipe, num_processes: int) -> int:
             fix="choose a divisor of the number of groups, or leave the setting out",
         )
     return wanted
+
+
+def settings_of(recipe: Recipe) -> Distributed:
+    """``[training.distributed]``, or what it is where it is absent."""
+    return recipe.training.distributed or Distributed()
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -163,10 +218,12 @@ def rank_and_size() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def joined_processes(recipe: Recipe, device: torch.device) -> Iterator[Mesh]:
+def joined_processes(
+    recipe: Recipe, device: torch.device, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Mesh]:
     """The mesh of all processes that torchrun has started, for as long as the context lasts; otherwise that of one.
 
-    gloo connects processes on CPUs, nccl those on GPUs.
+    gloo connects processes on CPUs, nccl those on GPUs. ``tell`` is called with what a process has waited for in vain.
 
     Raises:
         UserError: torchrun's variables are incomplete, or settings do not fit the number of processes.
@@ -185,17 +242,36 @@ def joined_processes(recipe: Recipe, device: torch.device) -> Iterator[Mesh]:
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        timeout=timedelta(minutes=30),
-        device_id=device if device.type == "cuda" else None,
-    )
+    timeout_seconds = settings_of(recipe).collective_timeout_seconds
+    calls = Calls(rank)
     try:
-        devices = init_device_mesh(device.type, (size // expert_size, expert_size), mesh_dim_names=(DATA, EXPERT))
-        yield Mesh(rank, size, expert_size, devices)
+        with calls.waiting("all processes to be connected"):
+            store = store_of_processes(rank, timeout_seconds)
+            timeout = timedelta(seconds=timeout_seconds + _TIME_TO_TELL_SECONDS)
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                store=dist.PrefixStore("processes", store),
+                rank=rank,
+                world_size=size,
+                timeout=timeout,
+                device_id=device if device.type == "cuda" else None,
+            )
+            grid = (size // expert_size, expert_size)
+            devices = init_device_mesh(device.type, grid, mesh_dim_names=(DATA, EXPERT))
+            writers, waiters = _patient_group(timeout), _patient_group(timeout)
+        with Watchdog(calls, rank, size, dist.PrefixStore("watchdog", store), timeout_seconds, tell):
+            yield Mesh(rank, size, expert_size, devices, writers, waiters, calls)
     finally:
         # Without a word to the others: one that failed must not wait for those that wait for it.
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _patient_group(connection_timeout: timedelta) -> dist.ProcessGroup:
+    """All processes, where one may wait long for another. gloo's, because that keeps no GPU from what goes on."""
+    group = dist.new_group(backend="gloo", timeout=connection_timeout)
+    _set_pg_timeout(_PATIENCE, group)
+    return group
 
 
 def device_of_process(device: torch.device) -> torch.device:

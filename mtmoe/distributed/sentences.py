@@ -25,7 +25,7 @@ def of_all_sentences(own_B: Tensor, mesh: Mesh) -> Tensor:
     """What the processes have of their own sentences, in the order of the batch. All must call it."""
     if mesh.size == 1:
         return own_B
-    num_sentences = int(mesh.add_up(torch.tensor(own_B.shape[0], device=own_B.device)))
+    num_sentences = int(mesh.add_up(torch.tensor(own_B.shape[0], device=own_B.device), "carried rows"))
     all_B = own_B.new_zeros(num_sentences, *own_B.shape[1:])
     all_B[mesh.rank :: mesh.size] = own_B
-    return mesh.add_up(all_B)
+    return mesh.add_up(all_B, "carried states")

@@ -7,17 +7,25 @@ everything else is the same on every process and written once.
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.checkpoint._hf_utils import CUSTOM_METADATA_KEY, SAVED_OFFSETS_KEY
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.futures import Future
 
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
@@ -26,9 +34,35 @@ __all__ = ["CheckpointException", "load_shards", "save_shards", "whole_tensor"]
 
 
 def save_shards(directory: Path, tensors: Mapping[str, Tensor], mesh: Mesh, num_experts: int) -> None:
-    """Write the tensors of all processes; of experts each has its share of ``num_experts``. All must call it."""
+    """Write the tensors of all processes; of experts each has its share of ``num_experts``. All must call it.
+
+    Its collectives are those of ``mesh.writers``, so that a thread can write while training has its own.
+    """
     state = {name: whole_tensor(name, tensor.detach(), mesh, num_experts) for name, tensor in tensors.items()}
-    dcp.save(state, storage_writer=HuggingFaceStorageWriter(str(directory), save_distributed=True))
+    dcp.save(state, storage_writer=_ShardWriter(str(directory), save_distributed=True), process_group=mesh.writers)
+
+
+class _ShardWriter(HuggingFaceStorageWriter):
+    """Writes what its base class writes, but without a second copy in memory, and lets other threads run meanwhile:
+    the base class makes one string of bytes of all tensors, and holds Python's lock for as long as that takes."""
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        tensors, places, results = {}, {}, []
+        for item in plan.items:
+            name, tensor = item.index.fqn, planner.resolve_data(item)
+            assert isinstance(tensor, Tensor)
+            assert item.tensor_data is not None
+            tensors[name] = tensor.detach().cpu().contiguous()
+            places[name] = {SAVED_OFFSETS_KEY: list(item.tensor_data.chunk.offsets)}
+            results.append(WriteResult(item.index, tensor.nbytes, storage_data=None))
+        if tensors:
+            file = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
+            save_file(tensors, file, metadata={"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
+        done: Future[Any] = Future()
+        done.set_result(results)
+        return done
 
 
 def load_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]:
@@ -51,9 +85,7 @@ def whole_tensor(name: str, own: Tensor, mesh: Mesh, num_experts: int) -> Tensor
     """This process's part as what it is a part of."""
     if mesh.expert_size == 1 or not is_expert_parameter(name):
         return own
-    assert mesh.devices is not None
+    devices = mesh.devices_of(own)
     shape = torch.Size([num_experts, *own.shape[1:]])
     stride = torch.empty(shape, device="meta").stride()
-    return DTensor.from_local(
-        own, mesh.devices, [Replicate(), Shard(0)], run_check=False, shape=shape, stride=stride
-    )  # fmt: skip
+    return DTensor.from_local(own, devices, [Replicate(), Shard(0)], run_check=False, shape=shape, stride=stride)

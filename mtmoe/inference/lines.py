@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mtmoe.checkpoint import LoadedRun
-from mtmoe.config.settings import Decoding
+from mtmoe.config.settings import Data, Decoding
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.directions import LANGUAGE_TOKEN, language_tokens
 from mtmoe.data.subwords import SubwordModel
@@ -60,9 +59,9 @@ def _bounded(ids: list[int], decoding: Decoding) -> SourceLine:
     )
 
 
-def missing_language(line: str, loaded: LoadedRun) -> str:
+def missing_language(line: str, data: Data) -> str:
     """What to warn of a line that does not tell a multilingual model which language to translate into; else empty."""
-    known = language_tokens(loaded.recipe.data)
+    known = language_tokens(data)
     words = normalise_line(line).split(maxsplit=1)
     if not known or words[0] in known:
         return ""

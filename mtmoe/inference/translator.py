@@ -242,7 +242,7 @@ class Translator:
         """The best translations of the parts, as those of the line; links count the words of the line as it came."""
         if not source.parts and (request.prefix or request.phrases):
             source = source._replace(warning="there is nothing to translate, so its prefix and phrases are left out")
-        elif source.parts and (missing := missing_language(request.text, self.loaded)):
+        elif source.parts and (missing := missing_language(request.text, self.loaded.recipe.data)):
             source = source._replace(warning="; ".join(filter(None, [source.warning, missing])))
         glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
         numbers = word_numbers(request.text)

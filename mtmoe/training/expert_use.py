@@ -48,9 +48,10 @@ class ExpertUse:
         weighted losses (means over batches); and the worst layer's CV(load) as ``load_cv``."""
         result: dict[str, Any] = {}
         for layer, counts_E in self._counts.items():
-            counts_E = self.mesh.add_up(counts_E.clone())
+            counts_E = self.mesh.add_up(counts_E.clone(), f"token counts of {layer}")
             load_E = counts_E.double()
-            result[f"{layer}.importance_cv"] = _variation(self.mesh.add_up(self._importance[layer].clone()))
+            importance_E = self.mesh.add_up(self._importance[layer].clone(), f"importance of {layer}")
+            result[f"{layer}.importance_cv"] = _variation(importance_E)
             result[f"{layer}.load_cv"] = _variation(load_E)
             result[f"{layer}.max_over_mean_load"] = float(load_E.max() / load_E.mean().clamp(min=1e-10))
             result[f"{layer}.dead_experts"] = int((counts_E == 0).sum())

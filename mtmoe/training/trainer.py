@@ -12,7 +12,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from enum import Enum
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 
 from mtmoe.checkpoint import (
     RunFiles,
+    belongs_to_launch,
     create_run,
     last_checkpoint,
     load_run_recipe,
@@ -33,10 +34,8 @@ from mtmoe.checkpoint import (
     locked_run,
     open_run,
     remove_unfinished,
-    retain,
-    save_checkpoint,
+    save_launch,
     save_recipe,
-    save_sharded_checkpoint,
 )
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, BatchStream, Position
@@ -47,6 +46,7 @@ from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.device import precision_on
 from mtmoe.distributed.expert_parallel import parallelise
 from mtmoe.distributed.gradients import spread_infinity, sum_gradients
+from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
 from mtmoe.distributed.sentences import of_all_sentences, own_sentences
 from mtmoe.distributed.shards import whole_tensor
@@ -64,6 +64,7 @@ from mtmoe.training.operations import training_operations
 from mtmoe.training.optimizer import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
 from mtmoe.training.reporting import Reporter, SilentReporter
 from mtmoe.training.sampled_softmax import sampled_cross_entropy
+from mtmoe.training.saving import Saver, Snapshot
 from mtmoe.training.validation import validator_of
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -79,17 +80,19 @@ class Finished(NamedTuple):
 
 class StepOutcome(Enum):
     """APPLIED: the weights were updated. SKIPPED: loss or gradient were not finite. SCALING: the same, while fp16
-    looks for its loss scale."""
+    looks for its loss scale. OUT_OF_MEMORY: a process had too little for the forward and backward pass."""
 
     APPLIED = "applied"
     SKIPPED = "skipped"
     SCALING = "scaling"
+    OUT_OF_MEMORY = "out of memory"
 
 
 class StepResult(NamedTuple):
     """One optimizer step. Sums over its target tokens, in nats.
 
-    broken_layer: of a skipped step, the first MoE layer whose gates were not finite, or "".
+    broken_layer: of a skipped step, the first MoE layer whose gates were not finite, or "". out_of_memory: the
+    processes that had too little memory.
     """
 
     loss_sum: float
@@ -100,6 +103,7 @@ class StepResult(NamedTuple):
     auxiliary_loss: float
     outcome: StepOutcome
     broken_layer: str
+    out_of_memory: tuple[int, ...] = ()
 
     @property
     def applied(self) -> bool:
@@ -117,6 +121,8 @@ def run_training(
 ) -> Finished:
     """Train to ``max_steps`` (counted from the first step), early stopping, or SIGINT/SIGTERM.
 
+    Workers that torchrun starts anew go on with the run that their job began, whatever ``resume`` says.
+
     The run's saved recipe states the text that ``data_dir`` was made of, whatever the given recipe says of text.
 
     Raises:
@@ -129,9 +135,10 @@ def run_training(
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
     recipe = recipe.model_copy(update={"data": prepared.data_settings})
-    with joined_processes(recipe, device) as mesh, contextlib.ExitStack() as until_the_end:
+    with joined_processes(recipe, device, reporter.warning) as mesh, contextlib.ExitStack() as until_the_end:
         if mesh.is_main:
             until_the_end.enter_context(locked_run(run_dir))
+            resume = resume or belongs_to_launch(run_dir, launch_name())
             run = _opened_run(recipe, run_dir, prepared, resume, device, reporter)
         mesh.wait_for_all()
         if not mesh.is_main:
@@ -167,8 +174,11 @@ class Trainer:
         self.validations_without_progress = 0
         self.steps_not_finite = 0
         self.num_skipped_steps = 0
+        self.num_out_of_memory_steps = 0
         self._load_last()
         self.saved_step = self.stepper.step
+        self.saver = Saver(run, recipe, mesh)
+        self.stepper.before_update = self.saver.wait_until_copied
         self.log = MetricsLog(run, self.stepper.step) if mesh.is_main else None
         reporter.started(self._facts(prepared))
 
@@ -176,8 +186,16 @@ class Trainer:
 
     def run(self, signals: StopSignals) -> Finished:
         """The loop. Always leaves a checkpoint of the last step behind, whatever ends it but a crash."""
+        try:
+            return self._run(signals)
+        except BaseException:
+            self.saver.give_up()
+            raise
+
+    def _run(self, signals: StopSignals) -> Finished:
         batches = self.stream.batches(self.position)
         window = Window(self.settings, self.mesh)
+        first = self.stepper.step + 1
         received = 0
         reason = "early_stopping" if self._must_stop_early() else "max_steps"
         if self.stepper.step >= self.settings.max_steps:
@@ -189,6 +207,9 @@ class Trainer:
             result = self._one_step(batches, window)
             step = self.stepper.step
             self.reporter.advanced(step)
+            self._tell_of_saved()
+            if step == first:
+                self.saver.reserve(*self.stepper.tensors()[:2])  # all moments are there now
             if step % self.settings.log_every_steps == 0:
                 self._log(window)
             if step % self.settings.validation.every_steps == 0 or step == self.settings.max_steps:
@@ -197,11 +218,13 @@ class Trainer:
             if step % self.settings.save_every_steps == 0 and result.applied:
                 with window.paused():
                     self._save()
-            if received := self.mesh.largest(signals.received):
+            if received := self.mesh.largest(signals.received, "signals"):
                 reason = "signal"
             elif self._must_stop_early():
                 reason = "early_stopping"
         self._save()
+        self.saver.finish()
+        self._tell_of_saved()
         if self.log is not None:
             self.log.close()
         self.reporter.finished(reason)
@@ -209,13 +232,14 @@ class Trainer:
 
     def _one_step(self, batches: Iterator[tuple[Batch, Position]], window: Window) -> StepResult:
         group = []
+        self.mesh.calls.at(self.stepper.step + 1, "reading a batch")
         for _ in range(self.settings.accumulate_batches):
             batch, position = next(batches)
             group.append(batch)
         result = self.stepper(group, window.expert_use)
         self.position = position
         window.add(result)
-        if result.outcome is StepOutcome.SKIPPED:
+        if result.outcome in (StepOutcome.SKIPPED, StepOutcome.OUT_OF_MEMORY):
             self._skipped(result)
         elif result.applied:
             self.steps_not_finite = 0
@@ -225,23 +249,40 @@ class Trainer:
         self.steps_not_finite += 1
         self.num_skipped_steps += 1
         step = self.stepper.step
+        if result.out_of_memory:
+            self.num_out_of_memory_steps += 1
+            told = broken = f"out of memory on process {', '.join(map(str, result.out_of_memory))} of {self.mesh.size}"
+        else:
+            loss = result.loss_sum / result.num_target_tokens
+            told = f"loss {loss:g}, gradient norm {result.gradient_norm:g}"
+            broken = "the loss or its gradient was not finite"
         where = f"; the gates of {result.broken_layer} were the first not to be finite" if result.broken_layer else ""
         self.reporter.warning(
-            f"step {step}: loss {result.loss_sum / result.num_target_tokens:g}, gradient norm "
-            f"{result.gradient_norm:g}: the step was skipped ({self.steps_not_finite} in a row){where}"
-        )
+            f"step {step}: {told}: the step was skipped ({self.steps_not_finite} in a row){where}"
+        )  # fmt: skip
         if self.steps_not_finite < self.settings.max_nonfinite_steps:
             return
+        self.saver.finish()
         last = last_checkpoint(self.run_files)
         if self.log is not None:
             self.log.close()
-        precision = self.stepper.precision
         raise UserError(
-            f"step {step}: the loss or its gradient was not finite in {self.steps_not_finite} steps in a row{where}; "
+            f"step {step}: {broken} in {self.steps_not_finite} steps in a row{where}; "
             f"last good checkpoint: {last.path if last else 'none yet'}",
-            fix=f"likely causes: training.learning_rate = {self.settings.learning_rate:g} too high, "
-            f"training.schedule.warmup_steps = {self.settings.schedule.warmup_steps} too few"
-            + (f", training.precision = {precision} too narrow (try fp32)" if precision != "fp32" else ""),
+            fix=self._cure(result),
+        )
+
+    def _cure(self, result: StepResult) -> str:
+        settings, precision = self.settings, self.stepper.precision
+        if result.out_of_memory:
+            return (
+                f"lower training.batch_tokens = {settings.batch_tokens} (training.accumulate_batches = "
+                f"{settings.accumulate_batches} can make up for it), or set model.moe.recompute_experts = true"
+            )
+        return (
+            f"likely causes: training.learning_rate = {settings.learning_rate:g} too high, "
+            f"training.schedule.warmup_steps = {settings.schedule.warmup_steps} too few"
+            + (f", training.precision = {precision} too narrow (try fp32)" if precision != "fp32" else "")
         )
 
     def _must_stop_early(self) -> bool:
@@ -263,6 +304,7 @@ class Trainer:
             "tflops_per_device": self.operations.flops(source_rate, target_rate) / 1e12,
             "learning_rate": learning_rate(self.settings, step),
             "skipped_steps": self.num_skipped_steps,
+            "out_of_memory_steps": self.num_out_of_memory_steps,
             "max_steps": self.settings.max_steps,
             **expert_metrics,
         }
@@ -277,8 +319,9 @@ class Trainer:
         settings, step = self.settings.validation, self.stepper.step
         began = time.monotonic()
         model = self.stepper.whole_inference_model()
+        self.mesh.calls.at(step, "measuring on the dev set", is_long=True)
         measured = self.validator(model) if self.validator is not None and model is not None else {}
-        value = self.mesh.value_of_main(measured.get(settings.metric, 0.0))
+        value = self.mesh.value_of_main(measured.get(settings.metric, 0.0), "the dev set's result")
         improved = not self.best or _is_better(settings.metric, value, self.best[0][1])
         self.best = sorted(
             [*self.best, (step, value)],
@@ -333,17 +376,17 @@ class Trainer:
             "validations_without_progress": self.validations_without_progress,
             "steps_not_finite": self.steps_not_finite,
             "num_skipped_steps": self.num_skipped_steps,
+            "num_out_of_memory_steps": self.num_out_of_memory_steps,
             "optimizer": optimizer_state,
         }
-        if self.mesh.size == 1:
-            checkpoint = save_checkpoint(self.run_files, step, weights, training, state)
-        else:
-            num_experts = self.recipe.model.moe.num_experts
-            checkpoint = save_sharded_checkpoint(self.run_files, step, weights, training, state, self.mesh, num_experts)
+        best_steps = [s for s, _ in self.best[: self.settings.keep_best]]
+        self.saver.begin(Snapshot(step, weights, training, state, best_steps))
         self.saved_step = step
-        if self.mesh.is_main:
-            retain(self.run_files, self.settings.keep_last, [s for s, _ in self.best[: self.settings.keep_best]])
-        self.reporter.saved(step, checkpoint.path)
+
+    def _tell_of_saved(self) -> None:
+        written = self.saver.newly_written()
+        if written is not None:
+            self.reporter.saved(written.step, written.path)
 
     def _load_last(self) -> None:
         if self.mesh.is_main:
@@ -359,6 +402,15 @@ class Trainer:
             self.validations_without_progress = state["validations_without_progress"]
         self.steps_not_finite = state["steps_not_finite"]
         self.num_skipped_steps = state["num_skipped_steps"]
+        self.num_out_of_memory_steps = state.get("num_out_of_memory_steps", 0)
+
+
+class _Passed(NamedTuple):
+    """What a process knows of its part of a batch. loss_sum: in nats."""
+
+    loss_sum: float
+    balance_loss: float
+    balances: Mapping[str, Balance]
 
 
 class Stepper:
@@ -366,6 +418,8 @@ class Stepper:
 
     carried: of a language model on running text, the LSTMs' state of this process's rows after the last batch; None
     is zeros.
+
+    before_update: called before a step changes weights, moments or averages.
     """
 
     def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
@@ -392,6 +446,7 @@ class Stepper:
         self.step = 0
         self.num_updates = 0
         self.carried: LanguageModelState | None = None
+        self.before_update: Callable[[], None] = lambda: None
 
     @property
     def inference_model(self) -> Network:
@@ -419,39 +474,81 @@ class Stepper:
         """Forward, backward and update on the batches of one step, of which every process takes its sentences."""
         self.step += 1
         num_tokens = sum(batch.num_target_tokens for batch in group)
+        carried = self.carried
         loss_sum = auxiliary = 0.0
-        importances = []
+        balances: list[Mapping[str, Balance]] = []
+        out_of_memory = False
         for number, batch in enumerate(group):
-            own = self._own_sentences(batch, number)
-            with self._autocast():
-                output = self._forward(own)
-            loss = self._loss(output)
-            balance_loss = _sum_of_balance_losses(output.balances) / len(group)
-            # Gradients of the mean over all target tokens of the step, however they are divided into batches and
-            # between processes.
-            self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
-            expert_use.add(output.balances)
-            importances.append({layer: balance.importance_E.detach() for layer, balance in output.balances.items()})
-            loss_sum += float(loss.plain_sum.detach())
-            auxiliary += float(balance_loss.detach())
-        loss_sum = float(self.mesh.add_up(torch.tensor(loss_sum, dtype=torch.float64, device=self.device)))
-        if not math.isfinite(loss_sum):
-            self.carried = None  # what is not finite would never go away again
-        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
-        return StepResult(
-            loss_sum,
+            self.mesh.calls.begin_batch()
+            passed = self._passed(batch, number, num_tokens, len(group))
+            if passed is None:
+                out_of_memory = True
+                self._pass_without_rows(batch, number, num_tokens, len(group))
+                continue
+            balances.append(passed.balances)
+            loss_sum += passed.loss_sum
+            auxiliary += passed.balance_loss
+        loss_sum, broken = self._totals(loss_sum, out_of_memory)
+        counts = (
             num_tokens,
             sum(batch.num_source_tokens for batch in group),
             sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
-            norm,
-            auxiliary,
-            outcome,
-            _first_not_finite(importances, self.mesh) if outcome is StepOutcome.SKIPPED else "",
         )
+        if broken:
+            self.optimizer.zero_grad()
+            self.carried = carried  # of before the step, on all processes
+            return StepResult(loss_sum, *counts, math.nan, auxiliary, StepOutcome.OUT_OF_MEMORY, "", broken)
+        for balance in balances:
+            expert_use.add(balance)
+        if not math.isfinite(loss_sum):
+            self.carried = None  # what is not finite would never go away again
+        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
+        layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
+        return StepResult(loss_sum, *counts, norm, auxiliary, outcome, layer)
 
-    def _own_sentences(self, batch: Batch, number: int) -> Batch:
-        """This process's, with the random numbers that they have in batch ``number`` of the step."""
-        own, sentences_B = own_sentences(batch, self.mesh)
+    def _passed(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> _Passed | None:
+        """Forward and backward pass of this process's part of batch ``number``; None where memory was too little."""
+        try:
+            own, sentences_B = own_sentences(batch, self.mesh)
+            return self._forward_and_backward(own, sentences_B, number, num_tokens, num_batches)
+        except torch.OutOfMemoryError:
+            return None  # the exception holds on to the memory of the pass, and must go first
+
+    def _pass_without_rows(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> None:
+        """The collectives of the batch that are still to come: the others wait for this process in them."""
+        if self.mesh.size == 1:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        none = Batch(*(tensor[:0] for tensor in batch))
+        if self.carried is not None:
+            self.carried = self.carried.select(torch.zeros(0, dtype=torch.int64, device=self.device))
+        with self.mesh.calls.without_rows():
+            self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, num_tokens, num_batches)
+        self.carried = None
+
+    def _forward_and_backward(
+        self, own: Batch, sentences_B: Tensor, number: int, num_tokens: int, num_batches: int
+    ) -> _Passed:
+        own = self._with_noise(own, sentences_B, number)
+        with self._autocast():
+            output = self._forward(own)
+        loss = self._loss(output)
+        balance_loss = _sum_of_balance_losses(output.balances) / num_batches
+        # Gradients of the mean over all target tokens of the step, however they are divided into batches and
+        # between processes.
+        self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
+        return _Passed(float(loss.plain_sum.detach()), float(balance_loss.detach()), output.balances)
+
+    def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
+        """The loss of all processes, and those that were out of memory: the same on each."""
+        told = torch.zeros(1 + self.mesh.size, dtype=torch.float64, device=self.device)
+        told[0], told[1 + self.mesh.rank] = loss_sum, float(out_of_memory)
+        total, *broken = self.mesh.add_up(told, "the loss").tolist()
+        return total, tuple(rank for rank, is_broken in enumerate(broken) if is_broken)
+
+    def _with_noise(self, own: Batch, sentences_B: Tensor, number: int) -> Batch:
+        """On the device, with the random numbers that its sentences have in batch ``number`` of the step."""
         own, sentences_B = own.to(self.device), sentences_B.to(self.device)
         seed = _mixed(self.recipe.seed, self.step, number)
         torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
@@ -482,6 +579,7 @@ class Stepper:
         norm = float(self.optimizer.clip())
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
+            self.before_update()
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
             self.optimizer.step(self.scaler)
             self.num_updates += 1
@@ -623,11 +721,12 @@ def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:
     return sum(losses[1:], losses[0]) if losses else torch.zeros(())
 
 
-def _first_not_finite(batches: Iterable[Mapping[str, Tensor]], mesh: Mesh) -> str:
-    """The first layer, in the order of computation, with a value that is NaN or infinite on any process."""
-    for values in batches:
-        for layer, tensor in values.items():
-            if not bool(mesh.add_up(tensor.clone()).isfinite().all()):
+def _first_not_finite(batches: Iterable[Mapping[str, Balance]], mesh: Mesh) -> str:
+    """The first layer, in the order of computation, whose gates are NaN or infinite on any process."""
+    for balances in batches:
+        for layer, balance in balances.items():
+            importance_E = balance.importance_E.detach().clone()
+            if not bool(mesh.add_up(importance_E, f"importance of {layer}").isfinite().all()):
                 return layer
     return ""
 
@@ -651,7 +750,7 @@ def _opened_run(
     precision = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     if saved is None:
-        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path)
+        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path, launch=launch_name())
     run = open_run(run_dir)
     for table in ("task", "seed", "data", "subwords", "model"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
@@ -667,6 +766,7 @@ def _opened_run(
     for table in ("training", "decoding"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
             reporter.warning(f"resuming with {key} = {now} (was {before})")
+    save_launch(run, launch_name())
     save_recipe(run, recipe)
     return run
 

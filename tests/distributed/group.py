@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -9,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 TIMEOUT_SECONDS = 240  # far more than any needs on an idle machine
@@ -24,6 +26,19 @@ def run_group(num_processes: int, function: Callable[..., Any], *arguments: Any,
     Raises:
         AssertionError: with the trace of a process that failed, or because not all ended in time.
     """
+    pipes, processes = start_group(num_processes, function, *arguments)
+    try:
+        return _results(pipes, time.monotonic() + (timeout or TIMEOUT_SECONDS))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def start_group(
+    num_processes: int, function: Callable[..., Any], *arguments: Any
+) -> tuple[list[Connection], list[ForkServerProcess]]:
+    """The processes, and where each will put what it returns."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -35,12 +50,7 @@ def run_group(num_processes: int, function: Callable[..., Any], *arguments: Any,
         sender.close()
         pipes.append(receiver)
         processes.append(process)
-    try:
-        return _results(pipes, time.monotonic() + (timeout or TIMEOUT_SECONDS))
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
+    return pipes, processes
 
 
 def _results(pipes: list[Connection], deadline: float) -> list[Any]:
@@ -76,4 +86,5 @@ def _run(
     try:
         sender.send(("", function(*arguments)))
     except BaseException:
-        sender.send((traceback.format_exc(), None))
+        with contextlib.suppress(OSError):  # nobody may be listening any more
+            sender.send((traceback.format_exc(), None))

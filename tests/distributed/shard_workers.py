@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training, save_sharded_checkpoint
+from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.trainer import Stepper
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
 
@@ -20,18 +22,28 @@ State = dict[str, np.ndarray]
 STEPS_BEFORE, STEPS_AFTER = 4, 6
 
 
+class SlowCopies(HostCopies):
+    """Takes longer than a step."""
+
+    def _place(self, *tensor):
+        time.sleep(0.02)
+        return super()._place(*tensor)
+
+
 def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
-    """What was saved after the first steps, and what became of it after the others."""
+    """What was saved after the first steps, beside the others, and what became of it after those."""
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
+        saver = Saver(RunFiles(run), recipe, mesh)
+        saver._copies = SlowCopies()
+        stepper.before_update = saver.wait_until_copied
         groups = batches(STEPS_BEFORE + STEPS_AFTER)
         _steps(stepper, islice(groups, STEPS_BEFORE))
-        weights, training, plain = stepper.tensors()
-        save_sharded_checkpoint(
-            RunFiles(run), stepper.step, weights, training, {"optimizer": plain}, mesh, recipe.model.moe.num_experts
-        )
         saved = _everything(stepper)
+        weights, training, plain = stepper.tensors()
+        saver.begin(Snapshot(stepper.step, weights, training, {"optimizer": plain}, []))
         _steps(stepper, groups)
+        saver.finish()
         return saved, _everything(stepper)
 
 

@@ -34,6 +34,12 @@ def test_the_setting_decides_and_must_divide_the_number_of_processes():
         choose_expert_size(small_recipe(4), 6)
 
 
+def test_a_timeout_alone_leaves_the_division_to_the_number_of_processes_and_needs_no_experts():
+    timeout = {"distributed": {"collective_timeout_seconds": 5.0}}
+    assert choose_expert_size(small_recipe(**timeout), 4) == 2
+    assert choose_expert_size(small_recipe(0, {"kind": "dense", "gate": "softmax"}, **timeout), 4) == 1
+
+
 def test_shares_are_contiguous_and_those_of_dtensor():
     for num_experts in range(1, 12):
         for size in range(1, 6):

@@ -356,6 +356,43 @@ def _poison(monkeypatch, steps) -> None:
     monkeypatch.setattr(trainer_module.Stepper, "_update", update)
 
 
+def _forget_memory(monkeypatch, steps) -> None:
+    original = Stepper._forward
+
+    def forward(self: Stepper, batch):
+        if self.step in steps:
+            raise torch.OutOfMemoryError("injected")
+        return original(self, batch)
+
+    monkeypatch.setattr(trainer_module.Stepper, "_forward", forward)
+
+
+def test_a_step_without_enough_memory_is_skipped_counted_and_told_also_after_a_resume(
+    toy, toy_data, tmp_path, monkeypatch
+):
+    _forget_memory(monkeypatch, steps={3, 4})
+    listener = Listener()
+    assert train(toy(max_steps=6), tmp_path / "run", toy_data, listener=listener).reason == "max_steps"
+    assert [text for text in listener.warnings if "skipped" in text] == [
+        f"step {step}: out of memory on process 0 of 1: the step was skipped ({count} in a row)"
+        for count, step in enumerate((3, 4), start=1)
+    ]
+    train(toy(max_steps=9), tmp_path / "run", toy_data, resume=True, listener=listener)
+    assert [metrics["out_of_memory_steps"] for metrics in listener.steps] == [1, 2, 2]
+    assert [metrics["skipped_steps"] for metrics in listener.steps] == [1, 2, 2]
+
+
+def test_memory_that_stays_too_little_stops_with_the_settings_that_need_less(toy, toy_data, tmp_path, monkeypatch):
+    _forget_memory(monkeypatch, steps=range(6, 100))
+    problem = r"^step 8: out of memory on process 0 of 1 in 3 steps in a row; last good checkpoint: .*step-00000004"
+    with pytest.raises(UserError, match=problem) as error:
+        train(toy(max_nonfinite_steps=3), tmp_path / "run", toy_data)
+    assert error.value.fix == (
+        "lower training.batch_tokens = 256 (training.accumulate_batches = 1 can make up for it), or set "
+        "model.moe.recompute_experts = true"
+    )
+
+
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_the_first_layer_whose_gates_are_not_finite_is_named(toy, toy_data, tmp_path, monkeypatch, side):
     original = Stepper.__init__

@@ -1,0 +1,133 @@
+"""What this process says to the others: one collective after another, in the same order on every process.
+
+Two things rest on that order. A process that waits too long can tell who has not come as far (``watchdog.py``). And
+one that ran out of memory in the middle of a batch can go through the rest of the batch's collectives with no rows of
+its own, so that nobody waits for it for ever (:meth:`Calls.without_rows`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from mtmoe.errors import UserError
+
+T = TypeVar("T")
+
+
+class Now(NamedTuple):
+    """What a process is doing. number: collectives begun so far, the same on all processes that have come as far.
+
+    waits: for other processes. since: of ``time.monotonic``. is_long: it may take the main process long.
+    """
+
+    number: int
+    step: int
+    what: str
+    waits: bool
+    since: float
+    is_long: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at it."""
+        return time.monotonic() - self.since
+
+
+class Calls:
+    """The collectives of this process. ``report``: what the watchdog has found out, or ""."""
+
+    def __init__(self, rank: int = 0) -> None:
+        self.rank = rank
+        self.report = ""
+        self.now = Now(0, 0, "starting", False, time.monotonic())
+        self._place = 0  # collectives of the batch so far
+        self._num_done = 0  # of them, those that the other processes have had from this one
+        self._promises: list[object] = []
+        self._kept: Iterator[object] | None = None
+
+    @contextlib.contextmanager
+    def collective(self, what: str) -> Iterator[bool]:
+        """Around one collective; not to be called if it yields False, because the others have had it already.
+
+        Raises:
+            UserError: another process has gone, or not come in time.
+        """
+        self._place += 1
+        if self._place <= self._num_done:
+            yield False
+            return
+        self._is(what, waits=True, begun=1)
+        try:
+            yield True
+        except torch.OutOfMemoryError:
+            self._is(f"after lack of memory in {what}", begun=-1)
+            raise
+        except RuntimeError as error:
+            raise self._lost(what, error) from error
+        self._num_done = self._place
+        self._is(f"after {what}")
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Around waiting for what has been begun before."""
+        self._is(what, waits=True)
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise self._lost(what, error) from error
+        self._is(f"after {what}")
+
+    def at(self, step: int, what: str, *, is_long: bool = False) -> None:
+        """What this process is doing by itself."""
+        self.now = Now(self.now.number, step, what, False, time.monotonic(), is_long)
+
+    # ------------------------------------------------------------------------------------- lack of memory
+
+    def begin_batch(self) -> None:
+        """The collectives that follow are of another batch."""
+        self._place = self._num_done = 0
+        self._promises, self._kept = [], None
+
+    @property
+    def has_no_rows(self) -> bool:
+        """Whether this process goes through a batch for the others' sake alone."""
+        return self._kept is not None
+
+    @contextlib.contextmanager
+    def without_rows(self) -> Iterator[None]:
+        """Go through the batch again: the collectives that the others have had from this process are left out."""
+        self._place, self._kept = 0, iter(list(self._promises))
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def promised(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns, and the others will hold this process to; in :meth:`without_rows` what it has returned
+        before."""
+        if self._kept is not None:
+            kept = next(self._kept, None)
+            if kept is not None:
+                return kept  # type: ignore[return-value]
+        promise = make()
+        self._promises.append(promise)
+        return promise
+
+    def _is(self, what: str, *, waits: bool = False, begun: int = 0) -> None:
+        self.now = Now(self.now.number + begun, self.now.step, what, waits, time.monotonic())
+
+    def _lost(self, what: str, error: RuntimeError) -> UserError:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return UserError(
+            f"process {self.rank}, step {self.now.step}: {what} failed: {first_line}"
+            + (f"\n{self.report}" if self.report else ""),
+            fix="look at what the process that failed first says; to go on from the last checkpoint, add --resume "
+            "(torchrun --max-restarts N does so by itself)",
+        )
