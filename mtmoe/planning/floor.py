@@ -16,7 +16,7 @@ from mtmoe.planning.activations import activations_of
 from mtmoe.planning.devices import Gpu
 from mtmoe.planning.memory import Parameters, drawn_classes, output_activations
 from mtmoe.planning.stages import Stage
-from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
+from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.operations import FLOPS_PER_OPERATION
 
 Bound = Literal["compute", "memory", "network"]
@@ -81,7 +81,7 @@ def traffic_of(
     rows *= recipe.model.moe.experts_per_token_in_all * (1 - 1 / layout.expert_processes)
     row_bytes = recipe.model.width * layout.element_bytes
     sent = _PASSES_OF_ROWS * rows * row_bytes * recipe.training.accumulate_batches
-    copies = held.experts * STREAM_BYTES if layout.data_processes > 1 else 0
+    copies = held.experts * expert_bytes(recipe) if layout.data_processes > 1 else 0
     return Traffic(sent, held.replicated * STREAM_BYTES if layout.num_processes > 1 else 0, copies)
 
 
@@ -133,17 +133,17 @@ def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload
     # Rows are gathered, multiplied, and summed again: eight passes over D-wide rows in all (forward 3, backward 5).
     rows = 8 * pairs * recipe.model.width * layout.element_bytes
     own = weights * layout.experts_here / num_experts
-    return 2 * need.kept + rows + _weight_bytes(own, busy, recipe, layout)
+    return 2 * need.kept + rows + _weight_bytes(own, busy, recipe, layout, expert_bytes(recipe))
 
 
-def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout) -> float:
+def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout, item: int = STREAM_BYTES) -> float:
     """Read forward and backward (those of the busy experts), cast where products are narrow; gradients written, and
-    from the second batch of a step on added to those that are there."""
+    from the second batch of a step on added to those that are there. item: bytes of a weight."""
     small = layout.element_bytes
-    cast = 2 * small if small != STREAM_BYTES else 0
+    cast = 2 * small if small != item else 0
     batches = recipe.training.accumulate_batches
-    added = 3 * STREAM_BYTES * (batches - 1) / batches
-    return weights * (2 * busy * (STREAM_BYTES + cast) + STREAM_BYTES + added)
+    added = 3 * item * (batches - 1) / batches
+    return weights * (2 * busy * (item + cast) + item + added)
 
 
 def _update_bytes(recipe: Recipe, held: Parameters) -> float:

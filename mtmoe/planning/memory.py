@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mtmoe.config import Recipe
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
-from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
+from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.loss import _CHUNK_ELEMENTS as LOGITS_AT_ONCE
 from mtmoe.training.sampled_softmax import _CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_ONCE
 from mtmoe.training.sampled_softmax import inclusion_probabilities
@@ -34,6 +34,10 @@ class Parameters(NamedTuple):
     @property
     def total(self) -> int:
         return self.replicated + self.experts
+
+    def weight_bytes(self, recipe: Recipe) -> int:
+        """Of the weights, and of as many gradients."""
+        return self.replicated * STREAM_BYTES + self.experts * expert_bytes(recipe)
 
 
 class Peak(NamedTuple):
@@ -71,13 +75,12 @@ def parameters_of(stages: list[Stage], recipe: Recipe, layout: Layout) -> Parame
 def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Peak:
     """The worst moment of a step, from the second one on (in the first one there are no moments yet)."""
     held = parameters_of(stages, recipe, layout)
-    weights = held.total * STREAM_BYTES
+    weights = held.weight_bytes(recipe)
     moments = held.replicated_moments + held.expert_moments
-    averaged = weights if recipe.training.exponential_average is not None else 0
+    averaged = held.total * STREAM_BYTES if recipe.training.exponential_average is not None else 0
     moments_of_step = _passes(stages, recipe, vocabulary_size, work, layout, held)
-    gradients = held.total * STREAM_BYTES
     update = max(_SUMMED_AT_ONCE * 2 if layout.num_processes > 1 else 0, _room_of_update(held, recipe, layout))
-    at_the_end = ("update of the weights", float(gradients), 0.0, float(update))
+    at_the_end = ("update of the weights", float(weights), 0.0, float(update))
     moment, *alive = max((*moments_of_step, at_the_end), key=lambda entry: sum(entry[1:]))
     return Peak(moment, weights, moments, averaged, *alive)
 
@@ -85,7 +88,8 @@ def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Wor
 def _room_of_update(held: Parameters, recipe: Recipe, layout: Layout) -> int:
     if recipe.training.expert_optimizer != "factored-adam":
         return 0
-    return min(held.experts * STREAM_BYTES // 2, _FACTORED_ROOM[layout.on_cpu])
+    copies = 4 if recipe.training.expert_weights == "bf16" else 1  # of weights, gradients and what rounds them
+    return copies * min(held.experts * STREAM_BYTES // 2, _FACTORED_ROOM[layout.on_cpu])
 
 
 def _passes(
@@ -94,8 +98,8 @@ def _passes(
     """(moment, gradients, activations, passing) in bytes, of every moment of a batch that is not the step's first."""
     accumulates = recipe.training.accumulate_batches > 1
     # On a CPU the memory of the experts' gradients is kept for those of the next step.
-    there = held.experts if layout.on_cpu else 0
-    gradients = float((held.total if accumulates else there) * STREAM_BYTES)
+    there = held.experts * expert_bytes(recipe) if layout.on_cpu else 0
+    gradients = float(held.weight_bytes(recipe) if accumulates else there)
     kept = 0.0
     needs = [
         output_activations(recipe, vocabulary_size, work, layout)
@@ -126,7 +130,7 @@ def _gradients(stage: Stage, recipe: Recipe, vocabulary_size: int, layout: Layou
         return (0.0, matrix) if shares else (matrix, 0.0)
     if stage.kind == "experts":
         experts = sum(p.shape[1] * p.shape[2] for p in stage.parameters.values())
-        return layout.experts_here * experts * STREAM_BYTES, 0.0
+        return layout.experts_here * experts * expert_bytes(recipe), 0.0
     return sum(p.numel() for p in stage.parameters.values()) * STREAM_BYTES, 0.0
 
 

@@ -11,6 +11,11 @@ STREAM_BYTES = 4
 """Of a number in weights, moments, gradients and the residual stream, which stay float32."""
 
 
+def expert_bytes(recipe: Recipe) -> int:
+    """Of one parameter of an expert, or its gradient."""
+    return 2 if recipe.training.expert_weights == "bf16" else STREAM_BYTES
+
+
 class Workload(NamedTuple):
     """One process's sentences of one batch, as many positions with padding as there may be.
 

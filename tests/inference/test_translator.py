@@ -356,7 +356,7 @@ def test_a_multilingual_model_warns_of_a_line_whose_language_token_it_lacks(tran
     settings["data"] |= {"source_language": "mul", "target_language": "mul", "multilingual": {}}
     settings["data"] |= {"train": sources, "valid": sources[:1], "test": sources[:1]}
     multilingual = translator.loaded._replace(recipe=recipe_from_dict(settings, Path("mul.toml")))
-    assert missing_language("Snow", translator.loaded) == ""
+    assert missing_language("Snow", translator.loaded.recipe.data) == ""
     monkeypatch.setattr(translator, "loaded", multilingual)
     lines = ["<2fr> Snow", " <2de>  Two dogs", "", "<2es> Snow", "Snow"]
     warnings = [[w for w in t.warnings if "language" in w] for t in translator.translate(lines)]

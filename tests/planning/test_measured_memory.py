@@ -84,6 +84,15 @@ STEPS = {
         40,
         20,
     ),
+    "256 experts in bf16": (
+        "wikitext2-moe",
+        (
+            *("model.moe.num_experts=256", "training.expert_optimizer=factored-adam"),
+            "training.expert_weights=bf16",
+        ),
+        40,
+        20,
+    ),
     "averaged weights, two sides": ("multi30k-en-de", (), 32, 15),
     "two levels, projections, two batches a step": (
         "wmt14-en-fr",
