@@ -73,7 +73,7 @@ def translate(
 
     \b
     mtmoe bench translate RUN --vary decoding.beam_size=1,5 --vary decoding.batch_tokens=4096,16384
-    mtmoe bench translate RUN --vary 'decoding.precision=fp32,bf16' --set decoding.beam_size=5
+    mtmoe bench translate RUN --vary 'decoding.shortlist=false,{}' --set decoding.beam_size=5
     """
     import torch
 

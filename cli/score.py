@@ -51,8 +51,9 @@ def score(
 
     One natural logarithm for each line of TARGET given the same line of SOURCE, end of sentence included; a blank
     source line has 0. What `mtmoe translate --scores` told of a line is what this gives for it, unless the line
-    was split there. Of several TARGETs each has a column, with tabs between; --tokens puts a column such as
-    "▁the=-1.25 </s>=-0.5" after each. The perplexity per subword goes to standard error. JSON has all of this.
+    was split there, or translated with a decoding.shortlist: here a word is one of the whole vocabulary. Of several
+    TARGETs each has a column, with tabs between; --tokens puts a column such as "▁the=-1.25 </s>=-0.5" after each.
+    The perplexity per subword goes to standard error. JSON has all of this.
 
     With a language model there is one text, SOURCE: a logarithm for each line, its end included, and the perplexity
     per word and per subword, ends of lines counted, unknown words as <unk>.

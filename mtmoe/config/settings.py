@@ -822,7 +822,10 @@ MOST_CANDIDATES = 100
 
 
 class Shortlist(Settings):
-    """Words of a translation are looked for among likely ones of its own source, not in all of the vocabulary."""
+    """Words of a translation are looked for among likely ones of its own source, not in all of the vocabulary.
+
+    Scores are normalised over these words, and so are higher than those of ``mtmoe score``.
+    """
 
     per_source_token: int = Field(
         default=30,

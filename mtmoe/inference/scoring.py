@@ -1,7 +1,8 @@
 """How likely a model finds given translations.
 
 The score of a line that ``mtmoe translate`` wrote is the one that it reported: both normalise and encode the
-text alike, and truncate the source alike.
+text alike, and truncate the source alike. (Not with ``decoding.shortlist``: what it reports then is normalised over the
+words of the line, and what is scored here over the whole vocabulary.)
 
 Letters: B sentences, T target positions, S source positions.
 """
