@@ -54,7 +54,7 @@ def _lstm(stage: Stage, recipe: Recipe, positions: float, work: Workload, layout
     model, small = recipe.model, layout.element_bytes
     hidden = model.lstm_hidden or model.width
     width = model.width
-    is_half = stage.name.startswith("encoder 1") and model.encoder_bottom == "concatenate"
+    is_half = stage.name in ("encoder 1 forward", "encoder 1 backward") and model.encoder_bottom == "concatenate"
     if is_half:
         width, hidden = width // 2, hidden // 2
     masks = (1 if model.dropout else 0) * width
