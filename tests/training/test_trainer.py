@@ -384,7 +384,7 @@ def test_a_step_without_enough_memory_is_skipped_counted_and_told_also_after_a_r
 
 def test_memory_that_stays_too_little_stops_with_the_settings_that_need_less(toy, toy_data, tmp_path, monkeypatch):
     _forget_memory(monkeypatch, steps=range(6, 100))
-    problem = r"^step 8: out of memory on process 0 of 1 in 3 steps in a row; last good checkpoint: .*step-00000004"
+    problem = r"^step 8: out of memory on process 0 of 1 in 3 steps in a row; last good checkpoint: .*step-00000006"
     with pytest.raises(UserError, match=problem) as error:
         train(toy(max_nonfinite_steps=3), tmp_path / "run", toy_data)
     assert error.value.fix == (
