@@ -48,10 +48,10 @@ class Translation(NamedTuple):
     """(word of the source, word of the translation), counted from 0, by attention; if it was asked for."""
     warnings: tuple[str, ...] = ()
     """What the user should know, such as a source that was truncated."""
-    terms: tuple[TermReport, ...] = ()
-    """The terms of the source, and whether this text has them."""
     alternatives: tuple[Translation, ...] = ()
     """Next best translations with other texts, in the order of the search."""
+    terms: tuple[TermReport, ...] = ()
+    """The terms of the source, and whether this text has them."""
 
 
 class Translator:
