@@ -1,4 +1,4 @@
-"""Real sentences through a mixture of experts: nothing depends on the batch, on the order or on how long one translates.
+"""Real sentences through a mixture of experts: nothing depends on the batch, on the order or on what came before.
 
 The sentences are those of ../shared/data beside the project (or above it); without them these tests are skipped.
 """
