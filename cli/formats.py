@@ -79,17 +79,20 @@ class TextFormat:
 class TsvFormat:
     """Columns with tabs between; the answer has those of the line, and then its own."""
 
-    def __init__(self, column: int, columns: Columns) -> None:
-        """``column``: of the source sentence, from 1."""
+    def __init__(self, column: int, columns: Columns, *, prefix_column: int | None = None) -> None:
+        """``column``: of the source sentence, from 1; ``prefix_column``: of how its translation must begin."""
         self._column = column
         self._columns = columns
+        self._prefix_column = prefix_column
 
     def read(self, line: str, number: int) -> Question:
         cells = line.split("\t")
-        if len(cells) < self._column:
-            problem = f"there is no column {self._column}, only {len(cells)}"
+        last = max(self._column, self._prefix_column or 0)
+        if len(cells) < last:
+            problem = f"there is no column {last}, only {len(cells)}"
             return Question(Request("", number=number), line, problem)
-        return Question(Request(cells[self._column - 1], number=number), line)
+        prefix = cells[self._prefix_column - 1] if self._prefix_column else ""
+        return Question(Request(cells[self._column - 1], prefix, number=number), line)
 
     def write(self, question: Question, translation: Translation) -> str:
         rows = self._columns.of(question.request.number, translation)

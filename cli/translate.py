@@ -72,6 +72,11 @@ class _Options(NamedTuple):
 @click.option(
     "--column", type=click.IntRange(min=1), help="Column of the source, from 1, in --format tsv.  [default: 1]"
 )
+@click.option(
+    "--prefix-column",
+    type=click.IntRange(min=1),
+    help="Column of how the translation must begin, from 1, in --format tsv.",
+)
 @click.option("--nbest", "num_best", type=click.IntRange(min=1), help="Write the N best translations of each line.")
 @click.option("--scores", "with_scores", is_flag=True, help="Write score and log-probability before a translation.")
 @click.option("--alignment", "with_alignment", is_flag=True, help="Write which word comes from which (0-0 2-1).")
@@ -116,6 +121,7 @@ def translate(
     files: tuple[str, ...],
     format_name: str,
     column: int | None,
+    prefix_column: int | None,
     num_best: int | None,
     with_scores: bool,
     with_alignment: bool,
@@ -164,6 +170,8 @@ def translate(
     devices = tuple(device.split(",")) if device else (None,)
     if with_scores and format_name == "json":
         raise click.UsageError("--scores has no meaning with --format json: scores are always in it")
+    if prefix_column is not None and format_name != "tsv":
+        raise click.UsageError(f"--prefix-column belongs to --format tsv, not to --format {format_name}")
     _check_usage(inputs, format_name, column, output_path, output_dir, resume, len(devices), num_workers)
     if beam_size is not None:
         overrides = (*overrides, f"decoding.beam_size={beam_size}")
@@ -174,7 +182,7 @@ def translate(
     columns = Columns(with_scores or num_best is not None, with_alignment, numbered=num_best is not None)
     formats: dict[str, Format] = {
         "text": TextFormat(columns),
-        "tsv": TsvFormat(column or 1, columns._replace(numbered=False)),
+        "tsv": TsvFormat(column or 1, columns._replace(numbered=False), prefix_column=prefix_column),
         "json": JsonFormat(
             with_alignment=with_alignment, with_alternatives=num_best is not None, with_terms=terms_path is not None
         ),
@@ -189,6 +197,7 @@ def translate(
     if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
         column = column or 1 if format_name == "tsv" else None
         shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
+        shape |= {"prefix_column": prefix_column} if prefix_column else {}
         _translate_files(options, inputs, output_path, output_dir, resume, {**shape, "alignment": with_alignment})
     else:
         _translate_stream(options, inputs, output_path)

@@ -67,12 +67,12 @@ class Translation(NamedTuple):
     """(word of the source, word of the translation), counted from 0, by attention; if it was asked for."""
     warnings: tuple[str, ...] = ()
     """What the user should know, such as a source that was truncated."""
-    terms: tuple[TermReport, ...] = ()
-    """The terms of the source, and whether this text has them."""
     alternatives: tuple[Translation, ...] = ()
     """Next best translations with other texts, in the order of their rank."""
     score_parts: tuple[ScorePart, ...] = ()
     """What other models added to the score: ``(log_probability + sum of weight x value) / lp + cp``."""
+    terms: tuple[TermReport, ...] = ()
+    """The terms of the source, and whether this text has them."""
 
 
 class Translator:

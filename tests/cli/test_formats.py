@@ -61,6 +61,12 @@ def test_a_line_with_too_few_columns_is_answered_with_an_empty_translation() -> 
     assert format_.write(question, Translation("")) == "a\tb\t\n"
 
 
+def test_a_column_of_tsv_says_how_the_translation_begins() -> None:
+    format_ = TsvFormat(1, Columns(), prefix_column=3)
+    assert format_.read("a dog\tx\tEin", 3).request == Request("a dog", "Ein", number=3)
+    assert format_.read("a dog\tx", 3).problem == "there is no column 3, only 2"
+
+
 def test_json_says_everything_and_carries_unknown_fields_through() -> None:
     format_ = JsonFormat(with_alignment=True, with_alternatives=True)
     line = '{"id": [1, {"x": null}], "text": "A dog", "score": "old"}'

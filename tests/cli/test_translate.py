@@ -80,6 +80,15 @@ def test_tsv_translates_the_chosen_column(invoke: Any, capitals: Any) -> None:
     assert invoke("translate", "run", "--format", "tsv", input="a\tb\n").stdout == "a\tb\tA\n"
 
 
+def test_a_column_of_tsv_begins_the_translation(invoke: Any, tiny_run: Any) -> None:
+    options = ("--format", "tsv", "--column", 2, "--prefix-column", 1)
+    result = invoke("translate", tiny_run.run, *options, input="un chien\tthe dog\n\tthe dog\n")
+    assert result.exit_code == 0, result.stderr
+    first, second = (line.split("\t")[2] for line in result.stdout.splitlines())
+    assert first.startswith("un chien")
+    assert second == invoke("translate", tiny_run.run, input="the dog\n").stdout.rstrip("\n")
+
+
 def test_alignments_are_a_column(invoke: Any, capitals: Any) -> None:
     assert invoke("translate", "run", "--alignment", input="a b\n\n").stdout == "A B\t0-0 1-1\n\t\n"
 
@@ -200,6 +209,7 @@ def test_a_device_is_written_to_and_not_replaced(invoke: Any, capitals: Any, fil
     ("arguments", "complaint"),
     [
         (["--column", "2"], "--column belongs to --format tsv, not to --format text"),
+        (["--prefix-column", "2"], "--prefix-column belongs to --format tsv, not to --format text"),
         (["a.en", "--output", "x", "--output-dir", "y"], "give either --output or --output-dir"),
         (["--output-dir", "y"], "--output-dir needs a FILE to translate"),
         (["--resume", "--output", "y"], "--resume needs a FILE to translate, and --output or --output-dir"),

@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -136,10 +136,11 @@ SENTENCES = [
 ]
 
 
-@pytest.fixture(scope="session")
-def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with random weights and subwords of its own; its translations are nonsense, but always the same."""
-    directory = tmp_path_factory.mktemp("run")
+def untrained_run(directory: Path, sentences: Sequence[str], **tables: dict[str, Any]) -> Path:
+    """A run with random weights and subwords of its own; its translations are nonsense, but always the same.
+
+    ``tables``: of the recipe, in place of the tiny one's.
+    """
     files = {"format": "text", "name": "x", "source_file": {"path": "x.en"}, "target_file": {"path": "x.fr"}}
     settings = {
         "name": "tiny",
@@ -159,9 +160,10 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "max_source_tokens": 40,
             "over_long": "truncate",
         },
+        **tables,
     }
     recipe = recipe_from_dict(settings, directory / "recipe.toml")
-    train_subwords(SENTENCES, recipe.subwords, directory / "trained.model", seed=1)
+    train_subwords(sentences, recipe.subwords, directory / "trained.model", seed=1)
     run = create_run(directory / "run", recipe, directory / "trained.model")
     torch.manual_seed(7)
     model = TranslationModel(recipe.model, SubwordModel.load(run.subwords).size)
@@ -173,6 +175,12 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
             embedding_VD.div_(4.0)  # calmer than a fresh model's, else a word is followed by itself for ever
     save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
     return run.directory
+
+
+@pytest.fixture(scope="session")
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny untrained run."""
+    return untrained_run(tmp_path_factory.mktemp("run"), SENTENCES)
 
 
 def untrained_language_model(directory: Path, vocabulary: Path, language: str = "fr", unrolled_steps: int = 0) -> Path:
