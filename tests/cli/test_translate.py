@@ -18,8 +18,10 @@ from typing import Any
 
 import mtmoe.cli.translate as module
 import pytest
+from mtmoe.cli.formats import Columns, TextFormat
 
 from mtmoe.data.cleaning import normalise_line
+from mtmoe.inference.other_models import OtherRuns
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation
 
@@ -313,9 +315,10 @@ def test_a_job_belongs_to_weights_and_settings(invoke: Any, tiny_run: Any, tmp_p
     source, output = tmp_path / "a.en", tmp_path / "out"
     source.write_text("the man\n" * 3)
     journal = tmp_path / ".out.journal"
-    identity = module._model_identity(
-        module._Options(tiny_run.run, "last", ("decoding.beam_size=2",), (None,), 1, 1, False, None)  # type: ignore[arg-type]
+    options = module._Options(
+        tiny_run.run, "last", ("decoding.beam_size=2",), (None,), 1, 1, False, TextFormat(Columns()), OtherRuns()
     )
+    identity = module._model_identity(options)
     shape = {"format": "text", "column": None, "nbest": None, "scores": False, "alignment": False}
     job = module.Job(output, {**identity, "output": shape}, [module.examine(source)])
     with contextlib.suppress(KeyboardInterrupt), job.opened(resume=False) as partial:
