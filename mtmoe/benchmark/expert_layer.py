@@ -22,7 +22,8 @@ from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
 from mtmoe.progress import Progress, silent
 from mtmoe.training.optimizer import Adam, keep_experts_in_bf16
-from mtmoe.training.trainer import PRECISIONS, prepare_process
+from mtmoe.training.step import PRECISIONS
+from mtmoe.training.trainer import prepare_process
 
 _WARMUP_ROUNDS = 2
 _LEAST_ROUNDS = 3

@@ -21,7 +21,8 @@ from mtmoe.planning.memory import Peak, peak_of
 from mtmoe.planning.stages import stages_of
 from mtmoe.planning.workload import Layout, Workload
 from mtmoe.training.expert_use import ExpertUse
-from mtmoe.training.trainer import PRECISIONS, Stepper, prepare_process
+from mtmoe.training.step import PRECISIONS, Stepper
+from mtmoe.training.trainer import prepare_process
 
 _STEPS = 4  # moments come with the first one; from then on steps are alike
 

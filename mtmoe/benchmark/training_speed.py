@@ -14,7 +14,9 @@ from mtmoe.data.preparation import open_prepared
 from mtmoe.data.vocabularies import load_vocabulary
 from mtmoe.progress import Progress, silent
 from mtmoe.training.operations import training_operations
-from mtmoe.training.trainer import PRECISIONS, Stepper, Window, batch_stream, prepare_process
+from mtmoe.training.step import PRECISIONS, Stepper
+from mtmoe.training.trainer import batch_stream, prepare_process
+from mtmoe.training.window import Window
 
 _WARMUP_STEPS = 10
 

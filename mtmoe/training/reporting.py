@@ -17,7 +17,7 @@ class Reporter(Protocol):
         """After every step; must be cheap."""
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Every ``log_every_steps``: what goes into metrics.jsonl, with the keys of ``trainer.Window.metrics``."""
+        """Every ``log_every_steps``: what goes into metrics.jsonl, with the keys of ``window.Window.metrics``."""
 
     def validated(self, metrics: Mapping[str, Any]) -> None:
         """After a validation: step, loss, perplexity, bleu (with its signature), best."""

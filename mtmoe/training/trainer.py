@@ -9,33 +9,23 @@ processes the same but for rounding.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from enum import Enum
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from mtmoe.checkpoint import (
     RunFiles,
     belongs_to_launch,
-    create_run,
     last_checkpoint,
     load_run_recipe,
     load_training,
-    load_weights,
     locked_run,
     open_run,
     remove_unfinished,
-    save_launch,
-    save_recipe,
 )
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, BatchStream, Position
@@ -43,31 +33,19 @@ from mtmoe.data.preparation import Prepared, open_prepared
 from mtmoe.data.running_text import RunningTextStream
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
-from mtmoe.device import precision_on
-from mtmoe.distributed.expert_parallel import parallelise
-from mtmoe.distributed.gradients import spread_infinity, sum_gradients
 from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
-from mtmoe.distributed.sentences import of_all_sentences, own_sentences
-from mtmoe.distributed.shards import whole_tensor
 from mtmoe.errors import UserError
-from mtmoe.model.building import Network, build_model
-from mtmoe.model.language_model import LanguageModel, LanguageModelState
-from mtmoe.model.noise import keyed_noise
-from mtmoe.model.routing import Balance
-from mtmoe.model.translation import Output
-from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.interruption import StopSignals
-from mtmoe.training.loss import CrossEntropy, output_cross_entropy
 from mtmoe.training.metrics import MetricsLog
+from mtmoe.training.opening import opened_run
 from mtmoe.training.operations import training_operations
-from mtmoe.training.optimizer import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
+from mtmoe.training.optimizer import learning_rate
 from mtmoe.training.reporting import Reporter, SilentReporter
-from mtmoe.training.sampled_softmax import sampled_cross_entropy
 from mtmoe.training.saving import Saver, Snapshot
+from mtmoe.training.step import StepOutcome, Stepper, StepResult
 from mtmoe.training.validation import validator_of
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+from mtmoe.training.window import Window
 
 
 class Finished(NamedTuple):
@@ -76,38 +54,6 @@ class Finished(NamedTuple):
     reason: str
     step: int
     signal: int
-
-
-class StepOutcome(Enum):
-    """APPLIED: the weights were updated. SKIPPED: loss or gradient were not finite. SCALING: the same, while fp16
-    looks for its loss scale. OUT_OF_MEMORY: a process had too little for the forward and backward pass."""
-
-    APPLIED = "applied"
-    SKIPPED = "skipped"
-    SCALING = "scaling"
-    OUT_OF_MEMORY = "out of memory"
-
-
-class StepResult(NamedTuple):
-    """One optimizer step. Sums over its target tokens, in nats.
-
-    broken_layer: of a skipped step, the first MoE layer whose gates were not finite, or "". out_of_memory: the
-    processes that had too little memory.
-    """
-
-    loss_sum: float
-    num_target_tokens: int
-    num_source_tokens: int
-    num_padded_tokens: int
-    gradient_norm: float
-    auxiliary_loss: float
-    outcome: StepOutcome
-    broken_layer: str
-    out_of_memory: tuple[int, ...] = ()
-
-    @property
-    def applied(self) -> bool:
-        return self.outcome is StepOutcome.APPLIED
 
 
 def run_training(
@@ -139,7 +85,7 @@ def run_training(
         if mesh.is_main:
             until_the_end.enter_context(locked_run(run_dir))
             resume = resume or belongs_to_launch(run_dir, launch_name())
-            run = _opened_run(recipe, run_dir, prepared, resume, device, reporter)
+            run = opened_run(recipe, run_dir, prepared, resume, device, reporter)
         mesh.wait_for_all()
         if not mesh.is_main:
             run, reporter = open_run(run_dir), SilentReporter()
@@ -405,285 +351,6 @@ class Trainer:
         self.num_out_of_memory_steps = state.get("num_out_of_memory_steps", 0)
 
 
-class _Passed(NamedTuple):
-    """What a process knows of its part of a batch. loss_sum: in nats."""
-
-    loss_sum: float
-    balance_loss: float
-    balances: Mapping[str, Balance]
-
-
-class Stepper:
-    """The model, its optimizer and average: one call is one optimizer step.
-
-    carried: of a language model on running text, the LSTMs' state of this process's rows after the last batch; None
-    is zeros.
-
-    before_update: called before a step changes weights, moments or averages.
-    """
-
-    def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
-        self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
-        self.precision = precision_on(device, self.settings.precision)
-        torch.manual_seed(_mixed(recipe.seed, 0, 0))
-        # Every process draws all weights, so that they are the same for any mesh, and then keeps its share.
-        self.model = build_model(recipe, vocabulary_size).train()
-        whole_state = self.model.state_dict()
-        self.num_parameters = sum(p.numel() for p in self.model.parameters())
-        parallelise(self.model, mesh)
-        self.model.to(device)
-        if self.settings.expert_weights == "bf16":
-            keep_experts_in_bf16(self.model)
-        self.source_noise, self.target_noise = keyed_noise(self.model)
-        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
-        self.average: WeightAverage | None = None
-        if self.settings.exponential_average is not None:
-            averaged = build_model(recipe, vocabulary_size).eval()
-            averaged.load_state_dict(whole_state)
-            parallelise(averaged, mesh)
-            self.average = WeightAverage(averaged.to(device), self.settings.exponential_average)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        self.step = 0
-        self.num_updates = 0
-        self.carried: LanguageModelState | None = None
-        self.before_update: Callable[[], None] = lambda: None
-
-    @property
-    def inference_model(self) -> Network:
-        """The averaged weights where there are any."""
-        return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
-
-    def whole_inference_model(self) -> Network | None:
-        """The inference model with all experts, on the main process; None on the others, which must ask, too."""
-        if self.mesh.expert_size == 1:
-            return self.inference_model if self.mesh.is_main else None
-        with torch.device("meta"):
-            whole = build_model(self.recipe, self.model.vocabulary_size)
-        if self.mesh.is_main:
-            whole.to_empty(device=self.device)
-        # A matrix with two names (tied embeddings) has become two.
-        places = dict(whole.named_parameters(remove_duplicate=False))
-        for name, own in self.inference_model.named_parameters(remove_duplicate=False):
-            weights = whole_tensor(name, own.detach(), self.mesh, self.recipe.model.moe.num_experts)
-            weights = weights.full_tensor() if isinstance(weights, DTensor) else weights
-            if self.mesh.is_main:
-                places[name].detach().copy_(weights)
-        return whole.eval() if self.mesh.is_main else None
-
-    def __call__(self, group: list[Batch], expert_use: ExpertUse) -> StepResult:
-        """Forward, backward and update on the batches of one step, of which every process takes its sentences."""
-        self.step += 1
-        num_tokens = sum(batch.num_target_tokens for batch in group)
-        carried = self.carried
-        loss_sum = auxiliary = 0.0
-        balances: list[Mapping[str, Balance]] = []
-        out_of_memory = False
-        for number, batch in enumerate(group):
-            self.mesh.calls.begin_batch()
-            passed = self._passed(batch, number, num_tokens, len(group))
-            if passed is None:
-                out_of_memory = True
-                self._pass_without_rows(batch, number, num_tokens, len(group))
-                continue
-            balances.append(passed.balances)
-            loss_sum += passed.loss_sum
-            auxiliary += passed.balance_loss
-        loss_sum, broken = self._totals(loss_sum, out_of_memory)
-        counts = (
-            num_tokens,
-            sum(batch.num_source_tokens for batch in group),
-            sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
-        )
-        if broken:
-            self.optimizer.zero_grad()
-            self.carried = carried  # of before the step, on all processes
-            return StepResult(loss_sum, *counts, math.nan, auxiliary, StepOutcome.OUT_OF_MEMORY, "", broken)
-        for balance in balances:
-            expert_use.add(balance)
-        if not math.isfinite(loss_sum):
-            self.carried = None  # what is not finite would never go away again
-        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
-        layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
-        return StepResult(loss_sum, *counts, norm, auxiliary, outcome, layer)
-
-    def _passed(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> _Passed | None:
-        """Forward and backward pass of this process's part of batch ``number``; None where memory was too little."""
-        try:
-            own, sentences_B = own_sentences(batch, self.mesh)
-            return self._forward_and_backward(own, sentences_B, number, num_tokens, num_batches)
-        except torch.OutOfMemoryError:
-            return None  # the exception holds on to the memory of the pass, and must go first
-
-    def _pass_without_rows(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> None:
-        """The collectives of the batch that are still to come: the others wait for this process in them."""
-        if self.mesh.size == 1:
-            return
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        none = Batch(*(tensor[:0] for tensor in batch))
-        if self.carried is not None:
-            self.carried = self.carried.select(torch.zeros(0, dtype=torch.int64, device=self.device))
-        with self.mesh.calls.without_rows():
-            self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, num_tokens, num_batches)
-        self.carried = None
-
-    def _forward_and_backward(
-        self, own: Batch, sentences_B: Tensor, number: int, num_tokens: int, num_batches: int
-    ) -> _Passed:
-        own = self._with_noise(own, sentences_B, number)
-        with self._autocast():
-            output = self._forward(own)
-        loss = self._loss(output)
-        balance_loss = _sum_of_balance_losses(output.balances) / num_batches
-        # Gradients of the mean over all target tokens of the step, however they are divided into batches and
-        # between processes.
-        self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
-        return _Passed(float(loss.plain_sum.detach()), float(balance_loss.detach()), output.balances)
-
-    def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
-        """The loss of all processes, and those that were out of memory: the same on each."""
-        told = torch.zeros(1 + self.mesh.size, dtype=torch.float64, device=self.device)
-        told[0], told[1 + self.mesh.rank] = loss_sum, float(out_of_memory)
-        total, *broken = self.mesh.add_up(told, "the loss").tolist()
-        return total, tuple(rank for rank, is_broken in enumerate(broken) if is_broken)
-
-    def _with_noise(self, own: Batch, sentences_B: Tensor, number: int) -> Batch:
-        """On the device, with the random numbers that its sentences have in batch ``number`` of the step."""
-        own, sentences_B = own.to(self.device), sentences_B.to(self.device)
-        seed = _mixed(self.recipe.seed, self.step, number)
-        torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
-        self.source_noise.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
-        self.target_noise.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
-        return own
-
-    def _forward(self, batch: Batch) -> Output:
-        if isinstance(self.model, LanguageModel) and self.settings.unrolled_steps:
-            output, state = self.model.continued(batch, self.carried)
-            self.carried = state.detached()
-            return output
-        return self.model(batch)
-
-    def _loss(self, output: Output) -> CrossEntropy:
-        dtype = PRECISIONS[self.precision]
-        if self.settings.sampled_softmax is not None:
-            num_draws = self.settings.sampled_softmax.num_samples
-            return sampled_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, num_draws, dtype)
-        smoothing = self.settings.label_smoothing
-        return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
-
-    def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
-        sum_gradients(self.optimizer.parameters, self.mesh)
-        if self.scaler.is_enabled():
-            spread_infinity(self.optimizer.parameters, self.mesh)
-        self.optimizer.unscale(self.scaler)
-        norm = float(self.optimizer.clip())
-        finite = loss_is_finite and math.isfinite(norm)
-        if finite:
-            self.before_update()
-            self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
-            self.optimizer.step(self.scaler)
-            self.num_updates += 1
-            if self.average is not None:
-                self.average.update(self.model, self.num_updates)
-        # With fp16 a gradient that overflows is how the loss scale is found, and no failure while there is scale left.
-        searching = loss_is_finite and self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
-        self.scaler.update()
-        self.optimizer.zero_grad()
-        return StepOutcome.APPLIED if finite else StepOutcome.SCALING if searching else StepOutcome.SKIPPED, norm
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
-
-    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        """(weights for inference, what else is needed to go on, plain numbers), all by name."""
-        training = dict(self.optimizer.state())
-        weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
-        if self.average is not None:
-            training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
-        if self.carried is not None:
-            carried = self.carried.tensors()
-            training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
-        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict()}
-
-    def load(
-        self,
-        weights: Mapping[str, Tensor],
-        training: Mapping[str, Tensor],
-        step: int,
-        optimizer_state: Mapping[str, Any],
-        where: Path,
-    ) -> None:
-        """The inverse of :meth:`tensors`."""
-        raw = {key.removeprefix("weights."): t for key, t in training.items() if key.startswith("weights.")}
-        load_weights(self.model, raw or weights, where)  # without an average the two are the same
-        if self.average is not None:
-            load_weights(self.inference_model, weights, where)
-        carried = {
-            key.removeprefix("carried."): all_B[self.mesh.rank :: self.mesh.size]
-            for key, all_B in training.items()
-            if key.startswith("carried.")
-        }
-        self.carried = LanguageModelState.from_tensors(carried).to(self.device) if carried else None
-        self.num_updates = optimizer_state["num_updates"]
-        self.optimizer.load_state(training, self.num_updates)
-        if optimizer_state["loss_scale"]:
-            self.scaler.load_state_dict(optimizer_state["loss_scale"])
-        self.step = step
-
-
-class Window:
-    """What happened since the last line of metrics. Time spent validating and saving is not counted."""
-
-    def __init__(self, settings: Any, mesh: Mesh = ONE_PROCESS) -> None:
-        self.expert_use = ExpertUse(settings, mesh)
-        self.restart()
-
-    def restart(self) -> None:
-        self.expert_use.reset()
-        self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
-        self.num_loss_tokens = self.num_applied = 0
-        self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
-        self.began = time.monotonic()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Do something else meanwhile, without its time being counted."""
-        paused_at = time.monotonic()
-        try:
-            yield
-        finally:
-            self.began += time.monotonic() - paused_at
-
-    def add(self, result: StepResult) -> None:
-        self.num_steps += 1
-        self.num_target_tokens += result.num_target_tokens
-        self.num_source_tokens += result.num_source_tokens
-        self.num_padded_tokens += result.num_padded_tokens
-        if result.applied:
-            self.num_applied += 1
-            self.num_loss_tokens += result.num_target_tokens
-            self.loss_sum += result.loss_sum
-            self.norm_sum += result.gradient_norm
-            self.auxiliary_sum += result.auxiliary_loss
-
-    def metrics(self, num_steps_left: int) -> dict[str, float]:
-        """loss in nats per target token (no smoothing), rates per second, ETA without validations."""
-        seconds = max(time.monotonic() - self.began, 1e-9)
-        steps = max(1, self.num_steps)
-        loss = self.loss_sum / max(1, self.num_loss_tokens)
-        applied = max(1, self.num_applied)
-        return {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 50.0)),
-            "auxiliary_loss": self.auxiliary_sum / applied,
-            "gradient_norm": self.norm_sum / applied,
-            "target_tokens_per_second": self.num_target_tokens / seconds,
-            "source_and_target_tokens_per_second": (self.num_target_tokens + self.num_source_tokens) / seconds,
-            "padding": 1 - (self.num_target_tokens + self.num_source_tokens) / max(1, self.num_padded_tokens),
-            "eta_seconds": num_steps_left * seconds / steps,
-        }
-
-
 # ------------------------------------------------------------------------------------------------- helpers
 
 
@@ -716,64 +383,5 @@ def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> 
     )
 
 
-def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:
-    losses = [loss for balance in balances.values() for loss in balance.losses.values()]
-    return sum(losses[1:], losses[0]) if losses else torch.zeros(())
-
-
-def _first_not_finite(batches: Iterable[Mapping[str, Balance]], mesh: Mesh) -> str:
-    """The first layer, in the order of computation, whose gates are NaN or infinite on any process."""
-    for balances in batches:
-        for layer, balance in balances.items():
-            importance_E = balance.importance_E.detach().clone()
-            if not bool(mesh.add_up(importance_E, f"importance of {layer}").isfinite().all()):
-                return layer
-    return ""
-
-
-def _mixed(seed: int, step: int, number: int) -> int:
-    """One 64-bit seed of three numbers, well mixed."""
-    words = np.random.SeedSequence([seed, step, number]).generate_state(2, np.uint32)
-    return (int(words[0]) << 32 | int(words[1])) >> 1
-
-
 def _is_better(metric: str, value: float, best: float) -> bool:
     return value > best if metric == "bleu" else value < best
-
-
-def _opened_run(
-    recipe: Recipe, run_dir: Path, prepared: Prepared, resume: bool, device: torch.device, reporter: Reporter
-) -> RunFiles:
-    """Create the run, or check that what is resumed fits the recipe and the data."""
-    saved = load_run_recipe(open_run(run_dir)) if resume else None
-    wanted = recipe.training.precision
-    precision = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
-    if saved is None:
-        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path, launch=launch_name())
-    run = open_run(run_dir)
-    for table in ("task", "seed", "data", "subwords", "model"):
-        for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
-            raise UserError(
-                f"{run_dir}: was trained with {key} = {before}, the recipe says {now}",
-                fix="resume with the recipe of the run, or start a new run",
-            )
-    if run.subwords.read_bytes() != prepared.subwords_path.read_bytes():
-        raise UserError(
-            f"{run.subwords} differs from {prepared.subwords_path}: the data was prepared anew with another vocabulary",
-            fix="resume with the data directory that the run began with",
-        )
-    for table in ("training", "decoding"):
-        for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
-            reporter.warning(f"resuming with {key} = {now} (was {before})")
-    save_launch(run, launch_name())
-    save_recipe(run, recipe)
-    return run
-
-
-def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(name), now.get(name), f"{key}.{name}")
-    elif before != now:
-        yield key, before, now

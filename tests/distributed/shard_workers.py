@@ -15,7 +15,7 @@ from mtmoe.data.batches import Batch
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
-from mtmoe.training.trainer import Stepper
+from mtmoe.training.step import Stepper
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
 
 State = dict[str, np.ndarray]

@@ -16,7 +16,7 @@ from mtmoe.data.batches import Batch
 from mtmoe.distributed.calls import Calls
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.expert_use import ExpertUse
-from mtmoe.training.trainer import StepOutcome, Stepper
+from mtmoe.training.step import StepOutcome, Stepper
 from tests.distributed.group import run_group
 from tests.distributed.recipes import language_model, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, running_text, whole

@@ -12,7 +12,7 @@ from mtmoe.distributed.mesh import joined_processes
 from mtmoe.distributed.watchdog import report
 from mtmoe.errors import UserError
 from mtmoe.training.expert_use import ExpertUse
-from mtmoe.training.trainer import Stepper
+from mtmoe.training.step import Stepper
 from tests.distributed.group import run_group
 from tests.distributed.recipes import small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, batches

@@ -14,9 +14,9 @@ from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, batch_of
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.shards import whole_tensor
-from mtmoe.training import trainer as trainer_module
+from mtmoe.training import step as step_module
 from mtmoe.training.expert_use import ExpertUse
-from mtmoe.training.trainer import Stepper
+from mtmoe.training.step import Stepper
 from tests.distributed.recipes import RUNNING_ROWS, RUNNING_STEPS
 
 VOCABULARY = 40
@@ -63,15 +63,15 @@ def running_text(num_steps: int, per_step: int = 1) -> Iterator[list[Batch]]:
 @contextmanager
 def doubles(double: bool) -> Iterator[None]:
     """Everything in float64, of which a recipe knows nothing."""
-    before = dict(trainer_module.PRECISIONS)
+    before = dict(step_module.PRECISIONS)
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     if double:
-        trainer_module.PRECISIONS["fp32"] = torch.float64
+        step_module.PRECISIONS["fp32"] = torch.float64
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
-        trainer_module.PRECISIONS.update(before)
+        step_module.PRECISIONS.update(before)
 
 
 class Job(NamedTuple):

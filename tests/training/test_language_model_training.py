@@ -21,7 +21,8 @@ from mtmoe.inference.language_model_scoring import score_text, total
 from mtmoe.training import validation
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.operations import training_operations
-from mtmoe.training.trainer import Stepper, batch_stream
+from mtmoe.training.step import Stepper
+from mtmoe.training.trainer import batch_stream
 from tests.toy import counting_recipe
 from tests.training.test_trainer import Listener, assert_same_bits, everything_saved, train
 

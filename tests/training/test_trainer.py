@@ -28,7 +28,8 @@ from mtmoe.errors import UserError
 from mtmoe.inference.beam_search import SearchOptions, search_all
 from mtmoe.training import trainer as trainer_module
 from mtmoe.training.reporting import SilentReporter
-from mtmoe.training.trainer import Stepper, run_training
+from mtmoe.training.step import Stepper
+from mtmoe.training.trainer import run_training
 from tests.hardware import BF16
 
 

@@ -1,0 +1,84 @@
+"""The settings of a recipe: each states its type, default, sentence and range here and nowhere else.
+
+One file a table. A table that is absent is a feature that is off. Reading and the messages are in ``reading.py``.
+"""
+
+from mtmoe.config.settings.about import About, Result
+from mtmoe.config.settings.base import Count, Fraction, Positive, Settings, Sha256
+from mtmoe.config.settings.data import (
+    Cleaning,
+    Data,
+    FileLocation,
+    HeldOut,
+    HuggingFaceSource,
+    JsonLinesSource,
+    LinesSource,
+    Multilingual,
+    Source,
+    TextSource,
+    TmxSource,
+    TsvSource,
+)
+from mtmoe.config.settings.decoding import (
+    MOST_CANDIDATES,
+    Decoding,
+    DiverseBeams,
+    LanguageModelFusion,
+    Reranking,
+    Sampling,
+    Shortlist,
+)
+from mtmoe.config.settings.model import Hierarchy, MixtureOfExpertsSettings, Model
+from mtmoe.config.settings.recipe import Recipe
+from mtmoe.config.settings.subwords import Subwords, SubwordSampling
+from mtmoe.config.settings.training import (
+    Distributed,
+    EarlyStopping,
+    ExponentialAverage,
+    SampledSoftmax,
+    Schedule,
+    Training,
+    Validation,
+)
+
+__all__ = [
+    "MOST_CANDIDATES",
+    "About",
+    "Cleaning",
+    "Count",
+    "Data",
+    "Decoding",
+    "Distributed",
+    "DiverseBeams",
+    "EarlyStopping",
+    "ExponentialAverage",
+    "FileLocation",
+    "Fraction",
+    "HeldOut",
+    "Hierarchy",
+    "HuggingFaceSource",
+    "JsonLinesSource",
+    "LanguageModelFusion",
+    "LinesSource",
+    "MixtureOfExpertsSettings",
+    "Model",
+    "Multilingual",
+    "Positive",
+    "Recipe",
+    "Reranking",
+    "Result",
+    "SampledSoftmax",
+    "Sampling",
+    "Schedule",
+    "Settings",
+    "Sha256",
+    "Shortlist",
+    "Source",
+    "SubwordSampling",
+    "Subwords",
+    "TextSource",
+    "TmxSource",
+    "Training",
+    "TsvSource",
+    "Validation",
+]

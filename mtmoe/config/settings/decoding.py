@@ -1,0 +1,181 @@
+"""``[decoding]``: from a model to translations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mtmoe.config.copied import copied_pattern
+from mtmoe.config.settings.base import Count, Positive, Settings
+
+
+class DiverseBeams(Settings):
+    """Groups of hypotheses that are kept apart, so that alternatives differ in more than a word (Vijayakumar et al.
+    2018). A group chooses after those before it, and pays for a word that they have chosen at the same position."""
+
+    groups: int = Field(ge=2, description="Groups, which share beam_size evenly.")
+    penalty: float = Field(
+        default=0.5, gt=0, le=100, description="Log-probability that each earlier choice of a word takes from it."
+    )
+
+
+class Sampling(Settings):
+    """Words are drawn from the model's distribution instead of searched for; alternatives are further samples."""
+
+    temperature: float = Field(default=1.0, gt=0, le=100, description="Divides the logits; below 1: likelier words.")
+    top_k: Count = Field(default=0, description="Draw from so many of the likeliest words only; 0 means from all.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Draw from the fewest words only that have this probability together."
+    )
+    seed: Count = Field(default=1, description="What is drawn for a line depends on it and on the line's number alone.")
+
+
+MOST_CANDIDATES = 100
+"""Target subwords that the lexicon of a data directory has for a source subword at most."""
+
+
+class Shortlist(Settings):
+    """Words of a translation are looked for among likely ones of its own source, not in all of the vocabulary.
+
+    Scores are normalised over these words, and so are higher than those of ``mtmoe score``.
+    """
+
+    per_source_token: int = Field(
+        default=30,
+        ge=0,
+        le=MOST_CANDIDATES,
+        description="Likely target subwords of each source subword, by the lexicon that preprocessing learned.",
+    )
+    frequent: Count = Field(
+        default=500, description="Most frequent target subwords of the training text, which are allowed always."
+    )
+
+
+class LanguageModelFusion(Settings):
+    """Shallow fusion (translate --lm): each step of the search adds weight x log p of a language model. See score in
+    `mtmoe translate --help`."""
+
+    weight: float = Field(default=0.2, gt=0, le=10, description="With --lm: weight of the language model.")
+
+
+class Reranking(Settings):
+    """Candidates of the search, put in another order (translate --rerank-lm, --rerank-channel).
+
+    score(Y, X) + (language_model_weight x log P_lm(Y) + channel_weight x log P(X|Y) + length_bonus x |Y|) / lp(Y)
+    """
+
+    candidates: Positive | None = Field(
+        default=None,
+        description="With --rerank-lm or --rerank-channel: translations of a sentence to choose from. Absent: as many "
+        "as beam_size.",
+    )
+    language_model_weight: float = Field(
+        default=0.2, gt=0, le=10, description="With --rerank-lm: weight of the language model."
+    )
+    channel_weight: float = Field(
+        default=0.2, gt=0, le=10, description="With --rerank-channel: weight of the model of the other direction."
+    )
+    length_bonus: float = Field(
+        default=0.0,
+        ge=-10,
+        le=10,
+        description="With --rerank-lm or --rerank-channel: added for each subword of the translation, its end counted.",
+    )
+
+
+class Decoding(Settings):
+    """Beam search with GNMT's score (spec 7.6)."""
+
+    beam_size: Positive = Field(default=5, description="Hypotheses kept at each step.")
+    length_alpha: float = Field(default=0.2, ge=0, le=5, description="alpha of GNMT's length term lp(Y).")
+    coverage_beta: float = Field(default=0.2, ge=0, le=5, description="beta of GNMT's coverage term cp(X;Y).")
+    prune_margin: float = Field(
+        default=3.0, gt=0, description="GNMT's beamsize: hypotheses further below the best (log score) are dropped."
+    )
+    early_stopping: Literal["full", "exact"] = Field(
+        default="full",
+        description="When a sentence is done. full: when beam_size translations are finished, or earlier if no other "
+        "can come up to them (heuristic: a better one may be missed); exact: only when no other can come up to those "
+        "that are wanted (provably what searching to the greatest length gives).",
+    )
+    diverse_beams: DiverseBeams | None = Field(default=None, description="Absent: one beam.")
+    sampling: Sampling | None = Field(default=None, description="Absent: beam search.")
+    shortlist: Shortlist | None = Field(default=None, description="Absent: all of the vocabulary.")
+    language_model: LanguageModelFusion = Field(default=LanguageModelFusion(), description="With --lm.")
+    reranking: Reranking = Field(default=Reranking(), description="With --rerank-lm or --rerank-channel.")
+    max_length_ratio: float = Field(
+        default=2.0, gt=0, description="Longest translation, in subwords per source subword."
+    )
+    max_length_extra: Count = Field(default=10, description="Subwords allowed on top of max_length_ratio.")
+    min_length_ratio: float = Field(
+        default=0.0, ge=0, description="Shortest translation, in subwords per source subword."
+    )
+    no_repeat_ngram: Count = Field(
+        default=0, description="No sequence of so many subwords comes twice in a translation; 0 allows it."
+    )
+    copied: tuple[str, ...] = Field(
+        default=(),
+        description="What the translation has just as the source has it, once each and in order: any of urls, emails, "
+        "tags (<b>, </b>), braces ({name}, ${0}), printf (%s, %(name)d), numbers, and regular expressions between "
+        "slashes.",
+    )
+    max_source_tokens: Positive = Field(default=400, description="Longest source sentence, in subwords.")
+    over_long: Literal["split", "truncate", "empty"] = Field(
+        default="split",
+        description="A longer source line: translate its sentences one by one, only its beginning, or nothing.",
+    )
+    batch_tokens: Positive = Field(
+        default=16384, description="Source tokens of a batch times beam size, padding included; not a quality setting."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
+        "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
+        "mtmoe score to 1% or so only.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Decoding:
+        if self.min_length_ratio > self.max_length_ratio:
+            raise ValueError(
+                f"min_length_ratio = {self.min_length_ratio} is more than max_length_ratio = {self.max_length_ratio}"
+            )
+        if self.diverse_beams and self.beam_size % self.diverse_beams.groups:
+            raise ValueError(
+                f"beam_size = {self.beam_size} is not a multiple of diverse_beams.groups = {self.diverse_beams.groups}"
+            )
+        candidates = self.reranking.candidates
+        if candidates is not None and candidates > self.beam_size and self.sampling is None:
+            raise ValueError(f"reranking.candidates = {candidates} is more than beam_size = {self.beam_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _copied_is_understood(self) -> Decoding:
+        copied_pattern(self.copied)
+        for key in ("sampling", "diverse_beams"):
+            if self.copied and getattr(self, key):
+                raise ValueError(f"copied = {list(self.copied)} needs one beam, but [{key}] is on")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_to_search_for_when_sampling(self) -> Decoding:
+        if self.sampling is None:
+            return self
+        if self.diverse_beams:
+            raise ValueError(
+                f"[sampling] (seed = {self.sampling.seed}) draws each translation by itself, so it has no "
+                f"diverse_beams (groups = {self.diverse_beams.groups})"
+            )
+        if self.shortlist:
+            raise ValueError(
+                f"[sampling] (seed = {self.sampling.seed}) draws from all of the vocabulary, so it has no shortlist "
+                f"(per_source_token = {self.shortlist.per_source_token})"
+            )
+        for key in ("beam_size", "prune_margin", "early_stopping"):
+            value, default = getattr(self, key), Decoding.model_fields[key].default
+            if value not in (default, 1):
+                raise ValueError(
+                    f"{key} = {value} belongs to beam search, but [sampling] (seed = {self.sampling.seed}) draws words"
+                )
+        return self

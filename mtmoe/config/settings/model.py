@@ -1,0 +1,212 @@
+"""``[model]``: the network and its mixture-of-experts layers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mtmoe.config.settings.base import Count, Fraction, Positive, Settings
+
+
+class Hierarchy(Settings):
+    """Two levels of gating (paper, appendix B): a gate over groups, and in each group a gate over its experts.
+
+    The losses are CV^2 over all experts, none over groups (spec 8, row 7); a group without tokens has the load 0
+    (row 8).
+    """
+
+    groups: Positive = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")
+    groups_per_token: Positive = Field(
+        default=2,
+        description="k of the first level (2 in the paper). experts_per_token is then k within a group, and a token "
+        "has the product of both in all.",
+    )
+
+
+class MixtureOfExpertsSettings(Settings):
+    """The sparsely-gated layer (paper, sections 2-4, appendices A, B and F)."""
+
+    kind: Literal["mixture", "dense"] = Field(
+        default="mixture",
+        description="mixture: experts behind a gate. dense: one always-active network whose hidden size is that of all "
+        "experts of a token together, the baseline of equal operations per timestep.",
+    )
+    dense_layers: Positive = Field(
+        default=1, description="dense: hidden layers of the network, all of the same size (4 in MoE-1-Deep of app. C)."
+    )
+    gate: Literal["noisy-top-k", "softmax", "strictly-balanced"] = Field(
+        default="noisy-top-k",
+        description="noisy-top-k: eqs. 3-5, without noise outside training (the paper is silent). softmax: eq. 2 kept "
+        "to the k largest and renormalised; starts from small random weights, as zeros would be ties. "
+        "strictly-balanced: app. F; each expert takes its k|X|/n best tokens (rounded up) of a training batch, and "
+        "those above its threshold otherwise; a token has k experts on average, and without any the output 0 before "
+        "the sigmoid; small random weights at the start; in a decoder its training routing sees later positions.",
+    )
+    num_experts: Positive = Field(default=16, description="Number of experts of each layer.")
+    experts_per_token: Positive = Field(
+        default=2, description="k: experts that each token is sent to; with a hierarchy, in each of its groups."
+    )
+    expert_hidden: int = Field(default=512, gt=0, multiple_of=8, description="Hidden units of one expert.")
+    hierarchy: Hierarchy | None = Field(default=None, description="Absent: one gate over all experts.")
+    importance_loss_weight: float = Field(
+        default=0.01,
+        ge=0,
+        description="w_importance (eq. 7; 0.01 in app. E, 0.1 in app. C); CV with the population's variance.",
+    )
+    load_loss_weight: float = Field(
+        default=0.01,
+        ge=0,
+        description="w_load (eq. 11; 0.01 in app. E, 0.1 in app. C). Only noisy-top-k has this loss, and only when "
+        "fewer experts than all are chosen: otherwise the load is a count, which cannot be learned from.",
+    )
+    threshold_loss_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of the loss by which strictly-balanced learns its thresholds (eq. 20; the paper states no "
+        "weight). Here it is a mean over tokens, not a sum; thresholds are learned as log(n T); nothing else learns "
+        "from it.",
+    )
+    noise_floor: float = Field(
+        default=0.01,
+        ge=0,
+        description="noisy-top-k: added to the learned noise's standard deviation (not in the paper).",
+    )
+    sigmoid_output: bool = Field(default=True, description="Sigmoid on the layer's summed output, as in the paper.")
+    recompute_experts: bool = Field(
+        default=False,
+        description="Compute the experts' hidden activations again in the backward pass instead of keeping them "
+        "(app. D): less memory for more time, the same numbers.",
+    )
+
+    @property
+    def experts_per_token_in_all(self) -> int:
+        """Experts of a token over all its groups; the mean, with strict balancing."""
+        return self.experts_per_token * (self.hierarchy.groups_per_token if self.hierarchy else 1)
+
+    @model_validator(mode="after")
+    def _enough_experts(self) -> MixtureOfExpertsSettings:
+        k, num_experts, levels = self.experts_per_token, self.num_experts, self.hierarchy
+        if k > num_experts:
+            raise ValueError(f"experts_per_token = {k} is more than num_experts = {num_experts}")
+        if levels is None:
+            return self
+        if num_experts % levels.groups:
+            raise ValueError(f"num_experts = {num_experts} is not a multiple of hierarchy.groups = {levels.groups}")
+        if levels.groups_per_token > levels.groups:
+            raise ValueError(
+                f"hierarchy.groups_per_token = {levels.groups_per_token} is more than "
+                f"hierarchy.groups = {levels.groups}"
+            )
+        if k > num_experts // levels.groups:
+            raise ValueError(
+                f"experts_per_token = {k} is more than the {num_experts // levels.groups} experts of a group: "
+                f"num_experts = {num_experts}, hierarchy.groups = {levels.groups}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> MixtureOfExpertsSettings:
+        owners = (
+            ("load_loss_weight", "noisy-top-k"),
+            ("noise_floor", "noisy-top-k"),
+            ("threshold_loss_weight", "strictly-balanced"),
+        )
+        if self.dense_layers != 1 and self.kind != "dense":
+            raise ValueError(f'dense_layers = {self.dense_layers} belongs to kind = "dense", but kind = "{self.kind}"')
+        for key, gate in owners:
+            value, default = getattr(self, key), MixtureOfExpertsSettings.model_fields[key].default
+            if self.gate != gate and value not in (default, 0.0):
+                raise ValueError(f'{key} = {value} belongs to gate = "{gate}", but gate = "{self.gate}"')
+        return self
+
+
+class Model(Settings):
+    """The network (paper, section 5.3 and appendix E; GNMT where the paper is silent).
+
+    A language model (appendix C) is a decoder alone: embedding, LSTM and MoE layers, output.
+    """
+
+    width: int = Field(default=256, ge=8, multiple_of=8, description="Size of every layer's input and output.")
+    lstm_hidden: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=8,
+        description="LSTM units, at least width; more than width adds a projection back to it; 0 means width.",
+    )
+    lstm_projection: bool = Field(
+        default=False,
+        description="A projection also where lstm_hidden is width (LSTM-512-512 of Jozefowicz et al.); slow, as no "
+        "library has it.",
+    )
+    encoder_layers: Positive = Field(
+        default=2, description="Encoder LSTM layers; the bottom one is bidirectional and counts as one."
+    )
+    decoder_layers: Positive = Field(default=2, description="Decoder LSTM layers.")
+    encoder_bottom: Literal["concatenate", "sum", "wide"] = Field(
+        default="concatenate",
+        description="Bidirectional layer: two directions of width / 2 side by side, or two of full width added, or "
+        "(wide, as in GNMT) two of full width side by side for the layer above; no residuals around these layers.",
+    )
+    encoder_moe_after: tuple[Positive, ...] = Field(
+        default=(), description="Encoder LSTM layers, from 1, that a mixture-of-experts layer follows."
+    )
+    decoder_moe_after: tuple[Positive, ...] = Field(
+        default=(), description="Decoder LSTM layers, from 1, that a mixture-of-experts layer follows."
+    )
+    moe: MixtureOfExpertsSettings = Field(
+        default=MixtureOfExpertsSettings(), description="The mixture-of-experts layers."
+    )
+    residual: bool = Field(default=True, description="Residual connections around LSTM and MoE layers.")
+    dropout: Fraction = Field(
+        default=0.3, description="Dropped share of the output of each embedding, LSTM and MoE layer."
+    )
+    attention: Literal["additive", "product"] = Field(
+        default="product", description="Score function: additive is eq. 21 (GNMT), product is eq. 22."
+    )
+    output_attention: bool = Field(
+        default=False,
+        description="A second look at the source with the top layer's output as the query; what it sees is added to "
+        "that output (Luong et al. 2015; not in the paper). From little text the model learns much faster.",
+    )
+    attention_width: Count = Field(default=0, description="Hidden size of the score function; 0 means width.")
+    attention_context: Literal["parallel", "recurrent", "recurrent-all"] = Field(
+        default="parallel",
+        description="Where the attention's context goes. parallel: into the layers above the first, so that a "
+        "whole target sequence is one pass; recurrent: into the first layer of the next step (app. E); "
+        "recurrent-all: into all layers of the next step (GNMT).",
+    )
+    tied_embeddings: Literal["all", "target", "none"] = Field(
+        default="all",
+        description="all: source, target and output share one matrix; target: target and output do; none. A language "
+        "model has no source: all or none.",
+    )
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> Model:
+        for key, layers in (("encoder_moe_after", self.encoder_layers), ("decoder_moe_after", self.decoder_layers)):
+            places = getattr(self, key)
+            for place in places:
+                if place > layers:
+                    side = key.split("_")[0]
+                    raise ValueError(f"{key} names layer {place}, but {side}_layers = {layers}")
+            if len(set(places)) != len(places):
+                raise ValueError(f"{key} = {list(places)} names a layer twice")
+        if 0 < self.lstm_hidden < self.width:
+            raise ValueError(f"lstm_hidden = {self.lstm_hidden} is less than width = {self.width}")
+        if self.lstm_projection and self.lstm_hidden > self.width:
+            raise ValueError(
+                f"lstm_projection does nothing: lstm_hidden = {self.lstm_hidden} is more than width = {self.width}, "
+                "so that there is a projection anyway"
+            )
+        if self.encoder_bottom == "wide" and (self.encoder_layers < 2 or 1 in self.encoder_moe_after):
+            raise ValueError(
+                'encoder_bottom = "wide" needs an LSTM layer right above it, but '
+                f"encoder_layers = {self.encoder_layers} and encoder_moe_after = {list(self.encoder_moe_after)}"
+            )
+        default = MixtureOfExpertsSettings()
+        if self.moe != default and not self.encoder_moe_after and not self.decoder_moe_after:
+            raise ValueError(
+                "the settings of moe do nothing: encoder_moe_after and decoder_moe_after name no layer that it follows"
+            )
+        return self

@@ -1,0 +1,122 @@
+"""The recipe: all tables, and what contradicts what between them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mtmoe.config.settings.about import About
+from mtmoe.config.settings.base import Count, Settings
+from mtmoe.config.settings.data import Data
+from mtmoe.config.settings.decoding import Decoding
+from mtmoe.config.settings.model import Model
+from mtmoe.config.settings.subwords import Subwords
+from mtmoe.config.settings.training import Training
+
+_ENCODER_AND_ATTENTION = (
+    "encoder_layers",
+    "encoder_bottom",
+    "encoder_moe_after",
+    "attention",
+    "attention_width",
+    "attention_context",
+    "output_attention",
+)
+
+
+class Recipe(Settings):
+    """One experiment: everything that changes its numbers."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the experiment.")
+    task: Literal["translation", "language-model"] = Field(
+        default="translation",
+        description="language-model: a decoder without a source, trained on text of data.target_language.",
+    )
+    about: About = Field(default=About(), description="For people.")
+    seed: Count = Field(default=1, description="Seeds everything that is random.")
+    data: Data = Field(description="Which text.")
+    subwords: Subwords = Field(default=Subwords(), description="Subword model.")
+    model: Model = Field(default=Model(), description="Network.")
+    training: Training = Field(description="Training.")
+    decoding: Decoding = Field(default=Decoding(), description="Translation.")
+
+    @model_validator(mode="after")
+    def _settings_of_experts_have_experts(self) -> Recipe:
+        if self.has_experts:
+            return self
+        why = (
+            'model.moe.kind = "dense"'
+            if self.model.moe.kind == "dense"
+            else "model.encoder_moe_after and model.decoder_moe_after are empty"
+        )
+        if self.training.expert_optimizer != "adam":
+            raise ValueError(
+                f'training.expert_optimizer = "{self.training.expert_optimizer}" has no experts to update: {why}'
+            )
+        if self.training.distributed is not None and self.training.distributed.expert_processes is not None:
+            raise ValueError(
+                f"training.distributed.expert_processes = {self.training.distributed.expert_processes} has no experts "
+                f"to divide: {why}"
+            )
+        return self
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether any layer is a mixture."""
+        model = self.model
+        return model.moe.kind == "mixture" and bool(model.encoder_moe_after or model.decoder_moe_after)
+
+    @model_validator(mode="after")
+    def _task_has_its_settings(self) -> Recipe:
+        return self._suits_language_models() if self.task == "language-model" else self._suits_translation()
+
+    def _suits_translation(self) -> Recipe:
+        if self.data.monolingual:
+            raise ValueError('data.source_language is missing: task = "translation" needs it')
+        for key, value, absent in (
+            ("subwords.algorithm", self.subwords.algorithm, self.subwords.algorithm != "word"),
+            ("training.unrolled_steps", self.training.unrolled_steps, self.training.unrolled_steps == 0),
+        ):
+            if not absent:
+                raise ValueError(f'{key} = {value!r} belongs to task = "language-model", but task = "translation"')
+        model = self.model
+        if model.attention_context == "parallel" and model.decoder_layers < 2:
+            raise ValueError(
+                'model.attention_context = "parallel" feeds the decoder layers above the first, '
+                f"but model.decoder_layers = {model.decoder_layers}"
+            )
+        return self
+
+    def _suits_language_models(self) -> Recipe:
+        if not self.data.monolingual:
+            raise ValueError(
+                f'data.source_language = "{self.data.source_language}" belongs to task = "translation", but '
+                f'task = "{self.task}" reads data.target_language = "{self.data.target_language}" alone'
+            )
+        translation_only = (
+            *(("model", self.model, key) for key in _ENCODER_AND_ATTENTION),
+            ("training", self.training, "subword_sampling"),
+        )
+        for table, settings, key in translation_only:
+            value = getattr(settings, key)
+            if value != type(settings).model_fields[key].default:
+                raise ValueError(f'{table}.{key} = {value} belongs to task = "translation", but task = "{self.task}"')
+        if self.model.tied_embeddings == "target":
+            raise ValueError(f'model.tied_embeddings = "target": task = "{self.task}" has no source; all or none')
+        validation = self.training.validation
+        if validation.metric == "bleu" or validation.translate_sentences:
+            raise ValueError(
+                f'training.validation.metric = "{validation.metric}" and training.validation.translate_sentences = '
+                f'{validation.translate_sentences}, but task = "{self.task}" translates nothing: set metric = '
+                '"perplexity" and translate_sentences = 0'
+            )
+        if self.decoding != Decoding():
+            raise ValueError(f'the settings of decoding do nothing: task = "{self.task}" translates nothing')
+        weighted = [source for source in self.data.train if source.weight != 1.0]
+        if self.training.unrolled_steps and weighted:
+            raise ValueError(
+                f"weight = {weighted[0].weight} of {weighted[0].name!r} does nothing: with training.unrolled_steps = "
+                f"{self.training.unrolled_steps} the text runs on as it stands"
+            )
+        return self

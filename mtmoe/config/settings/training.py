@@ -1,0 +1,211 @@
+"""``[training]``: from a corpus to weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mtmoe.config.settings.base import Count, Fraction, Positive, Settings
+from mtmoe.config.settings.subwords import SubwordSampling
+
+
+class Schedule(Settings):
+    """Learning rate by step."""
+
+    kind: Literal["paper", "cosine", "constant"] = Field(
+        default="paper",
+        description="paper: linear warm-up, constant, then inverse square root (app. E); cosine: warm-up, then a "
+        "half cosine to final_fraction at max_steps; constant: warm-up, then constant.",
+    )
+    warmup_steps: Count = Field(default=2000, description="Steps of the linear warm-up.")
+    constant_steps: Count = Field(default=8000, description="paper: steps at the base rate after the warm-up.")
+    final_fraction: float = Field(
+        default=0.01, ge=0, le=1, description="cosine: learning rate at the end, as a share of the base rate."
+    )
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> Schedule:
+        for key, kind in (("constant_steps", "paper"), ("final_fraction", "cosine")):
+            default = Schedule.model_fields[key].default
+            if getattr(self, key) != default and self.kind != kind:
+                raise ValueError(f'{key} = {getattr(self, key)} belongs to kind = "{kind}", but kind = "{self.kind}"')
+        if self.kind == "paper" and self.warmup_steps + self.constant_steps == 0:
+            raise ValueError('kind = "paper" needs warmup_steps + constant_steps > 0')
+        return self
+
+
+class SampledSoftmax(Settings):
+    """Train the output layer on the label and so many sampled others (Jozefowicz et al.); evaluation has all."""
+
+    num_samples: Positive = Field(
+        default=8192,
+        description="Draws for a batch, shared by all its tokens, log-uniform over ids (frequent words first): each "
+        "class takes part with the probability that so many draws have it, and is corrected for it. The training loss "
+        "that is logged is that of the sampled problem.",
+    )
+
+
+class ExponentialAverage(Settings):
+    """Exponential moving average of the weights; validation, checkpoints and translation use the average."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1, description="Share of the old average kept at each step.")
+    every_steps: Positive = Field(default=8, description="Steps between updates of the average.")
+
+
+class Distributed(Settings):
+    """How several processes, which torchrun starts, divide the model. The batches are the same for any number."""
+
+    expert_processes: Positive | None = Field(
+        default=None,
+        description="Processes that have one copy of each expert between them; divides the number of processes. With 1 "
+        "every process has all experts. Absent: as many as possible hold equal shares of them.",
+    )
+    collective_timeout_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=86400,
+        description="How long a process waits for the others before it says which have not come, and gives up.",
+    )
+
+
+class EarlyStopping(Settings):
+    """Stop when the validation metric has not improved for so many validations."""
+
+    patience: Positive = Field(default=10, description="Validations without improvement.")
+
+
+class Validation(Settings):
+    """What is measured on the dev set, and when."""
+
+    every_steps: Positive = Field(default=1000, description="Steps between validations.")
+    metric: Literal["bleu", "loss", "perplexity"] = Field(
+        default="bleu", description="Chooses the best checkpoint and drives early stopping."
+    )
+    translate_sentences: Count = Field(
+        default=1000, description="Dev sentences translated for BLEU; 0 measures the loss alone."
+    )
+    beam_size: Positive = Field(default=1, description="Beam size of the translations for BLEU.")
+    early_stopping: EarlyStopping | None = Field(default=None, description="Absent: train to max_steps.")
+
+    @model_validator(mode="after")
+    def _bleu_needs_text(self) -> Validation:
+        if self.metric == "bleu" and self.translate_sentences == 0:
+            raise ValueError('metric = "bleu" needs translations, but translate_sentences = 0')
+        return self
+
+
+class Training(Settings):
+    """From a corpus to weights."""
+
+    max_steps: Positive = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
+    batch_tokens: Positive = Field(
+        default=2048,
+        description="Tokens of a batch on its longer side, padding included; bounds memory. Processes divide it.",
+    )
+    accumulate_batches: Positive = Field(
+        default=1,
+        description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
+    )
+    unrolled_steps: Count = Field(
+        default=0,
+        description="Language models. 0: batches of whole sentences, each from a zero state. Else the text runs on "
+        "over the ends of sentences, in batch_tokens / unrolled_steps rows of so many tokens, and the LSTMs' state "
+        "goes from batch to batch, never reset.",
+    )
+    max_tokens_per_sentence: Positive = Field(
+        default=200, description="Longer training sentences (subwords, either side) are left out and counted."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Base (highest) learning rate.")
+    schedule: Schedule = Field(default=Schedule(), description="Learning rate by step.")
+    adam_beta1: Fraction = Field(default=0.9, description="Decay of Adam's first moment.")
+    adam_beta2: Fraction = Field(default=0.98, description="Decay of Adam's second moment.")
+    adam_epsilon: float = Field(default=1e-9, gt=0, le=1e-2, description="Adam's epsilon.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay.")
+    expert_optimizer: Literal["adam", "factored-adam"] = Field(
+        default="adam",
+        description="Optimizer of the experts' matrices. factored-adam: no first moment, and a second moment kept as "
+        "one number a row and one a column of each matrix (app. D): hardly any memory.",
+    )
+    expert_weights: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="How the experts' matrices and their gradients are kept. bf16: in half the memory, with updates "
+        "rounded up or down at random so that small ones are not lost; needs expert_optimizer = factored-adam.",
+    )
+    label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
+    sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
+    clip_norm: float = Field(default=5.0, gt=0, description="Largest global gradient norm.")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto",
+        description="Arithmetic of the forward and backward pass; weights and moments stay fp32. auto: bf16 where the "
+        "device has instructions for it (a GPU, a processor with AVX-512 BF16 or AMX), else fp32; a run keeps what it "
+        "began with.",
+    )
+    subword_sampling: SubwordSampling | None = Field(default=None, description="Absent: one segmentation.")
+    exponential_average: ExponentialAverage | None = Field(default=None, description="Absent: no averaging.")
+    distributed: Distributed | None = Field(
+        default=None,
+        description="Absent: its defaults.",
+    )
+    validation: Validation = Field(default=Validation(), description="What is measured on the dev set.")
+    log_every_steps: Positive = Field(default=50, description="Steps between lines of metrics.jsonl.")
+    save_every_steps: Positive = Field(default=1000, description="Steps between checkpoints.")
+    keep_last: Positive = Field(default=2, description="Newest checkpoints that are kept.")
+    keep_best: Positive = Field(default=1, description="Best checkpoints that are kept.")
+    max_nonfinite_steps: Positive = Field(
+        default=10,
+        description="Steps in a row that are skipped, for a loss that is NaN or infinite or for lack of memory, before "
+        "training stops.",
+    )
+    overload_warning_ratio: float = Field(
+        default=4.0, gt=1, description="max/mean load of an MoE layer above which a warning is due."
+    )
+    overload_warning_steps: Positive = Field(
+        default=500, description="Steps in a row above the ratio, or with a dead expert, before the warning."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        if self.sampled_softmax is not None and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing = {self.label_smoothing} spreads over the whole vocabulary, but sampled_softmax "
+                f"looks at {self.sampled_softmax.num_samples} samples of it; set label_smoothing = 0.0"
+            )
+        if self.unrolled_steps:
+            return self._consistent_stateful()
+        if self.max_tokens_per_sentence > self.batch_tokens:
+            raise ValueError(
+                f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does not fit into "
+                f"batch_tokens = {self.batch_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _experts_are_rounded_by_their_optimizer(self) -> Training:
+        if self.expert_weights == "bf16" and self.expert_optimizer != "factored-adam":
+            raise ValueError(
+                f'expert_weights = "bf16" needs expert_optimizer = "factored-adam", which rounds at random; it is '
+                f'"{self.expert_optimizer}"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Training:
+        if self.schedule.kind == "cosine" and self.schedule.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"schedule.warmup_steps = {self.schedule.warmup_steps} leaves nothing of max_steps = {self.max_steps}"
+            )
+        return self
+
+    def _consistent_stateful(self) -> Training:
+        if self.batch_tokens % self.unrolled_steps:
+            raise ValueError(
+                f"batch_tokens = {self.batch_tokens} is not a multiple of unrolled_steps = {self.unrolled_steps}"
+            )
+        default = Training.model_fields["max_tokens_per_sentence"].default
+        if self.max_tokens_per_sentence != default:
+            raise ValueError(
+                f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does nothing with "
+                f"unrolled_steps = {self.unrolled_steps}: the text runs on, and no sentence is left out"
+            )
+        return self

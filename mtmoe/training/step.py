@@ -1,0 +1,317 @@
+"""One step of training: forward, backward and update on the batches of the step, on any number of processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from mtmoe.checkpoint import (
+    load_weights,
+)
+from mtmoe.config import Recipe
+from mtmoe.data.batches import Batch
+from mtmoe.device import precision_on
+from mtmoe.distributed.expert_parallel import parallelise
+from mtmoe.distributed.gradients import spread_infinity, sum_gradients
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
+from mtmoe.distributed.sentences import of_all_sentences, own_sentences
+from mtmoe.distributed.shards import whole_tensor
+from mtmoe.model.building import Network, build_model
+from mtmoe.model.language_model import LanguageModel, LanguageModelState
+from mtmoe.model.noise import keyed_noise
+from mtmoe.model.routing import Balance
+from mtmoe.model.translation import Output
+from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.loss import CrossEntropy, output_cross_entropy
+from mtmoe.training.optimizer import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
+from mtmoe.training.sampled_softmax import sampled_cross_entropy
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class StepOutcome(Enum):
+    """APPLIED: the weights were updated. SKIPPED: loss or gradient were not finite. SCALING: the same, while fp16
+    looks for its loss scale. OUT_OF_MEMORY: a process had too little for the forward and backward pass."""
+
+    APPLIED = "applied"
+    SKIPPED = "skipped"
+    SCALING = "scaling"
+    OUT_OF_MEMORY = "out of memory"
+
+
+class StepResult(NamedTuple):
+    """One optimizer step. Sums over its target tokens, in nats.
+
+    broken_layer: of a skipped step, the first MoE layer whose gates were not finite, or "". out_of_memory: the
+    processes that had too little memory.
+    """
+
+    loss_sum: float
+    num_target_tokens: int
+    num_source_tokens: int
+    num_padded_tokens: int
+    gradient_norm: float
+    auxiliary_loss: float
+    outcome: StepOutcome
+    broken_layer: str
+    out_of_memory: tuple[int, ...] = ()
+
+    @property
+    def applied(self) -> bool:
+        return self.outcome is StepOutcome.APPLIED
+
+
+class _Passed(NamedTuple):
+    """What a process knows of its part of a batch. loss_sum: in nats."""
+
+    loss_sum: float
+    balance_loss: float
+    balances: Mapping[str, Balance]
+
+
+class Stepper:
+    """The model, its optimizer and average: one call is one optimizer step.
+
+    carried: of a language model on running text, the LSTMs' state of this process's rows after the last batch; None
+    is zeros.
+
+    before_update: called before a step changes weights, moments or averages.
+    """
+
+    def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
+        self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
+        self.precision = precision_on(device, self.settings.precision)
+        torch.manual_seed(_mixed(recipe.seed, 0, 0))
+        # Every process draws all weights, so that they are the same for any mesh, and then keeps its share.
+        self.model = build_model(recipe, vocabulary_size).train()
+        whole_state = self.model.state_dict()
+        self.num_parameters = sum(p.numel() for p in self.model.parameters())
+        parallelise(self.model, mesh)
+        self.model.to(device)
+        if self.settings.expert_weights == "bf16":
+            keep_experts_in_bf16(self.model)
+        self.source_noise, self.target_noise = keyed_noise(self.model)
+        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
+        self.average: WeightAverage | None = None
+        if self.settings.exponential_average is not None:
+            averaged = build_model(recipe, vocabulary_size).eval()
+            averaged.load_state_dict(whole_state)
+            parallelise(averaged, mesh)
+            self.average = WeightAverage(averaged.to(device), self.settings.exponential_average)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.step = 0
+        self.num_updates = 0
+        self.carried: LanguageModelState | None = None
+        self.before_update: Callable[[], None] = lambda: None
+
+    @property
+    def inference_model(self) -> Network:
+        """The averaged weights where there are any."""
+        return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
+
+    def whole_inference_model(self) -> Network | None:
+        """The inference model with all experts, on the main process; None on the others, which must ask, too."""
+        if self.mesh.expert_size == 1:
+            return self.inference_model if self.mesh.is_main else None
+        with torch.device("meta"):
+            whole = build_model(self.recipe, self.model.vocabulary_size)
+        if self.mesh.is_main:
+            whole.to_empty(device=self.device)
+        # A matrix with two names (tied embeddings) has become two.
+        places = dict(whole.named_parameters(remove_duplicate=False))
+        for name, own in self.inference_model.named_parameters(remove_duplicate=False):
+            weights = whole_tensor(name, own.detach(), self.mesh, self.recipe.model.moe.num_experts)
+            weights = weights.full_tensor() if isinstance(weights, DTensor) else weights
+            if self.mesh.is_main:
+                places[name].detach().copy_(weights)
+        return whole.eval() if self.mesh.is_main else None
+
+    def __call__(self, group: list[Batch], expert_use: ExpertUse) -> StepResult:
+        """Forward, backward and update on the batches of one step, of which every process takes its sentences."""
+        self.step += 1
+        num_tokens = sum(batch.num_target_tokens for batch in group)
+        carried = self.carried
+        loss_sum = auxiliary = 0.0
+        balances: list[Mapping[str, Balance]] = []
+        out_of_memory = False
+        for number, batch in enumerate(group):
+            self.mesh.calls.begin_batch()
+            passed = self._passed(batch, number, num_tokens, len(group))
+            if passed is None:
+                out_of_memory = True
+                self._pass_without_rows(batch, number, num_tokens, len(group))
+                continue
+            balances.append(passed.balances)
+            loss_sum += passed.loss_sum
+            auxiliary += passed.balance_loss
+        loss_sum, broken = self._totals(loss_sum, out_of_memory)
+        counts = (
+            num_tokens,
+            sum(batch.num_source_tokens for batch in group),
+            sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
+        )
+        if broken:
+            self.optimizer.zero_grad()
+            self.carried = carried  # of before the step, on all processes
+            return StepResult(loss_sum, *counts, math.nan, auxiliary, StepOutcome.OUT_OF_MEMORY, "", broken)
+        for balance in balances:
+            expert_use.add(balance)
+        if not math.isfinite(loss_sum):
+            self.carried = None  # what is not finite would never go away again
+        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
+        layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
+        return StepResult(loss_sum, *counts, norm, auxiliary, outcome, layer)
+
+    def _passed(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> _Passed | None:
+        """Forward and backward pass of this process's part of batch ``number``; None where memory was too little."""
+        try:
+            own, sentences_B = own_sentences(batch, self.mesh)
+            return self._forward_and_backward(own, sentences_B, number, num_tokens, num_batches)
+        except torch.OutOfMemoryError:
+            return None  # the exception holds on to the memory of the pass, and must go first
+
+    def _pass_without_rows(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> None:
+        """The collectives of the batch that are still to come: the others wait for this process in them."""
+        if self.mesh.size == 1:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        none = Batch(*(tensor[:0] for tensor in batch))
+        if self.carried is not None:
+            self.carried = self.carried.select(torch.zeros(0, dtype=torch.int64, device=self.device))
+        with self.mesh.calls.without_rows():
+            self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, num_tokens, num_batches)
+        self.carried = None
+
+    def _forward_and_backward(
+        self, own: Batch, sentences_B: Tensor, number: int, num_tokens: int, num_batches: int
+    ) -> _Passed:
+        own = self._with_noise(own, sentences_B, number)
+        with self._autocast():
+            output = self._forward(own)
+        loss = self._loss(output)
+        balance_loss = _sum_of_balance_losses(output.balances) / num_batches
+        # Gradients of the mean over all target tokens of the step, however they are divided into batches and
+        # between processes.
+        self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
+        return _Passed(float(loss.plain_sum.detach()), float(balance_loss.detach()), output.balances)
+
+    def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
+        """The loss of all processes, and those that were out of memory: the same on each."""
+        told = torch.zeros(1 + self.mesh.size, dtype=torch.float64, device=self.device)
+        told[0], told[1 + self.mesh.rank] = loss_sum, float(out_of_memory)
+        total, *broken = self.mesh.add_up(told, "the loss").tolist()
+        return total, tuple(rank for rank, is_broken in enumerate(broken) if is_broken)
+
+    def _with_noise(self, own: Batch, sentences_B: Tensor, number: int) -> Batch:
+        """On the device, with the random numbers that its sentences have in batch ``number`` of the step."""
+        own, sentences_B = own.to(self.device), sentences_B.to(self.device)
+        seed = _mixed(self.recipe.seed, self.step, number)
+        torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
+        self.source_noise.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
+        self.target_noise.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
+        return own
+
+    def _forward(self, batch: Batch) -> Output:
+        if isinstance(self.model, LanguageModel) and self.settings.unrolled_steps:
+            output, state = self.model.continued(batch, self.carried)
+            self.carried = state.detached()
+            return output
+        return self.model(batch)
+
+    def _loss(self, output: Output) -> CrossEntropy:
+        dtype = PRECISIONS[self.precision]
+        if self.settings.sampled_softmax is not None:
+            num_draws = self.settings.sampled_softmax.num_samples
+            return sampled_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, num_draws, dtype)
+        smoothing = self.settings.label_smoothing
+        return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
+
+    def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
+        sum_gradients(self.optimizer.parameters, self.mesh)
+        if self.scaler.is_enabled():
+            spread_infinity(self.optimizer.parameters, self.mesh)
+        self.optimizer.unscale(self.scaler)
+        norm = float(self.optimizer.clip())
+        finite = loss_is_finite and math.isfinite(norm)
+        if finite:
+            self.before_update()
+            self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
+            self.optimizer.step(self.scaler)
+            self.num_updates += 1
+            if self.average is not None:
+                self.average.update(self.model, self.num_updates)
+        # With fp16 a gradient that overflows is how the loss scale is found, and no failure while there is scale left.
+        searching = loss_is_finite and self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return StepOutcome.APPLIED if finite else StepOutcome.SCALING if searching else StepOutcome.SKIPPED, norm
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """(weights for inference, what else is needed to go on, plain numbers), all by name."""
+        training = dict(self.optimizer.state())
+        weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
+        if self.average is not None:
+            training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
+        if self.carried is not None:
+            carried = self.carried.tensors()
+            training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
+        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict()}
+
+    def load(
+        self,
+        weights: Mapping[str, Tensor],
+        training: Mapping[str, Tensor],
+        step: int,
+        optimizer_state: Mapping[str, Any],
+        where: Path,
+    ) -> None:
+        """The inverse of :meth:`tensors`."""
+        raw = {key.removeprefix("weights."): t for key, t in training.items() if key.startswith("weights.")}
+        load_weights(self.model, raw or weights, where)  # without an average the two are the same
+        if self.average is not None:
+            load_weights(self.inference_model, weights, where)
+        carried = {
+            key.removeprefix("carried."): all_B[self.mesh.rank :: self.mesh.size]
+            for key, all_B in training.items()
+            if key.startswith("carried.")
+        }
+        self.carried = LanguageModelState.from_tensors(carried).to(self.device) if carried else None
+        self.num_updates = optimizer_state["num_updates"]
+        self.optimizer.load_state(training, self.num_updates)
+        if optimizer_state["loss_scale"]:
+            self.scaler.load_state_dict(optimizer_state["loss_scale"])
+        self.step = step
+
+
+def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:
+    losses = [loss for balance in balances.values() for loss in balance.losses.values()]
+    return sum(losses[1:], losses[0]) if losses else torch.zeros(())
+
+
+def _first_not_finite(batches: Iterable[Mapping[str, Balance]], mesh: Mesh) -> str:
+    """The first layer, in the order of computation, whose gates are NaN or infinite on any process."""
+    for balances in batches:
+        for layer, balance in balances.items():
+            importance_E = balance.importance_E.detach().clone()
+            if not bool(mesh.add_up(importance_E, f"importance of {layer}").isfinite().all()):
+                return layer
+    return ""
+
+
+def _mixed(seed: int, step: int, number: int) -> int:
+    """One 64-bit seed of three numbers, well mixed."""
+    words = np.random.SeedSequence([seed, step, number]).generate_state(2, np.uint32)
+    return (int(words[0]) << 32 | int(words[1])) >> 1

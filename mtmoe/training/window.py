@@ -1,0 +1,66 @@
+"""What happened since the last line of metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
+from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.step import StepResult
+
+
+class Window:
+    """What happened since the last line of metrics. Time spent validating and saving is not counted."""
+
+    def __init__(self, settings: Any, mesh: Mesh = ONE_PROCESS) -> None:
+        self.expert_use = ExpertUse(settings, mesh)
+        self.restart()
+
+    def restart(self) -> None:
+        self.expert_use.reset()
+        self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
+        self.num_loss_tokens = self.num_applied = 0
+        self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
+        self.began = time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do something else meanwhile, without its time being counted."""
+        paused_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self.began += time.monotonic() - paused_at
+
+    def add(self, result: StepResult) -> None:
+        self.num_steps += 1
+        self.num_target_tokens += result.num_target_tokens
+        self.num_source_tokens += result.num_source_tokens
+        self.num_padded_tokens += result.num_padded_tokens
+        if result.applied:
+            self.num_applied += 1
+            self.num_loss_tokens += result.num_target_tokens
+            self.loss_sum += result.loss_sum
+            self.norm_sum += result.gradient_norm
+            self.auxiliary_sum += result.auxiliary_loss
+
+    def metrics(self, num_steps_left: int) -> dict[str, float]:
+        """loss in nats per target token (no smoothing), rates per second, ETA without validations."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        steps = max(1, self.num_steps)
+        loss = self.loss_sum / max(1, self.num_loss_tokens)
+        applied = max(1, self.num_applied)
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 50.0)),
+            "auxiliary_loss": self.auxiliary_sum / applied,
+            "gradient_norm": self.norm_sum / applied,
+            "target_tokens_per_second": self.num_target_tokens / seconds,
+            "source_and_target_tokens_per_second": (self.num_target_tokens + self.num_source_tokens) / seconds,
+            "padding": 1 - (self.num_target_tokens + self.num_source_tokens) / max(1, self.num_padded_tokens),
+            "eta_seconds": num_steps_left * seconds / steps,
+        }
