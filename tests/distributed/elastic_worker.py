@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from mtmoe.data.padding import Batch
 from mtmoe.distributed import shards
 from mtmoe.distributed.mesh import Mesh
-from mtmoe.training import step
+from mtmoe.training import step as step_module
 
 KILLED, KILLED_IN_SAVE, STOPPED = "killed", "killed in a save", "stopped"
 
@@ -57,7 +57,7 @@ def sentences_of(batch: Batch) -> list[tuple[list[int], list[int]]]:
 
 def note_sentences(notes: Path, at_step: Any = lambda rank, step: None) -> None:
     """Note what every step of this process takes, and then call ``at_step``."""
-    original = step.own_sentences
+    original = step_module.own_sentences
 
     def noted(batch: Batch, mesh: Mesh) -> Any:
         own, numbers = original(batch, mesh)
@@ -67,7 +67,7 @@ def note_sentences(notes: Path, at_step: Any = lambda rank, step: None) -> None:
         at_step(mesh.rank, note.step)
         return own, numbers
 
-    step.own_sentences = noted
+    step_module.own_sentences = noted
 
 
 def _main(notes: str, fates: str, *arguments: str) -> None:
