@@ -78,6 +78,18 @@ def test_evaluation_draws_no_noise(name: str, two_levels: bool) -> None:
     assert torch.equal(first.balance.load_E, first.counts_E.float())
 
 
+@every_gate
+def test_evaluation_asks_nothing_of_other_processes(name: str, two_levels: bool) -> None:
+    """The main process validates alone: the others would never come."""
+    asked: list[Tensor] = []
+    gate = make_gate(name, two_levels)
+    gate.reduce_sum = lambda sums: asked.append(sums) or sums  # type: ignore[func-returns-value]
+    gate.eval()(_inputs(25))
+    assert not asked
+    gate.train()(_inputs(25))
+    assert asked
+
+
 def _loss(routing: Routing) -> Tensor:
     """Reaches every parameter of the gate."""
     assert routing.balance is not None

@@ -50,7 +50,10 @@ class Gate(nn.Module):
         return torch.randn_like(like_RE) if self.noise is None else self.noise.normal(like_RE, tokens_R, streams_R)
 
     def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
-        """The sums over the tokens of all processes, in the shapes they have here."""
+        """The sums over the tokens of all processes, in the shapes they have here; in evaluation, which a process does
+        by itself, those of its own tokens."""
+        if not self.training:
+            return sums
         total = self.reduce_sum(torch.cat([part.flatten() for part in sums]))
         parts = total.split([part.numel() for part in sums])
         return tuple(part.view(given.shape) for part, given in zip(parts, sums, strict=True))
