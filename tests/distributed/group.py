@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import random
 import socket
 import time
 import traceback
@@ -39,9 +40,7 @@ def start_group(
     num_processes: int, function: Callable[..., Any], *arguments: Any
 ) -> tuple[list[Connection], list[ForkServerProcess]]:
     """The processes, and where each will put what it returns."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     pipes, processes = [], []
     for rank in range(num_processes):
         receiver, sender = _CONTEXT.Pipe(duplex=False)
@@ -51,6 +50,15 @@ def start_group(
         pipes.append(receiver)
         processes.append(process)
     return pipes, processes
+
+
+def _free_port() -> int:
+    """Not from where the system takes ports for connections: between here and its use it would give it away."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def _results(pipes: list[Connection], deadline: float) -> list[Any]:

@@ -205,11 +205,11 @@ prepare_process(torch.device("cpu"))
 bf16 = precision_on(torch.device("cpu"), "auto") == "bf16"
 torch.set_num_threads(1)
 layer, held_mib = torch.nn.LSTM(256, 256, batch_first=True), []
-for number in range(480):
+for number in range(560):
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         num_sentences = 17 + number % 40
-        layer(torch.randn(num_sentences, 600 // num_sentences - number // 40 + 2, 256))[0].float().sum().backward()
-    if number in (319, 479):
+        layer(torch.randn(num_sentences, 800 // num_sentences - number // 40 + 2, 256))[0].float().sum().backward()
+    if number in (399, 559):
         with open("/proc/self/statm") as file:
             held_mib.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
 print(held_mib[1] - held_mib[0])
