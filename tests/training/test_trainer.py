@@ -205,11 +205,11 @@ prepare_process(torch.device("cpu"))
 bf16 = precision_on(torch.device("cpu"), "auto") == "bf16"
 torch.set_num_threads(1)
 layer, held_mib = torch.nn.LSTM(256, 256, batch_first=True), []
-for number in range(560):
+for number in range(400):
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         num_sentences = 17 + number % 40
         layer(torch.randn(num_sentences, 800 // num_sentences - number // 40 + 2, 256))[0].float().sum().backward()
-    if number in (399, 559):
+    if number in (239, 399):
         with open("/proc/self/statm") as file:
             held_mib.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
 print(held_mib[1] - held_mib[0])
@@ -218,8 +218,12 @@ print(held_mib[1] - held_mib[0])
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 def test_memory_does_not_grow_with_the_number_of_batch_shapes():
-    result = subprocess.run([sys.executable, "-c", _MANY_SHAPES], check=True, capture_output=True, text=True)
-    assert float(result.stdout) < 15, "MiB for 160 new shapes"
+    # Large tensors go back to the system at once: else what malloc keeps between its pieces, which comes and goes by
+    # tens of megabytes, would be counted with what the library holds.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", _MANY_SHAPES]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert float(result.stdout) < 5, "MiB for 160 new shapes"
 
 
 def test_resume_in_a_new_process_with_two_threads_has_the_bits_of_a_whole_run(toy, toy_data, tmp_path):
