@@ -125,6 +125,6 @@ def test_no_worker_outlives_the_process_that_started_it(run_directory, end):
         process.kill()
     else:
         os.killpg(process.pid, end)
-    _, talk = process.communicate()
+    _, talk = process.communicate(timeout=60)
     wait_until(lambda: not any(map(is_running, workers)))
     assert "worker" not in talk.replace("worker_pool", "").replace("workers", ""), "a worker complained"
