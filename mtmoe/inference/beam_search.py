@@ -12,7 +12,6 @@ words that a user asked for), E such words, S source positions, V vocabulary.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,15 +22,16 @@ from torch.nn import functional as F
 
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, choose_diverse, merged
+from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, choose_diverse, is_near_best, merged
 from mtmoe.inference.constraints import Rule, num_missing_of, room_for, rule_for
 from mtmoe.inference.finished import Ending, Finished, best_of_beams
 from mtmoe.inference.hypothesis import NOTHING, Hypothesis, SearchTask, coverage_penalty, length_penalty
-from mtmoe.inference.next_words import Ban, check_numbers, next_words
+from mtmoe.inference.next_words import Ban, Scratch, check_numbers, next_words
 from mtmoe.inference.sampling import sample_keys, sample_words
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
 from mtmoe.inference.shortlist import ListedWords, Shortlist
+from mtmoe.inference.side_by_side import Waiting, side_by_side
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD
 
@@ -52,21 +52,24 @@ def search_all(
     progress: Progress = silent,
     tasks: Sequence[SearchTask] | None = None,
     shortlist: Shortlist | None = None,
+    num_threads: int = 1,
 ) -> list[list[Hypothesis]]:
     """Search for the hypotheses of every source with the highest GNMT score.
 
     At each step, the candidates of a sentence are the extensions of its live hypotheses that are at most
     ``prune_margin`` less likely than the likeliest extension of the same hypothesis (GNMT's first pruning).
-    Of the ``beam_size`` likeliest candidates those that are EOS are finished; the ``beam_size`` likeliest
-    others live on. (All candidates of a step have one length, so dividing by lp would not reorder them; the
-    coverage of an unfinished sentence says nothing, so it counts from EOS on.)
+    Of the ``beam_size`` likeliest candidates those that are EOS are finished; of the others the ``beam_size`` likeliest
+    live on, except those that are more than ``beam_margin`` behind the likeliest. (All candidates of a step have one
+    length, so dividing by lp would not reorder them; the coverage of an unfinished sentence says nothing, so it counts
+    from EOS on.)
 
     A finished hypothesis that scores more than ``prune_margin`` below the best one is dropped (GNMT's second
     pruning), and so is a live one of which no ending could score higher than that. A sentence is done when no live one
     could still enter the ``num_best``, at the latest at the greatest length, where every live hypothesis ends in EOS
-    at the probability that the model gives to it; with ``early_stopping = "full"`` also when ``beam_size`` finished
-    hypotheses are kept. PAD, UNK and BOS are never produced, though their probability is not given to the others:
-    log-probabilities are those of the model. With a beam of 1 this is greedy search.
+    at the probability that the model gives to it; unless ``early_stopping = "exact"`` also when ``beam_size`` finished
+    hypotheses are kept; with ``"best"`` also when no live one, as long as it is now, scores higher than those wanted.
+    PAD, UNK and BOS are never produced, though their probability is not given to the others: log-probabilities are
+    those of the model. With a beam of 1 this is greedy search.
 
     Diverse beams are such searches side by side (:func:`mtmoe.inference.choice.choose_diverse`). Samples are drawn
     word by word (:func:`mtmoe.inference.sampling.sample_words`), without any pruning.
@@ -81,6 +84,7 @@ def search_all(
         tasks: what is asked of each translation; by default nothing.
         shortlist: which words to look among, and to normalise probabilities over; by default all. What a task asks
             for is always among them.
+        num_threads: searches side by side, which share the sources, ``batch_tokens`` and the model.
 
     Returns:
         For each source 1 to ``num_best`` hypotheses, best first (samples: as they were drawn).
@@ -95,16 +99,22 @@ def search_all(
     results = [[NOTHING] for _ in sources]
     worded = [index for index, source in enumerate(sources) if len(source)]
     done = len(sources) - len(worded)
-    search = _Search(
-        model,
-        [sources[index] for index in worded],
-        [tasks[index] for index in worded],
-        options,
-        batch_tokens,
-        device,
-        shortlist,
-    )
-    for index, hypotheses in search.found():
+    num_threads = max(1, min(num_threads, len(worded)))
+    waiting = Waiting([len(sources[index]) for index in worded], num_searches=num_threads)
+    searches = [
+        _Search(
+            model,
+            [sources[index] for index in worded],
+            [tasks[index] for index in worded],
+            options,
+            batch_tokens // num_threads,
+            device,
+            shortlist,
+            waiting,
+        )
+        for _ in range(num_threads)
+    ]
+    for index, hypotheses in side_by_side([search.found for search in searches]):
         results[worded[index]] = hypotheses
         done += 1
         progress("translate", done, len(sources), "sentences")
@@ -203,9 +213,11 @@ class _Search:
         batch_tokens: int,
         device: torch.device | str,
         shortlist: Shortlist | None,
+        waiting: Waiting,
     ) -> None:
         self.model, self.sources, self.tasks, self.options, self.device = model, sources, tasks, options, device
         self.listed = ListedWords(model, shortlist, device) if shortlist is not None else None
+        self.scratch = Scratch()
         self.num_beams = options.num_beams
         self.capacity = batch_tokens // (self.num_beams * options.width)
         num_words = [len(source) for source in sources]
@@ -214,8 +226,7 @@ class _Search:
         self.max_length_B = [
             max(options.max_length(number), room_for(task)) for number, task in zip(num_words, tasks, strict=True)
         ]
-        # Longest first, so that what does not fit into memory fails at once.
-        self.waiting = deque(sorted(range(len(sources)), key=lambda index: (-num_words[index], index)))
+        self.waiting = waiting
         self.finished = Finished(np.repeat(np.array(self.max_length_B, dtype=np.int64), self.num_beams), options)
         self.has_rules = bool(options.min_length_ratio or options.no_repeat_ngram) or any(map(room_for, tasks))
         self.has_demands_B = np.array([task.has_demands for task in tasks], dtype=bool)
@@ -247,15 +258,15 @@ class _Search:
         return new if live is None else live.join(new)
 
     def _next_sources(self, live: _Live | None) -> list[int]:
-        if not self.waiting:
-            return []
         inside = np.unique(live.beam_X // self.num_beams) if live is not None else np.zeros(0, dtype=np.int64)
-        longest = max(self.source_length_B[inside].max(initial=0), self.source_length_B[self.waiting[0]])
-        most = max(1, self.capacity // int(longest))
-        room = most - len(inside)
-        if len(inside) and room < min(-(-most // _REFILL_SHARE), len(self.waiting)):
-            return []
-        return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+        longest = int(self.source_length_B[inside].max(initial=0))
+
+        def num_wanted(next_source: int, num_waiting: int) -> int:
+            most = max(1, self.capacity // max(longest, int(self.source_length_B[next_source])))
+            room = most - len(inside)
+            return 0 if len(inside) and room < min(-(-most // _REFILL_SHARE), num_waiting) else room
+
+        return self.waiting.take(num_wanted)
 
     def _started(self, indices: list[int]) -> _Live:
         source_BS, lengths_B = pad_with_eos([self.sources[index] for index in indices], self.device)
@@ -353,9 +364,7 @@ class _Search:
         scores_XC = live.log_probability_X[:, None] + possible_XC
         choice = self._chosen(scores_XC, extensions, live)
         self._finish(choice.ending, scores_XC, extensions, live)
-        going_on = choice.going_on
-        is_hopeful = self.finished.is_hopeful(scores_XC[going_on], live.beam_X[going_on.rows])
-        going_on = going_on.take(is_hopeful)
+        going_on = self._worth_extending(choice.going_on, scores_XC, live)
         words_X = extensions.words_XC[going_on]
         self.history[self.step] = _Step(
             going_on.rows,
@@ -405,7 +414,7 @@ class _Search:
         asked = torch.from_numpy(asked_XE).to(self.device) if num_asked else None
         ban = _ban(rules, self.device)
         if self.listed is None:
-            found = next_words(self.model, hidden_XD, num_words, asked, ban)
+            found = next_words(self.model, hidden_XD, num_words, asked, ban, self.scratch)
         else:
             found = self.listed.next_words(hidden_XD, live.beam_X // self.num_beams, num_words, asked, ban)
         numbers_XR = torch.cat(
@@ -503,6 +512,15 @@ class _Search:
                     bank_XC[place, column] = max(0, total - missing) * num_banks // (total + 1)
             parts.append(_placed(choose_by_progress(scores_XC[rows], bank_XC, num_banks, options.width), rows))
         return merged(parts, live.beam_X)
+
+    def _worth_extending(self, places: Places, scores_XC: np.ndarray, live: _Live) -> Places:
+        scores_X, beam_X = scores_XC[places], live.beam_X[places.rows]
+        is_worth_it = self.finished.is_hopeful(scores_X, live.length_X[places.rows] + 1, beam_X)
+        if self.options.beam_margin is not None:
+            # What brings a phrase in that a user asked for may be far behind.
+            has_demands_X = self.has_demands_B[beam_X // self.num_beams]
+            is_worth_it &= has_demands_X | is_near_best(scores_X, beam_X, self.options.beam_margin)
+        return places.take(is_worth_it)
 
     def _finish(self, places: Places, scores_XC: np.ndarray, extensions: _Extensions, live: _Live) -> None:
         for row in places.rows.tolist():

@@ -61,6 +61,15 @@ def choose(scores_XC: np.ndarray, beam_X: np.ndarray, width: int) -> Choice:
     return Choice(places(is_ending), places(is_going_on))
 
 
+def is_near_best(scores_X: np.ndarray, beam_X: np.ndarray, margin: float) -> np.ndarray:
+    """Which of the hypotheses, grouped by beam, are at most ``margin`` behind the best one of their beam (relative
+    threshold pruning, Freitag and Al-Onaizan 2017)."""
+    if not len(beam_X):
+        return np.zeros(0, dtype=bool)
+    starts_A, group_X = group_starts(beam_X)
+    return scores_X >= np.maximum.reduceat(scores_X, starts_A)[group_X] - margin
+
+
 def choose_diverse(
     scores_XC: np.ndarray, words_XC: np.ndarray, beam_X: np.ndarray, width: int, num_groups: int, penalty: float
 ) -> Choice:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from mtmoe.errors import UserError
 from mtmoe.inference.search_model import SearchModel
-from mtmoe.model.reused_memory import reused_empty
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
 
 _BLOCK = 64
@@ -47,12 +46,33 @@ class Ban(NamedTuple):
     words: Tensor
 
 
+class Scratch:
+    """Memory for logits that is used again at every step: fresh pages, which the kernel clears first, cost as much as a
+    pass over the vocabulary."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def empty(self, num_elements: int, device: torch.device) -> Tensor:
+        """Float32, uninitialised; the same memory as the last one's."""
+        if len(self._memory) < num_elements or self._memory.device != device:
+            self._memory = torch.empty(0)  # let go of it first
+            self._memory = torch.empty(num_elements, device=device)
+        return self._memory[:num_elements]
+
+
 def next_words(
-    model: SearchModel, hidden_XD: Tensor, num_words: int, asked_XE: Tensor | None = None, ban: Ban | None = None
+    model: SearchModel,
+    hidden_XD: Tensor,
+    num_words: int,
+    asked_XE: Tensor | None = None,
+    ban: Ban | None = None,
+    scratch: Scratch | None = None,
 ) -> NextWords:
     """The ``num_words`` likeliest words after each row.
 
     Args:
+        scratch: kept by the caller from step to step.
         asked_XE: words of which the log-probability is wanted in any case.
         ban: words that are not to be found, though their probability is not given to others.
 
@@ -61,16 +81,17 @@ def next_words(
     """
     num_rows, size = len(hidden_XD), model.vocabulary_size
     part_size = _part_size(num_rows, size, hidden_XD.device)
-    memory = _empty(num_rows * size, hidden_XD.device)
+    memory = (scratch or Scratch()).empty(num_rows * size, hidden_XD.device)
     normalisers, maxima, asked_XE_parts = [], [], []
     eos_X = memory.new_empty(0)
     for start in range(0, size, part_size):
         end = min(start + part_size, size)
         values_XC = memory[num_rows * start : num_rows * end].view(num_rows, end - start)
         model.project(hidden_XD, slice(start, end), out=values_XC)
-        highest_X = values_XC.amax(1)
+        highest_X = values_XC.amax(1) if part_size < size else None
         torch.log_softmax(values_XC, 1, out=values_XC)
-        normalisers.append(highest_X - values_XC.amax(1))
+        # Of the only part this is nothing, and two passes are saved.
+        normalisers.append(values_XC.new_zeros(num_rows) if highest_X is None else highest_X - values_XC.amax(1))
         if asked_XE is not None:
             asked_XE_parts.append(_asked(values_XC, asked_XE, start))
         if start == 0:
@@ -110,12 +131,6 @@ def _part_size(num_rows: int, size: int, device: torch.device) -> int:
     """A power of two, at least four blocks, so that there are few sizes; unless it is everything."""
     most = (_PART_BYTES if device.type == "cpu" else _PART_BYTES_ON_GPU) // (4 * num_rows)
     return min(size, max(4 * _BLOCK, 1 << (max(1, most).bit_length() - 1)))
-
-
-def _empty(num_elements: int, device: torch.device) -> Tensor:
-    if device.type == "cpu":
-        return reused_empty((num_elements,), torch.float32)
-    return torch.empty(num_elements, device=device)
 
 
 def _asked(values_XC: Tensor, asked_XE: Tensor, start: int) -> Tensor:

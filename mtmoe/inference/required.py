@@ -67,8 +67,10 @@ class Required:
         terms = dict.fromkeys(term for part in parts for term in self._found(part))
         reports = tuple(TermReport(term.source, term.target, term.target in translation) for term in terms)
         warnings = [f"the term {r.source!r} is not translated as {r.target!r}" for r in reports if not r.applied]
+        if not (parts and self._pattern):
+            return reports, warnings
         wanted, there = self._copied(normalise_line(line)), self._copied(translation)
-        if parts and wanted != there:
+        if wanted != there:
             warnings.append(f"to be copied (decoding.copied): {wanted}; in the translation: {there}")
         return reports, warnings
 

@@ -21,7 +21,8 @@ class SearchOptions:
     max_length_extra: int
     min_length_ratio: float = 0.0
     no_repeat_ngram: int = 0
-    early_stopping: Literal["full", "exact"] = "full"
+    beam_margin: float | None = None
+    early_stopping: Literal["full", "exact", "best"] = "full"
     groups: int = 1
     """Beams of a sentence, which share ``beam_size``: of ``decoding.diverse_beams``."""
     diversity_penalty: float = 0.0
@@ -55,6 +56,7 @@ class SearchOptions:
             max_length_extra=decoding.max_length_extra,
             min_length_ratio=decoding.min_length_ratio,
             no_repeat_ngram=decoding.no_repeat_ngram,
+            beam_margin=decoding.beam_margin,
             early_stopping=decoding.early_stopping,
             groups=diverse.groups if diverse else 1,
             diversity_penalty=diverse.penalty if diverse else 0.0,

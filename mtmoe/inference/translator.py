@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from mtmoe.checkpoint import open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
@@ -174,6 +176,7 @@ class Translator:
                 progress=with_blank_lines,
                 tasks=self._tasks(requests, sources),
                 shortlist=self._shortlist,
+                num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
             )
             translated = iter(self._translated(parts, found, options))
         if not parts:
@@ -245,7 +248,8 @@ class Translator:
         elif source.parts and (missing := missing_language(request.text, self.loaded.recipe.data)):
             source = source._replace(warning="; ".join(filter(None, [source.warning, missing])))
         glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
-        numbers = word_numbers(request.text)
+        has_links = any(t.alignment for translations in of_parts for t in translations)
+        numbers = word_numbers(request.text) if has_links else []
         joined: dict[str, Translation] = {}
         for translations in best_combinations(of_parts, num_best):
             text = glue.join(t.text for t in translations)
@@ -280,7 +284,10 @@ class Translator:
         subwords = self.loaded.subwords
         tasks = []
         for request, source in zip(requests, sources, strict=True):
-            [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
+            prefix_ids: list[int] = []
+            phrases_ids: list[list[int]] = []
+            if request.prefix or request.phrases:
+                [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
             for place, part in enumerate(source.parts):
                 prefix = tuple(prefix_ids) if place == 0 else ()
                 task = SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number)

@@ -31,9 +31,11 @@ def reused_empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     num_bytes = math.prod(shape) * dtype.itemsize
     if num_bytes < _SMALLEST_BYTES:
         return torch.empty(*shape, dtype=dtype)
-    if not _free[num_bytes]:
+    try:  # one step, so that two threads do not take the same
+        memory = _free[num_bytes].pop()
+    except IndexError:
         _free.clear()
-    memory = _free[num_bytes].pop() if _free[num_bytes] else np.empty(num_bytes + _ALIGNMENT, dtype=np.uint8)
+        memory = np.empty(num_bytes + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     # The tensor's storage owns this view and nothing else does: when the view dies, the memory is free.
     view = memory[start : start + num_bytes]

@@ -95,15 +95,19 @@ def plain_beam_search(model, source, options, beginning=()):
         finished.sort(key=lambda hypothesis: -hypothesis[1])
         margin = options.prune_margin
         finished = [hypothesis for hypothesis in finished if hypothesis[1] >= finished[0][1] - margin]
-        if len(finished) >= options.beam_size and options.early_stopping == "full":
+        if len(finished) >= options.beam_size and options.early_stopping != "exact":
             break
         live = [((*prefix, token), score) for score, prefix, token in candidates if token != EOS]
         live = live[: options.beam_size]
+        if options.beam_margin is not None:
+            live = [hypothesis for hypothesis in live if hypothesis[1] >= live[0][1] - options.beam_margin]
         if finished:
+            now = [score / ((5 + len(prefix) + 1) / 6) ** options.length_alpha for prefix, score in live]
             reach = [score / ((5 + longest + 1) / 6) ** options.length_alpha for _, score in live]
             if (
                 len(finished) >= options.num_best
-                and max(reach, default=-math.inf) <= (finished[options.num_best - 1][1])
+                and max(now if options.early_stopping == "best" else reach, default=-math.inf)
+                <= (finished[options.num_best - 1][1])
             ):
                 break
             live = [h for h, high in zip(live, reach, strict=True) if high >= finished[0][1] - margin]
@@ -155,6 +159,10 @@ def test_a_batch_is_searched_as_each_sentence_alone_is_by_a_plain_search(random_
         {"min_length_ratio": 0.5, "no_repeat_ngram": 2},
         {"early_stopping": "exact"},
         {"early_stopping": "exact", "prune_margin": 1e9, "length_alpha": 1.5},
+        {"early_stopping": "best", "length_alpha": 1.5},
+        {"early_stopping": "best", "length_alpha": 0.0, "min_length_ratio": 1.0},
+        {"beam_margin": 0.5, "prune_margin": 1e9},
+        {"beam_margin": 1.0, "early_stopping": "best", "no_repeat_ngram": 1},
     ],
     ids=str,
 )

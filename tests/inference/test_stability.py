@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(PLACE is None, reason="there is no ../shared/dat
 NUM_SENTENCES = 400  # there are 2,000
 GATES: dict[str, dict[str, Any]] = {
     "noisy-top-k": {"gate": "noisy-top-k"},
+    "strictly-balanced": {"gate": "strictly-balanced", "load_loss_weight": 0.0},
 }
 
 
@@ -74,7 +75,9 @@ def together(translator: Translator, sentences: list[str]) -> list[Translation]:
 def assert_same(found: Sequence[Translation], expected: Sequence[Translation]) -> None:
     assert [t.text for t in found] == [t.text for t in expected]
     for one, other in zip(found, expected, strict=True):
-        assert [one.score, one.log_probability] == pytest.approx([other.score, other.log_probability], abs=1e-5)
+        # 1e-5, and for log-probabilities of hundreds (this model knows nothing) what float32 can tell apart.
+        expected_numbers = pytest.approx([other.score, other.log_probability], abs=1e-5, rel=1e-7)
+        assert [one.score, one.log_probability] == expected_numbers
 
 
 @pytest.mark.parametrize(("batch", "num_sentences"), [(1, 30), (7, 210), (64, 400)])

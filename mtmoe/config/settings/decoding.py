@@ -93,11 +93,18 @@ class Decoding(Settings):
     prune_margin: float = Field(
         default=3.0, gt=0, description="GNMT's beamsize: hypotheses further below the best (log score) are dropped."
     )
-    early_stopping: Literal["full", "exact"] = Field(
+    beam_margin: float | None = Field(
+        default=None,
+        gt=0,
+        description="Hypotheses that are further behind the likeliest one of their beam (difference of log "
+        "probabilities) are dropped, so that clear sentences need fewer of them. Absent: only beam_size limits them.",
+    )
+    early_stopping: Literal["full", "exact", "best"] = Field(
         default="full",
         description="When a sentence is done. full: when beam_size translations are finished, or earlier if no other "
-        "can come up to them (heuristic: a better one may be missed); exact: only when no other can come up to those "
-        "that are wanted (provably what searching to the greatest length gives).",
+        "can come up to them (heuristic: a better one may be missed); best: also when no unfinished one would score "
+        "higher than those that are wanted if it ended now (heuristic, and the fastest); exact: only when no other can "
+        "come up to those that are wanted (provably what searching to the greatest length gives).",
     )
     diverse_beams: DiverseBeams | None = Field(default=None, description="Absent: one beam.")
     sampling: Sampling | None = Field(default=None, description="Absent: beam search.")
@@ -172,7 +179,7 @@ class Decoding(Settings):
                 f"[sampling] (seed = {self.sampling.seed}) draws from all of the vocabulary, so it has no shortlist "
                 f"(per_source_token = {self.shortlist.per_source_token})"
             )
-        for key in ("beam_size", "prune_margin", "early_stopping"):
+        for key in ("beam_size", "prune_margin", "beam_margin", "early_stopping"):
             value, default = getattr(self, key), Decoding.model_fields[key].default
             if value not in (default, 1):
                 raise ValueError(

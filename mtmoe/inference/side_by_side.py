@@ -1,0 +1,87 @@
+"""Several searches at once in threads of one process, which share the model and the sources.
+
+On a CPU a step of the search is many small operations, which more threads within each do not make faster: two searches
+with one thread each do more than one search with two. (torch lets go of Python's lock in every operation.)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Waiting:
+    """The sources that no search has taken yet, longest first, so that what does not fit into memory fails at once."""
+
+    def __init__(self, lengths_B: Sequence[int], *, num_searches: int = 1) -> None:
+        """``num_searches``: how many share the sources; none takes more than its part of all at a time."""
+        self._indices = deque(sorted(range(len(lengths_B)), key=lambda index: (-lengths_B[index], index)))
+        self._most = -(-len(lengths_B) // num_searches)
+        self._lock = threading.Lock()
+
+    def take(self, num_wanted: Callable[[int, int], int]) -> list[int]:
+        """The next ones; ``num_wanted(next index, number waiting)`` says how many, and is only asked if there are."""
+        with self._lock:
+            if not self._indices:
+                return []
+            number = min(num_wanted(self._indices[0], len(self._indices)), self._most, len(self._indices))
+            return [self._indices.popleft() for _ in range(number)]
+
+
+class _Ended:
+    """What a search has to say last: nothing, or the error that ended it."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def side_by_side(searches: Sequence[Callable[[], Iterator[T]]]) -> Iterator[T]:
+    """Everything that the searches find, as it comes; with more than one, each runs in a thread of its own.
+
+    While they run, torch computes with one thread in each. An error in one of them ends all and is raised here.
+    """
+    if len(searches) == 1:
+        yield from searches[0]()
+        return
+    num_threads = torch.get_num_threads()
+    found: SimpleQueue[T | _Ended] = SimpleQueue()
+    is_over = threading.Event()
+
+    def run(search: Callable[[], Iterator[T]]) -> None:
+        try:
+            torch.set_num_threads(1)
+            for item in search():
+                found.put(item)
+                if is_over.is_set():
+                    break
+        except BaseException as error:  # to be raised where the results are waited for
+            found.put(_Ended(error))
+        else:
+            found.put(_Ended())
+
+    threads = [threading.Thread(target=run, args=(search,), daemon=True) for search in searches]
+    try:
+        for thread in threads:
+            thread.start()
+        num_running = len(threads)
+        while num_running:
+            item = found.get()
+            if not isinstance(item, _Ended):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                num_running -= 1
+    finally:
+        is_over.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        torch.set_num_threads(num_threads)
