@@ -275,9 +275,9 @@ class _Search:
         beam_X = (np.array(indices)[:, None] * self.num_beams + np.arange(self.num_beams)).ravel()
         self.first_step_B[indices] = self.step
         if self.listed is not None:
-            for index in indices:
-                wanted = itertools.chain(self.tasks[index].prefix_ids, *self.tasks[index].phrases_ids)
-                self.listed.enter(index, self.sources[index], wanted)
+            tasks = [self.tasks[index] for index in indices]
+            wanted = [list(itertools.chain(task.prefix_ids, *task.phrases_ids)) for task in tasks]
+            self.listed.enter(indices, [self.sources[index] for index in indices], wanted)
         if self.options.sampling:
             for beam in beam_X.tolist():
                 index, sample = divmod(beam, self.num_beams)

@@ -62,11 +62,27 @@ def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -
     return Shortlist(load_lexicon(lexicon_path, vocabulary_size), decoding.shortlist)
 
 
-class _OwnWords(NamedTuple):
-    """Words of one source besides those that are allowed always, and their vectors."""
+_GROUP_SOURCES = 8
+"""Sources that share a matrix product. Each alone has few rows, which products are slow with; more together have more
+words, most of which are of no use to most of them (width 256, lists of 190 words, two AVX2 cores: see BENCHMARKS.md)."""
+
+
+class _Group(NamedTuple):
+    """Some sources that entered together. A: its sources, U: all of their words, C: words of the one with the most."""
+
+    vectors_UD: Tensor
+    columns_AC: Tensor
+    """Where the words of each source are among those of the group; 0 behind its last."""
+
+
+class _Own(NamedTuple):
+    """Words of one source besides those that are allowed always."""
 
     words_C: Tensor
-    vectors_CD: Tensor
+    num_words: int
+    group: _Group
+    place: int
+    """Which source of the group it is."""
 
 
 class ListedWords:
@@ -79,15 +95,32 @@ class ListedWords:
         self._model, self._shortlist, self._device = model, shortlist, device
         self._always_F = torch.from_numpy(shortlist.always_F).to(device)
         self._vectors_FD = model.output_vectors(self._always_F)
-        self._own: dict[int, _OwnWords] = {}
+        self._own: dict[int, _Own] = {}
 
-    def enter(self, source: int, source_ids: Sequence[int], wanted: Iterable[int] = ()) -> None:
-        """``source``: its number from here on; ``wanted``: words that are allowed besides."""
-        words_C = torch.from_numpy(self._shortlist.own_words(source_ids, wanted)).to(self._device)
-        self._own[source] = _OwnWords(words_C, self._model.output_vectors(words_C))
+    def enter(
+        self,
+        sources: Sequence[int],
+        sources_ids: Sequence[Sequence[int]],
+        wanted: Sequence[Iterable[int]] | None = None,
+    ) -> None:
+        """``sources``: their numbers from here on; ``wanted``: words of each that are allowed besides."""
+        wanted = [()] * len(sources) if wanted is None else wanted
+        words_A = [self._shortlist.own_words(ids, more) for ids, more in zip(sources_ids, wanted, strict=True)]
+        for begin in range(0, len(sources), _GROUP_SOURCES):
+            self._enter_group(sources[begin : begin + _GROUP_SOURCES], words_A[begin : begin + _GROUP_SOURCES])
+
+    def _enter_group(self, sources: Sequence[int], words_A: Sequence[np.ndarray]) -> None:
+        words_U = np.unique(np.concatenate(words_A))
+        columns_AC = np.zeros((len(sources), max(map(len, words_A))), dtype=np.int64)
+        for place, words_C in enumerate(words_A):
+            columns_AC[place, : len(words_C)] = np.searchsorted(words_U, words_C)
+        vectors_UD = self._model.output_vectors(torch.from_numpy(words_U).to(self._device))
+        group = _Group(vectors_UD, torch.from_numpy(columns_AC).to(self._device))
+        for place, (source, words_C) in enumerate(zip(sources, words_A, strict=True)):
+            self._own[source] = _Own(torch.from_numpy(words_C).to(self._device), len(words_C), group, place)
 
     def leave(self, source: int) -> None:
-        """Its words are forgotten."""
+        """Its words are forgotten (the vectors when the last one of its group leaves)."""
         del self._own[source]
 
     def next_words(
@@ -105,23 +138,28 @@ class ListedWords:
         """
         starts_A, _ = group_starts(source_X)
         own_A = [self._own[source] for source in source_X[starts_A].tolist()]
-        sizes_A = np.array([len(own.words_C) for own in own_A])
-        num_always = len(self._always_F)
-        num_columns = max(num_always + int(sizes_A.max()), num_words + 1)
-        logits_XK = torch.full((len(hidden_XD), num_columns), -torch.inf, device=hidden_XD.device)
+        num_rows_A = np.diff(starts_A, append=len(source_X))
+        sizes_A = np.array([own.num_words for own in own_A])
+        num_always, num_own = len(self._always_F), int(sizes_A.max())
+        num_columns = max(num_always + num_own, num_words + 1)
+        logits_XK = torch.empty(len(hidden_XD), num_columns, device=hidden_XD.device)
         logits_XK[:, :num_always] = hidden_XD @ self._vectors_FD.t()
-        borders = itertools.pairwise([*starts_A.tolist(), len(source_X)])
-        for (start, end), own in zip(borders, own_A, strict=True):
-            logits = logits_XK[start:end, num_always : num_always + len(own.words_C)]
-            # A product for each source reads the vectors of its words once. (On two AVX2 cores, 200 sources with 190
-            # words: 16 ms, padded to one batched product 10 ms, but those vectors would have to be moved about.)
-            if hidden_XD.dtype == logits.dtype:
-                torch.mm(hidden_XD[start:end], own.vectors_CD.t(), out=logits)
-            else:
-                logits.copy_(hidden_XD[start:end] @ own.vectors_CD.t())
+        logits_XK[:, num_always + num_own :] = -torch.inf
+        own_XC = logits_XK[:, num_always : num_always + num_own]
+        place_X = torch.from_numpy(np.repeat([own.place for own in own_A], num_rows_A)).to(hidden_XD.device)
+        begin = 0
+        for _, members in itertools.groupby(zip(own_A, num_rows_A.tolist(), strict=True), lambda m: id(m[0].group)):
+            in_group = list(members)
+            end = begin + sum(num_rows for _, num_rows in in_group)
+            vectors_UD, columns_AC = in_group[0][0].group
+            logits_XU = hidden_XD[begin:end] @ vectors_UD.t()
+            columns_XC = columns_AC.index_select(0, place_X[begin:end])[:, :num_own]
+            own_XC[begin:end, : columns_XC.shape[1]] = logits_XU.gather(1, columns_XC)
+            begin = end
+        words = _Columns(self._always_F, own_A, num_rows_A, sizes_A, num_columns)
+        own_XC.masked_fill_(words.is_absent(num_own), -torch.inf)
         values_XK = logits_XK.log_softmax(1)
         eos_X = values_XK[:, 0].clone()
-        words = _Columns(self._always_F, own_A, np.diff(starts_A, append=len(source_X)), sizes_A, num_columns)
         asked = values_XK[:, :0] if asked_XE is None else words.values_of(asked_XE, values_XK)
         if ban is not None:
             words.put_out(ban, values_XK)
@@ -135,7 +173,7 @@ class _Columns:
     def __init__(
         self,
         always_F: Tensor,
-        own_A: Sequence[_OwnWords],
+        own_A: Sequence[_Own],
         num_rows_A: np.ndarray,
         sizes_A: np.ndarray,
         num_columns: int,
@@ -146,6 +184,10 @@ class _Columns:
         first_A = sizes_A.cumsum() - sizes_A
         self._first_X = torch.from_numpy(np.repeat(first_A, num_rows_A)).to(device)
         self._size_X = torch.from_numpy(np.repeat(sizes_A, num_rows_A)).to(device)
+
+    def is_absent(self, num_own: int) -> Tensor:
+        """Which of the ``num_own`` columns after those that all have stand for nothing [X, C]."""
+        return torch.arange(num_own, device=self._always_F.device) >= self._size_X[:, None]
 
     def at(self, columns_XW: Tensor) -> Tensor:
         """The words of some columns of each row."""

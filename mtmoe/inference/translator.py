@@ -329,8 +329,8 @@ class Translator:
             listed = None
             if self._shortlist is not None:
                 listed = ListedWords(self.loaded.model, self._shortlist, self._device)
-                for place, index in enumerate(indices):
-                    listed.enter(place, sources[other[index][0][0]].ids, targets[place])
+                own_sources = [sources[other[index][0][0]].ids for index in indices]
+                listed.enter(range(len(indices)), own_sources, targets)
             scored = force_decode(
                 self.loaded.model, source_BS.to(self._device), lengths_B.to(self._device), targets, options, listed
             )

@@ -65,8 +65,7 @@ def test_next_words_are_those_of_the_whole_vocabulary_without_the_others(random_
     own, model = shortlist(), random_model(1, NUM_WORDS)
     listed = ListedWords(model, own, "cpu")
     source_ids = sources(3)
-    for number, ids in enumerate(source_ids):
-        listed.enter(number, ids, wanted=(SIZE - 1,) if number == 2 else ())
+    listed.enter([0, 1, 2], source_ids, wanted=[(), (), (SIZE - 1,)])
     source_X = np.array([1, 1, 0, 2, 2, 2])
     hidden_XD = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1))
     asked_XE = torch.tensor([[EOS, source_ids[s][0], SIZE - 1] for s in source_X])
@@ -87,7 +86,7 @@ def test_next_words_are_those_of_the_whole_vocabulary_without_the_others(random_
 
 def test_a_source_with_fewer_words_than_the_beam_is_wide_has_no_others(random_model):
     listed = ListedWords(random_model(1, NUM_WORDS), shortlist(0, 0), "cpu")
-    listed.enter(0, [NUM_SPECIAL + 1])
+    listed.enter([0], [[NUM_SPECIAL + 1]])
     found = listed.next_words(torch.zeros(1, SIZE), np.array([0]), 4)
     assert (found.words_XW[0, 0], found.eos_X[0].item()) == (NUM_SPECIAL + 1, pytest.approx(math.log(0.5)))
     assert torch.isneginf(found.log_probabilities_XW[0, 1:]).all()
@@ -207,7 +206,7 @@ def test_a_translation_does_not_depend_on_the_batch_and_its_score_is_that_of_its
         source_BS, lengths_B = torch.tensor([[*source, EOS]]), torch.tensor([len(source) + 1])
         assert translator._shortlist is not None
         listed = ListedWords(loaded.model, translator._shortlist, "cpu")
-        listed.enter(0, source, target)
+        listed.enter([0], [source], [target])
         [alone] = force_decode(loaded.model, source_BS, lengths_B, [target], options, listed)
         [of_all] = force_decode(loaded.model, source_BS, lengths_B, [target], options)
         assert translation.log_probability == pytest.approx(alone.log_probability, abs=1e-4)
