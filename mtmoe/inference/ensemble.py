@@ -80,11 +80,11 @@ class Ensemble(nn.Module):
         weighted = (weight * m.output_vectors(words) for m, weight in zip(self.models, self.weights, strict=True))
         return torch.cat(list(weighted), dim=1)
 
-    def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
+    def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
         parts = hidden_XD.split(self.hidden_widths, dim=1)
         logits_XV = torch.zeros(()) if out is None else out.zero_()
         for model, weight, part in zip(self.models, self.weights, parts, strict=True):
-            weighted_XV = weight * model.project(part, words)
+            weighted_XV = weight * model.project(part)
             logits_XV = logits_XV + weighted_XV if out is None else out.add_(weighted_XV)
         return logits_XV
 

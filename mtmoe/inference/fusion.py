@@ -82,9 +82,9 @@ class FusedModel:
         """Unit vectors: what :meth:`decode_step` gives has a place for each word."""
         return nn.functional.one_hot(words, self.vocabulary_size).float()
 
-    def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
+    def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
         """What :meth:`decode_step` came to: its softmax is itself."""
-        return hidden_XD[:, words] if out is None else out.copy_(hidden_XD[:, words])
+        return hidden_XD if out is None else out.copy_(hidden_XD)
 
 
 def with_the_rest_on_pad(fused_XV: Tensor) -> Tensor:

@@ -44,5 +44,5 @@ class SearchModel(Protocol):
     def output_vectors(self, words: Tensor) -> Tensor:
         """What :meth:`decode_step` gives times the vector of a word is its logit: [words, D]."""
 
-    def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
-        """Logits (float32) of the next token, [X, V], or those of ``words``; into ``out`` where it is given."""
+    def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits (float32) of the next token, [X, V]; into ``out`` where it is given."""

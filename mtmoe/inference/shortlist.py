@@ -64,7 +64,7 @@ def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -
 
 _GROUP_SOURCES = 8
 """Sources that share a matrix product. Each alone has few rows, which products are slow with; more together have more
-words, most of which are of no use to most of them (width 256, lists of 190 words, two AVX2 cores: see BENCHMARKS.md)."""
+words, most of which are of no use to most of them (4 to 64 take the same time, width 256, AVX2)."""
 
 
 class _Group(NamedTuple):

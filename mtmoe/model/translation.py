@@ -93,12 +93,12 @@ class TranslationModel(nn.Module):
         embedded_XD = embed(tokens_X, self.target_embedding_VD)
         return self.decoder.step(embedded_XD, state)
 
-    def project(self, hidden_XD: Tensor, words: slice = slice(None), out: Tensor | None = None) -> Tensor:
-        """Logits (float32) of the next token: of all, or of those whose ids are in ``words``; [X, V].
+    def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits (float32) of the next token, [X, V].
 
         out: where to write them, contiguous and float32; without gradients only.
         """
-        weights_DV = self.output_VD[words].t()
+        weights_DV = self.output_VD.t()
         if out is None:
             return self._product(hidden_XD, weights_DV).float()
         if hidden_XD.dtype == out.dtype:

@@ -77,8 +77,8 @@ class FakeModel:
     def output_vectors(self, words):
         return torch.eye(self.vocabulary_size)[words]
 
-    def project(self, hidden_XD, words=slice(None), out=None):
-        logits_XV = hidden_XD[:, words]
+    def project(self, hidden_XD, out=None):
+        logits_XV = hidden_XD
         return logits_XV if out is None else out.copy_(logits_XV)
 
 

@@ -1,4 +1,4 @@
-"""The likeliest words by parts and blocks against the obvious way: all log-probabilities, sorted."""
+"""The likeliest words by some rows at a time and by blocks against the obvious way: all log-probabilities, sorted."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Projection:
         self.vocabulary_size = size
         self.weights_DV = 2.0 * torch.randn(8, size, generator=torch.Generator().manual_seed(size))
 
-    def project(self, hidden_XD, words=slice(None), out=None):
-        logits_XV = hidden_XD @ self.weights_DV[:, words]
+    def project(self, hidden_XD, out=None):
+        logits_XV = hidden_XD @ self.weights_DV
         return logits_XV if out is None else out.copy_(logits_XV)
 
 
@@ -29,13 +29,20 @@ def _rows(num_rows: int) -> torch.Tensor:
     return torch.randn(num_rows, 8, generator=torch.Generator().manual_seed(num_rows))
 
 
-@pytest.fixture(params=[1 << 9, 1 << 20], ids=["many parts", "one part"])
-def part_bytes(request, monkeypatch) -> int:
-    monkeypatch.setattr(module, "_PART_BYTES", request.param)
+@pytest.fixture(params=[2, 1 << 10], ids=["two rows at once", "all rows at once"])
+def rows_at_once(request, monkeypatch) -> int:
+    monkeypatch.setattr(module, "_rows_at_once", lambda size, device: request.param)
     return request.param
 
 
-@pytest.mark.usefixtures("part_bytes")
+def test_logits_take_bounded_memory_but_products_have_some_rows():
+    cpu = torch.device("cpu")
+    assert module._rows_at_once(8000, cpu) == 512  # 4 x 8,000 x 512 bytes are 16 MiB at most
+    assert module._rows_at_once(10**7, cpu) == 32
+    assert module._rows_at_once(8000, torch.device("cuda")) == 16384
+
+
+@pytest.mark.usefixtures("rows_at_once")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("num_rows", [1, 5])
 def test_the_likeliest_words_are_those_of_the_whole_vocabulary_sorted(size, num_rows):
@@ -50,7 +57,7 @@ def test_the_likeliest_words_are_those_of_the_whole_vocabulary_sorted(size, num_
         assert found.asked_XE.shape == (num_rows, 0)
 
 
-@pytest.mark.usefixtures("part_bytes")
+@pytest.mark.usefixtures("rows_at_once")
 @pytest.mark.parametrize("size", SIZES)
 def test_words_that_are_asked_for_come_with_their_probability_wherever_they_are(size):
     model, hidden_XD = Projection(size), _rows(3)
@@ -60,7 +67,7 @@ def test_words_that_are_asked_for_come_with_their_probability_wherever_they_are(
     torch.testing.assert_close(found.asked_XE, expected_XE, rtol=0, atol=1e-5)
 
 
-@pytest.mark.usefixtures("part_bytes")
+@pytest.mark.usefixtures("rows_at_once")
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_a_banned_word_is_not_found_in_its_row_and_keeps_its_probability(size):
     model, hidden_XD = Projection(size), _rows(3)

@@ -126,12 +126,13 @@ def test_memory_of_sources_without_rows_is_let_go():
 
 
 @torch.inference_mode()
-def test_part_of_the_vocabulary_has_the_logits_that_it_has_in_all():
+def test_logits_go_where_they_are_wanted():
     model = _model()
     hidden_XD = torch.randn(3, 32)
-    all_XV, out_XC = model.project(hidden_XD), torch.empty(3, 7)
-    torch.testing.assert_close(model.project(hidden_XD, slice(5, 12), out=out_XC), all_XV[:, 5:12])
-    torch.testing.assert_close(out_XC, all_XV[:, 5:12])
+    expected_XV = model.project(hidden_XD)
+    out_XV = torch.full_like(expected_XV, torch.nan)
+    torch.testing.assert_close(model.project(hidden_XD, out=out_XV), expected_XV)
+    torch.testing.assert_close(out_XV, expected_XV)
 
 
 def test_the_backward_direction_reads_each_sentence_from_its_own_end():

@@ -133,7 +133,9 @@ class Decoding(Settings):
         description="A longer source line: translate its sentences one by one, only its beginning, or nothing.",
     )
     batch_tokens: Positive = Field(
-        default=16384, description="Source tokens of a batch times beam size, padding included; not a quality setting."
+        default=65536,
+        description="Source tokens of a batch times beam size, padding included; not a quality setting. Large batches "
+        "are faster, above all where rows are spread over many experts.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",
