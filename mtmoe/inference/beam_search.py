@@ -236,14 +236,15 @@ class _Search:
         self.history: dict[int, _Step] = {}
 
     @torch.inference_mode()
-    def found(self) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Indices of sources and their hypotheses, as they are done."""
+    def found(self) -> Iterator[tuple[int, list[Hypothesis]] | None]:
+        """Indices of sources and their hypotheses, as they are done; None after each step, where it can be left."""
         live = self._entered(None)
         while live is not None:
             before = live
             live = self._extended(live)
             self.step += 1
             yield from self._done(before, live)
+            yield None
             live = self._entered(live if len(live.beam_X) else None)
             self._forget_steps(live)
 

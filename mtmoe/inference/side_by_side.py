@@ -42,23 +42,25 @@ class _Ended:
         self.error = error
 
 
-def side_by_side(searches: Sequence[Callable[[], Iterator[T]]]) -> Iterator[T]:
+def side_by_side(searches: Sequence[Callable[[], Iterator[T | None]]]) -> Iterator[T]:
     """Everything that the searches find, as it comes; with more than one, each runs in a thread of its own.
 
+    A search gives None now and then: there it can be left, when an error or Ctrl-C has ended the others.
     While they run, torch computes with one thread in each. An error in one of them ends all and is raised here.
     """
     if len(searches) == 1:
-        yield from searches[0]()
+        yield from (item for item in searches[0]() if item is not None)
         return
     num_threads = torch.get_num_threads()
     found: SimpleQueue[T | _Ended] = SimpleQueue()
     is_over = threading.Event()
 
-    def run(search: Callable[[], Iterator[T]]) -> None:
+    def run(search: Callable[[], Iterator[T | None]]) -> None:
         try:
             torch.set_num_threads(1)
             for item in search():
-                found.put(item)
+                if item is not None:
+                    found.put(item)
                 if is_over.is_set():
                     break
         except BaseException as error:  # to be raised where the results are waited for

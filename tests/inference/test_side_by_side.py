@@ -110,3 +110,19 @@ def test_the_threads_end_when_nobody_waits_for_more():
     before = threading.active_count()
     found.close()  # as by Ctrl-C in the loop over it
     assert threading.active_count() == before - 2
+
+
+def test_a_search_that_finds_nothing_for_long_is_left_at_its_next_step():
+    def slow():
+        while True:
+            time.sleep(0.001)
+            yield None
+
+    def broken():
+        yield 1
+        raise UserError("broken")
+
+    before = threading.active_count()
+    with pytest.raises(UserError, match="broken"):
+        list(side_by_side([slow, broken]))
+    assert threading.active_count() == before
