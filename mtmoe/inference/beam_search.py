@@ -31,7 +31,7 @@ from mtmoe.inference.sampling import sample_keys, sample_words
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
 from mtmoe.inference.shortlist import ListedWords, Shortlist
-from mtmoe.inference.side_by_side import Waiting, side_by_side
+from mtmoe.inference.side_by_side import MOST_SEARCHES, Waiting, side_by_side
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD
 
@@ -67,9 +67,9 @@ def search_all(
     pruning), and so is a live one of which no ending could score higher than that. A sentence is done when no live one
     could still enter the ``num_best``, at the latest at the greatest length, where every live hypothesis ends in EOS
     at the probability that the model gives to it; unless ``early_stopping = "exact"`` also when ``beam_size`` finished
-    hypotheses are kept; with ``"best"`` also when no live one, as long as it is now, scores higher than those wanted.
-    PAD, UNK and BOS are never produced, though their probability is not given to the others: log-probabilities are
-    those of the model. With a beam of 1 this is greedy search.
+    hypotheses are kept; with ``"best"`` also when no live one, as long as it is now, scores higher than the best
+    finished one. PAD, UNK and BOS are never produced, though their probability is not given to the others:
+    log-probabilities are those of the model. With a beam of 1 this is greedy search.
 
     Diverse beams are such searches side by side (:func:`mtmoe.inference.choice.choose_diverse`). Samples are drawn
     word by word (:func:`mtmoe.inference.sampling.sample_words`), without any pruning.
@@ -84,7 +84,8 @@ def search_all(
         tasks: what is asked of each translation; by default nothing.
         shortlist: which words to look among, and to normalise probabilities over; by default all. What a task asks
             for is always among them.
-        num_threads: searches side by side, which share the sources, ``batch_tokens`` and the model.
+        num_threads: of the processor, for up to four searches side by side, which share the sources, ``batch_tokens``
+            and the model. With 1 torch computes with as many as it has been told to.
 
     Returns:
         For each source 1 to ``num_best`` hypotheses, best first (samples: as they were drawn).
@@ -99,22 +100,22 @@ def search_all(
     results = [[NOTHING] for _ in sources]
     worded = [index for index, source in enumerate(sources) if len(source)]
     done = len(sources) - len(worded)
-    num_threads = max(1, min(num_threads, len(worded)))
-    waiting = Waiting([len(sources[index]) for index in worded], num_searches=num_threads)
+    num_searches = max(1, min(num_threads, MOST_SEARCHES, len(worded)))
+    waiting = Waiting([len(sources[index]) for index in worded], num_searches=num_searches)
     searches = [
         _Search(
             model,
             [sources[index] for index in worded],
             [tasks[index] for index in worded],
             options,
-            batch_tokens // num_threads,
+            batch_tokens // num_searches,
             device,
             shortlist,
             waiting,
         )
-        for _ in range(num_threads)
+        for _ in range(num_searches)
     ]
-    for index, hypotheses in side_by_side([search.found for search in searches]):
+    for index, hypotheses in side_by_side([search.found for search in searches], num_threads):
         results[worded[index]] = hypotheses
         done += 1
         progress("translate", done, len(sources), "sentences")

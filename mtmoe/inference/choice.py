@@ -134,5 +134,6 @@ def merged(parts: Sequence[Choice], beam_X: np.ndarray) -> Choice:
 
 
 def _by_beam(places: Places, beam_X: np.ndarray) -> Places:
-    order = np.argsort(beam_X[places.rows], kind="stable")
+    # In the order in which the beams stand, not of their numbers: what belongs together stays together.
+    order = np.argsort(group_starts(beam_X)[1][places.rows], kind="stable")
     return Places(places.rows[order], places.columns[order])

@@ -56,20 +56,19 @@ class Finished:
         """Which live hypotheses, grouped by beam, are worth extending; ``num_words_X``: those that they have so far.
 
         What a hypothesis can reach at most: it stays as likely, becomes as long as can be, covers everything. With
-        ``early_stopping = "best"`` a beam is done when none would reach enough as long as it is now.
+        ``early_stopping = "best"`` a beam is done when none, as long as it is now, scores higher than the best one.
         """
         if not len(beam_X):
             return np.zeros(0, dtype=bool)
         alpha = self.options.length_alpha
         reachable_X = log_probability_X / length_penalty(self.max_length_Q[beam_X] + 1, alpha)
-        likely_X = reachable_X
-        if self.options.early_stopping == "best":
-            likely_X = log_probability_X / length_penalty(num_words_X + 1, alpha)
         # A beam goes on as a whole: fewer live hypotheses would let others in, and the best translation would depend
         # on num_best.
         starts, group_X = group_starts(beam_X)
-        highest_X = np.maximum.reduceat(likely_X, starts)[group_X]
-        is_open_X = highest_X > self.to_beat_Q[beam_X]
+        is_open_X = np.maximum.reduceat(reachable_X, starts)[group_X] > self.to_beat_Q[beam_X]
+        if self.options.early_stopping == "best":  # than the best, not than the last of those wanted: see above
+            now_X = log_probability_X / length_penalty(num_words_X + 1, alpha)
+            is_open_X &= np.maximum.reduceat(now_X, starts)[group_X] > self.best_Q[beam_X]
         return is_open_X & (reachable_X >= self.best_Q[beam_X] - self.options.prune_margin)
 
 

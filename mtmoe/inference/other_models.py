@@ -144,7 +144,8 @@ class OtherModels:
         texts = [candidate.text for candidate in candidates]
         sources = [line.ids for line in encode_sources(texts, channel.subwords, channel.recipe.decoding)]
         targets = encode_targets([candidate.source for candidate in candidates], channel.subwords)
-        found = token_log_probabilities(channel.model, sources, targets, self.decoding.batch_tokens)
+        batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
+        found = token_log_probabilities(channel.model, sources, targets, batch_tokens)
         return [sum(tokens) for tokens in found]
 
 

@@ -167,7 +167,7 @@ def _window_scores(
         loaded.model,
         [sources[index].ids for index in worded],
         [targets[index] for index in worded],
-        decoding.batch_tokens,
+        max(1, decoding.batch_tokens // decoding.beam_size),  # as many as a search has at a time
     )
     for index, tokens in zip(worded, found, strict=True):
         scores[index] = Score(sum(tokens), len(tokens), tokens, sources[index].warning)

@@ -16,6 +16,9 @@ import torch
 
 T = TypeVar("T")
 
+MOST_SEARCHES = 4
+"""About a quarter of a search's time is Python's, which one thread has at a time; and small batches are slow."""
+
 
 class Waiting:
     """The sources that no search has taken yet, longest first, so that what does not fit into memory fails at once."""
@@ -42,22 +45,23 @@ class _Ended:
         self.error = error
 
 
-def side_by_side(searches: Sequence[Callable[[], Iterator[T | None]]]) -> Iterator[T]:
+def side_by_side(searches: Sequence[Callable[[], Iterator[T | None]]], num_threads: int = 1) -> Iterator[T]:
     """Everything that the searches find, as it comes; with more than one, each runs in a thread of its own.
 
     A search gives None now and then: there it can be left, when an error or Ctrl-C has ended the others.
-    While they run, torch computes with one thread in each. An error in one of them ends all and is raised here.
+    While they run, each computes with its share of ``num_threads``, at least one. An error in one of them ends all and
+    is raised here.
     """
     if len(searches) == 1:
         yield from (item for item in searches[0]() if item is not None)
         return
-    num_threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     found: SimpleQueue[T | _Ended] = SimpleQueue()
     is_over = threading.Event()
 
     def run(search: Callable[[], Iterator[T | None]]) -> None:
         try:
-            torch.set_num_threads(1)
+            torch.set_num_threads(max(1, num_threads // len(searches)))
             for item in search():
                 if item is not None:
                     found.put(item)
@@ -83,7 +87,9 @@ def side_by_side(searches: Sequence[Callable[[], Iterator[T | None]]]) -> Iterat
                 num_running -= 1
     finally:
         is_over.set()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
-        torch.set_num_threads(num_threads)
+        try:
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        finally:  # also if Ctrl-C comes once more
+            torch.set_num_threads(before)

@@ -323,7 +323,8 @@ class Translator:
             for place, ids in zip(places, encoded, strict=True)
             if self._others.fused is not None or tuple(ids) != found[place[0]][place[1]].ids
         ]
-        batches = batches_by_length([sources[line].ids for (line, _), _ in other], self.decoding.batch_tokens)
+        batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
+        batches = batches_by_length([sources[line].ids for (line, _), _ in other], batch_tokens)
         for indices, source_BS, lengths_B in batches:
             targets = [other[index][1] for index in indices]
             listed = None

@@ -7,9 +7,7 @@ length instead.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -46,6 +44,10 @@ class Lstm(nn.Module):
         self.is_looped = projection and hidden == width
         if self.is_looped:
             self.cell.register_parameter("weight_hr_l0", nn.Parameter(torch.empty(width, hidden)))
+        if hidden != width:
+            # torch tells every user once; there is nothing to do about it. (For good, and not while the layer computes:
+            # several threads may do that at once, and the filters are those of the process.)
+            warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
         self._initialise()
 
     def _initialise(self) -> None:
@@ -71,8 +73,7 @@ class Lstm(nn.Module):
         start = None
         if state is not None:  # autocast casts the input alone
             start = (state.output_BD.to(x_BTD.dtype)[None], state.cell_BH.to(x_BTD.dtype)[None])
-        with _without_the_note_on_projections(self.hidden != self.width):
-            outputs_BTD, (output_1BD, cell_1BH) = self.cell(x_BTD, start)
+        outputs_BTD, (output_1BD, cell_1BH) = self.cell(x_BTD, start)
         return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
 
     def _step_by_step(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
@@ -109,17 +110,6 @@ class Lstm(nn.Module):
 
 def _autocast_is_fp16() -> bool:
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
-
-
-@contextlib.contextmanager
-def _without_the_note_on_projections(projected: bool) -> Iterator[None]:
-    """torch tells every user once that oneDNN has no LSTM with projection; there is nothing to do about it."""
-    if not projected:
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-        yield
 
 
 class BidirectionalLstm(nn.Module):

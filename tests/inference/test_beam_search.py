@@ -101,13 +101,15 @@ def plain_beam_search(model, source, options, beginning=()):
         live = live[: options.beam_size]
         if options.beam_margin is not None:
             live = [hypothesis for hypothesis in live if hypothesis[1] >= live[0][1] - options.beam_margin]
-        if finished:
+        if finished and live and options.early_stopping == "best":
             now = [score / ((5 + len(prefix) + 1) / 6) ** options.length_alpha for prefix, score in live]
+            if max(now) <= finished[0][1]:
+                break
+        if finished:
             reach = [score / ((5 + longest + 1) / 6) ** options.length_alpha for _, score in live]
             if (
                 len(finished) >= options.num_best
-                and max(now if options.early_stopping == "best" else reach, default=-math.inf)
-                <= (finished[options.num_best - 1][1])
+                and max(reach, default=-math.inf) <= (finished[options.num_best - 1][1])
             ):
                 break
             live = [h for h, high in zip(live, reach, strict=True) if high >= finished[0][1] - margin]
@@ -332,6 +334,10 @@ def test_phrases_and_diverse_beams_contradict_each_other(random_model):
             {"diverse_beams": DiverseBeams(groups=2)},
             r"beam_size = 5 is not a multiple of diverse_beams\.groups = 2",
         ),
+        (
+            {"beam_size": 4, "diverse_beams": DiverseBeams(groups=2), "beam_margin": 1.0},
+            r"beam_margin = 1\.0 would drop what diverse_beams \(penalty = 0\.5\) has let in",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_an_error_with_both_values(settings, message):
@@ -411,10 +417,11 @@ def test_nothing_is_computed_for_sources_without_subwords(random_model):
     assert model.num_rows == []
 
 
-def test_the_first_hypothesis_does_not_depend_on_how_many_are_wanted(random_model):
+@pytest.mark.parametrize("rules", [{}, {"early_stopping": "best", "beam_margin": 1.0}, {"early_stopping": "exact"}])
+def test_the_first_hypothesis_does_not_depend_on_how_many_are_wanted(random_model, rules):
     for seed in range(20):
         model = random_model(seed, 6)
-        options = replace(OPEN, length_alpha=0.6, coverage_beta=0.2, prune_margin=2.0)
+        options = replace(OPEN, length_alpha=1.2, coverage_beta=0.2, prune_margin=2.0, max_length_extra=4, **rules)
         few = search(model, SOURCES, options)
         many = search(model, SOURCES, replace(options, num_best=5))
         assert [hypotheses[0] for hypotheses in many] == [hypotheses[0] for hypotheses in few]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtmoe.inference.choice import choose, choose_by_progress
+from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, is_near_best, merged
 
 NO = -np.inf
 
@@ -19,6 +19,23 @@ def test_each_beam_chooses_among_its_own_candidates_best_first():
     choice = choose(scores_XC, np.array([4, 4, 7]), width=2)
     assert _places(choice.ending) == [(0, 0)]  # of beam 7, EOS is third of three
     assert _places(choice.going_on) == [(1, 1), (0, 1), (2, 2), (2, 1)]
+
+
+def test_hypotheses_far_behind_the_best_of_their_own_beam_are_not_near_it():
+    scores_X = np.array([-3.0, -1.0, -2.0, -9.0, -9.5])
+    assert is_near_best(scores_X, np.array([5, 5, 5, 2, 2]), 1.0).tolist() == [False, True, True, True, True]
+    assert is_near_best(scores_X, np.array([5, 5, 5, 2, 2]), 0.4).tolist() == [False, True, False, True, False]
+    assert is_near_best(scores_X[:0], np.array([], dtype=int), 1.0).tolist() == []
+
+
+def test_merged_choices_come_in_the_order_in_which_the_beams_stand():
+    def places(*rows):
+        return Places(np.array(rows, dtype=int), np.arange(len(rows)))
+
+    parts = [Choice(places(4, 0), places(1, 0, 4)), Choice(places(3), places(2, 3))]
+    choice = merged(parts, np.array([7, 7, 9, 9, 1]))  # of sources that entered in this order
+    assert choice.ending.rows.tolist() == [0, 3, 4]
+    assert choice.going_on.rows.tolist() == [1, 0, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ def test_a_sample_keeps_to_its_prefix_and_repeats_nothing(random_model):
     [
         ({"beam_size": 8}, r"beam_size = 8 belongs to beam search, but \[sampling\] \(seed = 1\)"),
         ({"prune_margin": 2.0}, r"prune_margin = 2\.0 belongs to beam search"),
+        ({"beam_margin": 1.0}, r"beam_margin = 1\.0 belongs to beam search"),
         ({"early_stopping": "exact"}, r"early_stopping = exact belongs to beam search"),
         ({"beam_size": 4, "diverse_beams": DiverseBeams(groups=2)}, r"\(seed = 1\).* diverse_beams \(groups = 2\)"),
     ],

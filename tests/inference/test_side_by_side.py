@@ -60,6 +60,7 @@ def test_each_thread_computes_with_one_thread_and_the_setting_comes_back():
     try:
         found = list(side_by_side([search, search]))
         assert torch.get_num_threads() == 3
+        assert [number for _, number in side_by_side([search, search], 5)] == [2, 2]
         assert list(side_by_side([search])) == [(threading.current_thread(), 3)]
     finally:
         torch.set_num_threads(before)

@@ -97,14 +97,16 @@ class Decoding(Settings):
         default=None,
         gt=0,
         description="Hypotheses that are further behind the likeliest one of their beam (difference of log "
-        "probabilities) are dropped, so that clear sentences need fewer of them. Absent: only beam_size limits them.",
+        "probabilities) are dropped, so that clear sentences need fewer of them. Not where phrases, terms or copies "
+        "are asked for; with a beam of 1 there is nothing to drop. Absent: only beam_size limits them.",
     )
     early_stopping: Literal["full", "exact", "best"] = Field(
         default="full",
         description="When a sentence is done. full: when beam_size translations are finished, or earlier if no other "
         "can come up to them (heuristic: a better one may be missed); best: also when no unfinished one would score "
-        "higher than those that are wanted if it ended now (heuristic, and the fastest); exact: only when no other can "
-        "come up to those that are wanted (provably what searching to the greatest length gives).",
+        "higher than the best one if it ended now (heuristic, and the fastest; of alternatives there may be fewer); "
+        "exact: only when no other can come up to those that are wanted (provably what searching to the greatest "
+        "length gives).",
     )
     diverse_beams: DiverseBeams | None = Field(default=None, description="Absent: one beam.")
     sampling: Sampling | None = Field(default=None, description="Absent: beam search.")
@@ -154,6 +156,11 @@ class Decoding(Settings):
             raise ValueError(
                 f"beam_size = {self.beam_size} is not a multiple of diverse_beams.groups = {self.diverse_beams.groups}"
             )
+        if self.diverse_beams and self.beam_margin is not None:
+            raise ValueError(
+                f"beam_margin = {self.beam_margin} would drop what diverse_beams (penalty = "
+                f"{self.diverse_beams.penalty}) has let in"
+            )
         candidates = self.reranking.candidates
         if candidates is not None and candidates > self.beam_size and self.sampling is None:
             raise ValueError(f"reranking.candidates = {candidates} is more than beam_size = {self.beam_size}")
@@ -183,7 +190,7 @@ class Decoding(Settings):
             )
         for key in ("beam_size", "prune_margin", "beam_margin", "early_stopping"):
             value, default = getattr(self, key), Decoding.model_fields[key].default
-            if value not in (default, 1):
+            if value != default and not (key == "beam_size" and value == 1):
                 raise ValueError(
                     f"{key} = {value} belongs to beam search, but [sampling] (seed = {self.sampling.seed}) draws words"
                 )
