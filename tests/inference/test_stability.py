@@ -72,12 +72,13 @@ def together(translator: Translator, sentences: list[str]) -> list[Translation]:
     return found
 
 
-def assert_same(found: Sequence[Translation], expected: Sequence[Translation]) -> None:
+def assert_same(translator: Translator, found: Sequence[Translation], expected: Sequence[Translation]) -> None:
+    # This model knows nothing, and with this gate a sentence comes to -263, where float32 has steps of 3e-5.
+    relative = 1e-7 if translator.loaded.recipe.model.moe.gate == "strictly-balanced" else 0.0
     assert [t.text for t in found] == [t.text for t in expected]
     for one, other in zip(found, expected, strict=True):
-        # 1e-5, and for log-probabilities of hundreds (this model knows nothing) what float32 can tell apart.
-        expected_numbers = pytest.approx([other.score, other.log_probability], abs=1e-5, rel=1e-7)
-        assert [one.score, one.log_probability] == expected_numbers
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert one.log_probability == pytest.approx(other.log_probability, abs=1e-5, rel=relative)
 
 
 @pytest.mark.parametrize(("batch", "num_sentences"), [(1, 30), (7, 210), (64, 400)])
@@ -87,7 +88,7 @@ def test_a_batch_of_any_size_gives_the_same_translations_to_the_last_character(
     found: list[Translation] = []
     for begin in range(0, num_sentences, batch):
         found += translator.translate(sentences[begin : begin + batch])
-    assert_same(found[:num_sentences], together[:num_sentences])
+    assert_same(translator, found[:num_sentences], together[:num_sentences])
 
 
 def test_any_order_gives_the_same_translations(
@@ -95,7 +96,7 @@ def test_any_order_gives_the_same_translations(
 ) -> None:
     order = random.Random(1).sample(range(len(sentences)), len(sentences))
     found = translator.translate([sentences[index] for index in order])
-    assert_same(found, [together[index] for index in order])
+    assert_same(translator, found, [together[index] for index in order])
 
 
 def test_what_translating_reports_is_the_score_of_its_text(
