@@ -15,10 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mtmoe.distributed.balanced_rows import BalancedRows
 from mtmoe.distributed.mesh import Mesh, shares
 from mtmoe.model.expert_operator import first_pairs
 from mtmoe.model.experts import Experts, compute_dtype
-from mtmoe.model.gating import Gate
+from mtmoe.model.gating import BalancedGate, Gate
 from mtmoe.model.padded_experts import gathered_sum
 from mtmoe.model.routing import Routing
 from mtmoe.model.rows import inverse_permutation
@@ -33,6 +34,8 @@ def parallelise(model: nn.Module, mesh: Mesh) -> None:
         layer = _layer(path)
         if isinstance(module, Gate) and mesh.size > 1:
             module.reduce_sum = partial(_sum_over_processes, mesh=mesh, what=f"{layer}'s sums of gates")
+            if isinstance(module, BalancedGate):
+                module.others = BalancedRows(mesh, layer)
         for name, child in module.named_children():
             if isinstance(child, Experts) and mesh.expert_size > 1:
                 setattr(module, name, ParallelExperts(child, mesh, layer))

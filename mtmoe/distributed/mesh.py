@@ -97,7 +97,7 @@ class Mesh:
         """Of the numbers that the processes give."""
         if self.size == 1:
             return number
-        tensor = torch.tensor(number, device=self._device)
+        tensor = torch.tensor(number, device=self.device_type)
         with self.calls.collective(f"all_reduce of {what}"):
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
@@ -112,7 +112,8 @@ class Mesh:
         return float(tensor)
 
     @property
-    def _device(self) -> str:
+    def device_type(self) -> str:
+        """Of the tensors that collectives take: "cpu" or "cuda"."""
         assert self.devices is not None
         return self.devices.device_type
 
@@ -234,12 +235,6 @@ def joined_processes(
         yield ONE_PROCESS
         return
     expert_size = choose_expert_size(recipe, size)
-    if recipe.model.moe.gate == "strictly-balanced" and recipe.has_experts and size > 1:
-        raise UserError(
-            f'model.moe.gate = "strictly-balanced" is for one process, but there are {size} (WORLD_SIZE): each expert '
-            "takes the best tokens of the whole batch, and no process has the whole",
-            fix='choose model.moe.gate = "noisy-top-k" or "softmax", or train with one process',
-        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     timeout_seconds = settings_of(recipe).collective_timeout_seconds

@@ -64,17 +64,6 @@ def test_half_of_torchruns_variables_are_an_error(monkeypatch):
         rank_and_size()
 
 
-def test_strict_balancing_is_refused_for_several_processes(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
-        monkeypatch.setenv(name, "0")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    recipe = small_recipe(0, {"gate": "strictly-balanced"})
-    with pytest.raises(UserError, match=r'model.moe.gate = "strictly-balanced" .* 2 \(WORLD_SIZE'):
-        with joined_processes(recipe, torch.device("cpu")):
-            pass
-
-
 def test_one_gpu_for_several_processes_is_an_error(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -22,6 +22,7 @@ from tests.distributed.recipes import language_model, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, running_text, whole
 
 NUM_COLLECTIVES = 12  # of a batch: sums, counts, rows and outputs of two mixtures, and rows and outputs backward
+NUM_WHEN_BALANCED = 22  # five more for each: numbers of tokens, and for each level best and worst ones
 
 
 class Fault(NamedTuple):
@@ -106,10 +107,19 @@ def accumulating(expert_processes: int) -> Recipe:
     return small_recipe(expert_processes, accumulate_batches=2)
 
 
-EVERYWHERE = [(Fault(1, place, after),) for place in range(1, NUM_COLLECTIVES + 1) for after in (False, True)]
+def balanced(expert_processes: int) -> Recipe:
+    levels = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}
+    return small_recipe(expert_processes, levels | {"gate": "strictly-balanced"})
+
+
+def everywhere(num_collectives: int) -> list[tuple[Fault, ...]]:
+    return [(Fault(1, place, after),) for place in range(1, num_collectives + 1) for after in (False, True)]
+
+
 BOTH = [(Fault(0, 3, True), Fault(1, 7, False)), (Fault(0, 10, False), Fault(1, 2, False))]
 CASES: dict[str, tuple[Callable[[int], Recipe], list[tuple[Fault, ...]]]] = {
-    "sentences": (small_recipe, EVERYWHERE + BOTH),
+    "sentences": (small_recipe, everywhere(NUM_COLLECTIVES) + BOTH),
+    "balanced": (balanced, everywhere(NUM_WHEN_BALANCED)),
     "second-batch": (accumulating, [(Fault(0, 6, False, batch=1),)]),
     "running-text": (language_model, [(Fault(1, 3, False),), (Fault(0, 5, True),)]),
 }

@@ -13,6 +13,7 @@ from tests.distributed.workers import Job, Trained, train_all
 
 NUM_STEPS = 20
 TWO_LEVELS = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}
+BALANCED = {"gate": "strictly-balanced", "threshold_loss_weight": 0.5}
 THOROUGH = {
     "expert_optimizer": "factored-adam",
     "exponential_average": {"decay": 0.9, "every_steps": 2},
@@ -26,16 +27,34 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
     "two-levels": (TWO_LEVELS, {}, True, False),
     "factored-averaged-accumulated": ({"gate": "softmax"}, THOROUGH, True, False),
     "one-sided": ({"gate": "softmax", "experts_per_token": 1}, {}, True, True),
+    "balanced": (BALANCED, {}, True, False),
+    "balanced-two-levels": (TWO_LEVELS | BALANCED, {}, True, False),
     "running-text": (None, {}, True, False),
     "running-text-sampled": (None, SAMPLED, True, False),
 }
 # (data, expert): cases. Six experts on four processes are 2, 2, 2 and 0.
 MESHES = {
-    (2, 1): ("noisy", "noisy-float32", "factored-averaged-accumulated", "running-text-sampled"),
+    (2, 1): ("noisy", "noisy-float32", "factored-averaged-accumulated", "balanced", "running-text-sampled"),
     (1, 2): tuple(CASES),
-    (4, 1): ("noisy", "two-levels"),
-    (2, 2): ("noisy", "noisy-float32", "two-levels", "factored-averaged-accumulated", "running-text"),
-    (1, 4): ("noisy", "noisy-float32", "two-levels", "factored-averaged-accumulated", "one-sided"),
+    (4, 1): ("noisy", "two-levels", "balanced-two-levels"),
+    (2, 2): (
+        "noisy",
+        "noisy-float32",
+        "two-levels",
+        "factored-averaged-accumulated",
+        "balanced",
+        "balanced-two-levels",
+        "running-text",
+    ),
+    (1, 4): (
+        "noisy",
+        "noisy-float32",
+        "two-levels",
+        "factored-averaged-accumulated",
+        "one-sided",
+        "balanced",
+        "balanced-two-levels",
+    ),
 }
 ALL = [(mesh, case) for mesh, cases in MESHES.items() for case in cases]
 

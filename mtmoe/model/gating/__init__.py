@@ -8,6 +8,7 @@ choice the same every time.
 """
 
 from mtmoe.model.gating.balance import squared_variation, tokens_per_expert
+from mtmoe.model.gating.balanced import BalancedGate
 from mtmoe.model.gating.hierarchical import HierarchicalGate
 from mtmoe.model.gating.hierarchical_balanced import HierarchicalBalancedGate
 from mtmoe.model.gating.interface import Gate
@@ -17,6 +18,7 @@ from mtmoe.model.gating.strictly_balanced import StrictlyBalancedGate
 from mtmoe.model.gating.top_k import probability_in_top_k
 
 __all__ = [
+    "BalancedGate",
     "Gate",
     "HierarchicalBalancedGate",
     "HierarchicalGate",

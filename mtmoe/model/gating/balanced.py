@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mtmoe.model.gating.balance import squared_variation
 from mtmoe.model.gating.interface import Gate
@@ -11,8 +14,24 @@ from mtmoe.model.routing import Balance
 from mtmoe.model.rows import inverse_permutation, permute_rows
 
 
+class OtherProcesses(Protocol):
+    """Through which a gate of one process among several takes the best rows of the whole batch."""
+
+    def count(self, num_rows: int) -> tuple[int, int]:
+        """(sum, largest) of the numbers of rows that the processes have."""
+
+    def share_out(self, best_EC: Tensor, m: int) -> tuple[Tensor, Tensor]:
+        """Of each expert's C largest values here, descending and filled up with -inf: (the m-th largest of all
+        processes, how many values equal to it are for this one), both [E]."""
+
+
 class BalancedGate(Gate):
-    """A gate whose losses are importance and, in training, the thresholds' own (eq. 20)."""
+    """A gate whose losses are importance and, in training, the thresholds' own (eq. 20).
+
+    others: the processes between which the batch is divided; None where it is not.
+    """
+
+    others: OtherProcesses | None
 
     def __init__(
         self, num_experts: int, experts_per_token: int, importance_loss_weight: float, threshold_loss_weight: float
@@ -20,6 +39,7 @@ class BalancedGate(Gate):
         super().__init__(num_experts, experts_per_token)
         self.importance_loss_weight = importance_loss_weight
         self.threshold_loss_weight = threshold_loss_weight
+        self.others = None
 
     def _balance(self, importance_E: Tensor, counts_E: Tensor, excess: Tensor | None, num_tokens: int) -> Balance:
         """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
@@ -43,6 +63,22 @@ def best_rows(values_RE: Tensor, m: int) -> tuple[Tensor, Tensor]:
     rows_EM = values_RE.detach().transpose(-1, -2).topk(m, dim=-1).indices
     mask_RE = torch.zeros_like(values_RE, dtype=torch.bool).scatter_(-2, rows_EM.transpose(-1, -2), True)
     return rows_EM, mask_RE
+
+
+def best_rows_of_all(values_RE: Tensor, m: int, most: int, others: OtherProcesses) -> Tensor:
+    """Eq. 18 over the rows of all processes, as a mask [..., R, E] of those here; ``most``: the largest R of any.
+
+    Every column has m rows in all. Of equal values, those of the first processes and the first rows are taken. What
+    is no row has the value -inf.
+    """
+    values_RE = values_RE.detach()
+    num_rows, num_best = values_RE.shape[-2], min(m, most)
+    best_EC = values_RE.transpose(-1, -2).topk(min(num_best, num_rows), dim=-1).values
+    best_EC = pad(best_EC, (0, num_best - best_EC.shape[-1]), value=-torch.inf)
+    shape = (*values_RE.shape[:-2], 1, values_RE.shape[-1])
+    worst_1E, num_equal_1E = (per_E.view(shape) for per_E in others.share_out(best_EC.flatten(0, -2), m))
+    equal_RE = values_RE == worst_1E
+    return (values_RE > worst_1E) | (equal_RE & (equal_RE.cumsum(-2) <= num_equal_1E))
 
 
 def renormalised(values_RE: Tensor, mask_RE: Tensor) -> Tensor:

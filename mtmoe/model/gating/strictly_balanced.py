@@ -9,6 +9,7 @@ from mtmoe.model.gating.balance import tokens_per_expert
 from mtmoe.model.gating.balanced import (
     BalancedGate,
     best_rows,
+    best_rows_of_all,
     in_token_order,
     renormalised,
     rows_per_expert,
@@ -55,7 +56,14 @@ class StrictlyBalancedGate(BalancedGate):
 
     def _route(self, x_ND: Tensor) -> Routing:
         values_NE = (x_ND @ self.gate_DE).softmax(dim=1)
-        return self._route_training(values_NE) if self.training else self._route_evaluation(values_NE)
+        if not self.training:
+            return self._route_by_mask(values_NE, values_NE > self.threshold_E, None)
+        if self.others is None:
+            return self._route_training(values_NE)
+        num_tokens, most = self.others.count(values_NE.shape[0])
+        m = rows_per_expert(num_tokens, self.num_experts, self.experts_per_token)
+        mask_NE = best_rows_of_all(values_NE, m, most, self.others)
+        return self._route_by_mask(values_NE, mask_NE, threshold_loss(values_NE, self.threshold_E, mask_NE))
 
     def _route_training(self, values_NE: Tensor) -> Routing:
         num_tokens, num_experts = values_NE.shape
@@ -69,11 +77,14 @@ class StrictlyBalancedGate(BalancedGate):
         tokens_M, experts_M, gates_M = in_token_order(tokens_EM, experts_EM, gates_NE.t().gather(1, tokens_EM))
         return Routing(tokens_M, experts_M, gates_M, 0, counts_E, balance)
 
-    def _route_evaluation(self, values_NE: Tensor) -> Routing:
-        mask_NE = values_NE > self.threshold_E
+    def _route_by_mask(self, values_NE: Tensor, mask_NE: Tensor, excess: Tensor | None) -> Routing:
+        """Where the number of pairs is known on the device alone, for which this waits: in evaluation, and of one
+        process among several."""
         gates_NE = renormalised(values_NE, mask_NE)
-        # Waits for the device, as the number of pairs is known only there: evaluation may.
         tokens_M, experts_M = mask_NE.nonzero().unbind(1)
         counts_E = tokens_per_expert(experts_M, self.num_experts)
-        balance = self._balance(gates_NE.sum(0), counts_E, None, values_NE.shape[0])
-        return Routing(tokens_M, experts_M, gates_NE[tokens_M, experts_M], 0, counts_E, balance)
+        # Gates that are not a number are above no threshold; the sum shows them all the same.
+        importance_E = gates_NE.sum(0) + 0.0 * values_NE.detach().sum(0)
+        balance = self._balance(importance_E, counts_E, excess, values_NE.shape[0])
+        gates_M = gates_NE.flatten().index_select(0, tokens_M * self.num_experts + experts_M)
+        return Routing(tokens_M, experts_M, gates_M, 0, counts_E, balance)
