@@ -73,6 +73,16 @@ class Calls:
         self._is(f"after {what}")
 
     @contextlib.contextmanager
+    def beginning(self, what: str) -> Iterator[None]:
+        """Around the start of one that :meth:`collective` will wait for, at a moment that differs between processes."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise self._lost(what, error) from error
+
+    @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
         """Around waiting for what has been begun before."""
         self._is(what, waits=True)

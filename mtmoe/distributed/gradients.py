@@ -6,30 +6,107 @@ its expert axis already, so only its copies on the data axis are added up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import Mesh
 
-_BUCKET_BYTES = 1 << 25  # small gradients travel together; a larger one goes alone
+_BUCKET_BYTES = 1 << 23  # small gradients travel together; a larger one goes alone
 
 
-@torch.no_grad()
-def sum_gradients(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> None:
-    """Give every process the whole gradient of each of its parameters.
+class GradientSums:
+    """Gives every process the whole gradient of each of its parameters, while the backward pass still goes on.
 
-    A parameter without a gradient, because this process had no tokens for it, takes part with zeros.
+    Gradients travel in buckets, in the reverse order of the parameters, which is nearly that in which they are
+    computed: a bucket goes as soon as its gradients and those of all buckets before it are there. The order is thus the
+    same on all processes. A parameter without a gradient, because this process had no tokens for it, takes part with
+    zeros, when the pass is over.
     """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._buckets = list(_buckets(parameters, mesh))
+        self._place = {p: number for number, bucket in enumerate(self._buckets) for p in bucket.parameters}
+        self._expecting = False
+        self._missing: list[set[nn.Parameter]] = []
+        self._begun: list[tuple[Tensor, dist.Work]] = []
+        for parameter in self._place:
+            parameter.register_post_accumulate_grad_hook(self._has_gradient)
+
+    def expect(self) -> None:
+        """The backward pass that follows is the last one before :meth:`finish`."""
+        self._missing = [set(bucket.parameters) for bucket in self._buckets]
+        self._expecting = True
+
+    def finish(self) -> None:
+        """Wait for all sums. All processes must come, with whatever gradients they have."""
+        self._expecting = False
+        while len(self._begun) < len(self._buckets):
+            self._begin_next()
+        for bucket, (flat, work) in zip(self._buckets, self._begun, strict=True):
+            with self._mesh.calls.collective(f"all_reduce of gradients{bucket.of_what}"):
+                work.wait()
+            parts = flat.split([parameter.numel() for parameter in bucket.parameters])
+            for parameter, part in zip(bucket.parameters, parts, strict=True):
+                parameter.grad = part.view_as(parameter)
+        self._begun = []
+
+    def _has_gradient(self, parameter: Tensor) -> None:
+        """Called when the backward pass has computed it; in a pass that is repeated for lack of memory, once more."""
+        if not self._expecting:
+            return
+        assert isinstance(parameter, nn.Parameter)
+        self._missing[self._place[parameter]].discard(parameter)
+        while len(self._begun) < len(self._buckets) and not self._missing[len(self._begun)]:
+            self._begin_next()
+
+    @torch.no_grad()
+    def _begin_next(self) -> None:
+        bucket = self._buckets[len(self._begun)]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket.parameters]
+        flat = (
+            gradients[0].contiguous().view(-1) if len(gradients) == 1 else torch.cat([g.flatten() for g in gradients])
+        )
+        with self._mesh.calls.beginning(f"all_reduce of gradients{bucket.of_what}"):
+            self._begun.append((flat, dist.all_reduce(flat, group=bucket.group, async_op=True)))
+
+
+class _Bucket(NamedTuple):
+    parameters: list[nn.Parameter]
+    group: dist.ProcessGroup
+    of_what: str
+
+
+def _buckets(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Iterator[_Bucket]:
+    """All that there is to add up; a bucket holds parameters of one kind and type."""
     if mesh.size == 1:
         return
-    for parameter in parameters.values():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    _sum((p for name, p in parameters.items() if not is_expert_parameter(name)), mesh.add_up)
-    _sum((p for name, p in parameters.items() if is_expert_parameter(name)), mesh.add_up_copies_of_experts)
+    open_buckets: dict[tuple[bool, torch.dtype], list[nn.Parameter]] = {}
+    for name, parameter in reversed(list(parameters.items())):
+        kind = is_expert_parameter(name), parameter.dtype
+        bucket = open_buckets.setdefault(kind, [])
+        if bucket and sum(map(_num_bytes, bucket)) + _num_bytes(parameter) > _BUCKET_BYTES:
+            yield from _bucket(bucket, kind[0], mesh)
+            bucket = open_buckets[kind] = []
+        bucket.append(parameter)
+    for (is_of_experts, _), bucket in open_buckets.items():
+        yield from _bucket(bucket, is_of_experts, mesh)
+
+
+def _bucket(parameters: list[nn.Parameter], is_of_experts: bool, mesh: Mesh) -> Iterator[_Bucket]:
+    if not is_of_experts:
+        yield _Bucket(parameters, mesh.gradient_group, "")
+    elif mesh.data_size > 1:
+        yield _Bucket(parameters, mesh.data_group, " over the copies of the experts")
+
+
+def _num_bytes(parameter: nn.Parameter) -> int:
+    return parameter.numel() * parameter.element_size()
 
 
 def total_norm(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Tensor:
@@ -40,31 +117,6 @@ def total_norm(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Tensor:
         return nn.utils.get_total_norm([*shared, *experts])
     of_experts = mesh.add_up_over_experts(nn.utils.get_total_norm(experts).square(), "gradient norms")
     return (nn.utils.get_total_norm(shared).square() + of_experts).sqrt()
-
-
-def _sum(parameters: Iterable[nn.Parameter], add_up: Callable[[Tensor, str], Tensor]) -> None:
-    for bucket in _buckets(parameters):
-        gradients = [p.grad for p in bucket if p.grad is not None]
-        if len(gradients) == 1 and gradients[0].is_contiguous():
-            add_up(gradients[0], "gradients")
-            continue
-        flat = add_up(torch.cat([gradient.flatten() for gradient in gradients]), "gradients")
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients, strict=True)])
-
-
-def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    bucket: list[nn.Parameter] = []
-    num_bytes = 0
-    for parameter in parameters:
-        size = parameter.numel() * parameter.element_size()
-        if bucket and (num_bytes + size > _BUCKET_BYTES or parameter.dtype != bucket[0].dtype):
-            yield bucket
-            bucket, num_bytes = [], 0
-        bucket.append(parameter)
-        num_bytes += size
-    if bucket:
-        yield bucket
 
 
 @torch.no_grad()

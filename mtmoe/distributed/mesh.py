@@ -39,7 +39,8 @@ class Mesh:
     """This process's place among all. ``devices`` is None without a process group.
 
     writers: all processes, for a thread of each that writes a checkpoint while training goes on. waiters: all, where
-    the others wait for what takes the main process long. calls: the collectives of this process.
+    the others wait for what takes the main process long. gradients: all, beside the backward pass. calls: the
+    collectives of this process.
     """
 
     rank: int
@@ -48,6 +49,7 @@ class Mesh:
     devices: DeviceMesh | None
     writers: dist.ProcessGroup | None = None
     waiters: dist.ProcessGroup | None = None
+    gradients: dist.ProcessGroup | None = None
     calls: Calls = field(default_factory=Calls)
 
     @property
@@ -65,6 +67,18 @@ class Mesh:
         return self.rank % self.expert_size
 
     @property
+    def data_group(self) -> dist.ProcessGroup:
+        """The processes that hold the same experts."""
+        assert self.devices is not None
+        return self.devices.get_group(DATA)
+
+    @property
+    def gradient_group(self) -> dist.ProcessGroup:
+        """All processes, for what is added up while they say other things to each other."""
+        assert self.gradients is not None
+        return self.gradients
+
+    @property
     def expert_group(self) -> dist.ProcessGroup:
         """The processes that have all experts between them."""
         assert self.devices is not None
@@ -76,14 +90,6 @@ class Mesh:
             with self.calls.collective(f"all_reduce of {what}") as due:
                 if due:
                     dist.all_reduce(tensor)
-        return tensor
-
-    def add_up_copies_of_experts(self, tensor: Tensor, what: str) -> Tensor:
-        """Sum over the processes that hold the same experts, in place."""
-        if self.data_size > 1:
-            assert self.devices is not None
-            with self.calls.collective(f"all_reduce of {what} over the copies of the experts"):
-                dist.all_reduce(tensor, group=self.devices.get_group(DATA))
         return tensor
 
     def add_up_over_experts(self, tensor: Tensor, what: str) -> Tensor:
@@ -253,9 +259,9 @@ def joined_processes(
             )
             grid = (size // expert_size, expert_size)
             devices = init_device_mesh(device.type, grid, mesh_dim_names=(DATA, EXPERT))
-            writers, waiters = _patient_group(timeout), _patient_group(timeout)
+            writers, waiters, gradients = _patient_group(timeout), _patient_group(timeout), dist.new_group()
         with Watchdog(calls, rank, size, dist.PrefixStore("watchdog", store), timeout_seconds, tell):
-            yield Mesh(rank, size, expert_size, devices, writers, waiters, calls)
+            yield Mesh(rank, size, expert_size, devices, writers, waiters, gradients, calls)
     finally:
         # Without a word to the others: one that failed must not wait for those that wait for it.
         if dist.is_initialized():

@@ -21,7 +21,7 @@ from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch
 from mtmoe.device import precision_on
 from mtmoe.distributed.expert_parallel import parallelise
-from mtmoe.distributed.gradients import spread_infinity, sum_gradients
+from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.sentences import of_all_sentences, own_sentences
 from mtmoe.distributed.shards import whole_tensor
@@ -101,6 +101,7 @@ class Stepper:
             keep_experts_in_bf16(self.model)
         self.source_noise, self.target_noise = keyed_noise(self.model)
         self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
+        self.gradient_sums = GradientSums(self.optimizer.parameters, mesh)
         self.average: WeightAverage | None = None
         if self.settings.exponential_average is not None:
             averaged = build_model(recipe, vocabulary_size).eval()
@@ -145,6 +146,8 @@ class Stepper:
         out_of_memory = False
         for number, batch in enumerate(group):
             self.mesh.calls.begin_batch()
+            if number == len(group) - 1:
+                self.gradient_sums.expect()
             passed = self._passed(batch, number, num_tokens, len(group))
             if passed is None:
                 out_of_memory = True
@@ -153,6 +156,7 @@ class Stepper:
             balances.append(passed.balances)
             loss_sum += passed.loss_sum
             auxiliary += passed.balance_loss
+        self.gradient_sums.finish()
         loss_sum, broken = self._totals(loss_sum, out_of_memory)
         counts = (
             num_tokens,
@@ -237,7 +241,6 @@ class Stepper:
         return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
-        sum_gradients(self.optimizer.parameters, self.mesh)
         if self.scaler.is_enabled():
             spread_infinity(self.optimizer.parameters, self.mesh)
         self.optimizer.unscale(self.scaler)

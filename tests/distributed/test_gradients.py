@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from mtmoe.distributed import gradients
-from mtmoe.distributed.gradients import spread_infinity, sum_gradients
+from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import joined_processes
 from tests.distributed.group import run_group
 from tests.distributed.recipes import small_recipe
@@ -29,8 +32,40 @@ def summed(bucket_bytes: int) -> dict[str, np.ndarray]:
     gradients._BUCKET_BYTES = bucket_bytes
     with joined_processes(small_recipe(2), CPU) as mesh:
         made = parameters(mesh.rank)
-        sum_gradients(made, mesh)
+        GradientSums(made, mesh).finish()
         return {name: p.grad.numpy() for name, p in made.items() if p.grad is not None}
+
+
+class Order(NamedTuple):
+    """Sums begun: after a first backward pass, after the last one, at the end. gradient: of each parameter."""
+
+    begun: tuple[int, int, int]
+    gradients: dict[str, np.ndarray]
+
+
+def two_passes() -> Order:
+    gradients._BUCKET_BYTES = 1
+    with joined_processes(small_recipe(1), CPU) as mesh:
+        made = {name: nn.Parameter(torch.ones(5)) for name in ("a", "x.experts.first_EDH", "unused", "b")}
+        sums, number, all_reduce = GradientSums(made, mesh), [0], dist.all_reduce
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            number[0] += 1
+            return all_reduce(*arguments, **options)
+
+        def after_backward() -> int:
+            (made["a"] * (mesh.rank + 1) + made["x.experts.first_EDH"] * made["b"]).sum().backward()
+            return number[0]
+
+        dist.all_reduce = counted
+        try:
+            first = after_backward()
+            sums.expect()
+            second = after_backward()
+            sums.finish()
+        finally:
+            dist.all_reduce = all_reduce
+        return Order((first, second, number[0]), {n: p.grad.numpy() for n, p in made.items() if p.grad is not None})
 
 
 def broken() -> list[bool]:
@@ -53,6 +88,15 @@ def test_shared_gradients_are_summed_in_buckets_or_alone_and_those_of_experts_st
             assert found.keys() == {"a", "x.experts.first_EDH", "b", "c"}
             for name, expected in (("a", 3), ("b", 3), ("c", 1), ("x.experts.first_EDH", rank + 1)):
                 assert (found[name] == expected).all(), (name, bucket_bytes)
+
+
+def test_sums_begin_in_the_last_backward_pass_and_keep_their_order():
+    """Last to first: b goes in the pass; the one after it has no gradient, and the others wait for the end."""
+    for result in run_group(2, two_passes):
+        assert result.begun == (0, 1, 4)
+        assert {name: set(grad) for name, grad in result.gradients.items()} == {
+            "a": {6.0}, "x.experts.first_EDH": {4.0}, "unused": {0.0}, "b": {4.0}
+        }  # fmt: skip
 
 
 def test_an_infinite_gradient_of_one_processs_expert_is_seen_by_all():
