@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -29,13 +30,22 @@ bench.add_command(translate)
 def train(
     recipe_name: str, data_dir: Path, seconds: float, overrides: tuple[str, ...], device: str | None, as_json: bool
 ) -> None:
-    """Measure how many tokens per second a recipe trains on."""
+    """Measure how many tokens per second a recipe trains on.
+
+    With several processes, `torchrun --nproc-per-node N -m mtmoe bench train ...`: what they do together, told by the
+    main one; training.batch_tokens is divided among them.
+    """
     from mtmoe.benchmark.training_speed import run_benchmark
     from mtmoe.device import choose_device
+    from mtmoe.distributed.mesh import rank_and_size
+    from mtmoe.progress import silent
 
     recipe = own_recipe(recipe_name, overrides)
-    with shown_progress() as progress:
+    is_main = rank_and_size()[0] == 0
+    with shown_progress() if is_main else contextlib.nullcontext(silent) as progress:
         result = run_benchmark(recipe, data_dir, device=choose_device(device), seconds=seconds, progress=progress)
+    if not is_main:
+        return
     if as_json:
         write_json(result._asdict())
     else:

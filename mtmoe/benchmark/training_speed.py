@@ -10,8 +10,9 @@ import torch
 
 from mtmoe.benchmark.machine import hardware_name, measure_gemm
 from mtmoe.config import Recipe
-from mtmoe.data.preparation import open_prepared
+from mtmoe.data.prepared import Prepared, open_prepared
 from mtmoe.data.vocabularies import load_vocabulary
+from mtmoe.distributed.mesh import Mesh, device_of_process, joined_processes
 from mtmoe.progress import Progress, silent
 from mtmoe.training.operations import training_operations
 from mtmoe.training.step import PRECISIONS, Stepper
@@ -24,7 +25,9 @@ _WARMUP_STEPS = 10
 class TrainingSpeed(NamedTuple):
     """What was measured. Tokens include the end of sentence and exclude padding.
 
-    gemm_gflops: this machine's own rate for large square products in the recipe's precision, measured before;
+    hardware: of one process, and num_threads; everything else is of all processes together. expert_processes: between
+    which the experts are divided.
+    gemm_gflops: their own rate for large square products in the recipe's precision, measured before;
     model_gflops: multiply-adds of the model's matrices that the step needs (x 2, x 3 with the backward pass) per
     second, padding and element-wise work not counted; gemm_share is their ratio.
     """
@@ -32,6 +35,8 @@ class TrainingSpeed(NamedTuple):
     recipe: str
     hardware: str
     num_threads: int
+    num_processes: int
+    expert_processes: int
     precision: str
     num_parameters: int
     num_steps: int
@@ -50,26 +55,38 @@ def run_benchmark(
 ) -> TrainingSpeed:
     """Train on real batches for ``seconds`` after a warm-up, without validation and checkpoints.
 
+    With all processes that torchrun has started: ``training.batch_tokens`` is the batch of all of them.
+
     Raises:
-        UserError: the data directory does not fit the recipe.
+        UserError: the data directory does not fit the recipe, or the recipe the number of processes.
     """
+    device = device_of_process(device)
+    prepare_process(device)
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
-    prepare_process(device)
+    with joined_processes(recipe, device) as mesh:
+        return _measured(recipe, prepared, device, mesh, seconds, progress)
+
+
+def _measured(
+    recipe: Recipe, prepared: Prepared, device: torch.device, mesh: Mesh, seconds: float, progress: Progress
+) -> TrainingSpeed:
     subwords = load_vocabulary(prepared.subwords_path)
-    stepper = Stepper(recipe, subwords.size, device)
-    gemm_gflops = measure_gemm(PRECISIONS[stepper.precision], device)
+    stepper = Stepper(recipe, subwords.size, device, mesh)
+    mesh.wait_for_all()  # so that all measure at the same time
+    own_gflops = torch.tensor(measure_gemm(PRECISIONS[stepper.precision], device), device=device)
+    gemm_gflops = float(mesh.add_up(own_gflops, "rates of products"))
     batches = batch_stream(recipe, prepared, subwords).batches()
-    window = Window(recipe.training)
-    began = time.monotonic()
-    while stepper.step < _WARMUP_STEPS or time.monotonic() - began < seconds:
+    window = Window(recipe.training, mesh)
+    elapsed = 0.0
+    while elapsed < seconds:
         if stepper.step == _WARMUP_STEPS:
             window.restart()
-            began = time.monotonic()
         group = [next(batches)[0].to(device) for _ in range(recipe.training.accumulate_batches)]
         window.add(stepper(group, window.expert_use))
-        progress("measure", min(int(time.monotonic() - began), int(seconds)), int(seconds), "seconds")
-    elapsed = time.monotonic() - window.began
+        if stepper.step > _WARMUP_STEPS:
+            elapsed = mesh.value_of_main(time.monotonic() - window.began, "the time")
+        progress("measure", min(int(elapsed), int(seconds)), int(seconds), "seconds")
     metrics = window.metrics(0)
     operations = training_operations(recipe, subwords.size)
     model_gflops = operations.flops(window.num_source_tokens, window.num_target_tokens) / elapsed / 1e9
@@ -77,8 +94,10 @@ def run_benchmark(
         recipe=recipe.name,
         hardware=hardware_name(device),
         num_threads=torch.get_num_threads(),
+        num_processes=mesh.size,
+        expert_processes=mesh.expert_size,
         precision=stepper.precision,
-        num_parameters=sum(p.numel() for p in stepper.model.parameters()),
+        num_parameters=stepper.num_parameters,
         num_steps=window.num_steps,
         seconds=elapsed,
         target_tokens_per_step=window.num_target_tokens / window.num_steps,

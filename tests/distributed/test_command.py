@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from mtmoe.checkpoint import RunFiles, list_checkpoints
+from mtmoe.checkpoint import RunFiles, list_checkpoints, load_model
 from mtmoe.config import recipe_to_toml
 from tests.toy import prepared_toy
 
@@ -22,7 +23,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_torchrun_trains_and_only_one_process_talks(tmp_path):
+def test_torchrun_trains_and_measures_and_only_one_process_talks(tmp_path):
     recipe, data = prepared_toy(tmp_path, max_steps=2, precision="fp32")
     (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
     run = tmp_path / "run"
@@ -37,3 +38,11 @@ def test_torchrun_trains_and_only_one_process_talks(tmp_path):
     assert trained.stderr.count("finished at step 2") == 1
     assert trained.stdout == ""
     assert [checkpoint.step for checkpoint in list_checkpoints(RunFiles(run))] == [2]
+
+    speed = torchrun("bench", "train", arguments[1], "--data", str(data), "--device", "cpu", "--seconds", "1", "--json")
+    assert speed.returncode == 0, speed.stderr
+    measured = json.loads(speed.stdout)
+    assert (measured["num_processes"], measured["expert_processes"]) == (2, 2)
+    assert measured["target_tokens_per_second"] > 0
+    whole = sum(p.numel() for p in load_model(run, "last").model.parameters())
+    assert measured["num_parameters"] == whole  # not those of one process's experts
