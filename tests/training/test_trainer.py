@@ -150,7 +150,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(toy, toy_
 _KILLED_IN_A_SAVE = """
 import os, signal, sys
 from pathlib import Path
-import mtmoe.checkpoint as checkpoint
+import mtmoe.checkpoint.writing as checkpoint
 from mtmoe.config import load_recipe
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training
@@ -274,7 +274,7 @@ def test_a_resume_with_another_metric_begins_a_new_list_of_the_best(toy, toy_dat
 def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(toy, toy_data, tmp_path, monkeypatch):
     from safetensors import SafetensorError
 
-    from mtmoe import checkpoint as checkpoint_module
+    from mtmoe.checkpoint import writing as checkpoint_module
 
     train(toy(max_steps=4), tmp_path / "run", toy_data)
 

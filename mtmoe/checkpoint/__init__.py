@@ -1,0 +1,96 @@
+"""The run directory: the only package that knows its file names.
+
+::
+
+    RUN/recipe.toml                      the fully resolved recipe
+    RUN/subwords.model                   the vocabulary, frozen with the weights (words.txt: one of words)
+    RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
+    RUN/metrics.jsonl                    one JSON object a line
+    RUN/.launch                          the torchrun job that has begun or resumed it (distributed/launch.py)
+    RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
+                                         training.safetensors  raw weights, moments and the LSTMs' state, to resume with
+                                         state.json          step, data position, best values, digest of the weights
+    RUN/checkpoints/step-00001000/       of several processes: model/ and training/ with the shards of each, state.json
+    RUN/checkpoints/averaged-.../        model.safetensors and state.json, made by ``mtmoe average``
+
+A checkpoint is written into a hidden directory, synced, and renamed: one that has its name is complete, and
+what a crash leaves behind has another name and is removed at the next save. Nothing is ever unpickled.
+"""
+
+from mtmoe.checkpoint.averaging import (
+    average_checkpoints,
+    export_weights,
+)
+from mtmoe.checkpoint.files import (
+    FORMAT_VERSION,
+    Checkpoint,
+    RunFiles,
+    belongs_to_launch,
+    create_run,
+    load_run_recipe,
+    locked_run,
+    open_run,
+    save_launch,
+    save_recipe,
+)
+from mtmoe.checkpoint.loading import (
+    LoadedLanguageModel,
+    LoadedRun,
+    load_language_model,
+    load_model,
+    load_weights,
+)
+from mtmoe.checkpoint.reading import (
+    find_checkpoint,
+    find_checkpoints,
+    last_checkpoint,
+    list_checkpoints,
+    load_state,
+    load_training,
+    mean_weights,
+    read_tensors,
+    read_weights,
+    stored_digest,
+    weights_digest,
+)
+from mtmoe.checkpoint.writing import (
+    remove_unfinished,
+    retain,
+    save_checkpoint,
+    save_sharded_checkpoint,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Checkpoint",
+    "LoadedLanguageModel",
+    "LoadedRun",
+    "RunFiles",
+    "average_checkpoints",
+    "belongs_to_launch",
+    "create_run",
+    "export_weights",
+    "find_checkpoint",
+    "find_checkpoints",
+    "last_checkpoint",
+    "list_checkpoints",
+    "load_language_model",
+    "load_model",
+    "load_run_recipe",
+    "load_state",
+    "load_training",
+    "load_weights",
+    "locked_run",
+    "mean_weights",
+    "open_run",
+    "read_tensors",
+    "read_weights",
+    "remove_unfinished",
+    "retain",
+    "save_checkpoint",
+    "save_launch",
+    "save_recipe",
+    "save_sharded_checkpoint",
+    "stored_digest",
+    "weights_digest",
+]

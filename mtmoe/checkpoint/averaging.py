@@ -1,0 +1,53 @@
+"""New weights of trained ones: the mean of several checkpoints, and one file with all experts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from mtmoe.checkpoint.files import WEIGHTS, Checkpoint, open_run, sync
+from mtmoe.checkpoint.reading import find_checkpoint, find_checkpoints, mean_weights
+from mtmoe.checkpoint.writing import save_directory
+from mtmoe.errors import UserError
+
+
+def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpoint]:
+    """Write the whole weights of a checkpoint, or the mean of several, by name, to one safetensors file, atomically.
+
+    Raises:
+        UserError: no such checkpoint, or the file cannot be written.
+    """
+    chosen = find_checkpoints(open_run(directory), checkpoint)
+    weights = mean_weights(chosen)
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
+        sync(unfinished)
+        os.replace(unfinished, file)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{file}: could not be written: {error}", fix="give another file, or make room") from None
+    return chosen
+
+
+def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
+    """Write the mean of the named checkpoints' weights as a checkpoint of its own.
+
+    Raises:
+        UserError: fewer than two checkpoints.
+    """
+    run = open_run(directory)
+    parts = sorted({find_checkpoint(run, name) for name in names}, key=lambda c: c.step)
+    if len(parts) < 2:
+        raise UserError(
+            f"{directory}: an average needs at least 2 checkpoints, found {len(parts)}",
+            fix="keep more of them: --set training.keep_last=5",
+        )
+    weights = mean_weights(parts)
+    path = run.checkpoints / f"averaged-{len(parts)}-{parts[0].step:08d}-{parts[-1].step:08d}"
+    save_directory(path, {WEIGHTS: weights}, {"step": parts[-1].step, "averaged": [p.name for p in parts]})
+    return Checkpoint(path.name, parts[-1].step, path)
