@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mtmoe.cli.translate as module
+import mtmoe.cli.translating as module
 import pytest
 from mtmoe.cli.formats import Columns, TextFormat
 
@@ -315,7 +315,7 @@ def test_a_job_belongs_to_weights_and_settings(invoke: Any, tiny_run: Any, tmp_p
     source, output = tmp_path / "a.en", tmp_path / "out"
     source.write_text("the man\n" * 3)
     journal = tmp_path / ".out.journal"
-    options = module._Options(
+    options = module.Options(
         tiny_run.run, "last", ("decoding.beam_size=2",), (None,), 1, 1, False, TextFormat(Columns()), OtherRuns()
     )
     identity = module._model_identity(options)
