@@ -42,7 +42,8 @@ def precision_on(device: torch.device, precision: str) -> str:
 
 
 def check_precision(device: torch.device, precision: str, setting: str, fix: str) -> None:
-    """Complain of bf16 on a processor that has no instructions for it: training fails there, translating crawls.
+    """Complain of bf16 on a processor that has no instructions for it: training fails there, translating crawls. And
+    of int8 on anything but a CPU.
 
     Args:
         setting: which one ``precision`` is the value of. fix: what to do about it.
@@ -52,6 +53,8 @@ def check_precision(device: torch.device, precision: str, setting: str, fix: str
     """
     if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise UserError(f'{setting} = "bf16": this processor has no bf16 arithmetic (AVX-512 or AMX)', fix=fix)
+    if precision == "int8" and device.type != "cpu":
+        raise UserError(f'{setting} = "int8" is for CPUs, but the device is {device}', fix=fix)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

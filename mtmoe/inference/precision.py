@@ -1,4 +1,5 @@
-"""The arithmetic of inference: full float32, so that every way to compute a probability gives the same, or bf16."""
+"""The arithmetic of inference: full float32, so that every way to compute a probability gives the same; or bf16 or
+int8, which are faster."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import torch
 from torch import nn
 
 from mtmoe.model.gating import Gate
+from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.translation import TranslationModel
 
 
 @contextlib.contextmanager
@@ -30,9 +33,18 @@ def lower_precision(model: nn.Module, precision: str) -> None:
     """Turn the weights of a model into those of ``decoding.precision``, in place; "fp32" leaves it as it is.
 
     Gates keep theirs: they are small, and which experts a token is sent to is the one thing that rounding changes by
-    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision.
+    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision. "int8" is of the decoder's LSTMs
+    and of the output layer.
+
+    Raises:
+        UserError: int8, and the model is not on a CPU.
     """
     if precision == "fp32":
+        return
+    if precision == "int8":
+        for module in model.modules():
+            if isinstance(module, TranslationModel | LanguageModel):
+                module.decode_in_int8()
         return
     kept = {id(p) for module in model.modules() if isinstance(module, Gate) for p in module.parameters()}
     for parameter in model.parameters():

@@ -13,6 +13,7 @@ from mtmoe.config.settings import Model
 from mtmoe.model.dropout import Dropout
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.feed_forward import feed_forward
+from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.lstm import Lstm, LstmState
 from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, real_positions, take_rows
@@ -76,6 +77,7 @@ class LanguageModel(nn.Module):
             if settings.tied_embeddings == "none"
             else self.embedding_VD
         )
+        self.int8_output: Int8Matrix | None = None
         self.layers = nn.ModuleList(
             Lstm(width, width, hidden, settings.lstm_projection) for _ in range(settings.decoder_layers)
         )
@@ -119,7 +121,16 @@ class LanguageModel(nn.Module):
             x_BD = self._add(x_BD, states[-1].output_BD)
             if str(place) in self.mixtures:
                 x_BD = self._add(x_BD, self.mixtures[str(place)](x_BD)[0])
-        return F.linear(x_BD, self.output_VD).float(), LanguageModelState(tuple(states))
+        state = LanguageModelState(tuple(states))
+        if self.int8_output is not None:
+            return self.int8_output.product(x_BD), state
+        return F.linear(x_BD, self.output_VD).float(), state
+
+    def decode_in_int8(self) -> None:
+        """As :meth:`mtmoe.model.translation.TranslationModel.decode_in_int8`, of :meth:`decode_step`."""
+        for layer in self._lstms():
+            layer.step_in_int8()
+        self.int8_output = Int8Matrix(self.output_VD)
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
         """log P of each token given those of its row before it: float32 [B, T], zero at padding."""

@@ -67,9 +67,9 @@ def put_rows(x_ND: Tensor, positions_N: Tensor, num_sentences: int, length: int)
 
 
 def with_common_number_of_rows(x_XD: Tensor) -> Tensor:
-    """Rows of zeros added, on a CPU in bf16, where oneDNN compiles each product anew for each number of rows (half a
-    millisecond, often more than the product itself): up to a multiple of 1/4 of the next lower power of two."""
-    if x_XD.device.type != "cpu" or x_XD.dtype != torch.bfloat16:
+    """Rows of zeros added, on a CPU in bf16 and int8, where oneDNN compiles each product anew for each number of rows
+    (half a millisecond, often more than the product itself): up to a multiple of 1/4 of the next lower power of two."""
+    if x_XD.device.type != "cpu" or x_XD.dtype not in (torch.bfloat16, torch.uint8):
         return x_XD
     num_rows = x_XD.shape[0]
     step = max(16, 1 << max(0, num_rows.bit_length() - 3))

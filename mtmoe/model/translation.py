@@ -12,6 +12,7 @@ from mtmoe.model.attention import Memory
 from mtmoe.model.decoder import Decoder, DecoderState
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.encoder import Encoder
+from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, real_positions, with_common_number_of_rows
 
@@ -62,6 +63,7 @@ class TranslationModel(nn.Module):
             if settings.tied_embeddings == "none"
             else self.target_embedding_VD
         )
+        self.int8_output: Int8Matrix | None = None
         self.encoder = Encoder(settings)
         self.decoder = Decoder(settings)
 
@@ -98,12 +100,24 @@ class TranslationModel(nn.Module):
 
         out: where to write them, contiguous and float32; without gradients only.
         """
+        if self.int8_output is not None:
+            return self.int8_output.product(hidden_XD) if out is None else self.int8_output.written(hidden_XD, out)
         weights_DV = self.output_VD.t()
         if out is None:
             return self._product(hidden_XD, weights_DV).float()
         if hidden_XD.dtype == out.dtype:
             return torch.mm(hidden_XD, weights_DV, out=out)
         return out.copy_(self._product(hidden_XD, weights_DV))
+
+    def decode_in_int8(self) -> None:
+        """From now on :meth:`decode_step` and :meth:`project` multiply the weights of LSTMs and output as they are now,
+        in 8 bits. Attention and experts, whose matrices are small, and the encoder, which comes once, do not.
+
+        Raises:
+            UserError: as :class:`mtmoe.model.int8.Int8Matrix`.
+        """
+        self.decoder.step_in_int8()
+        self.int8_output = Int8Matrix(self.output_VD)
 
     def output_vectors(self, words: Tensor) -> Tensor:
         """The rows of the output layer for some words: [words, D]."""

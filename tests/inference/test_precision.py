@@ -1,4 +1,4 @@
-"""Translating in bf16: nearly the same, with gates and cells in full precision."""
+"""Translating in bf16 and int8: nearly the same, with gates and cells in full precision."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import torch
 
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
+from mtmoe.device import check_precision
 from mtmoe.errors import UserError
+from mtmoe.inference.ensemble import Ensemble
 from mtmoe.inference.precision import lower_precision
 from mtmoe.inference.translator import Translator
+from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.rows import with_common_number_of_rows
 from mtmoe.model.translation import TranslationModel
 from tests.hardware import NEEDS_BF16
@@ -49,6 +52,61 @@ def test_bf16_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
     torch.testing.assert_close(found_BT, exact_BT, rtol=0.02, atol=0.02)
     assert not torch.equal(found_BT, exact_BT)
     torch.testing.assert_close(model.project(hidden_BD, out=torch.empty_like(logits_BV)), logits_BV)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("wiring", WIRINGS, ids=str)
+def test_int8_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
+    exact_BT = _model(**wiring).log_probabilities(batch_of(SOURCES, TARGETS))
+    model = _model(**wiring)
+    lower_precision(model, "int8")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    batch = batch_of(SOURCES, TARGETS)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    steps = []
+    for step in range(batch.target_BT.shape[1] - 1):
+        hidden_BD, _, state = model.decode_step(batch.target_BT[:, step], state)
+        logits_BV = model.project(hidden_BD)
+        steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
+    found_BT = torch.cat(steps, dim=1) * (batch.target_BT[:, 1:] != 0)
+    torch.testing.assert_close(found_BT, exact_BT, rtol=0.02, atol=0.02)
+    assert not torch.equal(found_BT, exact_BT)
+    assert torch.equal(model.project(hidden_BD, out=torch.empty_like(logits_BV)), logits_BV)
+
+
+@torch.inference_mode()
+def test_int8_is_of_every_model_that_searches():
+    one, other = _model(), _model()
+    language_model = LanguageModel(Model(width=32, decoder_layers=2, tied_embeddings="none"), 50).eval()
+    tokens_B = torch.tensor([5, 6])
+    exact_BV, _ = language_model.decode_step(tokens_B, language_model.initial_state(2))
+    for model in (Ensemble([one, other]), language_model):
+        lower_precision(model, "int8")
+    assert one.int8_output is not None
+    assert other.int8_output is not None
+    found_BV, _ = language_model.decode_step(tokens_B, language_model.initial_state(2))
+    torch.testing.assert_close(found_BV, exact_BV, rtol=0.05, atol=0.05)
+    assert not torch.equal(found_BV, exact_BV)
+
+
+def test_translations_in_int8_do_not_depend_on_the_batch(run_directory):
+    lines = ["Where is the station?", "Two dogs play in the snow.", "A man", "Yes."] * 3
+    exact = Translator(run_directory, device="cpu").translate(lines)
+    found = Translator(run_directory, device="cpu", overrides=["decoding.precision='int8'"]).translate(lines)
+    small = ["decoding.precision='int8'", "decoding.batch_tokens=30"]
+    alone = Translator(run_directory, device="cpu", overrides=small).translate(lines[::-1])[::-1]
+    for translation, other, reference in zip(found, alone, exact, strict=True):
+        assert translation.text == other.text
+        assert translation.log_probability == pytest.approx(other.log_probability, rel=1e-5)
+        assert translation.log_probability != reference.log_probability
+        if translation.text == reference.text:
+            assert translation.log_probability == pytest.approx(reference.log_probability, rel=0.05)
+
+
+def test_int8_is_refused_on_a_gpu():
+    with pytest.raises(UserError, match=r'decoding\.precision = "int8" is for CPUs, but the device is cuda:0') as error:
+        check_precision(torch.device("cuda:0"), "int8", "decoding.precision", "take fp32")
+    assert error.value.fix == "take fp32"
 
 
 @NEEDS_BF16

@@ -139,11 +139,12 @@ class Decoding(Settings):
         description="Source tokens of a batch times beam size, padding included; not a quality setting. Large batches "
         "are faster, above all where rows are spread over many experts.",
     )
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Literal["fp32", "bf16", "int8"] = Field(
         default="fp32",
         description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
         "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
-        "mtmoe score to 1% or so only.",
+        "mtmoe score to 1% or so only. int8: for any CPU, of the decoder's LSTMs and the output layer, with the same "
+        "consequences.",
     )
 
     @model_validator(mode="after")
