@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import pad_with_eos
@@ -26,7 +24,9 @@ from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, c
 from mtmoe.inference.constraints import Rule, num_missing_of, room_for, rule_for
 from mtmoe.inference.finished import Ending, Finished, best_of_beams
 from mtmoe.inference.hypothesis import NOTHING, Hypothesis, SearchTask, coverage_penalty, length_penalty
-from mtmoe.inference.next_words import Ban, Scratch, check_numbers, next_words
+from mtmoe.inference.live import Extensions, Live, Step, widened
+from mtmoe.inference.next_words import Scratch, check_numbers, next_words
+from mtmoe.inference.rule_tensors import ban_of, barred_words
 from mtmoe.inference.sampling import sample_keys, sample_words
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
@@ -136,74 +136,6 @@ def _check_tasks(tasks: Sequence[SearchTask], num_sources: int, options: SearchO
             )
 
 
-class _Extensions(NamedTuple):
-    """Ways to extend each live hypothesis, on the CPU: column 0 is EOS, then come the likeliest words, best first, then
-    words that rules ask for (from ``first_asked`` on)."""
-
-    words_XC: np.ndarray
-    log_probabilities_XC: np.ndarray
-    coverage_penalty_X: np.ndarray
-    ends_by_itself_X: np.ndarray
-    """Whether EOS is what the model, left to itself, would have next."""
-    first_asked: int
-
-
-class _Live(NamedTuple):
-    """The hypotheses that are being extended."""
-
-    beam_X: np.ndarray
-    length_X: np.ndarray
-    log_probability_X: np.ndarray
-    ids_X: list[tuple[int, ...]]
-    """Words so far, where rules need them; else empty."""
-    tokens_X: Tensor
-    coverage_XS: Tensor
-    """Without columns where coverage has no weight."""
-    source_lengths_X: Tensor
-    state: Any
-
-    def select(self, rows_X: np.ndarray) -> _Live:
-        """The device's part of rows in another order."""
-        if np.array_equal(rows_X, np.arange(len(self.beam_X))):  # nothing moves: mostly so in greedy search
-            return self
-        rows = torch.from_numpy(rows_X)
-        on_device = rows.to(self.coverage_XS.device)
-        return self._replace(
-            coverage_XS=self.coverage_XS.index_select(0, on_device),
-            source_lengths_X=self.source_lengths_X.index_select(0, on_device),
-            state=self.state.select(rows),
-        )
-
-    def join(self, other: _Live) -> _Live:
-        """These and then the others."""
-        width = max(self.coverage_XS.shape[1], other.coverage_XS.shape[1])
-        coverage_XS = torch.cat([_widened(live.coverage_XS, width) for live in (self, other)])
-        return _Live(
-            np.concatenate([self.beam_X, other.beam_X]),
-            np.concatenate([self.length_X, other.length_X]),
-            np.concatenate([self.log_probability_X, other.log_probability_X]),
-            self.ids_X + other.ids_X,
-            torch.cat([self.tokens_X, other.tokens_X]),
-            coverage_XS,
-            torch.cat([self.source_lengths_X, other.source_lengths_X]),
-            self.state.join(other.state),
-        )
-
-
-def _widened(coverage_XS: Tensor, width: int) -> Tensor:
-    """Padding positions added, or taken away where no row needs them any more."""
-    return F.pad(coverage_XS, (0, width - coverage_XS.shape[1]))
-
-
-class _Step(NamedTuple):
-    """How the live hypotheses after a step came from those before, and what those before attended to."""
-
-    parents_X: np.ndarray
-    tokens_X: np.ndarray
-    log_probabilities_X: np.ndarray
-    attention_XS: Tensor | None
-
-
 class _Search:
     def __init__(
         self,
@@ -234,7 +166,7 @@ class _Search:
         self.keys_Q: dict[int, list[int]] = {}
         self.step = 0
         self.first_step_B = np.zeros(len(sources), dtype=np.int64)
-        self.history: dict[int, _Step] = {}
+        self.history: dict[int, Step] = {}
 
     @torch.inference_mode()
     def found(self) -> Iterator[tuple[int, list[Hypothesis]] | None]:
@@ -251,7 +183,7 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------ coming and going
 
-    def _entered(self, live: _Live | None) -> _Live | None:
+    def _entered(self, live: Live | None) -> Live | None:
         """The live hypotheses with those of the sources for which there is room."""
         indices = self._next_sources(live)
         if not indices:
@@ -259,7 +191,7 @@ class _Search:
         new = self._started(indices)
         return new if live is None else live.join(new)
 
-    def _next_sources(self, live: _Live | None) -> list[int]:
+    def _next_sources(self, live: Live | None) -> list[int]:
         inside = np.unique(live.beam_X // self.num_beams) if live is not None else np.zeros(0, dtype=np.int64)
         longest = int(self.source_length_B[inside].max(initial=0))
 
@@ -270,7 +202,7 @@ class _Search:
 
         return self.waiting.take(num_wanted)
 
-    def _started(self, indices: list[int]) -> _Live:
+    def _started(self, indices: list[int]) -> Live:
         source_BS, lengths_B = pad_with_eos([self.sources[index] for index in indices], self.device)
         state = self.model.initial_state(self.model.encode(source_BS, lengths_B))
         rows_X = np.repeat(np.arange(len(indices)), self.num_beams)
@@ -285,7 +217,7 @@ class _Search:
                 index, sample = divmod(beam, self.num_beams)
                 number, num_positions = self.tasks[index].number, self.max_length_B[index] + 1
                 self.keys_Q[beam] = sample_keys(self.options.sampling.seed, number, sample, num_positions)
-        live = _Live(
+        live = Live(
             beam_X=np.arange(len(indices)),
             length_X=np.zeros(len(beam_X), dtype=np.int64),
             log_probability_X=np.zeros(len(beam_X)),
@@ -299,7 +231,7 @@ class _Search:
         )
         return live.select(rows_X)._replace(beam_X=beam_X)
 
-    def _done(self, before: _Live, after: _Live) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def _done(self, before: Live, after: Live) -> Iterator[tuple[int, list[Hypothesis]]]:
         gone = np.setdiff1d(before.beam_X // self.num_beams, after.beam_X // self.num_beams)
         for index in gone.tolist():
             beams = range(index * self.num_beams, (index + 1) * self.num_beams)
@@ -339,7 +271,7 @@ class _Search:
         attention_XS = self.history[step].attention_XS
         return None if attention_XS is None else attention_XS[row, : self.source_length_B[index]]
 
-    def _forget_steps(self, live: _Live | None) -> None:
+    def _forget_steps(self, live: Live | None) -> None:
         """A hypothesis is spelt out when its sentence is done, so steps before all live sentences are not needed."""
         if live is None:
             return
@@ -351,11 +283,11 @@ class _Search:
 
     # ---------------------------------------------------------------------------------------------------- a step
 
-    def _extended(self, live: _Live) -> _Live:
+    def _extended(self, live: Live) -> Live:
         hidden_XD, attention_XS, state = self.model.decode_step(live.tokens_X, live.state)
         live = live._replace(state=state)
         if self.options.coverage_beta:
-            coverage_XS = _widened(live.coverage_XS, attention_XS.shape[1]) + attention_XS
+            coverage_XS = widened(live.coverage_XS, attention_XS.shape[1]) + attention_XS
             live = live._replace(coverage_XS=coverage_XS)
         is_last_X = live.length_X >= self.finished.max_length_Q[live.beam_X]
         rules = self._rules(live, is_last_X)
@@ -368,7 +300,7 @@ class _Search:
         self._finish(choice.ending, scores_XC, extensions, live)
         going_on = self._worth_extending(choice.going_on, scores_XC, live)
         words_X = extensions.words_XC[going_on]
-        self.history[self.step] = _Step(
+        self.history[self.step] = Step(
             going_on.rows,
             words_X,
             extensions.log_probabilities_XC[going_on],
@@ -385,7 +317,7 @@ class _Search:
             tokens_X=torch.from_numpy(words_X).to(self.device),
         )
 
-    def _rules(self, live: _Live, is_last_X: np.ndarray) -> list[Rule]:
+    def _rules(self, live: Live, is_last_X: np.ndarray) -> list[Rule]:
         """One for each row, or none at all."""
         if not self.has_rules:
             return []
@@ -405,7 +337,7 @@ class _Search:
             )
         return rules
 
-    def _best(self, hidden_XD: Tensor, live: _Live, rules: list[Rule]) -> _Extensions:
+    def _best(self, hidden_XD: Tensor, live: Live, rules: list[Rule]) -> Extensions:
         """EOS, the likeliest words (as many as a whole beam has places, which is enough for a group of it, too: the
         groups before it take no more than the others), and the words that rules ask for."""
         num_words = min(self.options.beam_size, self.model.vocabulary_size - NUM_SPECIAL)
@@ -414,7 +346,7 @@ class _Search:
         for row, rule in enumerate(rules):
             asked_XE[row, : len(rule.allowed)] = sorted(rule.allowed)
         asked = torch.from_numpy(asked_XE).to(self.device) if num_asked else None
-        ban = _ban(rules, self.device)
+        ban = ban_of(rules, self.device)
         if self.listed is None:
             found = next_words(self.model, hidden_XD, num_words, asked, ban, self.scratch)
         else:
@@ -431,11 +363,11 @@ class _Search:
         words_XC = np.full((len(numbers), end), EOS)
         words_XC[:, 1:first_asked] = numbers[:, end + 1 :]
         words_XC[:, first_asked:] = asked_XE
-        return _Extensions(
+        return Extensions(
             words_XC, log_probabilities_XC, numbers[:, end], log_probabilities_XC.argmax(axis=1) == 0, first_asked
         )
 
-    def _drawn(self, hidden_XD: Tensor, live: _Live, rules: list[Rule]) -> _Extensions:
+    def _drawn(self, hidden_XD: Tensor, live: Live, rules: list[Rule]) -> Extensions:
         """EOS, and one word: what was drawn is the only one of the two that is possible."""
         assert self.options.sampling is not None
         keys_X = [
@@ -446,7 +378,7 @@ class _Search:
             hidden_XD,
             torch.tensor(keys_X, device=self.device),
             self.options.sampling,
-            _barred(rules, self.model.vocabulary_size, self.device),
+            barred_words(rules, self.model.vocabulary_size, self.device),
         )
         numbers_XR = torch.stack([eos_X, log_probability_X, self._coverage(live)[:, 0], drawn_X], dim=1)
         numbers = numbers_XR.double().cpu().numpy()
@@ -454,9 +386,9 @@ class _Search:
         words_XC = np.full((len(numbers), 2), EOS)
         words_XC[:, 1] = numbers[:, 3]
         is_end_X = words_XC[:, 1] == EOS
-        return _Extensions(words_XC, numbers[:, :2], numbers[:, 2], is_end_X, 2)
+        return Extensions(words_XC, numbers[:, :2], numbers[:, 2], is_end_X, 2)
 
-    def _coverage(self, live: _Live) -> Tensor:
+    def _coverage(self, live: Live) -> Tensor:
         """The coverage penalty [X, 1] of ending now, float64 so that it can stand beside ids."""
         if not self.options.coverage_beta:
             return torch.zeros(len(live.beam_X), 1, dtype=torch.float64, device=self.device)
@@ -464,7 +396,7 @@ class _Search:
         is_real_XS = positions_S < live.source_lengths_X[:, None]
         return coverage_penalty(live.coverage_XS, is_real_XS, self.options.coverage_beta)[:, None].double()
 
-    def _possible(self, extensions: _Extensions, rules: list[Rule], is_last_X: np.ndarray) -> np.ndarray:
+    def _possible(self, extensions: Extensions, rules: list[Rule], is_last_X: np.ndarray) -> np.ndarray:
         """Log-probabilities [X, C], -inf for what pruning, rules or the greatest length forbid."""
         words_XC, first_asked = extensions.words_XC, extensions.first_asked
         possible_XC = extensions.log_probabilities_XC.copy()
@@ -489,7 +421,7 @@ class _Search:
         possible_XC[only_end_X, 0] = extensions.log_probabilities_XC[only_end_X, 0]
         return possible_XC
 
-    def _chosen(self, scores_XC: np.ndarray, extensions: _Extensions, live: _Live) -> Choice:
+    def _chosen(self, scores_XC: np.ndarray, extensions: Extensions, live: Live) -> Choice:
         options = self.options
         if options.groups > 1 and not options.sampling:
             return choose_diverse(
@@ -515,7 +447,7 @@ class _Search:
             parts.append(_placed(choose_by_progress(scores_XC[rows], bank_XC, num_banks, options.width), rows))
         return merged(parts, live.beam_X)
 
-    def _worth_extending(self, places: Places, scores_XC: np.ndarray, live: _Live) -> Places:
+    def _worth_extending(self, places: Places, scores_XC: np.ndarray, live: Live) -> Places:
         scores_X, beam_X = scores_XC[places], live.beam_X[places.rows]
         is_worth_it = self.finished.is_hopeful(scores_X, live.length_X[places.rows] + 1, beam_X)
         if self.options.beam_margin is not None:
@@ -524,7 +456,7 @@ class _Search:
             is_worth_it &= has_demands_X | is_near_best(scores_X, beam_X, self.options.beam_margin)
         return places.take(is_worth_it)
 
-    def _finish(self, places: Places, scores_XC: np.ndarray, extensions: _Extensions, live: _Live) -> None:
+    def _finish(self, places: Places, scores_XC: np.ndarray, extensions: Extensions, live: Live) -> None:
         for row in places.rows.tolist():
             beam, num_tokens = int(live.beam_X[row]), int(live.length_X[row]) + 1
             log_probability = float(scores_XC[row, 0])
@@ -544,24 +476,3 @@ class _Search:
 def _placed(choice: Choice, rows: np.ndarray) -> Choice:
     """A choice among some rows as one among all of them."""
     return Choice(*(Places(rows[places.rows], places.columns) for places in choice))
-
-
-def _ban(rules: list[Rule], device: torch.device | str) -> Ban | None:
-    cells = [(row, word) for row, rule in enumerate(rules) for word in sorted(rule.banned - rule.allowed)]
-    if not cells:
-        return None
-    return Ban(*torch.tensor(cells, device=device).unbind(1))
-
-
-def _barred(rules: list[Rule], vocabulary_size: int, device: torch.device | str) -> Tensor | None:
-    """What must not be drawn [X, V]."""
-    if not rules:
-        return None
-    is_barred_XV = torch.zeros(len(rules), vocabulary_size, dtype=torch.bool)
-    for row, rule in enumerate(rules):
-        if rule.only:
-            is_barred_XV[row] = True
-        is_barred_XV[row, list(rule.banned)] = True
-        is_barred_XV[row, list(rule.allowed)] = False
-        is_barred_XV[row, EOS] = not rule.may_end
-    return is_barred_XV.to(device)
