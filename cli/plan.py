@@ -170,7 +170,6 @@ def _memory_rows(planned: Plan) -> Iterator[tuple[str, str, str]]:
         ("needed for a moment", peak.passing, ""),
         ("peak", peak.total, peak.moment),
         ("usable", usable, f"a training step {'fits' if peak.total <= usable else 'does not fit'}"),
-        ("main process, validating", planned.validation_bytes, "with the experts of all processes"),
         ("main memory of a node", planned.start_bytes, "at the start, before each process keeps its share"),
     ):
         yield name, number_of_bytes(value), remark

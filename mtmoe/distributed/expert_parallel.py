@@ -8,6 +8,7 @@ Letters besides the house's: P processes of the expert axis, F experts of this p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,6 +60,8 @@ class ParallelExperts(Experts):
         """``layer``: its name, for who waits for it in vain."""
         nn.Module.__init__(self)
         self.recompute, self._mesh, self._layer = whole.recompute, mesh, layer
+        self.before_call: Callable[[ParallelExperts], None] | None = None
+        """Where processes do not come to this layer at the same time by themselves (``turns.py``)."""
         self._shares = shares(whole.first_EDH.shape[0], mesh.expert_size)
         own = mesh.share_of_experts(whole.first_EDH.shape[0])
         self.first_EDH = nn.Parameter(whole.first_EDH.detach()[own].clone())
@@ -66,6 +69,18 @@ class ParallelExperts(Experts):
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
         """As :meth:`Experts.forward`. Rows travel in the type of the arithmetic."""
+        if self.before_call is not None:
+            self.before_call(self)
+        return self._exchanged(x_ND, routing)
+
+    def answer(self, dtype: torch.dtype) -> None:
+        """Compute for the others, without rows; ``dtype`` is what theirs have before autocast."""
+        none, device = torch.zeros(0, dtype=torch.int64, device=self.first_EDH.device), self.first_EDH.device
+        counts_E = none.new_zeros(self._shares[-1].stop)
+        x_ND = torch.zeros(0, self.first_EDH.shape[1], dtype=dtype, device=device)
+        self._exchanged(x_ND, Routing(none, none, torch.zeros(0, device=device), 0, counts_E, None))
+
+    def _exchanged(self, x_ND: Tensor, routing: Routing) -> Tensor:
         calls = self._mesh.calls
         exchange = calls.promised(lambda: _Exchange(routing.counts_E, self._shares, self._mesh, self._layer))
         exchange.begin()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -116,6 +117,27 @@ class Mesh:
         with self.calls.collective(f"broadcast of {what}"):
             dist.broadcast(tensor, 0, group=self.waiters)
         return float(tensor)
+
+    def least_over_experts(self, number: int, what: str) -> int:
+        """Of the numbers that the processes of the expert axis give."""
+        tensor = torch.tensor(number, device=self.device_type)
+        with self.calls.collective(f"all_reduce of {what}"):
+            dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.expert_group)
+            return int(tensor)
+
+    def gathered_by_main(self, value: Any, what: str) -> list[Any]:
+        """What each process gives, however long that takes it, to the main process; to the others nothing."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] | None = [None] * self.size if self.is_main else None
+        with self.calls.collective(f"gather of {what}"):
+            dist.gather_object(value, found, 0, group=self.waiters)
+        return found or []
+
+    def agree_on_number(self) -> None:
+        """Count the collectives from the same number again: rows of the grid may have had different ones."""
+        now = self.calls.now
+        self.calls.now = now._replace(number=int(self.value_of_main(now.number, "the number of collectives")))
 
     @property
     def device_type(self) -> str:

@@ -46,8 +46,8 @@ class Shortage(NamedTuple):
 class Plan(NamedTuple):
     """Bytes of the fullest GPU; seconds and rates of the floor, divided by the cluster's efficiency.
 
-    validation_bytes: on the GPU of the main process, which validates with all experts. start_bytes: main memory of a
-    node, whose processes draw all weights before each keeps its own. tokens_per_expert: of one batch.
+    start_bytes: main memory of a node, whose processes draw all weights before each keeps its own. tokens_per_expert:
+    of one batch.
     tokens_per_second: predicted tokens, and tokens of both sides.
     tokens_per_step, budget_tokens (of max_steps): on the longer side.
     largest_batch_tokens: of training.batch_tokens, with everything else as it is; 0 if none fits.
@@ -60,7 +60,6 @@ class Plan(NamedTuple):
     num_parameters: int
     parameters: Parameters
     peak: Peak
-    validation_bytes: float
     start_bytes: float
     tokens_per_expert: float
     traffic: Traffic
@@ -133,7 +132,6 @@ class _Planner:
             num_parameters=num_parameters,
             parameters=held,
             peak=peak,
-            validation_bytes=_validation_bytes(peak, num_parameters, layout),
             start_bytes=_start_bytes(recipe, num_parameters, cluster),
             tokens_per_expert=(
                 training.batch_tokens * moe.experts_per_token_in_all / moe.num_experts if recipe.has_experts else 0.0
@@ -187,12 +185,6 @@ class _Planner:
                 "GPU memory in a training step", plan.peak.total, self.cluster.usable_memory, _largest_part(plan),
                 self.fix(recipe),
             )  # fmt: skip
-        if plan.validation_bytes > self.cluster.usable_memory:
-            yield Shortage(
-                "GPU memory of the main process in a validation", plan.validation_bytes, self.cluster.usable_memory,
-                "it has the experts of all processes beside its own part of the training",
-                "take GPUs with more memory; no setting avoids it yet",
-            )  # fmt: skip
         if plan.start_bytes > self.cluster.gpu.node_memory > 0:
             yield Shortage(
                 "main memory of a node at the start", plan.start_bytes, self.cluster.gpu.node_memory,
@@ -226,12 +218,6 @@ def _precision(recipe: Recipe, gpu: Gpu) -> str:
     return wanted
 
 
-def _validation_bytes(peak: Peak, num_parameters: int, layout: Layout) -> float:
-    """What is there between two steps, and all experts once more; activations of a dev set's batch are small."""
-    between = peak.weights + peak.moments + peak.averaged
-    return between + (num_parameters * STREAM_BYTES if layout.expert_processes > 1 else 0)
-
-
 def _start_bytes(recipe: Recipe, num_parameters: int, cluster: Cluster) -> float:
     copies = 2 if recipe.training.exponential_average is not None else 1
     here = min(cluster.num_gpus, cluster.gpu.gpus_per_node)
@@ -248,11 +234,6 @@ def _largest_part(plan: Plan) -> str:
 
 def _notes(recipe: Recipe, cluster: Cluster, work: Workload) -> list[str]:
     notes = []
-    if recipe.has_experts and recipe.model.moe.gate == "strictly-balanced" and cluster.num_gpus > 1:
-        notes.append(
-            'model.moe.gate = "strictly-balanced" is planned, but this version trains it with one process only: '
-            "--set model.moe.gate=noisy-top-k"
-        )
     if work.rows < 1:
         notes.append(
             f"a batch of the longest sentences has {work.rows * cluster.num_gpus:.0f} of them for {cluster.num_gpus} "

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from mtmoe.checkpoint import (
     load_weights,
@@ -24,7 +23,6 @@ from mtmoe.distributed.expert_parallel import parallelise
 from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.sentences import of_all_sentences, own_sentences
-from mtmoe.distributed.shards import whole_tensor
 from mtmoe.model.building import Network, build_model
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.noise import keyed_noise
@@ -118,23 +116,6 @@ class Stepper:
     def inference_model(self) -> Network:
         """The averaged weights where there are any."""
         return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
-
-    def whole_inference_model(self) -> Network | None:
-        """The inference model with all experts, on the main process; None on the others, which must ask, too."""
-        if self.mesh.expert_size == 1:
-            return self.inference_model if self.mesh.is_main else None
-        with torch.device("meta"):
-            whole = build_model(self.recipe, self.model.vocabulary_size)
-        if self.mesh.is_main:
-            whole.to_empty(device=self.device)
-        # A matrix with two names (tied embeddings) has become two.
-        places = dict(whole.named_parameters(remove_duplicate=False))
-        for name, own in self.inference_model.named_parameters(remove_duplicate=False):
-            weights = whole_tensor(name, own.detach(), self.mesh, self.recipe.model.moe.num_experts)
-            weights = weights.full_tensor() if isinstance(weights, DTensor) else weights
-            if self.mesh.is_main:
-                places[name].detach().copy_(weights)
-        return whole.eval() if self.mesh.is_main else None
 
     def __call__(self, group: list[Batch], expert_use: ExpertUse) -> StepResult:
         """Forward, backward and update on the batches of one step, of which every process takes its sentences."""

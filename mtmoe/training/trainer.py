@@ -107,13 +107,13 @@ class Trainer:
         reporter: Reporter,
         mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        """Of several processes all do the same, but the main one alone validates, logs and reports."""
+        """Of several processes all do the same, but the main one alone logs and reports."""
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
         self.device, self.reporter, self.mesh = device, reporter, mesh
         self.vocabulary = load_vocabulary(run.subwords)
         self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh)
         self.stream = batch_stream(recipe, prepared, self.vocabulary)
-        self.validator = validator_of(recipe, prepared, self.vocabulary, device) if mesh.is_main else None
+        self.validator = validator_of(recipe, prepared, self.vocabulary, device, mesh)
         self.operations = training_operations(recipe, self.vocabulary.size)
         self.position = Position(0, 0)
         self.best: list[tuple[int, float]] = []  # (step, value), the best first
@@ -264,10 +264,10 @@ class Trainer:
     def _validate(self) -> None:
         settings, step = self.settings.validation, self.stepper.step
         began = time.monotonic()
-        model = self.stepper.whole_inference_model()
         self.mesh.calls.at(step, "measuring on the dev set", is_long=True)
-        measured = self.validator(model) if self.validator is not None and model is not None else {}
+        measured = self.validator(self.stepper.inference_model)
         value = self.mesh.value_of_main(measured.get(settings.metric, 0.0), "the dev set's result")
+        self.mesh.agree_on_number()
         improved = not self.best or _is_better(settings.metric, value, self.best[0][1])
         self.best = sorted(
             [*self.best, (step, value)],

@@ -15,6 +15,9 @@ from mtmoe.data.preparation import Prepared
 from mtmoe.data.running_text import rows_of_text
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.data.vocabularies import Vocabulary
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
+from mtmoe.distributed.sentences import own_sentences
+from mtmoe.distributed.turns import taking_turns
 from mtmoe.inference.beam_search import SearchOptions, search_all
 from mtmoe.inference.quality import measure_quality
 from mtmoe.inference.shortlist import shortlist_of
@@ -29,12 +32,12 @@ _TOKENS_AT_ONCE = 256
 
 
 def validator_of(
-    recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary, device: torch.device
+    recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary, device: torch.device, mesh: Mesh = ONE_PROCESS
 ) -> Validator | LanguageModelValidator:
     """The one that suits the recipe's task."""
     if isinstance(vocabulary, SubwordModel) and recipe.task == "translation":
-        return Validator(recipe, prepared, vocabulary, device)
-    return LanguageModelValidator(recipe, prepared, device)
+        return Validator(recipe, prepared, vocabulary, device, mesh)
+    return LanguageModelValidator(recipe, prepared, device, mesh)
 
 
 class Validator:
@@ -44,10 +47,20 @@ class Validator:
     exponential. BLEU is sacreBLEU on detokenised text of the first ``translate_sentences`` dev sentences; where there
     are several dev sets, it is their mean, each of the first of its equal share of the sentences. Loss, BLEU and the
     use of the experts are then told of each set, too.
+
+    Of several processes all must call it, each with its experts: each takes its share of the sentences, and the main
+    one alone is told of BLEU.
     """
 
-    def __init__(self, recipe: Recipe, prepared: Prepared, subwords: SubwordModel, device: torch.device) -> None:
-        self.recipe, self.device, self.subwords = recipe, device, subwords
+    def __init__(
+        self,
+        recipe: Recipe,
+        prepared: Prepared,
+        subwords: SubwordModel,
+        device: torch.device,
+        mesh: Mesh = ONE_PROCESS,
+    ) -> None:
+        self.recipe, self.device, self.subwords, self.mesh = recipe, device, subwords, mesh
         settings = recipe.training.validation
         self.corpus = prepared.valid
         self.source_lines: list[str] = []
@@ -70,7 +83,8 @@ class Validator:
         model.eval()
         measured: dict[str, Any] = self._loss(model)
         if self.source_lines:
-            measured |= self._quality(self._translate(model))
+            translations = self._translate(model)
+            measured |= self._quality(translations) if self.mesh.is_main else {}
         model.train(was_training)
         return measured
 
@@ -94,7 +108,8 @@ class Validator:
         for part in self.corpus.parts:
             pairs = slice(begin, begin + part.num_pairs)
             batches = sequential_batches(self.corpus, self.recipe.training.batch_tokens, pairs)
-            found[part.name] = _sums((model(batch.to(self.device)) for batch in batches), model.output_VD)
+            outputs = (model(_own_part(batch, self.mesh).to(self.device)) for batch in batches)
+            found[part.name] = _sums(outputs, model.output_VD, self.mesh)
             begin = pairs.stop
         loss = sum(sums.loss for sums in found.values()) / sum(sums.num_tokens for sums in found.values())
         measured: dict[str, Any] = _with_perplexity(loss)
@@ -102,39 +117,46 @@ class Validator:
             measured |= {f"loss.{name}": sums.loss / sums.num_tokens for name, sums in found.items() if sums.num_tokens}
         return measured | routing_by_language({name: sums.counts for name, sums in found.items() if sums.num_tokens})
 
-    def _translate(self, model: TranslationModel) -> Sequence[str]:
+    def _translate(self, model: TranslationModel) -> list[str]:
+        """Of all sentences, for the main process."""
         decoding = self.recipe.decoding
         options = SearchOptions.from_settings(
             decoding.model_copy(update={"beam_size": self.recipe.training.validation.beam_size})
         )
-        sources = [ids[: decoding.max_source_tokens] for ids in self.subwords.encode_batch(self.source_lines)]
-        found = search_all(
-            model,
-            sources,
-            options,
-            batch_tokens=decoding.batch_tokens,
-            device=self.device,
-            shortlist=self.shortlist,
-        )
-        return [self.subwords.decode(hypotheses[0].ids) for hypotheses in found]
+        own_lines = self.source_lines[self.mesh.rank :: self.mesh.size]
+        sources = [ids[: decoding.max_source_tokens] for ids in self.subwords.encode_batch(own_lines)]
+        with taking_turns(model, self.mesh):
+            found = search_all(
+                model,
+                sources,
+                options,
+                batch_tokens=decoding.batch_tokens,
+                device=self.device,
+                shortlist=self.shortlist,
+            )
+        own = [self.subwords.decode(hypotheses[0].ids) for hypotheses in found]
+        translations = [""] * len(self.source_lines)
+        for rank, of_process in enumerate(self.mesh.gathered_by_main(own, "translations of the dev set")):
+            translations[rank :: self.mesh.size] = of_process
+        return translations
 
 
 class LanguageModelValidator:
     """Loss and perplexity of a language model on the dev set, whole softmax, ends of sentences counted.
 
     A model that is trained on running text reads it in 8 rows, each from a zero state; `mtmoe score` reads it in one,
-    and comes to a slightly lower perplexity.
+    and comes to a slightly lower perplexity. Of several processes all must call it.
     """
 
-    def __init__(self, recipe: Recipe, prepared: Prepared, device: torch.device) -> None:
-        self.recipe, self.device, self.corpus = recipe, device, prepared.valid
+    def __init__(self, recipe: Recipe, prepared: Prepared, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
+        self.recipe, self.device, self.corpus, self.mesh = recipe, device, prepared.valid, mesh
 
     @torch.no_grad()
     def __call__(self, model: Network) -> dict[str, Any]:
         assert isinstance(model, LanguageModel)
         was_training = model.training
         model.eval()
-        sums = _sums(self._outputs(model), model.output_VD)
+        sums = _sums(self._outputs(model), model.output_VD, self.mesh)
         measured: dict[str, Any] = _with_perplexity(sums.loss / sums.num_tokens)
         model.train(was_training)
         return measured
@@ -149,7 +171,7 @@ class LanguageModelValidator:
             else sequential_batches(self.corpus, settings.batch_tokens)
         )
         for batch in batches:
-            output, after = model.continued(batch.to(self.device), state)
+            output, after = model.continued(_own_part(batch, self.mesh).to(self.device), state)
             state = after if runs_on else None
             yield output
 
@@ -162,7 +184,14 @@ class _Sums(NamedTuple):
     counts: dict[str, Tensor]
 
 
-def _sums(outputs: Iterator[Output], output_VD: Tensor) -> _Sums:
+def _own_part(batch: Batch, mesh: Mesh) -> Batch:
+    """This process's sentences of a batch of the dev set, with which the model's next call begins."""
+    mesh.calls.begin_batch()
+    return own_sentences(batch, mesh)[0]
+
+
+def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh) -> _Sums:
+    """Of all processes, which all must come with the outputs of their parts of the same batches."""
     total, num_tokens = 0.0, 0
     counts: dict[str, Tensor] = {}
     for output in outputs:
@@ -170,8 +199,11 @@ def _sums(outputs: Iterator[Output], output_VD: Tensor) -> _Sums:
         total += float(loss.plain_sum)
         num_tokens += output.labels_N.numel()
         for layer, balance in output.balances.items():
-            counts[layer] = counts.get(layer, 0) + balance.counts_E.cpu()
-    return _Sums(total, num_tokens, counts)
+            counts[layer] = counts.get(layer, 0) + balance.counts_E
+    told = torch.tensor([total, num_tokens], dtype=torch.float64, device=output_VD.device)
+    total, num_tokens = mesh.add_up(told, "the loss on the dev set").tolist()
+    counts = {layer: mesh.add_up(of_layer, f"tokens of {layer}").cpu() for layer, of_layer in counts.items()}
+    return _Sums(total, int(num_tokens), counts)
 
 
 def _with_perplexity(loss_per_token: float) -> dict[str, float]:

@@ -24,7 +24,6 @@ def test_a_plan_that_does_not_fit_says_what_is_too_little_and_what_to_change(inv
     assert "error: wmt14-en-fr does not fit on 2 x h100: GPU memory in a training step: " in result.stderr
     assert "too much (backward pass of " in result.stderr
     assert "--set training.expert_optimizer=factored-adam" in result.stderr
-    assert 'warning: model.moe.gate = "strictly-balanced" is planned, but' in result.stderr
 
 
 def test_json_has_the_whole_plan(invoke) -> None:
