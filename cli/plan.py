@@ -170,7 +170,7 @@ def _memory_rows(planned: Plan) -> Iterator[tuple[str, str, str]]:
         ("needed for a moment", peak.passing, ""),
         ("peak", peak.total, peak.moment),
         ("usable", usable, f"a training step {'fits' if peak.total <= usable else 'does not fit'}"),
-        ("main memory of a node", planned.start_bytes, "at the start, before each process keeps its share"),
+        ("main memory of a node", planned.start_bytes, "at the start, where processes make their weights"),
     ):
         yield name, number_of_bytes(value), remark
 

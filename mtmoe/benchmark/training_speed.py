@@ -82,6 +82,7 @@ def _measured(
     while elapsed < seconds:
         if stepper.step == _WARMUP_STEPS:
             window.restart()
+        mesh.calls.at(stepper.step + 1, "reading a batch")
         group = [next(batches)[0].to(device) for _ in range(recipe.training.accumulate_batches)]
         window.add(stepper(group, window.expert_use))
         if stepper.step > _WARMUP_STEPS:

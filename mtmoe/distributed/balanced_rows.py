@@ -52,7 +52,8 @@ class BalancedRows:
         return answer_E2[:, 0], answer_E2[:, 1]
 
     def _exchanged(self, rows: Tensor, received: list[int], sent: list[int], what: str) -> Tensor:
-        out = rows.new_zeros(sum(received), rows.shape[1])
+        # What has come before is lost if this is gone through again for lack of memory: then nobody takes anything.
+        out = rows.new_full((sum(received), rows.shape[1]), torch.inf)
         with self._mesh.calls.collective(what) as due:
             if due:
                 dist.all_to_all_single(out, rows.contiguous(), received, sent)

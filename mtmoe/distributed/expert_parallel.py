@@ -27,9 +27,11 @@ from mtmoe.model.rows import inverse_permutation
 
 
 def parallelise(model: nn.Module, mesh: Mesh) -> None:
-    """Leave each process its share of the experts of every layer, and give the gates the sums of all processes.
+    """Let the experts of every layer, of which each process has its share, work for all, and give the gates the sums of
+    all processes.
 
-    Every process must come with the same weights. The parameters keep their names; those of experts are shorter.
+    The model is one that was made within ``keeping_experts(mesh.share_of_experts)``, with the same weights everywhere.
+    The parameters keep their names.
     """
     for path, module in list(model.named_modules()):
         layer = _layer(path)
@@ -56,16 +58,17 @@ def is_expert_parameter(name: str) -> bool:
 class ParallelExperts(Experts):
     """The same function of the tokens of all processes of the expert axis; all of them must call it together."""
 
-    def __init__(self, whole: Experts, mesh: Mesh, layer: str) -> None:
-        """``layer``: its name, for who waits for it in vain."""
+    def __init__(self, own: Experts, mesh: Mesh, layer: str) -> None:
+        """``own``: this process's share. ``layer``: its name, for who waits for it in vain."""
         nn.Module.__init__(self)
-        self.recompute, self._mesh, self._layer = whole.recompute, mesh, layer
+        if own.kept != mesh.share_of_experts(own.num_experts):
+            raise ValueError(f"{layer} was made with the experts {own.kept}, which is not this process's share")
+        self.recompute, self.num_experts, self.kept = own.recompute, own.num_experts, own.kept
+        self._mesh, self._layer = mesh, layer
         self.before_call: Callable[[ParallelExperts], None] | None = None
         """Where processes do not come to this layer at the same time by themselves (``turns.py``)."""
-        self._shares = shares(whole.first_EDH.shape[0], mesh.expert_size)
-        own = mesh.share_of_experts(whole.first_EDH.shape[0])
-        self.first_EDH = nn.Parameter(whole.first_EDH.detach()[own].clone())
-        self.second_EHD = nn.Parameter(whole.second_EHD.detach()[own].clone())
+        self._shares = shares(own.num_experts, mesh.expert_size)
+        self.first_EDH, self.second_EHD = own.first_EDH, own.second_EHD
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
         """As :meth:`Experts.forward`. Rows travel in the type of the arithmetic."""
@@ -76,7 +79,7 @@ class ParallelExperts(Experts):
     def answer(self, dtype: torch.dtype) -> None:
         """Compute for the others, without rows; ``dtype`` is what theirs have before autocast."""
         none, device = torch.zeros(0, dtype=torch.int64, device=self.first_EDH.device), self.first_EDH.device
-        counts_E = none.new_zeros(self._shares[-1].stop)
+        counts_E = none.new_zeros(self.num_experts)
         x_ND = torch.zeros(0, self.first_EDH.shape[1], dtype=dtype, device=device)
         self._exchanged(x_ND, Routing(none, none, torch.zeros(0, device=device), 0, counts_E, None))
 
@@ -111,6 +114,8 @@ class ParallelExperts(Experts):
         dtype = compute_dtype(x_ND)
         nothing = (x_ND.sum() * 0.0).to(dtype)  # through which the gradient must come
         received_RD = self._to_experts(nothing.expand(sum(plan.sent), x_ND.shape[1]), plan)
+        # Gradients of zero, which come when those of the others do: their sums may begin in this pass.
+        received_RD = received_RD + (0.0 * (self.first_EDH[:0].sum() + self.second_EHD[:0].sum())).to(dtype)
         output_MD = self._to_tokens(received_RD, plan)
         return x_ND.to(dtype) + output_MD.sum().to(dtype)
 

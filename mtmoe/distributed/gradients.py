@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import Mesh
 
-_BUCKET_BYTES = 1 << 23  # small gradients travel together; a larger one goes alone
+BUCKET_BYTES = 1 << 23  # small gradients travel together; a larger one goes alone
 
 
 class GradientSums:
@@ -34,26 +34,27 @@ class GradientSums:
         self._place = {p: number for number, bucket in enumerate(self._buckets) for p in bucket.parameters}
         self._expecting = False
         self._missing: list[set[nn.Parameter]] = []
-        self._begun: list[tuple[Tensor, dist.Work]] = []
+        self._begun: list[dist.Work] = []
         for parameter in self._place:
             parameter.register_post_accumulate_grad_hook(self._has_gradient)
 
     def expect(self) -> None:
         """The backward pass that follows is the last one before :meth:`finish`."""
+        assert not self._begun
         self._missing = [set(bucket.parameters) for bucket in self._buckets]
         self._expecting = True
 
     def finish(self) -> None:
         """Wait for all sums. All processes must come, with whatever gradients they have."""
+        if not self._buckets:
+            return
         self._expecting = False
         while len(self._begun) < len(self._buckets):
             self._begin_next()
-        for bucket, (flat, work) in zip(self._buckets, self._begun, strict=True):
-            with self._mesh.calls.collective(f"all_reduce of gradients{bucket.of_what}"):
+        # Counted as one, for the number of buckets depends on a process's share of the experts.
+        with self._mesh.calls.collective("all_reduce of gradients"):
+            for work in self._begun:
                 work.wait()
-            parts = flat.split([parameter.numel() for parameter in bucket.parameters])
-            for parameter, part in zip(bucket.parameters, parts, strict=True):
-                parameter.grad = part.view_as(parameter)
         self._begun = []
 
     def _has_gradient(self, parameter: Tensor) -> None:
@@ -72,14 +73,18 @@ class GradientSums:
         flat = (
             gradients[0].contiguous().view(-1) if len(gradients) == 1 else torch.cat([g.flatten() for g in gradients])
         )
-        with self._mesh.calls.beginning(f"all_reduce of gradients{bucket.of_what}"):
-            self._begun.append((flat, dist.all_reduce(flat, group=bucket.group, async_op=True)))
+        del gradients
+        # Each a part of what travels, at once: nobody reads them before all is there, and no memory is kept twice.
+        parts = flat.split([parameter.numel() for parameter in bucket.parameters])
+        for parameter, part in zip(bucket.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        with self._mesh.calls.beginning("all_reduce of gradients"):
+            self._begun.append(dist.all_reduce(flat, group=bucket.group, async_op=True))
 
 
 class _Bucket(NamedTuple):
     parameters: list[nn.Parameter]
     group: dist.ProcessGroup
-    of_what: str
 
 
 def _buckets(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Iterator[_Bucket]:
@@ -90,7 +95,7 @@ def _buckets(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Iterator[_Bu
     for name, parameter in reversed(list(parameters.items())):
         kind = is_expert_parameter(name), parameter.dtype
         bucket = open_buckets.setdefault(kind, [])
-        if bucket and sum(map(_num_bytes, bucket)) + _num_bytes(parameter) > _BUCKET_BYTES:
+        if bucket and sum(map(_num_bytes, bucket)) + _num_bytes(parameter) > BUCKET_BYTES:
             yield from _bucket(bucket, kind[0], mesh)
             bucket = open_buckets[kind] = []
         bucket.append(parameter)
@@ -100,9 +105,9 @@ def _buckets(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Iterator[_Bu
 
 def _bucket(parameters: list[nn.Parameter], is_of_experts: bool, mesh: Mesh) -> Iterator[_Bucket]:
     if not is_of_experts:
-        yield _Bucket(parameters, mesh.gradient_group, "")
+        yield _Bucket(parameters, mesh.gradient_group)
     elif mesh.data_size > 1:
-        yield _Bucket(parameters, mesh.data_group, " over the copies of the experts")
+        yield _Bucket(parameters, mesh.data_group)
 
 
 def _num_bytes(parameter: nn.Parameter) -> int:

@@ -281,7 +281,10 @@ def joined_processes(
             )
             grid = (size // expert_size, expert_size)
             devices = init_device_mesh(device.type, grid, mesh_dim_names=(DATA, EXPERT))
-            writers, waiters, gradients = _patient_group(timeout), _patient_group(timeout), dist.new_group()
+            gradients = dist.new_group()
+            for group in (gradients, devices.get_group(DATA), devices.get_group(EXPERT)):
+                _set_pg_timeout(timeout, group)  # or they would have torch's own
+            writers, waiters = _patient_group(timeout), _patient_group(timeout)
         with Watchdog(calls, rank, size, dist.PrefixStore("watchdog", store), timeout_seconds, tell):
             yield Mesh(rank, size, expert_size, devices, writers, waiters, gradients, calls)
     finally:

@@ -20,17 +20,17 @@ _TINY = 1e-30
 
 
 class Int8Matrix:
-    """``W x`` of every row x, for weights W of [O outputs, I inputs]."""
+    """``W x`` of every row x, for weights W of [O outputs, I inputs]. It can be neither copied nor pickled."""
 
     def __init__(self, weights_OI: Tensor) -> None:
         """
         Raises:
             UserError: the weights are not on a CPU, or torch was built without oneDNN.
         """
-        if weights_OI.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-            raise UserError(
-                f"int8 is for CPUs with oneDNN, and this is {weights_OI.device.type}", fix="use fp32 or bf16"
-            )
+        if weights_OI.device.type != "cpu":
+            raise UserError(f"int8 is for CPUs, and this is {weights_OI.device.type}", fix="take fp32 or bf16")
+        if not torch.backends.mkldnn.is_available():
+            raise UserError("int8 needs oneDNN, without which this torch was built", fix="take fp32")
         weights_OI = weights_OI.detach().float()
         self._scale_O = weights_OI.abs().amax(1).div_(_WEIGHT_STEPS).clamp_(min=_TINY)
         rounded_OI = weights_OI.div(self._scale_O[:, None]).round_().to(torch.int8)

@@ -122,7 +122,8 @@ class Lstm(nn.Module):
         return gates_BG[: x_BD.shape[0]]
 
     def step_in_int8(self) -> None:
-        """From now on :meth:`step` multiplies the weights as they are now, in 8 bits; the rest of the layer does not.
+        """From now on :meth:`step`, and what goes step by step, multiplies the weights as they are now in 8 bits; whole
+        sentences at once still are in full precision.
 
         Raises:
             UserError: as :class:`mtmoe.model.int8.Int8Matrix`.

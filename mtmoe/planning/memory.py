@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
+from mtmoe.distributed.gradients import BUCKET_BYTES
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
@@ -20,7 +21,6 @@ from mtmoe.training.sampled_softmax import _CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_
 from mtmoe.training.sampled_softmax import inclusion_probabilities
 
 _FACTORED_ROOM = {True: 1 << 20, False: 1 << 28}  # of FactoredAdam at work, on a CPU and on a GPU
-_SUMMED_AT_ONCE = 1 << 25  # bytes of gradients that travel together
 
 
 class Parameters(NamedTuple):
@@ -79,7 +79,7 @@ def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Wor
     moments = held.replicated_moments + held.expert_moments
     averaged = held.total * STREAM_BYTES if recipe.training.exponential_average is not None else 0
     moments_of_step = _passes(stages, recipe, vocabulary_size, work, layout, held)
-    update = max(_SUMMED_AT_ONCE * 2 if layout.num_processes > 1 else 0, _room_of_update(held, recipe, layout))
+    update = max(BUCKET_BYTES * 2 if layout.num_processes > 1 else 0, _room_of_update(held, recipe, layout))
     at_the_end = ("update of the weights", float(weights), 0.0, float(update))
     moment, *alive = max((*moments_of_step, at_the_end), key=lambda entry: sum(entry[1:]))
     return Peak(moment, weights, moments, averaged, *alive)

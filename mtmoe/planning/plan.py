@@ -46,8 +46,7 @@ class Shortage(NamedTuple):
 class Plan(NamedTuple):
     """Bytes of the fullest GPU; seconds and rates of the floor, divided by the cluster's efficiency.
 
-    start_bytes: main memory of a node, whose processes draw all weights before each keeps its own. tokens_per_expert:
-    of one batch.
+    start_bytes: main memory of a node, in which its processes make their weights. tokens_per_expert: of one batch.
     tokens_per_second: predicted tokens, and tokens of both sides.
     tokens_per_step, budget_tokens (of max_steps): on the longer side.
     largest_batch_tokens: of training.batch_tokens, with everything else as it is; 0 if none fits.
@@ -132,7 +131,7 @@ class _Planner:
             num_parameters=num_parameters,
             parameters=held,
             peak=peak,
-            start_bytes=_start_bytes(recipe, num_parameters, cluster),
+            start_bytes=_start_bytes(recipe, held, cluster),
             tokens_per_expert=(
                 training.batch_tokens * moe.experts_per_token_in_all / moe.num_experts if recipe.has_experts else 0.0
             ),
@@ -188,7 +187,7 @@ class _Planner:
         if plan.start_bytes > self.cluster.gpu.node_memory > 0:
             yield Shortage(
                 "main memory of a node at the start", plan.start_bytes, self.cluster.gpu.node_memory,
-                "each process draws all weights before it keeps its share",
+                "each process makes its weights there",
                 "start fewer processes a node, or take nodes with more memory (--node-memory)",
             )  # fmt: skip
 
@@ -218,10 +217,10 @@ def _precision(recipe: Recipe, gpu: Gpu) -> str:
     return wanted
 
 
-def _start_bytes(recipe: Recipe, num_parameters: int, cluster: Cluster) -> float:
+def _start_bytes(recipe: Recipe, held: Parameters, cluster: Cluster) -> float:
     copies = 2 if recipe.training.exponential_average is not None else 1
     here = min(cluster.num_gpus, cluster.gpu.gpus_per_node)
-    return float(copies * here * num_parameters * STREAM_BYTES)
+    return float(copies * here * held.total * STREAM_BYTES)
 
 
 def _largest_part(plan: Plan) -> str:

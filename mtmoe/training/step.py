@@ -19,11 +19,12 @@ from mtmoe.checkpoint import (
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch
 from mtmoe.device import precision_on
-from mtmoe.distributed.expert_parallel import parallelise
+from mtmoe.distributed.expert_parallel import is_expert_parameter, parallelise
 from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.sentences import of_all_sentences, own_sentences
 from mtmoe.model.building import Network, build_model
+from mtmoe.model.experts import Experts, keeping_experts
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.noise import keyed_noise
 from mtmoe.model.routing import Balance
@@ -89,10 +90,10 @@ class Stepper:
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
         self.precision = precision_on(device, self.settings.precision)
         torch.manual_seed(_mixed(recipe.seed, 0, 0))
-        # Every process draws all weights, so that they are the same for any mesh, and then keeps its share.
-        self.model = build_model(recipe, vocabulary_size).train()
-        whole_state = self.model.state_dict()
-        self.num_parameters = sum(p.numel() for p in self.model.parameters())
+        with keeping_experts(mesh.share_of_experts):
+            self.model = build_model(recipe, vocabulary_size).train()
+        state = self.model.state_dict()
+        self.num_parameters = _num_parameters(self.model)
         parallelise(self.model, mesh)
         self.model.to(device)
         if self.settings.expert_weights == "bf16":
@@ -102,8 +103,9 @@ class Stepper:
         self.gradient_sums = GradientSums(self.optimizer.parameters, mesh)
         self.average: WeightAverage | None = None
         if self.settings.exponential_average is not None:
-            averaged = build_model(recipe, vocabulary_size).eval()
-            averaged.load_state_dict(whole_state)
+            with keeping_experts(mesh.share_of_experts):
+                averaged = build_model(recipe, vocabulary_size).eval()
+            averaged.load_state_dict(state)
             parallelise(averaged, mesh)
             self.average = WeightAverage(averaged.to(device), self.settings.exponential_average)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
@@ -278,6 +280,12 @@ class Stepper:
         if optimizer_state["loss_scale"]:
             self.scaler.load_state_dict(optimizer_state["loss_scale"])
         self.step = step
+
+
+def _num_parameters(model: Network) -> int:
+    """Of all processes together, each counted once."""
+    shared = sum(p.numel() for name, p in model.named_parameters() if not is_expert_parameter(name))
+    return shared + sum(module.num_parameters for module in model.modules() if isinstance(module, Experts))
 
 
 def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:

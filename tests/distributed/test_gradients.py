@@ -29,7 +29,7 @@ def parameters(rank: int) -> dict[str, nn.Parameter]:
 
 
 def summed(bucket_bytes: int) -> dict[str, np.ndarray]:
-    gradients._BUCKET_BYTES = bucket_bytes
+    gradients.BUCKET_BYTES = bucket_bytes
     with joined_processes(small_recipe(2), CPU) as mesh:
         made = parameters(mesh.rank)
         GradientSums(made, mesh).finish()
@@ -44,7 +44,7 @@ class Order(NamedTuple):
 
 
 def two_passes() -> Order:
-    gradients._BUCKET_BYTES = 1
+    gradients.BUCKET_BYTES = 1
     with joined_processes(small_recipe(1), CPU) as mesh:
         made = {name: nn.Parameter(torch.ones(5)) for name in ("a", "x.experts.first_EDH", "unused", "b")}
         sums, number, all_reduce = GradientSums(made, mesh), [0], dist.all_reduce

@@ -13,6 +13,7 @@ import torch
 
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch
+from mtmoe.distributed import gradients
 from mtmoe.distributed.calls import Calls
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.expert_use import ExpertUse
@@ -70,7 +71,8 @@ class Result(NamedTuple):
 
 
 def train_with(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> Result:
-    """A training whose steps meet with these faults."""
+    """A training whose steps meet with these faults. Each gradient travels alone, as soon as it is there."""
+    gradients.BUCKET_BYTES = 1
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
         use, outcomes, faults = ExpertUse(recipe.training, mesh), [], list[Fault]()

@@ -6,6 +6,7 @@ import time
 from itertools import islice
 from typing import Any
 
+from mtmoe.config.settings import Distributed
 from mtmoe.distributed import mesh as mesh_module
 from mtmoe.distributed.calls import Now
 from mtmoe.distributed.mesh import joined_processes
@@ -48,6 +49,40 @@ def sleep_in_a_layer() -> tuple[list[str], str]:
     except UserError as error:
         return told, str(error)
     return told, ""
+
+
+def sleep_before_a_step() -> tuple[list[str], str, float]:
+    """Of a model without experts, whose first collective is the sum of gradients. What was told, raised, and when."""
+    mesh_module._TIME_TO_TELL_SECONDS = TIME_TO_TELL_SECONDS
+    told: list[str] = []
+    recipe = small_recipe(0, {"kind": "dense", "gate": "softmax"})
+    distributed = Distributed(collective_timeout_seconds=TIMEOUT_SECONDS)
+    recipe = recipe.model_copy(
+        update={"training": recipe.training.model_copy(update={"distributed": distributed})}
+    )  # fmt: skip
+    began = time.monotonic()
+    try:
+        with joined_processes(recipe, CPU, told.append) as mesh:
+            stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
+            groups = batches(2)
+            stepper(*islice(groups, 1), ExpertUse(recipe.training))
+            mesh.calls.at(2, "reading a batch")
+            began = time.monotonic()
+            if mesh.rank == 1:
+                time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 20)
+            stepper(*islice(groups, 1), ExpertUse(recipe.training))
+    except UserError as error:
+        return told, str(error), time.monotonic() - began
+    return told, "", time.monotonic() - began
+
+
+def test_gradients_are_not_waited_for_any_longer() -> None:
+    (told, raised, seconds), _ = run_group(2, sleep_before_a_step)
+    assert len(told) == 1
+    assert "process 0 has waited 3 s in step 2 for all_reduce of gradients, where these have not come" in told[0]
+    assert "in step 2 reading a batch" in told[0]
+    assert "process 0, step 2: all_reduce of gradients failed: " in raised
+    assert seconds < TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 10
 
 
 def test_a_process_that_sleeps_in_a_layer_is_named_with_what_it_did_last_and_the_others_give_up() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch, batch_of
+from mtmoe.distributed import gradients as gradients_module
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.shards import whole_tensor
 from mtmoe.training import step as step_module
@@ -75,12 +76,14 @@ def doubles(double: bool) -> Iterator[None]:
 
 
 class Job(NamedTuple):
-    """A training of some steps. double: in float64. one_sided: all tokens go to the first two experts, for ever."""
+    """A training of some steps. double: in float64. one_sided: all tokens go to the first two experts, for ever.
+    bucket_bytes: of gradients that travel together."""
 
     recipe: Recipe
     num_steps: int
     double: bool
     one_sided: bool = False
+    bucket_bytes: int = gradients_module.BUCKET_BYTES
 
 
 def train_all(jobs: list[Job]) -> list[Trained]:
@@ -96,6 +99,7 @@ def train_all(jobs: list[Job]) -> list[Trained]:
 
 def trained(job: Job, mesh: Mesh) -> Trained:
     recipe = job.recipe
+    gradients_module.BUCKET_BYTES = job.bucket_bytes
     stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
     if job.one_sided:
         choose_the_first_two_experts(stepper)

@@ -96,8 +96,9 @@ def test_translations_in_int8_do_not_depend_on_the_batch(run_directory):
     small = ["decoding.precision='int8'", "decoding.batch_tokens=30"]
     alone = Translator(run_directory, device="cpu", overrides=small).translate(lines[::-1])[::-1]
     for translation, other, reference in zip(found, alone, exact, strict=True):
+        # Attention is in fp32, whose last bits depend on the number of rows, and may make a step of 1/63 another one.
         assert translation.text == other.text
-        assert translation.log_probability == pytest.approx(other.log_probability, rel=1e-5)
+        assert translation.log_probability == pytest.approx(other.log_probability, rel=1e-3)
         assert translation.log_probability != reference.log_probability
         if translation.text == reference.text:
             assert translation.log_probability == pytest.approx(reference.log_probability, rel=0.05)

@@ -67,7 +67,7 @@ def test_what_is_not_a_number_stays_so():
 
 
 def test_it_is_for_processors():
-    with pytest.raises(UserError, match="int8 is for CPUs with oneDNN, and this is meta"):
+    with pytest.raises(UserError, match="int8 is for CPUs, and this is meta"):
         Int8Matrix(torch.empty(4, 4, device="meta"))
 
 

@@ -53,8 +53,7 @@ def test_the_largest_model_is_planned_in_seconds() -> None:
     began = time.process_time()
     plan = planned("lm100b-moe-131072-h", 128, "h200")
     assert time.process_time() - began < 5
-    assert plan.fits is False
-    assert step_fits(plan)
+    assert plan.fits, "no process ever needs room for the experts of others"
     assert plan.num_parameters == 137_680_035_840
     assert plan.parameters.experts == 131072 * 2 * 512 * 1024 // 128
 
