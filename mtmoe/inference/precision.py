@@ -33,8 +33,8 @@ def lower_precision(model: nn.Module, precision: str) -> None:
     """Turn the weights of a model into those of ``decoding.precision``, in place; "fp32" leaves it as it is.
 
     Gates keep theirs: they are small, and which experts a token is sent to is the one thing that rounding changes by
-    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision. "int8" is of the decoder's LSTMs
-    and of the output layer.
+    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision. "int8" is of the output layer,
+    the largest matrix: in the others it gains less, and for single sentences it is slower.
 
     Raises:
         UserError: int8, and the model is not on a CPU.
@@ -44,7 +44,7 @@ def lower_precision(model: nn.Module, precision: str) -> None:
     if precision == "int8":
         for module in model.modules():
             if isinstance(module, TranslationModel | LanguageModel):
-                module.decode_in_int8()
+                module.project_in_int8()
         return
     kept = {id(p) for module in model.modules() if isinstance(module, Gate) for p in module.parameters()}
     for parameter in model.parameters():

@@ -193,11 +193,6 @@ class Decoder(nn.Module):
             x_XD = self._add(x_XD, seen_XD)
         return x_XD, weights_XS, state._replace(layers=tuple(layers), query_XD=query_XD)
 
-    def step_in_int8(self) -> None:
-        """See :meth:`mtmoe.model.lstm.Lstm.step_in_int8`."""
-        for layer in (self.bottom, *self._upper_layers()):
-            layer.step_in_int8()
-
     def _upper_layers(self) -> Iterator[Lstm]:
         yield from self.upper  # type: ignore[misc]
 

@@ -42,10 +42,6 @@ class Int8Matrix:
         product_XO, scale_X1 = self._scaled(x_XI)
         return product_XO.mul_(scale_X1)
 
-    def added(self, sum_XO: Tensor, x_XI: Tensor) -> Tensor:
-        """``sum_XO + W x``; the sum may also be a bias [O]."""
-        return self.product(x_XI).add_(sum_XO)
-
     def written(self, x_XI: Tensor, out: Tensor) -> Tensor:
         """:meth:`product`, into memory that is there."""
         return torch.mul(*self._scaled(x_XI), out=out)

@@ -126,10 +126,8 @@ class LanguageModel(nn.Module):
             return self.int8_output.product(x_BD), state
         return F.linear(x_BD, self.output_VD).float(), state
 
-    def decode_in_int8(self) -> None:
-        """As :meth:`mtmoe.model.translation.TranslationModel.decode_in_int8`, of :meth:`decode_step`."""
-        for layer in self._lstms():
-            layer.step_in_int8()
+    def project_in_int8(self) -> None:
+        """As :meth:`mtmoe.model.translation.TranslationModel.project_in_int8`, of :meth:`decode_step`."""
         self.int8_output = Int8Matrix(self.output_VD)
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.rows import permute_rows, with_common_number_of_rows
 
 
@@ -33,13 +32,6 @@ class LstmState(NamedTuple):
         return LstmState(torch.cat([self.output_BD, other.output_BD]), torch.cat([self.cell_BH, other.cell_BH]))
 
 
-class StepProducts(NamedTuple):
-    """Of one position: what multiplies the input, and what the output of the position before."""
-
-    input: Int8Matrix
-    recurrent: Int8Matrix
-
-
 class Lstm(nn.Module):
     """One unidirectional layer; with ``hidden != width`` a projection back to ``width`` that is also what
     recurs (Sak et al.; paper app. C and E). ``projection``: one where ``hidden == width``, too."""
@@ -47,7 +39,6 @@ class Lstm(nn.Module):
     def __init__(self, input_width: int, width: int, hidden: int, projection: bool = False) -> None:
         super().__init__()
         self.width, self.hidden = width, hidden
-        self.step_products: StepProducts | None = None
         self.cell = nn.LSTM(input_width, hidden, batch_first=True, proj_size=width if hidden != width else 0)
         # nn.LSTM has no projection to the same size: it gets the matrix, and `forward` goes step by step.
         self.is_looped = projection and hidden == width
@@ -102,7 +93,11 @@ class Lstm(nn.Module):
 
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
         """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
-        gates_BG = self._gates(x_BD, state.output_BD)
+        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
+        bias_G = input_bias_G + recurrent_bias_G
+        gates_BG = torch.addmm(bias_G, with_common_number_of_rows(x_BD), input_GD.t())
+        gates_BG = torch.addmm(gates_BG, with_common_number_of_rows(state.output_BD), recurrent_GD.t())
+        gates_BG = gates_BG[: x_BD.shape[0]]
         # In place, which plain chunks are not made for: as in torch's own cell, nothing else reads the gates.
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.to(state.cell_BH.dtype).unsafe_chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid_() * state.cell_BH + enter_BH.sigmoid_() * candidate_BH.tanh_()
@@ -111,24 +106,6 @@ class Lstm(nn.Module):
         if projection_DH is not None:
             output_BH = output_BH @ projection_DH.t()
         return LstmState(output_BH, cell_BH)
-
-    def _gates(self, x_BD: Tensor, output_BD: Tensor) -> Tensor:
-        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
-        bias_G = input_bias_G + recurrent_bias_G
-        if self.step_products is not None:
-            return self.step_products.recurrent.added(self.step_products.input.added(bias_G, x_BD), output_BD)
-        gates_BG = torch.addmm(bias_G, with_common_number_of_rows(x_BD), input_GD.t())
-        gates_BG = torch.addmm(gates_BG, with_common_number_of_rows(output_BD), recurrent_GD.t())
-        return gates_BG[: x_BD.shape[0]]
-
-    def step_in_int8(self) -> None:
-        """From now on :meth:`step`, and what goes step by step, multiplies the weights as they are now in 8 bits; whole
-        sentences at once still are in full precision.
-
-        Raises:
-            UserError: as :class:`mtmoe.model.int8.Int8Matrix`.
-        """
-        self.step_products = StepProducts(*(Int8Matrix(weights) for weights in self.cell.all_weights[0][:2]))
 
 
 def _autocast_is_fp16() -> bool:

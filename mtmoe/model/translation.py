@@ -109,14 +109,12 @@ class TranslationModel(nn.Module):
             return torch.mm(hidden_XD, weights_DV, out=out)
         return out.copy_(self._product(hidden_XD, weights_DV))
 
-    def decode_in_int8(self) -> None:
-        """From now on :meth:`decode_step` and :meth:`project` multiply the weights of LSTMs and output as they are now,
-        in 8 bits. Attention and experts, whose matrices are small, and the encoder, which comes once, do not.
+    def project_in_int8(self) -> None:
+        """From now on :meth:`project` multiplies the weights as they are now, in 8 bits.
 
         Raises:
             UserError: as :class:`mtmoe.model.int8.Int8Matrix`.
         """
-        self.decoder.step_in_int8()
         self.int8_output = Int8Matrix(self.output_VD)
 
     def output_vectors(self, words: Tensor) -> Tensor:

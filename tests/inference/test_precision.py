@@ -104,6 +104,12 @@ def test_translations_in_int8_do_not_depend_on_the_batch(run_directory):
             assert translation.log_probability == pytest.approx(reference.log_probability, rel=0.05)
 
 
+def test_int8_beside_a_shortlist_is_an_error_as_it_would_do_nothing(run_directory):
+    overrides = ["decoding.precision='int8'", "decoding.shortlist={}"]
+    with pytest.raises(UserError, match='precision = "int8" is of products with the whole vocabulary'):
+        Translator(run_directory, device="cpu", overrides=overrides)
+
+
 def test_int8_is_refused_on_a_gpu():
     with pytest.raises(UserError, match=r'decoding\.precision = "int8" is for CPUs, but the device is cuda:0') as error:
         check_precision(torch.device("cuda:0"), "int8", "decoding.precision", "take fp32")

@@ -143,12 +143,16 @@ class Decoding(Settings):
         default="fp32",
         description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
         "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
-        "mtmoe score to 1% or so only. int8: on any CPU, of the decoder's LSTMs and the output layer; faster in large "
-        "batches, slower for single sentences, and of little use beside a shortlist; as inexact as bf16.",
+        "mtmoe score to 1% or so only. int8: of the output layer, on any CPU; as inexact, and less "
+        "gained.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Decoding:
+        if self.precision == "int8" and self.shortlist is not None:
+            raise ValueError(
+                'precision = "int8" is of products with the whole vocabulary, which there are none of with a shortlist'
+            )
         if self.min_length_ratio > self.max_length_ratio:
             raise ValueError(
                 f"min_length_ratio = {self.min_length_ratio} is more than max_length_ratio = {self.max_length_ratio}"
