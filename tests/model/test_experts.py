@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.model import grouped_experts, padded_experts, reused_memory
 from mtmoe.model.expert_operator import experts_operator
-from mtmoe.model.experts import Experts, loop_over_experts
+from mtmoe.model.experts import Experts, keeping_experts, loop_over_experts
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
 from mtmoe.model.routing import Routing
 from mtmoe.model.rows import inverse_permutation
@@ -407,3 +407,19 @@ def test_the_dense_twin_has_the_operations_of_the_chosen_experts():
     mixture, dense = MixtureOfExperts(16, settings), DenseFeedForward(16, settings)
     per_expert = sum(p.numel() for p in mixture.experts.parameters()) // 8
     assert sum(p.numel() for p in dense.parameters()) == 2 * per_expert
+
+
+def test_some_experts_alone_have_the_weights_that_they_have_among_all():
+    torch.manual_seed(3)
+    whole, after = Experts(7, 8, 16), torch.rand(4)
+    parts = []
+    for share in (slice(0, 3), slice(3, 7), slice(7, 7)):
+        torch.manual_seed(3)
+        with keeping_experts(lambda num_experts, share=share: share if num_experts == 7 else slice(0, num_experts)):
+            parts.append(Experts(7, 8, 16))
+        assert torch.equal(torch.rand(4), after)  # what is drawn next does not depend on them either
+        assert parts[-1].num_parameters == whole.num_parameters == 7 * 2 * 8 * 16
+    for name in ("first_EDH", "second_EHD"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+    assert len(whole.first_EDH.flatten().unique()) == whole.first_EDH.numel()  # no two experts are alike
+    assert Experts(7, 8, 16).kept == slice(0, 7)
