@@ -51,6 +51,7 @@ def translator(request: Any, sentences: list[str], tmp_path_factory: pytest.Temp
     run = untrained_run(
         tmp_path_factory.mktemp(request.param),
         [*sentences, *lines_of("de")],
+        seed=8,
         subwords={"vocabulary_size": 800},
         model={
             "width": 32,
