@@ -63,18 +63,21 @@ class Calls:
             return
         self._is(what, waits=True, begun=1)
         try:
-            yield True
+            with self.failing_as(what):
+                yield True
         except torch.OutOfMemoryError:
             self._is(f"after lack of memory in {what}", begun=-1)
             raise
-        except RuntimeError as error:
-            raise self._lost(what, error) from error
         self._num_done = self._place
         self._is(f"after {what}")
 
     @contextlib.contextmanager
-    def beginning(self, what: str) -> Iterator[None]:
-        """Around the start of one that :meth:`collective` will wait for, at a moment that differs between processes."""
+    def failing_as(self, what: str) -> Iterator[None]:
+        """Around the start of a collective at a moment that differs between processes; :meth:`collective` waits for it.
+
+        Raises:
+            UserError: in place of the library's error.
+        """
         try:
             yield
         except torch.OutOfMemoryError:
@@ -86,12 +89,8 @@ class Calls:
     def waiting(self, what: str) -> Iterator[None]:
         """Around waiting for what has been begun before."""
         self._is(what, waits=True)
-        try:
+        with self.failing_as(what):
             yield
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise self._lost(what, error) from error
         self._is(f"after {what}")
 
     def at(self, step: int, what: str, *, is_long: bool = False) -> None:

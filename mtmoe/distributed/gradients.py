@@ -78,7 +78,7 @@ class GradientSums:
         parts = flat.split([parameter.numel() for parameter in bucket.parameters])
         for parameter, part in zip(bucket.parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
-        with self._mesh.calls.beginning("all_reduce of gradients"):
+        with self._mesh.calls.failing_as("all_reduce of gradients"):
             self._begun.append(dist.all_reduce(flat, group=bucket.group, async_op=True))
 
 

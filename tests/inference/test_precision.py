@@ -27,6 +27,20 @@ def _model(**settings) -> TranslationModel:
     return TranslationModel(Model(**(base | settings)), 50).eval()
 
 
+def _step_by_step(model: TranslationModel, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probabilities of the targets [B, T], and of the last step what is projected and its logits."""
+    batch = batch_of(SOURCES, TARGETS)
+    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
+    steps = []
+    for step in range(batch.target_BT.shape[1] - 1):
+        hidden_BD, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
+        logits_BV = model.project(hidden_BD)
+        assert (logits_BV.dtype, attention_BS.dtype, hidden_BD.dtype) == (torch.float32, torch.float32, dtype)
+        assert state.layers[0].cell_BH.dtype == torch.float32
+        steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
+    return torch.cat(steps, dim=1) * (batch.target_BT[:, 1:] != 0), hidden_BD, logits_BV
+
+
 WIRINGS = [{}, {"attention_context": "recurrent", "attention": "additive"}, {"lstm_hidden": 48}]
 
 
@@ -39,16 +53,7 @@ def test_bf16_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
     assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {n for n in dtypes if ".gate." in n}
     assert set(dtypes.values()) == {torch.float32, torch.bfloat16}
-    batch = batch_of(SOURCES, TARGETS)
-    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
-    steps = []
-    for step in range(batch.target_BT.shape[1] - 1):
-        hidden_BD, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
-        logits_BV = model.project(hidden_BD)
-        assert (logits_BV.dtype, attention_BS.dtype, hidden_BD.dtype) == (torch.float32, torch.float32, torch.bfloat16)
-        assert state.layers[0].cell_BH.dtype == torch.float32
-        steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
-    found_BT = torch.cat(steps, dim=1) * (batch.target_BT[:, 1:] != 0)
+    found_BT, hidden_BD, logits_BV = _step_by_step(model, torch.bfloat16)
     torch.testing.assert_close(found_BT, exact_BT, rtol=0.02, atol=0.02)
     assert not torch.equal(found_BT, exact_BT)
     torch.testing.assert_close(model.project(hidden_BD, out=torch.empty_like(logits_BV)), logits_BV)
@@ -61,14 +66,7 @@ def test_int8_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
     model = _model(**wiring)
     lower_precision(model, "int8")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    batch = batch_of(SOURCES, TARGETS)
-    state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
-    steps = []
-    for step in range(batch.target_BT.shape[1] - 1):
-        hidden_BD, _, state = model.decode_step(batch.target_BT[:, step], state)
-        logits_BV = model.project(hidden_BD)
-        steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
-    found_BT = torch.cat(steps, dim=1) * (batch.target_BT[:, 1:] != 0)
+    found_BT, hidden_BD, logits_BV = _step_by_step(model, torch.float32)
     torch.testing.assert_close(found_BT, exact_BT, rtol=0.02, atol=0.02)
     assert not torch.equal(found_BT, exact_BT)
     assert torch.equal(model.project(hidden_BD, out=torch.empty_like(logits_BV)), logits_BV)
