@@ -20,6 +20,17 @@ class BalancedRows:
 
     def __init__(self, mesh: Mesh, layer: str) -> None:
         self._mesh, self._layer = mesh, layer
+        self._size, self._rank = mesh.size, mesh.rank
+        self._group: dist.ProcessGroup | None = None
+
+    @classmethod
+    def of_same_experts(cls, mesh: Mesh, layer: str) -> BalancedRows | None:
+        """Between the processes that hold the same experts alone; None where that is this one."""
+        if mesh.data_size == 1:
+            return None
+        rows = cls(mesh, layer)
+        rows._size, rows._rank, rows._group = mesh.data_size, mesh.rank // mesh.expert_size, mesh.data_group
+        return rows
 
     def count(self, num_rows: int) -> tuple[int, int]:
         """(sum, largest) of the numbers of rows of all processes. A process that has lost its rows for lack of memory
@@ -42,9 +53,9 @@ class BalancedRows:
             best_EC: the C best of this process, in descending order; -inf where it has fewer. C is at least m, or the
                 number of rows of the process that has the most.
         """
-        (num_experts, num_best), size = best_EC.shape, self._mesh.size
+        (num_experts, num_best), size = best_EC.shape, self._size
         sizes = [share.stop - share.start for share in shares(num_experts, size)]
-        own = sizes[self._mesh.rank]
+        own = sizes[self._rank]
         what = f"all_to_all_single of {self._layer}'s"
         received = self._exchanged(best_EC, [own] * size, sizes, f"{what} best tokens of each expert")
         answer_PF2 = _answers(received.view(size, own, num_best), m)
@@ -56,7 +67,7 @@ class BalancedRows:
         out = rows.new_full((sum(received), rows.shape[1]), torch.inf)
         with self._mesh.calls.collective(what) as due:
             if due:
-                dist.all_to_all_single(out, rows.contiguous(), received, sent)
+                dist.all_to_all_single(out, rows.contiguous(), received, sent, group=self._group)
         return out
 
 

@@ -86,6 +86,7 @@ def whole_tensor(name: str, own: Tensor, mesh: Mesh, num_experts: int) -> Tensor
     if mesh.expert_size == 1 or not is_expert_parameter(name):
         return own
     devices = mesh.devices_of(own)
-    shape = torch.Size([num_experts, *own.shape[1:]])
+    number = num_experts if ".experts." in name else own.shape[0] * mesh.expert_size  # groups are always evenly spread
+    shape = torch.Size([number, *own.shape[1:]])
     stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(own, devices, [Replicate(), Shard(0)], run_check=False, shape=shape, stride=stride)

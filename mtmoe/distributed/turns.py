@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mtmoe.distributed.expert_parallel import ParallelExperts, is_expert_parameter
+from mtmoe.distributed.group_parallel import ParallelGroups
 from mtmoe.distributed.mesh import Mesh
 
 
@@ -21,7 +22,7 @@ from mtmoe.distributed.mesh import Mesh
 def taking_turns(model: nn.Module, mesh: Mesh) -> Iterator[None]:
     """Within it the processes of the expert axis may call the model when and as often as they like, without gradients
     and in one thread; all of them must enter. Whoever leaves answers the others until they leave."""
-    layers = [module for module in model.modules() if isinstance(module, ParallelExperts)]
+    layers = [module for module in model.modules() if isinstance(module, ParallelExperts | ParallelGroups)]
     if not layers:
         yield
         return
@@ -38,12 +39,12 @@ def taking_turns(model: nn.Module, mesh: Mesh) -> Iterator[None]:
 
 
 class _Turns:
-    def __init__(self, layers: list[ParallelExperts], mesh: Mesh, dtype: torch.dtype) -> None:
+    def __init__(self, layers: list[ParallelExperts | ParallelGroups], mesh: Mesh, dtype: torch.dtype) -> None:
         self._layers, self._mesh, self._dtype = layers, mesh, dtype
 
-    def wait_for(self, layer: ParallelExperts) -> None:
+    def wait_for(self, layer: nn.Module) -> None:
         """Until it is that layer's turn."""
-        self._answer_until(self._layers.index(layer))
+        self._answer_until(self._layers.index(layer))  # type: ignore[arg-type]
 
     def leave(self) -> None:
         """Until all have left."""

@@ -5,34 +5,13 @@ Dropless: every token reaches each of its experts, so a sentence's result never 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-
 import torch
 from torch import Tensor, nn
 
 from mtmoe.model.expert_operator import compute_experts, experts_operator
+from mtmoe.model.kept import kept_of
 from mtmoe.model.routing import Routing
 from mtmoe.model.rows import inverse_permutation
-
-
-def _all_of(num_experts: int) -> slice:
-    return slice(0, num_experts)
-
-
-_KEPT: ContextVar[Callable[[int], slice]] = ContextVar("kept", default=_all_of)
-
-
-@contextlib.contextmanager
-def keeping_experts(share: Callable[[int], slice]) -> Iterator[None]:
-    """Layers that are made within it have but the experts that ``share`` gives of their number, with the weights that
-    these have among all: so a process needs no room for those of others."""
-    token = _KEPT.set(share)
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
 
 
 class Experts(nn.Module):
@@ -44,7 +23,7 @@ class Experts(nn.Module):
     def __init__(self, num_experts: int, width: int, hidden: int, *, recompute: bool = False) -> None:
         """``recompute``: the hidden activations are computed again in the backward pass, not kept (spec 5.7)."""
         super().__init__()
-        self.recompute, self.num_experts, self.kept = recompute, num_experts, _KEPT.get()(num_experts)
+        self.recompute, self.num_experts, self.kept = recompute, num_experts, kept_of(num_experts)
         num_kept = self.kept.stop - self.kept.start
         self.first_EDH = nn.Parameter(torch.empty(num_kept, width, hidden))
         self.second_EHD = nn.Parameter(torch.empty(num_kept, hidden, width))
@@ -59,11 +38,6 @@ class Experts(nn.Module):
             generator = torch.Generator(self.first_EDH.device).manual_seed(seed + number)
             for stack in (self.first_EDH, self.second_EHD):
                 nn.init.xavier_uniform_(stack.detach()[place], generator=generator)
-
-    @property
-    def num_parameters(self) -> int:
-        """Of all experts of the layer."""
-        return self.num_experts * sum(stack.shape[1] * stack.shape[2] for stack in (self.first_EDH, self.second_EHD))
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
         """Eq. 1: ``y = sum_i G(x)_i E_i(x)`` over the chosen experts of each token, [N, D] -> [N, D].

@@ -54,21 +54,31 @@ class TokenNoise:
             keys = _position_keys(self._sentence_keys_B, 1)[:, 0]
         return self._drawn(keys, num_words)
 
-    def normal(self, like_RE: Tensor, tokens_R: Tensor | None, streams_R: Tensor | None) -> Tensor:
-        """Standard normal numbers as ``like_RE``, of its type.
+    def normal(self, like_NE: Tensor) -> Tensor:
+        """Standard normal numbers as ``like_NE``, of its type, a row for each of the N real tokens."""
+        return normal_of_keys(self._of_this_draw(self._token_keys_N), like_NE)
 
-        tokens_R: which of the N real tokens each row is of (None: row n of token n). streams_R: keeps rows of the
-        same token apart.
-        """
-        keys_R = self._token_keys_N if tokens_R is None else self._token_keys_N.index_select(0, tokens_R)
-        if streams_R is not None:
-            keys_R = scrambled(keys_R + (streams_R + 1) * _SECOND)
-        return _normal(self._drawn(keys_R, -(-like_RE.shape[1] // 2)), like_RE)
+    def row_keys(self, tokens_R: Tensor, streams_R: Tensor) -> Tensor:
+        """Keys of a draw for rows of the real tokens ``tokens_R``, int64 [R]: with them any process can draw
+        (:func:`normal_of_keys`). streams_R keeps rows of the same token apart."""
+        keys_R = self._token_keys_N.index_select(0, tokens_R)
+        return self._of_this_draw(scrambled(keys_R + (streams_R + 1) * _SECOND))
 
     def _drawn(self, keys: Tensor, num_words: int) -> Tensor:
+        return _words_of_keys(self._of_this_draw(keys), num_words)
+
+    def _of_this_draw(self, keys: Tensor) -> Tensor:
         self._num_draws += 1
-        keys = scrambled(keys + _signed(self._num_draws * _FIRST))
-        return scrambled(keys[..., None] + torch.arange(num_words, device=keys.device) * _STEP)
+        return scrambled(keys + _signed(self._num_draws * _FIRST))
+
+
+def normal_of_keys(keys_R: Tensor, like_RE: Tensor) -> Tensor:
+    """The standard normal numbers of a draw's keys, as ``like_RE``."""
+    return _normal(_words_of_keys(keys_R, -(-like_RE.shape[1] // 2)), like_RE)
+
+
+def _words_of_keys(keys: Tensor, num_words: int) -> Tensor:
+    return scrambled(keys[..., None] + torch.arange(num_words, device=keys.device) * _STEP)
 
 
 def keyed_noise(model: nn.Module) -> tuple[TokenNoise, TokenNoise]:

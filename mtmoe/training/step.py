@@ -19,12 +19,12 @@ from mtmoe.checkpoint import (
 from mtmoe.config import Recipe
 from mtmoe.data.batches import Batch
 from mtmoe.device import precision_on
-from mtmoe.distributed.expert_parallel import is_expert_parameter, parallelise
+from mtmoe.distributed.expert_parallel import parallelise
 from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.sentences import of_all_sentences, own_sentences
 from mtmoe.model.building import Network, build_model
-from mtmoe.model.experts import Experts, keeping_experts
+from mtmoe.model.kept import keeping_experts
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.noise import keyed_noise
 from mtmoe.model.routing import Balance
@@ -93,7 +93,7 @@ class Stepper:
         with keeping_experts(mesh.share_of_experts):
             self.model = build_model(recipe, vocabulary_size).train()
         state = self.model.state_dict()
-        self.num_parameters = _num_parameters(self.model)
+        self.num_parameters = _num_parameters(recipe, vocabulary_size)
         parallelise(self.model, mesh)
         self.model.to(device)
         if self.settings.expert_weights == "bf16":
@@ -282,10 +282,10 @@ class Stepper:
         self.step = step
 
 
-def _num_parameters(model: Network) -> int:
+def _num_parameters(recipe: Recipe, vocabulary_size: int) -> int:
     """Of all processes together, each counted once."""
-    shared = sum(p.numel() for name, p in model.named_parameters() if not is_expert_parameter(name))
-    return shared + sum(module.num_parameters for module in model.modules() if isinstance(module, Experts))
+    with torch.device("meta"):
+        return sum(p.numel() for p in build_model(recipe, vocabulary_size).parameters())
 
 
 def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:

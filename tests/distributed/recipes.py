@@ -9,6 +9,7 @@ from typing import Any
 from mtmoe.config import Recipe, recipe_from_dict
 
 RUNNING_ROWS, RUNNING_STEPS = 5, 4
+TWO_LEVELS = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}  # of model.moe
 
 
 def small_recipe(expert_processes: int = 0, moe: dict[str, Any] | None = None, **training: Any) -> Recipe:

@@ -19,11 +19,12 @@ from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.step import StepOutcome, Stepper
 from tests.distributed.group import run_group
-from tests.distributed.recipes import language_model, small_recipe
+from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, running_text, whole
 
 NUM_COLLECTIVES = 12  # of a batch: sums, counts, rows and outputs of two mixtures, and rows and outputs backward
-NUM_WHEN_BALANCED = 22  # five more for each: numbers of tokens, and for each level best and worst ones
+NUM_OF_TWO_LEVELS = 14  # and the keys of the second level's noise
+NUM_WHEN_BALANCED = 18  # for each mixture numbers of tokens, and best and worst ones of groups; and no noise
 
 
 class Fault(NamedTuple):
@@ -109,9 +110,12 @@ def accumulating(expert_processes: int) -> Recipe:
     return small_recipe(expert_processes, accumulate_batches=2)
 
 
+def two_levels(expert_processes: int) -> Recipe:
+    return small_recipe(expert_processes, TWO_LEVELS)
+
+
 def balanced(expert_processes: int) -> Recipe:
-    levels = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}
-    return small_recipe(expert_processes, levels | {"gate": "strictly-balanced"})
+    return small_recipe(expert_processes, TWO_LEVELS | {"gate": "strictly-balanced"})
 
 
 def everywhere(num_collectives: int) -> list[tuple[Fault, ...]]:
@@ -121,6 +125,7 @@ def everywhere(num_collectives: int) -> list[tuple[Fault, ...]]:
 BOTH = [(Fault(0, 3, True), Fault(1, 7, False)), (Fault(0, 10, False), Fault(1, 2, False))]
 CASES: dict[str, tuple[Callable[[int], Recipe], list[tuple[Fault, ...]]]] = {
     "sentences": (small_recipe, everywhere(NUM_COLLECTIVES) + BOTH),
+    "two-levels": (two_levels, everywhere(NUM_OF_TWO_LEVELS)),
     "balanced": (balanced, everywhere(NUM_WHEN_BALANCED)),
     "second-batch": (accumulating, [(Fault(0, 6, False, batch=1),)]),
     "running-text": (language_model, [(Fault(1, 3, False),), (Fault(0, 5, True),)]),

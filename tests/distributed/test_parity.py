@@ -9,11 +9,10 @@ import pytest
 
 from mtmoe.distributed.gradients import BUCKET_BYTES
 from tests.distributed.group import run_group
-from tests.distributed.recipes import language_model, small_recipe
+from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe
 from tests.distributed.workers import Job, Trained, train_all
 
 NUM_STEPS = 20
-TWO_LEVELS = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}
 BALANCED = {"gate": "strictly-balanced", "threshold_loss_weight": 0.5}
 THOROUGH = {
     "expert_optimizer": "factored-adam",

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from mtmoe.checkpoint import RunFiles, last_checkpoint, read_weights
 from mtmoe.errors import UserError
 from tests.distributed.group import run_group
-from tests.distributed.recipes import small_recipe
+from tests.distributed.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.shard_workers import State, load_and_go_on, save_and_go_on
 
 STACK = "encoder.mixtures.1.experts.first_EDH"
@@ -36,6 +36,19 @@ def test_every_process_loads_what_four_have_saved_and_goes_on_as_they_did(saved,
         for name in before:
             assert np.array_equal(loaded[name], before[name]), name
             np.testing.assert_allclose(gone_on[name], after[name], rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("gate", ["noisy-top-k", "strictly-balanced"])
+def test_groups_and_their_gates_too(tmp_path, gate):
+    moe = TWO_LEVELS | {"gate": gate}
+    before, after = run_group(4, save_and_go_on, small_recipe(4, moe), tmp_path)[0]
+    assert before["encoder.mixtures.1.gate.gate_GDL"].shape == (4, 8, 3)
+    for num_processes, expert_processes in ((1, 1), (2, 2)):
+        for loaded, gone_on in run_group(num_processes, load_and_go_on, small_recipe(expert_processes, moe), tmp_path):
+            assert loaded.keys() == before.keys()
+            for name in before:
+                assert np.array_equal(loaded[name], before[name]), name
+                np.testing.assert_allclose(gone_on[name], after[name], rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_the_shards_are_safetensors_of_which_each_process_wrote_its_own(saved):

@@ -17,7 +17,7 @@ from mtmoe.distributed.turns import taking_turns
 from mtmoe.training import validation as module
 from mtmoe.training.step import Stepper
 from tests.distributed.group import run_group
-from tests.distributed.recipes import small_recipe
+from tests.distributed.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, doubles
 from tests.toy import counting_settings, toy_settings
 
@@ -108,9 +108,13 @@ def call_now_and_then(recipe: Recipe) -> list[torch.Tensor]:
         return results
 
 
-def test_processes_may_come_to_experts_in_any_order_and_number():
-    [expected] = run_group(1, call_now_and_then, small_recipe(1))
-    one, other = run_group(2, call_now_and_then, small_recipe(2))
+BALANCED = TWO_LEVELS | {"gate": "strictly-balanced"}
+
+
+@pytest.mark.parametrize("moe", [{}, TWO_LEVELS, BALANCED], ids=["one-level", "two-levels", "balanced"])
+def test_processes_may_come_to_experts_in_any_order_and_number(moe):
+    [expected] = run_group(1, call_now_and_then, small_recipe(1, moe))
+    one, other = run_group(2, call_now_and_then, small_recipe(2, moe))
     assert (len(one), len(other)) == (1, 3)
     assert one[0] == pytest.approx(expected[0], abs=1e-12)
     assert all(result.shape == expected[0].shape for result in other)

@@ -5,7 +5,7 @@ import torch
 
 from mtmoe.model import noise
 from mtmoe.model.dropout import Dropout
-from mtmoe.model.noise import TokenNoise, scrambled
+from mtmoe.model.noise import TokenNoise, normal_of_keys, scrambled
 
 LENGTHS_B = torch.tensor([4, 1, 6, 3])
 
@@ -39,14 +39,14 @@ def test_a_sentence_has_the_same_numbers_whatever_is_beside_it():
     chosen = [5, 6, 7, 8, 9, 10, 0, 1, 2, 3]
     assert torch.equal(whole.words(torch.Size((14, 8)), 2)[chosen], part.words(torch.Size((10, 8)), 2))
     like, few = torch.zeros(14, 5), torch.zeros(10, 5)
-    assert torch.equal(whole.normal(like, None, None)[chosen], part.normal(few, None, None))
+    assert torch.equal(whole.normal(like)[chosen], part.normal(few))
     assert torch.equal(whole.words(torch.Size((4, 8)), 2)[[2, 0]], part.words(torch.Size((2, 8)), 2))
 
 
 def test_rows_of_one_token_in_several_groups_have_numbers_that_only_token_and_group_decide():
     tokens_R, groups_R = torch.tensor([3, 3, 8]), torch.tensor([0, 2, 0])
-    drawn = noise_of([0, 1, 2, 3]).normal(torch.zeros(3, 4), tokens_R, groups_R)
-    turned = noise_of([0, 1, 2, 3]).normal(torch.zeros(3, 4), tokens_R.flip(0), groups_R.flip(0))
+    drawn = normal_of_keys(noise_of([0, 1, 2, 3]).row_keys(tokens_R, groups_R), torch.zeros(3, 4))
+    turned = normal_of_keys(noise_of([0, 1, 2, 3]).row_keys(tokens_R.flip(0), groups_R.flip(0)), torch.zeros(3, 4))
     assert torch.equal(drawn, turned.flip(0))
     assert len(drawn.flatten().unique()) == 12
 
@@ -64,7 +64,7 @@ def test_another_draw_position_seed_or_side_is_another_number():
 def test_normal_numbers_are_normal(dtype):
     made = TokenNoise(0)
     made.begin(1, torch.arange(400), torch.full((400,), 10), 10)
-    drawn = made.normal(torch.zeros(4000, 50, dtype=dtype), None, None).double()
+    drawn = made.normal(torch.zeros(4000, 50, dtype=dtype)).double()
     assert drawn.isfinite().all()
     for power, moment in ((1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0)):
         assert float((drawn**power).mean()) == pytest.approx(moment, abs=0.06)

@@ -16,6 +16,7 @@ from mtmoe.model.gating.noisy_top_k import NoisyTopKGate
 from mtmoe.model.gating.softmax import SoftmaxGate
 from mtmoe.model.gating.strictly_balanced import StrictlyBalancedGate
 from mtmoe.model.gating.top_k import probability_in_top_k
+from mtmoe.model.gating.two_levels import TwoLevelGate
 
 __all__ = [
     "BalancedGate",
@@ -25,6 +26,7 @@ __all__ = [
     "NoisyTopKGate",
     "SoftmaxGate",
     "StrictlyBalancedGate",
+    "TwoLevelGate",
     "probability_in_top_k",
     "squared_variation",
     "tokens_per_expert",

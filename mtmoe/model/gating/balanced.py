@@ -41,11 +41,13 @@ class BalancedGate(Gate):
         self.threshold_loss_weight = threshold_loss_weight
         self.others = None
 
-    def _balance(self, importance_E: Tensor, counts_E: Tensor, excess: Tensor | None, num_tokens: int) -> Balance:
+    def _balance(
+        self, importance_E: Tensor, counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
+    ) -> Balance:
         """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
         sums = [importance_E]
         if excess is not None:
-            sums += [excess, excess.new_full((), num_tokens)]
+            sums += [excess, torch.as_tensor(num_tokens, dtype=excess.dtype, device=excess.device)]
         reduced_E, *of_thresholds = self._reduced(*sums)
         losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
         if of_thresholds:

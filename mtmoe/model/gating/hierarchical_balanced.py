@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -20,16 +18,21 @@ from mtmoe.model.gating.balanced import (
 )
 from mtmoe.model.gating.grouped import grouped_product, sum_by_group, take_rows_of_tokens
 from mtmoe.model.gating.interface import random_weights
-from mtmoe.model.routing import Routing
+from mtmoe.model.gating.two_levels import FirstLevel, GroupRows, SecondLevel, TwoLevelGate
+from mtmoe.model.routing import Balance, Routing
 
 
-class HierarchicalBalancedGate(BalancedGate):
+class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
     """Strict balancing of each level by itself, which is how we read a paper that does not say (spec 4.6): every group
     gets m1 = k1 |X| / G tokens, and of these each of its L experts m2 = k2 m1 / L; each level has thresholds.
 
-    An expert's gate is the product of the levels' gates. A token may have groups but no expert in one of them: its
-    gates then sum to less than 1. Otherwise as :class:`StrictlyBalancedGate`.
+    A token may have groups but no expert in one of them: its gates then sum to less than 1. Otherwise as
+    :class:`StrictlyBalancedGate`.
+
+    others_of_groups: as ``others``, but those processes that have rows of the same groups.
     """
+
+    others_of_groups: OtherProcesses | None
 
     def __init__(
         self,
@@ -44,40 +47,36 @@ class HierarchicalBalancedGate(BalancedGate):
     ) -> None:
         """``experts_per_group``: k of the second level, experts of a token in each of its groups."""
         k = groups_per_token * experts_per_group
-        super().__init__(num_experts, k, importance_loss_weight, threshold_loss_weight)
-        self.groups_per_token, self.experts_per_group = groups_per_token, experts_per_group
-        leaves = num_experts // groups
+        BalancedGate.__init__(self, num_experts, k, importance_loss_weight, threshold_loss_weight)
+        self._set_levels(groups, groups_per_token, experts_per_group)
+        self.others_of_groups = None
         self.gate_DG = random_weights(width, groups)
-        self.gate_GDL = random_weights(groups, width, leaves)
+        self.gate_GDL = random_weights(groups, width, self.leaves, kept=self.kept)
         self.log_threshold_G = nn.Parameter(torch.zeros(groups))
-        self.log_threshold_GL = nn.Parameter(torch.zeros(groups, leaves))
+        self.log_threshold_GL = nn.Parameter(torch.zeros(self.kept.stop - self.kept.start, self.leaves))
 
     @property
     def threshold_G(self) -> Tensor:
         """T of the first level."""
-        return self.log_threshold_G.exp() / self.log_threshold_G.shape[0]
+        return self.log_threshold_G.exp() / self.num_groups
 
     @property
     def threshold_GL(self) -> Tensor:
-        """T of the second level, of each group's own."""
-        return self.log_threshold_GL.exp() / self.log_threshold_GL.shape[1]
+        """T of the second level, of each group's own; of the groups that are here."""
+        return self.log_threshold_GL.exp() / self.leaves
 
     @property
     def operations(self) -> int:
         """d a + k d (n / a): there are no matrices for noise."""
-        groups, width, leaves = self.gate_GDL.shape
-        return width * (groups + self.groups_per_token * leaves)
+        return self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.leaves)
 
     def _route(self, x_ND: Tensor) -> Routing:
-        values_NG = (x_ND @ self.gate_DG).softmax(dim=1)
-        if not self.training:
-            return self._route_by_masks(x_ND, values_NG, _Thresholds(self.threshold_G, self.threshold_GL))
-        if self.others is not None:
-            return self._route_by_masks(x_ND, values_NG, self._quotas(x_ND.shape[0], self.others))
-        return self._route_training(x_ND, values_NG)
+        is_alone = self.training and self.others is None
+        return self._route_training(x_ND) if is_alone else super()._route(x_ND)
 
-    def _route_training(self, x_ND: Tensor, values_NG: Tensor) -> Routing:
+    def _route_training(self, x_ND: Tensor) -> Routing:
         # Every group has P tokens and every expert m of these: all shapes are known beforehand.
+        values_NG = (x_ND @ self.gate_DG).softmax(dim=1)
         num_tokens, (num_groups, width, leaves) = x_ND.shape[0], self.gate_GDL.shape
         p = rows_per_expert(num_tokens, num_groups, self.groups_per_token)
         m = rows_per_expert(p, leaves, self.experts_per_group)
@@ -99,67 +98,65 @@ class HierarchicalBalancedGate(BalancedGate):
         gates_GLm = gates_GPL.transpose(1, 2).gather(2, places_GLm)
         return Routing(*in_token_order(tokens_Gj, experts_Em, gates_GLm), 0, counts_E, balance)
 
-    def _quotas(self, num_tokens: int, others: OtherProcesses) -> _Quotas:
-        num_tokens, most = others.count(num_tokens)
-        num_groups, _, leaves = self.gate_GDL.shape
-        p = rows_per_expert(num_tokens, num_groups, self.groups_per_token)
-        return _Quotas(p, rows_per_expert(p, leaves, self.experts_per_group), most, others)
+    # Level by level the numbers of pairs are known on the device alone, for which this waits: in evaluation, and of one
+    # process among several.
 
-    def _route_by_masks(self, x_ND: Tensor, values_NG: Tensor, masks: _Thresholds | _Quotas) -> Routing:
-        """Where the numbers of pairs are known on the device alone, for which this waits: in evaluation, and of one
-        process among several."""
-        num_groups, _, leaves = self.gate_GDL.shape
-        mask_NG = masks.of_groups(values_NG)
-        gates_NG = renormalised(values_NG, mask_NG)
-        group_R, token_R = mask_NG.t().nonzero().unbind(1)
-        counts_G = tokens_per_expert(group_R, num_groups)
-        x_RD = take_rows_of_tokens(x_ND, token_R)
-        values_RL = grouped_product(x_RD, self.gate_GDL, group_R, counts_G).softmax(dim=1)
-        mask_RL = masks.of_leaves(values_RL, group_R, counts_G)
-        gates_R = gates_NG.flatten().index_select(0, token_R * num_groups + group_R)
-        gates_RL = renormalised(values_RL, mask_RL) * gates_R[:, None]
-
-        excess = None
+    def _choose_groups(self, x_ND: Tensor) -> FirstLevel:
+        values_NG, rows_per_group = (x_ND @ self.gate_DG).softmax(dim=1), 0
+        num_tokens, excess = x_ND.new_full((), x_ND.shape[0]), x_ND.new_zeros(())
         if self.training:
+            mask_NG, rows_per_group = self._best_tokens(values_NG)
             excess = threshold_loss(values_NG, self.threshold_G, mask_NG)
-            excess = excess + threshold_loss(values_RL, self.threshold_GL.index_select(0, group_R), mask_RL)
-        row_M, leaf_M = mask_RL.nonzero().unbind(1)
-        experts_M = group_R[row_M] * leaves + leaf_M
-        counts_E = tokens_per_expert(experts_M, self.num_experts)
+        else:
+            mask_NG = values_NG > self.threshold_G
+        gates_NG = renormalised(values_NG, mask_NG)
+        tokens_Q, groups_Q = mask_NG.nonzero().unbind(1)
+        gates_Q = gates_NG.flatten().index_select(0, tokens_Q * self.num_groups + groups_Q)
+        pairs = Routing(tokens_Q, groups_Q, gates_Q, 0, tokens_per_expert(groups_Q, self.num_groups), None)
         # Gates that are not a number are above no threshold; the sum shows them all the same.
-        importance_E = sum_by_group(gates_RL, group_R, counts_G).flatten() + 0.0 * values_NG.detach().sum()
-        balance = self._balance(importance_E, counts_E, excess, x_ND.shape[0])
+        return FirstLevel(pairs, None, rows_per_group, (excess, num_tokens, 0.0 * values_NG.detach().sum()))
+
+    def _best_tokens(self, values_NG: Tensor) -> tuple[Tensor, int]:
+        """Eq. 18 of the first level, and how many tokens of the batch each group gets."""
+        if self.others is None:
+            p = rows_per_expert(values_NG.shape[0], self.num_groups, self.groups_per_token)
+            return best_rows(values_NG, p)[1], p
+        num_tokens, most = self.others.count(values_NG.shape[0])
+        p = rows_per_expert(num_tokens, self.num_groups, self.groups_per_token)
+        return best_rows_of_all(values_NG, p, most, self.others), p
+
+    def _choose_experts(self, rows: GroupRows) -> SecondLevel:
+        num_groups, _, leaves = self.gate_GDL.shape
+        group_R, counts_F = rows.group_R, rows.counts_F
+        values_RL = grouped_product(rows.x_RD, self.gate_GDL, group_R, counts_F).softmax(dim=1)
+        threshold_RL, excess = self.threshold_GL.index_select(0, group_R), values_RL.new_zeros(())
+        if self.training:
+            mask_RL = self._best_rows_of_groups(values_RL, rows)
+            excess = threshold_loss(values_RL, threshold_RL, mask_RL)
+        else:
+            mask_RL = values_RL > threshold_RL
+        gates_RL = renormalised(values_RL, mask_RL) * rows.gates_R[:, None]
+        row_M, leaf_M = mask_RL.nonzero().unbind(1)
+        experts_M = group_R.index_select(0, row_M) * leaves + leaf_M
         gates_M = gates_RL.flatten().index_select(0, row_M * leaves + leaf_M)
-        return Routing(*in_token_order(token_R[row_M], experts_M, gates_M), 0, counts_E, balance)
+        pairs = Routing(row_M, experts_M, gates_M, 0, tokens_per_expert(experts_M, num_groups * leaves), None)
+        return SecondLevel(pairs, sum_by_group(gates_RL, group_R, counts_F), (excess,))
 
+    def _best_rows_of_groups(self, values_RL: Tensor, rows: GroupRows) -> Tensor:
+        """Eq. 18 of the second level: each expert has m of its group's rows on all processes."""
+        group_R, counts_F, p = rows.group_R, rows.counts_F, rows.rows_per_group
+        m = rows_per_expert(p, values_RL.shape[1], self.experts_per_group)
+        place_R = torch.arange(group_R.shape[0], device=group_R.device) - (counts_F.cumsum(0) - counts_F)[group_R]
+        num_places = int(counts_F.max()) if self.others_of_groups is not None else p
+        values_FPL = values_RL.new_full((counts_F.shape[0], num_places, values_RL.shape[1]), -torch.inf)
+        values_FPL[group_R, place_R] = values_RL.detach()
+        if self.others_of_groups is None:  # every group has all its rows here
+            return best_rows(values_FPL, m)[1][group_R, place_R]
+        return best_rows_of_all(values_FPL, m, p, self.others_of_groups)[group_R, place_R]
 
-class _Thresholds(NamedTuple):
-    """Eq. 19 at both levels."""
-
-    threshold_G: Tensor
-    threshold_GL: Tensor
-
-    def of_groups(self, values_NG: Tensor) -> Tensor:
-        return values_NG > self.threshold_G
-
-    def of_leaves(self, values_RL: Tensor, group_R: Tensor, counts_G: Tensor) -> Tensor:
-        return values_RL > self.threshold_GL[group_R]
-
-
-class _Quotas(NamedTuple):
-    """Eq. 18 at both levels, over the rows of all processes; ``most``: the most tokens that any has."""
-
-    tokens_per_group: int
-    tokens_per_expert: int
-    most: int
-    others: OtherProcesses
-
-    def of_groups(self, values_NG: Tensor) -> Tensor:
-        return best_rows_of_all(values_NG, self.tokens_per_group, self.most, self.others)
-
-    def of_leaves(self, values_RL: Tensor, group_R: Tensor, counts_G: Tensor) -> Tensor:
-        place_R = torch.arange(group_R.shape[0], device=group_R.device) - (counts_G.cumsum(0) - counts_G)[group_R]
-        shape = (counts_G.shape[0], int(counts_G.max()), values_RL.shape[1])
-        values_GPL = values_RL.new_full(shape, -torch.inf)
-        values_GPL[group_R, place_R] = values_RL.detach()
-        return best_rows_of_all(values_GPL, self.tokens_per_expert, self.most, self.others)[group_R, place_R]
+    def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
+        """As :meth:`TwoLevelGate.balance`."""
+        excess, num_tokens, not_a_number = first.sums
+        importance_E = self._of_all(second.importance_FL).flatten() + not_a_number
+        counts_E = self._of_all(second.pairs.counts_E.view(second.importance_FL.shape)).flatten()
+        return self._balance(importance_E, counts_E, excess + second.sums[0] if self.training else None, num_tokens)

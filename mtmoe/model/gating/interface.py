@@ -35,7 +35,12 @@ class Gate(nn.Module):
     def forward(self, x_ND: Tensor) -> Routing:
         """Route N tokens, x_ND of any float type: in float32, or in float64 where x_ND is."""
         with torch.autocast(x_ND.device.type, enabled=False):
-            return self._route(x_ND if x_ND.dtype == torch.float64 else x_ND.float())
+            return self._route(self.in_own_type(x_ND))
+
+    @staticmethod
+    def in_own_type(x_ND: Tensor) -> Tensor:
+        """In that of the gates: float32, or float64 where it is that."""
+        return x_ND if x_ND.dtype == torch.float64 else x_ND.float()
 
     @property
     def operations(self) -> int:
@@ -45,9 +50,9 @@ class Gate(nn.Module):
     def _route(self, x_ND: Tensor) -> Routing:
         raise NotImplementedError
 
-    def _normal(self, like_RE: Tensor, tokens_R: Tensor | None = None, streams_R: Tensor | None = None) -> Tensor:
-        """Standard normal numbers as ``like_RE``; tokens_R and streams_R as in :meth:`TokenNoise.normal`."""
-        return torch.randn_like(like_RE) if self.noise is None else self.noise.normal(like_RE, tokens_R, streams_R)
+    def _normal(self, like_NE: Tensor) -> Tensor:
+        """Standard normal numbers as ``like_NE``, for each token."""
+        return torch.randn_like(like_NE) if self.noise is None else self.noise.normal(like_NE)
 
     def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
         """The sums over the tokens of all processes, in the shapes they have here; in evaluation, which a process does
@@ -63,10 +68,11 @@ def _identity(sums: Tensor) -> Tensor:
     return sums
 
 
-def random_weights(*shape: int) -> nn.Parameter:
-    """Weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance.
+def random_weights(*shape: int, kept: slice = slice(None)) -> nn.Parameter:
+    """Weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance. ``kept``: the part
+    along the first dimension that is wanted, with the weights that it has in the whole.
 
     The paper's zeros are for the noisy gate. Without noise they would be ties, and every token would take the same
     experts, or every expert the same tokens.
     """
-    return nn.Parameter(torch.empty(shape).normal_(std=0.1 * shape[-2] ** -0.5))
+    return nn.Parameter(torch.empty(shape).normal_(std=0.1 * shape[-2] ** -0.5)[kept].clone())

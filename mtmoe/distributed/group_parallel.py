@@ -1,0 +1,114 @@
+"""Two levels of gating over processes, as in the paper (section 3.1): the gate over the groups is on all of them, and
+each group with its own gate and its experts is on one process of the expert axis.
+
+A row travels once to each of its groups, with its gate there, and not to each of its experts. And a process has the
+second level's gates of its own groups alone: with thousands of experts they are the largest of what is not an expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.distributed.exchange import Plan, SortedPairs, Way, begun_counts
+from mtmoe.distributed.mesh import Mesh
+from mtmoe.model.experts import compute_dtype
+from mtmoe.model.feed_forward import MixtureOfExperts
+from mtmoe.model.gating import TwoLevelGate
+from mtmoe.model.gating.two_levels import FirstLevel, GroupRows, SecondLevel
+from mtmoe.model.routing import Balance
+from mtmoe.model.rows import inverse_permutation, permute_rows
+
+
+class ParallelGroups(MixtureOfExperts):
+    """The same function of the tokens of all processes of the expert axis; all of them must call it together.
+
+    Rows travel in the type of the gates with their first-level gate as one more column, outputs in that of the
+    arithmetic.
+    """
+
+    gate: TwoLevelGate
+
+    def __init__(self, own: MixtureOfExperts, mesh: Mesh, layer: str) -> None:
+        """``own``: with this process's share of the groups. ``layer``: its name, for who waits for it in vain."""
+        nn.Module.__init__(self)
+        assert isinstance(own.gate, TwoLevelGate)
+        if own.gate.kept != mesh.share_of_experts(own.gate.num_groups):
+            raise ValueError(f"{layer} was made with the groups {own.gate.kept}, which is not this process's share")
+        self.sigmoid_output, self.gate, self.experts = own.sigmoid_output, own.gate, own.experts
+        self.training = own.training
+        self._way = Way(mesh, layer, "groups")
+        self.before_call: Callable[[nn.Module], None] | None = None
+        """As :attr:`ParallelExperts.before_call`."""
+
+    def forward(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
+        """As :meth:`MixtureOfExperts.forward`; in training ``Balance`` is of the rows in the groups here."""
+        if self.before_call is not None:
+            self.before_call(self)
+        y_ND, balance = self._exchanged(x_ND)
+        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), balance
+
+    def answer(self, dtype: torch.dtype) -> None:
+        """Compute for the others, without rows; ``dtype`` is what theirs have before autocast."""
+        stack_EDH = self.experts.first_EDH
+        self._exchanged(torch.zeros(0, stack_EDH.shape[1], dtype=dtype, device=stack_EDH.device))
+
+    def _exchanged(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
+        first = self.gate.first_level(x_ND)
+        counts = begun_counts(first.pairs.counts_E, self._way)
+        if self._way.mesh.calls.has_no_rows:
+            return self._without_rows(x_ND, first, counts.plan())
+        pairs = SortedPairs(first.pairs, x_ND.shape[0])
+        sent_MD = pairs.rows(self.gate.in_own_type(x_ND))
+        gates_M1 = pairs.of_pairs(first.pairs.gates_M)[:, None]
+        keys_M = first.keys_Q.index_select(0, pairs.order_M) if first.keys_Q is not None else None
+        plan = counts.plan()
+        received_RC = self._way.to_units(torch.cat((sent_MD, gates_M1), dim=1), plan)
+        keys_R = self._keys(keys_M, plan)
+
+        group_R = plan.units_R()
+        order_R = group_R.argsort(stable=True)  # from by process, to by group
+        inverse_R = inverse_permutation(order_R)
+        x_RD = permute_rows(received_RC[:, :-1], order_R, inverse_R)
+        gates_R = permute_rows(received_RC[:, -1:], order_R, inverse_R)[:, 0]
+        keys_R = keys_R.index_select(0, order_R) if keys_R is not None else None
+        group_R = group_R.index_select(0, order_R)
+        second = self.gate.second_level(GroupRows(x_RD, gates_R, group_R, plan.counts_F, keys_R, first.rows_per_group))
+        balance = self.gate.balance(first, second)
+        output_RD = permute_rows(self.experts(x_RD, second.pairs), inverse_R, order_R)
+        output_MD = self._way.to_tokens(output_RD, plan)
+        y_ND = pairs.combined(output_MD, torch.ones_like(first.pairs.gates_M, requires_grad=False))
+        if not self.training:
+            processes_R = plan.processes_R().index_select(0, order_R)
+            balance = balance._replace(counts_E=self._counts_of_tokens_here(second, processes_R))
+        return y_ND, balance
+
+    def _keys(self, keys_M: Tensor | None, plan: Plan) -> Tensor | None:
+        return self._way.to_units(keys_M, plan, "noise keys") if keys_M is not None else None
+
+    def _counts_of_tokens_here(self, second: SecondLevel, processes_R: Tensor) -> Tensor:
+        """Balance.counts_E of this process's own tokens, whichever processes have their experts, [E]."""
+        size, num_here = self._way.mesh.expert_size, second.pairs.counts_E.shape[0]
+        places_M = processes_R.index_select(0, second.pairs.tokens_M) * num_here + second.pairs.experts_M
+        counts_PE = places_M.new_zeros(size * num_here).scatter_add_(0, places_M, torch.ones_like(places_M))
+        return self._way.counts_of_tokens_here(counts_PE.view(size, num_here)).flatten()
+
+    def _without_rows(self, x_ND: Tensor, first: FirstLevel, plan: Plan) -> tuple[Tensor, Balance]:
+        """The same collectives, forward and backward, as the others expect them, of rows that nobody will use."""
+        dtype, own_type = compute_dtype(x_ND), self.gate.in_own_type(x_ND)
+        num_sent, num_columns = sum(plan.sent), x_ND.shape[1] + 1
+        nothing = own_type.sum() * 0.0  # through which the gradient must come
+        received_RC = self._way.to_units(nothing.expand(num_sent, num_columns), plan)
+        self._keys(first.keys_Q.new_zeros(num_sent) if first.keys_Q is not None else None, plan)
+        none, no_counts_F = first.pairs.tokens_M[:0], torch.zeros_like(plan.counts_F)
+        no_keys = none if first.keys_Q is not None else None
+        second = self.gate.second_level(
+            GroupRows(own_type[:0], own_type.new_zeros(0), none, no_counts_F, no_keys, first.rows_per_group)
+        )
+        balance = self.gate.balance(first, second)
+        # Gradients of zero, which come when those of the others do: their sums may begin in this pass.
+        zero = 0.0 * (self.experts.first_EDH[:0].sum() + self.experts.second_EHD[:0].sum() + second.pairs.gates_M.sum())
+        output_MD = self._way.to_tokens((received_RC[:, :-1] + zero).to(dtype), plan)
+        return x_ND.to(dtype) + output_MD.sum().to(dtype), balance

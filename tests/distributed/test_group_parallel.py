@@ -1,0 +1,84 @@
+"""Groups of experts on the processes that have them, with their gates."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from mtmoe.config import Recipe
+from mtmoe.distributed.expert_parallel import is_expert_parameter, parallelise
+from mtmoe.distributed.group_parallel import ParallelGroups
+from mtmoe.distributed.mesh import joined_processes
+from mtmoe.model.building import build_model
+from mtmoe.model.feed_forward import MixtureOfExperts
+from mtmoe.model.kept import keeping_experts
+from tests.distributed.group import run_group
+from tests.distributed.recipes import TWO_LEVELS, small_recipe
+from tests.distributed.workers import CPU, VOCABULARY, doubles
+
+GATES = ("noisy-top-k", "softmax", "strictly-balanced")
+NUM_TOKENS = (5, 0, 9, 2)  # of four processes
+
+
+class Evaluated(NamedTuple):
+    """A mixture's outputs and counts of this process's tokens. shapes: of its parameters."""
+
+    outputs: np.ndarray
+    counts: list[int]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def evaluate(recipe: Recipe, tokens: list[np.ndarray]) -> Evaluated:
+    with joined_processes(recipe, CPU) as mesh, doubles(True):
+        torch.manual_seed(1)
+        with keeping_experts(mesh.share_of_experts):
+            model = build_model(recipe, VOCABULARY).eval()
+        parallelise(model, mesh)
+        mixture = model.encoder.mixtures["1"]  # type: ignore[union-attr]
+        assert isinstance(mixture, ParallelGroups) == (mesh.expert_size > 1)
+        assert isinstance(mixture, MixtureOfExperts)
+        with torch.no_grad():
+            # The noisy gate starts from zeros; of four processes each has the part that it would have of the whole.
+            for name, parameter in mixture.named_parameters():
+                whole = torch.randn(4, *parameter.shape[1:], generator=torch.Generator().manual_seed(3))
+                if "_GDL" in name:
+                    parameter.copy_(whole[mixture.gate.kept])  # type: ignore[union-attr]
+            y_ND, balance = mixture(torch.from_numpy(tokens[mesh.rank]))
+        shapes = {name: tuple(p.shape) for name, p in mixture.named_parameters()}
+        return Evaluated(y_ND.numpy(), balance.counts_E.tolist(), shapes)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_outputs_and_counts_of_a_process_are_those_of_its_tokens_alone(gate):
+    moe: dict[str, Any] = TWO_LEVELS | {"gate": gate}
+    generator = np.random.default_rng(2)
+    tokens = [generator.normal(size=(number, 8)) for number in NUM_TOKENS]
+    processes = run_group(4, evaluate, small_recipe(4, moe), tokens)
+    for own, process in zip(tokens, processes, strict=True):
+        [alone] = run_group(1, evaluate, small_recipe(1, moe), [own])
+        np.testing.assert_allclose(process.outputs, alone.outputs, rtol=0, atol=1e-12)
+        assert process.counts == alone.counts
+        assert sum(process.counts) == len(own) * 4 or gate == "strictly-balanced"
+    for name, shape in processes[0].shapes.items():
+        whole = alone.shapes[name]
+        is_spread = is_expert_parameter(f"encoder.mixtures.1.{name}")
+        assert whole == ((4 * shape[0], *shape[1:]) if is_spread else shape)
+        assert is_spread == (name.startswith("experts.") or "_GDL" in name or name == "gate.log_threshold_GL")
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_some_groups_alone_have_the_weights_that_they_have_among_all(gate):
+    recipe = small_recipe(1, TWO_LEVELS | {"gate": gate})
+    torch.manual_seed(5)
+    whole = build_model(recipe, VOCABULARY).state_dict()
+    torch.manual_seed(5)
+    with keeping_experts(lambda number: slice(number // 4, number // 2)):
+        part = build_model(recipe, VOCABULARY).state_dict()
+    assert part.keys() == whole.keys()
+    for name, weights in part.items():
+        number = len(whole[name])
+        share = slice(number // 4, number // 2) if is_expert_parameter(name) else slice(None)
+        assert torch.equal(weights, whole[name][share]), name
