@@ -42,10 +42,9 @@ if TYPE_CHECKING:
 @click.option(
     "--reserved",
     type=click.FloatRange(min=0),
-    default=1.0,
-    show_default=True,
     metavar="GB",
-    help="Memory of each GPU that CUDA, its libraries and NCCL take (assumed, not measured).",
+    help="Memory of each GPU that CUDA, its libraries and NCCL take (assumed, not measured).  [default: 1; of a k40 "
+    "0.3]",
 )
 @click.option(
     "--efficiency",
@@ -60,7 +59,6 @@ def plan(
     recipe_name: str,
     num_gpus: int,
     gpu_name: str,
-    reserved: float,
     efficiency: float,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -77,7 +75,7 @@ def plan(
     from mtmoe.planning.plan import Cluster, make_plan
 
     gpu = _with_own_figures(gpu_named(gpu_name), **replaced)
-    planned = make_plan(recipe, Cluster(gpu, num_gpus, reserved * 1e9, efficiency))
+    planned = make_plan(recipe, Cluster(gpu, num_gpus, efficiency))
     if as_json:
         write_json(_as_json(planned))
     else:
@@ -100,6 +98,7 @@ def _with_own_figures(
     network_bandwidth: float | None,
     gpus_per_node: int | None,
     node_memory: float | None,
+    reserved: float | None,
 ) -> Gpu:
     given: dict[str, Any] = {
         "memory": gpu_memory and gpu_memory * (1 << 30),
@@ -109,8 +108,15 @@ def _with_own_figures(
         "network_bandwidth": network_bandwidth and network_bandwidth * 1e9,
         "gpus_per_node": gpus_per_node,
         "node_memory": node_memory and node_memory * 1e9,
+        "reserved": None if reserved is None else reserved * 1e9,
     }
-    return gpu._replace(**{key: value for key, value in given.items() if value is not None})
+    gpu = gpu._replace(**{key: value for key, value in given.items() if value is not None})
+    if gpu.reserved >= gpu.memory:
+        raise UserError(
+            f"--reserved {gpu.reserved / 1e9:g}: leaves nothing of the {number_of_bytes(gpu.memory)} of a {gpu.name}",
+            fix="it is in GB; leave it out for what CUDA usually takes",
+        )
+    return gpu
 
 
 def _problem(planned: Plan, shortage: Shortage) -> str:
@@ -131,7 +137,7 @@ def _as_json(planned: Plan) -> dict[str, Any]:
     named = {
         "gpu": cluster.gpu._asdict(),
         "num_gpus": cluster.num_gpus,
-        "reserved_bytes": cluster.reserved,
+        "reserved_bytes": cluster.gpu.reserved,
         "efficiency": cluster.efficiency,
     }
     for key in ("layout", "parameters", "traffic"):
@@ -160,7 +166,9 @@ def _write(recipe: Recipe, planned: Plan) -> None:
 
 def _memory_rows(planned: Plan) -> Iterator[tuple[str, str, str]]:
     held, peak, usable = planned.parameters, planned.peak, planned.cluster.usable_memory
-    whose = f"{held.replicated:,} replicated and {held.experts:,} of experts, of {planned.num_parameters:,} parameters"
+    gates = f", {held.group_gates:,} of gates of groups" if held.group_gates else ""
+    whose = f"{held.replicated:,} replicated{gates} and {held.experts:,} of experts"
+    whose += f", of {planned.num_parameters:,} parameters"
     for name, value, remark in (
         ("weights", peak.weights, whose),
         ("moments of the optimizers", peak.moments, f"of experts {number_of_bytes(held.expert_moments)}"),

@@ -61,11 +61,12 @@ class ParallelGroups(MixtureOfExperts):
         if self._way.mesh.calls.has_no_rows:
             return self._without_rows(x_ND, first, counts.plan())
         pairs = SortedPairs(first.pairs, x_ND.shape[0])
-        sent_MD = pairs.rows(self.gate.in_own_type(x_ND))
         gates_M1 = pairs.of_pairs(first.pairs.gates_M)[:, None]
+        sent_MC = torch.cat((pairs.rows(self.gate.in_own_type(x_ND)), gates_M1), dim=1)
         keys_M = first.keys_Q.index_select(0, pairs.order_M) if first.keys_Q is not None else None
         plan = counts.plan()
-        received_RC = self._way.to_units(torch.cat((sent_MD, gates_M1), dim=1), plan)
+        received_RC = self._way.to_units(sent_MC, plan)
+        del sent_MC
         keys_R = self._keys(keys_M, plan)
 
         group_R = plan.units_R()
@@ -73,6 +74,7 @@ class ParallelGroups(MixtureOfExperts):
         inverse_R = inverse_permutation(order_R)
         x_RD = permute_rows(received_RC[:, :-1], order_R, inverse_R)
         gates_R = permute_rows(received_RC[:, -1:], order_R, inverse_R)[:, 0]
+        del received_RC
         keys_R = keys_R.index_select(0, order_R) if keys_R is not None else None
         group_R = group_R.index_select(0, order_R)
         second = self.gate.second_level(GroupRows(x_RD, gates_R, group_R, plan.counts_F, keys_R, first.rows_per_group))

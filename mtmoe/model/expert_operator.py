@@ -85,10 +85,12 @@ def experts_backward_operator(
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
     kept = hidden if keep_hidden else None
     if _grouped(x_ND, dtype):
-        return grouped_experts.backward(
+        x_gradient_ND, gate_gradient_M, first_gradient, second_gradient = grouped_experts.backward(
             gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), order_M,
             inverse_M, counts_E, dtype, kept,
         )  # fmt: skip
+        assert first_gradient is not None and second_gradient is not None  # noqa: PT018
+        return x_gradient_ND, gate_gradient_M, first_gradient, second_gradient
     layout = _layout(counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
     return padded_experts.backward(
         gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, layout, dtype, kept
@@ -151,8 +153,30 @@ def _backward(ctx, gradient_ND, _):
     hidden, *tensors = ctx.saved_tensors
     if gradient_ND is None:
         return (None,) * 12
+    if _adds_in_place(tensors[0], tensors[2:4], ctx.settings):
+        return *_backward_into(gradient_ND, hidden, tensors, ctx.settings), *(None,) * 10
     gradients = experts_backward_operator(gradient_ND, hidden, *tensors, *ctx.settings)
     return (*gradients, *(None,) * 8)
+
+
+def _adds_in_place(x_ND, stacks, settings) -> bool:
+    """From the second batch of a step on: a GPU would otherwise need all gradients of the stacks a second time."""
+    _, dtype, _ = settings
+    has_gradients = all(s.is_leaf and s.grad is not None and s.grad.is_contiguous() for s in stacks)
+    return _grouped(x_ND, dtype) and x_ND.shape[0] > 0 and has_gradients and not torch.compiler.is_compiling()
+
+
+@torch.no_grad()
+def _backward_into(gradient_ND, hidden, tensors, settings):
+    """As :func:`experts_backward_operator`, with the gradients of the stacks added to theirs."""
+    x_ND, gates_M, first_EDH, second_EHD, tokens_M, _, order_M, inverse_M, counts_E = tensors
+    experts_per_token, dtype, keep_hidden = settings
+    starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
+    x_gradient_ND, gate_gradient_M, _, _ = grouped_experts.backward(
+        gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), order_M,
+        inverse_M, counts_E, dtype, hidden if keep_hidden else None, into=(first_EDH.grad, second_EHD.grad),
+    )  # fmt: skip
+    return x_gradient_ND, gate_gradient_M
 
 
 experts_operator.register_autograd(_backward, setup_context=_setup_context)

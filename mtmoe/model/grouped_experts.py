@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from mtmoe.model.padded_experts import gathered_sum
 
 MOST_GROUPS = 1023
+ROOM_BYTES = 1 << 28  # of what exists for a moment
 
 
 class _Slice(NamedTuple):
@@ -88,30 +89,70 @@ def forward(
 def backward(
     gradient_ND: Tensor, x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
     source_M: Tensor, order_M: Tensor, inverse_M: Tensor, counts_E: Tensor, dtype: torch.dtype,
-    hidden_MH: Tensor | None, most_groups: int = MOST_GROUPS,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of x_ND, gates_M and both stacks, by the equations of :func:`padded_experts.backward`."""
-    x_MD = x_ND.to(dtype).index_select(0, source_M)
+    hidden_MH: Tensor | None, most_groups: int = MOST_GROUPS, into: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of x_ND, gates_M and both stacks, by the equations of :func:`padded_experts.backward`.
+
+    into: what those of the stacks are added to, some experts at a time; they are then not returned. Memory: rows are
+    overwritten and gathered again rather than kept, so that beside the hidden activations one row of D and one of H
+    numbers is there for each pair (with one slice).
+    """
     gradient_MD = gradient_ND.to(dtype).index_select(0, source_M)
     gate_M1 = gates_M.to(dtype).index_select(0, order_M).unsqueeze(1)
-    x_gradient_MD = gate_gradient_M = None
-    first_gradient, second_gradient = torch.empty_like(first_EDH), torch.empty_like(second_EHD)
-    for part in _slices(counts_E, x_MD.shape[0], most_groups):
-        x, gradient = part.take(x_MD), part.take(gradient_MD)
-        first = _cast(first_EDH, part, dtype)
-        hidden = F.grouped_mm(x, first, offs=part.ends).relu_() if hidden_MH is None else part.take(hidden_MH)
+    x_gradient_MD = gate_gradient_M = first_gradient = second_gradient = None
+    if into is not None:
+        most_groups = min(most_groups, experts_at_once(first_EDH.shape[1] * first_EDH.shape[2], dtype))
+    for part in _slices(counts_E, source_M.shape[0], most_groups):
+        gradient, gate = part.take(gradient_MD), part.take(gate_M1)
+        rows = x_ND.to(dtype), part.take(source_M)
+        if hidden_MH is None:
+            hidden = F.grouped_mm(rows[0].index_select(0, rows[1]), _cast(first_EDH, part, dtype), offs=part.ends)
+            hidden.relu_()
+        else:
+            hidden = part.take(hidden_MH)
         back = F.grouped_mm(gradient, _cast(second_EHD, part, dtype).transpose(1, 2), offs=part.ends)
-        gate_gradient_M = part.put(gate_gradient_M, (back * hidden).sum(1, dtype=torch.float32))
-        back = torch.ops.aten.threshold_backward(back, hidden, 0)
-        x_gradient_MD = part.put(x_gradient_MD, F.grouped_mm(back, first.transpose(1, 2), offs=part.ends))
-        gate = part.take(gate_M1)
+        gate_gradient_M = part.put(gate_gradient_M, _row_products(back, hidden))
+        torch.ops.aten.threshold_backward.grad_input(back, hidden, 0, grad_input=back)
         # Rows behind the last end take no part in a weight gradient.
-        second_gradient[part.low : part.high].copy_(F.grouped_mm(hidden.t(), gradient * gate, offs=part.ends))
-        first_gradient[part.low : part.high].copy_(F.grouped_mm((x * gate).t(), back, offs=part.ends))
+        of_second = F.grouped_mm(hidden.t(), gradient.mul_(gate), offs=part.ends)
+        second_gradient = _gathered(second_gradient, of_second, part, second_EHD, into[1] if into else None)
+        del gradient, hidden, of_second
+        of_first = F.grouped_mm(rows[0].index_select(0, rows[1]).mul_(gate).t(), back, offs=part.ends)
+        first_gradient = _gathered(first_gradient, of_first, part, first_EDH, into[0] if into else None)
+        del of_first
+        x_gradient = F.grouped_mm(back, _cast(first_EDH, part, dtype).transpose(1, 2), offs=part.ends)
+        del back
+        x_gradient_MD = part.put(x_gradient_MD, x_gradient)
     assert x_gradient_MD is not None and gate_gradient_M is not None  # noqa: PT018
     x_gradient_ND = gathered_sum(x_gradient_MD, inverse_M, starts_N, gates_M).to(x_ND.dtype)
     gate_gradient = gate_gradient_M.index_select(0, inverse_M).to(gates_M.dtype)
     return x_gradient_ND, gate_gradient, first_gradient, second_gradient
+
+
+def experts_at_once(matrix_elements: int, dtype: torch.dtype) -> int:
+    """Whose gradients of one matrix exist beside what they are added to."""
+    return max(1, ROOM_BYTES // (matrix_elements * dtype.itemsize))
+
+
+def _gathered(
+    total: Tensor | None, part_EXX: Tensor, part: _Slice, stack: Tensor, into: Tensor | None
+) -> Tensor | None:
+    """A stack's gradient with that of some experts in its place."""
+    if into is not None:
+        into[part.low : part.high].add_(part_EXX)
+        return None
+    if part.front_M is None and part_EXX.dtype == stack.dtype:
+        return part_EXX  # of all experts, as it is
+    total = torch.empty_like(stack, memory_format=torch.contiguous_format) if total is None else total
+    total[part.low : part.high].copy_(part_EXX)
+    return total
+
+
+def _row_products(a_MH: Tensor, b_MH: Tensor) -> Tensor:
+    """``(a * b).sum(1)`` in float32, of some rows at a time: their products are as large as the rows."""
+    rows = max(1, ROOM_BYTES // 16 // max(1, a_MH.shape[1] * a_MH.element_size()))
+    parts = [(a * b).sum(1, dtype=torch.float32) for a, b in zip(a_MH.split(rows), b_MH.split(rows), strict=True)]
+    return torch.cat(parts)
 
 
 def _cast(stack: Tensor, part: _Slice, dtype: torch.dtype) -> Tensor:

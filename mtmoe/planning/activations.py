@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import MixtureOfExpertsSettings
+from mtmoe.model.gating.grouped import num_tiles
+from mtmoe.model.grouped_experts import MOST_GROUPS
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
 
@@ -43,7 +45,7 @@ def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout)
     if stage.kind == "gate":
         return _gate(model.moe, width, tokens, layout)
     if stage.kind == "experts":
-        return _experts(model.moe, width, masks, tokens, layout)
+        return _experts(model.moe, width, masks, tokens, layout, recipe.training.accumulate_batches > 1)
     assert stage.kind == "dense", stage.kind
     hidden = model.moe.experts_per_token_in_all * model.moe.expert_hidden
     kept = tokens * small * (hidden * model.moe.dense_layers + (2 + masks) * width)
@@ -114,18 +116,19 @@ def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layo
         kept = STREAM_BYTES * width + _level(moe.gate, moe.num_experts, k)
         return Activations(tokens * kept, tokens * moe.num_experts * 12, tokens * moe.num_experts * 12)
     groups, k1 = moe.hierarchy.groups, moe.hierarchy.groups_per_token
-    leaves = moe.num_experts // groups
+    leaves, groups_here = moe.num_experts // groups, groups // layout.expert_processes
     row = STREAM_BYTES * width + _level(moe.gate, leaves, k) + 4 * _INDEX
     kept = tokens * (STREAM_BYTES * width + _level(moe.gate, groups, k1) + k1 * row)
-    matrices = STREAM_BYTES * width * moe.num_experts
+    matrix = STREAM_BYTES * width * leaves
     passing = tokens * k1 * (width * STREAM_BYTES + leaves * 12)
     if moe.gate == "noisy-top-k":
-        kept += 2 * matrices + tokens * k1 * STREAM_BYTES * leaves  # both matrices of every group side by side
-        matrices *= 2
-    # The gradient of the stack; on a GPU also a copy of a group's matrix for each of its tiles, of which there are
-    # about five a group, and as many gradients.
-    tiles = 1.0 if layout.on_cpu or moe.gate == "strictly-balanced" else 5.0 + 5.0
-    return Activations(kept, passing + (tiles - 1) / 2 * matrices, passing + tiles * matrices)
+        matrix *= 2
+        # Both matrices of every group side by side, and the second one's products.
+        kept += matrix * groups_here + tokens * k1 * STREAM_BYTES * leaves
+    # A GPU copies a group's matrix for each of its tiles, of which there are gradients, too.
+    is_tiled = not layout.on_cpu and not (moe.gate == "strictly-balanced" and layout.num_processes == 1)
+    copies = num_tiles(tokens * k1, groups_here) * matrix if is_tiled else 0.0
+    return Activations(kept, passing + copies, passing + matrix * groups_here + 2 * copies)
 
 
 def _level(gate: str, choices: int, k: int) -> float:
@@ -136,7 +139,9 @@ def _level(gate: str, choices: int, k: int) -> float:
     return 21.0 * choices + best if gate == "noisy-top-k" else best
 
 
-def _experts(moe: MixtureOfExpertsSettings, width: int, masks: int, tokens: float, layout: Layout) -> Activations:
+def _experts(
+    moe: MixtureOfExpertsSettings, width: int, masks: int, tokens: float, layout: Layout, adds: bool
+) -> Activations:
     small, hidden = layout.element_bytes, moe.expert_hidden
     pairs = tokens * moe.experts_per_token_in_all
     padded = pairs * (_PADDED_ROWS if layout.on_cpu else 1.0)
@@ -145,18 +150,24 @@ def _experts(moe: MixtureOfExpertsSettings, width: int, masks: int, tokens: floa
         kept += padded * hidden * small
     exchanged = 0.0
     if layout.expert_processes > 1:
-        # Rows that arrive for the experts here, and outputs that come back, as many as pairs leave.
-        exchanged = pairs * (2 * width * small + 7 * _INDEX + STREAM_BYTES)
-    rows = 5 * width + 3 * hidden if not layout.on_cpu else 3 * width
+        # Rows that arrive for the experts here, and outputs that come back, as many as leave. To groups go fewer, which
+        # their gate keeps already.
+        arriving = pairs if moe.hierarchy is None else tokens * moe.hierarchy.groups_per_token
+        copies = 2 if moe.hierarchy is None else 1
+        exchanged = arriving * (copies * width * small + 7 * _INDEX + STREAM_BYTES)
     weights = _cast_weights(moe, width, layout)
     forward = padded * small * (2 * width + (hidden if moe.recompute_experts and not layout.on_cpu else 0)) + weights
+    rows = 3 * width
+    if not layout.on_cpu:
+        # Of one slice a row of outputs' gradients and one of hidden units'; of several, those of the slice beside them.
+        rows = width + hidden if layout.experts_here <= MOST_GROUPS and not adds else 3 * width + 2 * hidden
+        rows += hidden if moe.recompute_experts else 0
     backward = padded * small * rows + weights
     return Activations(kept + exchanged, forward, backward)
 
 
 def _cast_weights(moe: MixtureOfExpertsSettings, width: int, layout: Layout) -> float:
-    """A GPU casts the whole stack of a process, both matrices, and gets gradients of one in the narrow type."""
+    """A GPU casts a whole matrix of all experts of a process at a time, or gets its gradient in the narrow type."""
     if layout.on_cpu or layout.element_bytes == STREAM_BYTES:
         return 0.0
-    matrix = layout.experts_here * width * moe.expert_hidden * layout.element_bytes
-    return 3.0 * matrix
+    return float(layout.experts_here * width * moe.expert_hidden * layout.element_bytes)

@@ -17,6 +17,7 @@ class Gpu(NamedTuple):
     flops: by precision, multiply-adds counted twice, dense; without "bf16" it has no instructions for bf16.
     memory_bandwidth, node_bandwidth (to the other GPUs of the node), network_bandwidth (to other nodes): bytes/s.
     node_memory: bytes of main memory; 0: not known. is_supported: whether current versions of torch run on it.
+    reserved: bytes of its memory that are not for tensors (the context of CUDA, its libraries, NCCL; assumed).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Gpu(NamedTuple):
     node_memory: float
     is_supported: bool
     sources: tuple[str, ...]
+    reserved: float = 1e9
 
 
 def _gpu(
@@ -44,11 +46,12 @@ def _gpu(
     node_gb: float,
     sources: tuple[str, ...],
     supported: bool = True,
+    reserved_gb: float = 1.0,
 ) -> Gpu:
-    """fp32, fp16, bf16 in TFLOP/s; memory, node, network in GB/s; node_gb in GB."""
+    """fp32, fp16, bf16 in TFLOP/s; memory, node, network in GB/s; node_gb, reserved_gb in GB."""
     flops = {name: rate * _TERA for name, rate in (("fp32", fp32), ("fp16", fp16), ("bf16", bf16)) if rate}
     rates = (memory * _GIGA, node * _GIGA, network * _GIGA)
-    return Gpu(name, gib * _GIB, flops, *rates, 8, node_gb * _GIGA, supported, sources)
+    return Gpu(name, gib * _GIB, flops, *rates, 8, node_gb * _GIGA, supported, sources, reserved_gb * _GIGA)
 
 
 _HOPPER_NODE = "node: NVIDIA DGX H100/H200 data sheet (8 GPUs, 8 x 400 Gb/s, 2 TB of memory)"
@@ -90,6 +93,7 @@ GPUS = {
         ),
         _gpu(
             "k40", gib=11.25, fp32=4.29, memory=288, node=15.75, network=1.25, node_gb=0, supported=False,
+            reserved_gb=0.3,  # CUDA 8 took less than today's
             sources=("NVIDIA Tesla K40 board specification: 12 GB, 11.25 of them with ECC; PCIe 3.0 x16",
                      _ASSUMED_NETWORK),
         ),

@@ -20,7 +20,6 @@ from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.operations import FLOPS_PER_OPERATION
 
 Bound = Literal["compute", "memory", "network"]
-_PASSES_OF_ROWS = 4  # to the experts and back, forward and backward
 _UPDATE_BYTES = {"adam": 28.0, "factored-adam": 16.0}  # read and written for a parameter
 _CLIP_BYTES = 12.0  # gradients are read for their norm, and read and written to be scaled
 
@@ -77,12 +76,24 @@ def traffic_of(
     stages: list[Stage], recipe: Recipe, work: Workload, layout: Layout, held: Parameters
 ) -> Traffic:  # fmt: skip
     """What one process sends in a step, with tokens evenly divided among the experts."""
-    rows = sum(work.tokens(stage.side) for stage in stages if stage.kind == "experts")
-    rows *= recipe.model.moe.experts_per_token_in_all * (1 - 1 / layout.expert_processes)
-    row_bytes = recipe.model.width * layout.element_bytes
-    sent = _PASSES_OF_ROWS * rows * row_bytes * recipe.training.accumulate_batches
-    copies = held.experts * expert_bytes(recipe) if layout.data_processes > 1 else 0
-    return Traffic(sent, held.replicated * STREAM_BYTES if layout.num_processes > 1 else 0, copies)
+    tokens = sum(work.tokens(stage.side) for stage in stages if stage.kind == "experts")
+    sent = tokens * _bytes_of_token(recipe, layout) * (1 - 1 / layout.expert_processes)
+    copies = 0
+    if layout.data_processes > 1:
+        copies = held.experts * expert_bytes(recipe) + held.group_gates * STREAM_BYTES
+    reduced = held.replicated * STREAM_BYTES if layout.num_processes > 1 else 0
+    return Traffic(sent * recipe.training.accumulate_batches, reduced, copies)
+
+
+def _bytes_of_token(recipe: Recipe, layout: Layout) -> float:
+    """That travel to the experts of a token and back, forward and backward, if all are elsewhere."""
+    moe, width = recipe.model.moe, recipe.model.width
+    if moe.hierarchy is None:
+        return 4.0 * moe.experts_per_token * width * layout.element_bytes
+    # To each group a row in the type of the gates, its gate and the key of its noise; back what the experts compute.
+    keys = 8 if moe.gate == "noisy-top-k" else 0
+    row = 2 * (width + 1) * STREAM_BYTES + 2 * width * layout.element_bytes + keys
+    return float(moe.hierarchy.groups_per_token * row)
 
 
 def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
@@ -123,7 +134,7 @@ def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload
     if stage.kind == "embedding":
         rows = 3 * work.positions(stage.side) * recipe.model.width * STREAM_BYTES
         return 2 * need.kept + rows + vocabulary_size * recipe.model.width * STREAM_BYTES
-    weights = sum(p.numel() for p in stage.parameters.values())
+    weights = sum(layout.elements_here(name, p.shape) for name, p in stage.parameters.items())
     if stage.kind != "experts":
         return 2 * need.kept + _weight_bytes(weights, 1.0, recipe, layout)
     num_experts = recipe.model.moe.num_experts
@@ -132,8 +143,7 @@ def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload
     busy = 1 - (1 - 1 / num_experts) ** (received * num_experts)
     # Rows are gathered, multiplied, and summed again: eight passes over D-wide rows in all (forward 3, backward 5).
     rows = 8 * pairs * recipe.model.width * layout.element_bytes
-    own = weights * layout.experts_here / num_experts
-    return 2 * need.kept + rows + _weight_bytes(own, busy, recipe, layout, expert_bytes(recipe))
+    return 2 * need.kept + rows + _weight_bytes(weights, busy, recipe, layout, expert_bytes(recipe))
 
 
 def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout, item: int = STREAM_BYTES) -> float:
@@ -148,7 +158,7 @@ def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout, i
 
 def _update_bytes(recipe: Recipe, held: Parameters) -> float:
     training = recipe.training
-    num_bytes = held.replicated * _UPDATE_BYTES["adam"] + held.experts * _UPDATE_BYTES[training.expert_optimizer]
+    num_bytes = held.others * _UPDATE_BYTES["adam"] + held.experts * _UPDATE_BYTES[training.expert_optimizer]
     num_bytes += held.total * _CLIP_BYTES
     if training.exponential_average is not None:
         num_bytes += held.total * 3 * STREAM_BYTES / training.exponential_average.every_steps

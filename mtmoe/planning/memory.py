@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
+from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.gradients import BUCKET_BYTES
+from mtmoe.model.grouped_experts import ROOM_BYTES as GRADIENTS_AT_ONCE
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
@@ -24,20 +26,27 @@ _FACTORED_ROOM = {True: 1 << 20, False: 1 << 28}  # of FactoredAdam at work, on 
 
 
 class Parameters(NamedTuple):
-    """Numbers of parameters on one process, and bytes of the optimizer's moments."""
+    """Numbers of parameters on one process, and bytes of the optimizer's moments. group_gates: the second level's, of
+    the groups that are here. moments: of all but the experts."""
 
     replicated: int
+    group_gates: int
     experts: int
-    replicated_moments: int
+    moments: int
     expert_moments: int
 
     @property
+    def others(self) -> int:
+        """All but the experts."""
+        return self.replicated + self.group_gates
+
+    @property
     def total(self) -> int:
-        return self.replicated + self.experts
+        return self.others + self.experts
 
     def weight_bytes(self, recipe: Recipe) -> int:
         """Of the weights, and of as many gradients."""
-        return self.replicated * STREAM_BYTES + self.experts * expert_bytes(recipe)
+        return self.others * STREAM_BYTES + self.experts * expert_bytes(recipe)
 
 
 class Peak(NamedTuple):
@@ -58,25 +67,28 @@ class Peak(NamedTuple):
 
 def parameters_of(stages: list[Stage], recipe: Recipe, layout: Layout) -> Parameters:
     """What one process holds: all that is replicated, and its share of the experts."""
-    experts = replicated = expert_moments = 0
+    experts = replicated = group_gates = expert_moments = 0
     factored = recipe.training.expert_optimizer == "factored-adam"
     for stage in stages:
-        for parameter in stage.parameters.values():
-            if stage.kind != "experts":
-                replicated += parameter.numel()
-                continue
-            _, rows, columns = parameter.shape
-            experts += layout.experts_here * rows * columns
-            kept = rows + columns if factored else 2 * rows * columns
-            expert_moments += layout.experts_here * kept * STREAM_BYTES
-    return Parameters(replicated, experts, 2 * replicated * STREAM_BYTES, expert_moments)
+        for name, parameter in stage.parameters.items():
+            here = layout.elements_here(name, parameter.shape)
+            if stage.kind == "experts":
+                _, rows, columns = parameter.shape
+                experts += here
+                kept = rows + columns if factored else 2 * rows * columns
+                expert_moments += layout.experts_here * kept * STREAM_BYTES
+            elif is_expert_parameter(name):
+                group_gates += here
+            else:
+                replicated += here
+    return Parameters(replicated, group_gates, experts, 2 * (replicated + group_gates) * STREAM_BYTES, expert_moments)
 
 
 def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Peak:
     """The worst moment of a step, from the second one on (in the first one there are no moments yet)."""
     held = parameters_of(stages, recipe, layout)
     weights = held.weight_bytes(recipe)
-    moments = held.replicated_moments + held.expert_moments
+    moments = held.moments + held.expert_moments
     averaged = held.total * STREAM_BYTES if recipe.training.exponential_average is not None else 0
     moments_of_step = _passes(stages, recipe, vocabulary_size, work, layout, held)
     update = max(BUCKET_BYTES * 2 if layout.num_processes > 1 else 0, _room_of_update(held, recipe, layout))
@@ -113,7 +125,10 @@ def _passes(
     for stage, need in zip(reversed(stages), reversed(needs), strict=True):
         new, again = _gradients(stage, recipe, vocabulary_size, layout)
         pooled = new if layout.on_cpu and stage.kind == "experts" and not accumulates else 0.0
-        passing = need.backward + again + (new if accumulates else 0.0)
+        passing = need.backward + again
+        if accumulates:  # a GPU adds those of experts to the ones that are there, some experts at a time
+            at_once = GRADIENTS_AT_ONCE if stage.kind == "experts" and not layout.on_cpu else new
+            passing += min(new, at_once)
         gradients += 0.0 if accumulates else new - pooled
         yield f"backward pass of {stage.name}", gradients, kept, passing
         kept -= need.kept
@@ -131,7 +146,7 @@ def _gradients(stage: Stage, recipe: Recipe, vocabulary_size: int, layout: Layou
     if stage.kind == "experts":
         experts = sum(p.shape[1] * p.shape[2] for p in stage.parameters.values())
         return layout.experts_here * experts * expert_bytes(recipe), 0.0
-    return sum(p.numel() for p in stage.parameters.values()) * STREAM_BYTES, 0.0
+    return sum(layout.elements_here(name, p.shape) for name, p in stage.parameters.items()) * STREAM_BYTES, 0.0
 
 
 def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Activations:

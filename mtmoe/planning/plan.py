@@ -20,17 +20,16 @@ _MOST_TOKENS = 1 << 40
 
 
 class Cluster(NamedTuple):
-    """num_gpus of one kind, one process each. reserved: bytes of each GPU that are not for tensors (the context of
-    CUDA, its libraries, NCCL). efficiency: share of the floor's speed that is reached, for the times told."""
+    """num_gpus of one kind, one process each. efficiency: share of the floor's speed that is reached, for the times
+    told."""
 
     gpu: Gpu
     num_gpus: int
-    reserved: float = 1e9
     efficiency: float = 1.0
 
     @property
     def usable_memory(self) -> float:
-        return self.gpu.memory - self.reserved
+        return self.gpu.memory - self.gpu.reserved
 
 
 class Shortage(NamedTuple):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
+from mtmoe.distributed.expert_parallel import is_expert_parameter
+from mtmoe.distributed.mesh import shares
 from mtmoe.planning.stages import Side
 
 STREAM_BYTES = 4
@@ -52,6 +56,13 @@ class Layout(NamedTuple):
     def data_processes(self) -> int:
         """Copies of every expert."""
         return self.num_processes // self.expert_processes
+
+    def elements_here(self, name: str, shape: Sequence[int]) -> int:
+        """Of a parameter, on the process that has the most of it."""
+        if not is_expert_parameter(name):
+            return math.prod(shape)
+        first = shares(shape[0], self.expert_processes)[0]
+        return (first.stop - first.start) * math.prod(shape[1:])
 
 
 def full_workload(recipe: Recipe, num_processes: int) -> Workload:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtmoe.config.settings import MixtureOfExpertsSettings
-from mtmoe.model import grouped_experts, padded_experts, reused_memory
+from mtmoe.model import expert_operator, grouped_experts, padded_experts, reused_memory
 from mtmoe.model.expert_operator import experts_operator
 from mtmoe.model.experts import Experts, loop_over_experts
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
@@ -148,6 +148,35 @@ def test_the_grouped_arithmetic_of_a_gpu_equals_the_loop_also_in_slices(case, mo
             weight_ND, *common, order_M, inverse_M, routing.counts_E, torch.float32, kept, most_groups
         )
     _assert_close([y_ND, *gradients], _reference(*case, weight_ND), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+@pytest.mark.parametrize("recompute", [True, False])
+def test_on_a_gpu_gradients_of_further_batches_are_added_to_those_that_are_there(monkeypatch, recompute, at_once):
+    """Some experts at a time, never all of them a second time; whoever waits for a gradient is told each time."""
+    torch.manual_seed(0)
+    experts = Experts(7, 8, 16, recompute=recompute)
+    batches = [(torch.randn(n, 8, requires_grad=True), _varying(pairs, 7, torch.float32), torch.randn(n, 8))
+               for n, pairs in ((5, [2, 0, 1, 3, 4]), (3, [1, 2, 2]), (2, [3, 1]))]  # fmt: skip
+    expected = [torch.zeros_like(p) for p in experts.parameters()]
+    for x_ND, routing, weight_ND in batches:
+        _, x_gradient, _, *of_stacks = _reference(experts, x_ND, routing, weight_ND)
+        expected = [total + gradient for total, gradient in zip(expected, of_stacks, strict=True)]
+        of_last_x = x_gradient
+    monkeypatch.setattr(expert_operator, "_grouped", lambda *_: True)
+    monkeypatch.setattr(grouped_experts, "experts_at_once", lambda *_: at_once)
+    told: list[str] = []
+    for name, parameter in experts.named_parameters():
+        parameter.register_post_accumulate_grad_hook(lambda _, name=name: told.append(name))
+    kept = []
+    for x_ND, routing, weight_ND in batches:
+        x_ND.grad = None
+        experts(x_ND, routing).backward(weight_ND)
+        kept.append(experts.first_EDH.grad)
+    assert kept[0] is kept[1] is kept[2]
+    assert sorted(told) == ["first_EDH"] * 3 + ["second_EHD"] * 3
+    _assert_close([p.grad for p in experts.parameters()], expected, rtol=1e-5, atol=1e-5)
+    _assert_close([batches[-1][0].grad], [of_last_x], rtol=1e-5, atol=1e-5)
 
 
 class _poisoned_memory:

@@ -87,16 +87,23 @@ class _Tiles(NamedTuple):
         return slots_TSC.flatten(0, 1).index_select(0, self.slot_R)
 
 
+def num_tiles(num_rows: float, num_groups: int) -> float:
+    """Of a product by group on a GPU. It depends on the shapes alone: it is the most that any counts can need."""
+    return num_rows // _tile_size(num_rows, num_groups) + num_groups
+
+
+def _tile_size(num_rows: float, num_groups: int) -> int:
+    """Rows of a tile: a quarter of a group's mean share keeps few slots empty and few copies of a matrix."""
+    return min(256, max(1, int(num_rows // (4 * num_groups))))
+
+
 def _tiles(group_R: Tensor, counts_G: Tensor) -> _Tiles:
     num_rows, num_groups = group_R.shape[0], counts_G.shape[0]
-    # A quarter of a group's mean share keeps few slots empty and few copies of a matrix. The number of tiles depends
-    # on the shapes alone: it is the most that any counts can need.
-    size = min(256, max(1, num_rows // (4 * num_groups)))
-    num_tiles = num_rows // size + num_groups
+    size = _tile_size(num_rows, num_groups)
     tiles_G = (counts_G + (size - 1)) // size
     tile_ends_G, row_ends_G = tiles_G.cumsum(0), counts_G.cumsum(0)
     first_tile_G, first_row_G = tile_ends_G - tiles_G, row_ends_G - counts_G
-    tile_T = torch.arange(num_tiles, device=group_R.device)
+    tile_T = torch.arange(int(num_tiles(num_rows, num_groups)), device=group_R.device)
     group_T = torch.searchsorted(tile_ends_G, tile_T, right=True).clamp(max=num_groups - 1)
     within_T = (tile_T - first_tile_G[group_T]) * size
     row_TS = (first_row_G[group_T] + within_T)[:, None] + torch.arange(size, device=group_R.device)
