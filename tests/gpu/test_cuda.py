@@ -11,6 +11,7 @@ from mtmoe.checkpoint import load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
 from mtmoe.inference.translator import Translator
+from mtmoe.model import grouped_experts
 from mtmoe.model.experts import Experts, loop_over_experts
 from mtmoe.model.routing import Routing
 from mtmoe.model.translation import TranslationModel
@@ -130,3 +131,27 @@ def test_the_experts_on_cuda_equal_the_loop_without_waiting_for_the_device(num_e
         assert float((one.double() - reference).norm() / reference.norm()) < 0.02
     for gradient in first[3:]:
         assert not gradient[num_experts * 2 // 3 :].any()
+
+
+@pytest.mark.parametrize("num_experts", [8, 1024])
+def test_gradients_of_a_further_batch_are_added_to_those_of_the_first_without_waiting(monkeypatch, num_experts: int):
+    monkeypatch.setattr(grouped_experts, "experts_at_once", lambda *_: 300)
+    experts, x_ND, routing = _experts_case(num_experts, torch.bfloat16)
+    weight_ND = torch.randn(300, 64, device="cuda", dtype=torch.bfloat16)
+
+    def backward() -> list[torch.Tensor]:
+        x_ND.grad = routing.gates_M.grad = None
+        with torch.autocast("cuda", torch.bfloat16):
+            experts(x_ND, routing).backward(weight_ND)
+        return [tensor.grad for tensor in (x_ND, routing.gates_M, *experts.parameters())]
+
+    first = backward()
+    once = [gradient.clone() for gradient in first]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        second = backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [gradient.data_ptr() for gradient in second[2:]] == [gradient.data_ptr() for gradient in first[2:]]
+    for gradient, expected in zip(second, [*once[:2], *(2 * gradient for gradient in once[2:])], strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-2, atol=1e-3)
