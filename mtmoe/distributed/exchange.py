@@ -39,14 +39,6 @@ class Way(NamedTuple):
         what = f"all_to_all_single of outputs from the {self.units} of {self.layer}"
         return _AllToAll.apply(output_RC, plan.sent, plan.received, self.mesh, what)
 
-    def counts_of_tokens_here(self, counts_PX: Tensor) -> Tensor:
-        """What each process has counted of the rows from each -> what all have counted of those from here, [P, X]."""
-        counts_PX, counted_PX = counts_PX.contiguous(), torch.empty_like(counts_PX)
-        with self.mesh.calls.collective(f"all_to_all_single of what the {self.units} of {self.layer} counted") as due:
-            if due:
-                dist.all_to_all_single(counted_PX, counts_PX, group=self.mesh.expert_group)
-        return counted_PX
-
 
 class Plan(NamedTuple):
     """sent, received: rows to and from each process. counts_PF: rows from each process to each own unit."""
@@ -71,11 +63,6 @@ class Plan(NamedTuple):
         unit_PF = torch.arange(num_own, device=self.counts_PF.device).repeat(num_processes)
         return unit_PF.repeat_interleave(self.counts_PF.flatten(), output_size=self.num_rows)
 
-    def processes_R(self) -> Tensor:
-        """The process that each received row comes from."""
-        num_processes = torch.arange(self.counts_PF.shape[0], device=self.counts_PF.device)
-        return num_processes.repeat_interleave(self.counts_PF.sum(1), output_size=self.num_rows)
-
 
 class Counts:
     """Tells every process how many rows it will get. Begun before there are rows to send, and waited for after."""
@@ -99,7 +86,7 @@ class Counts:
                 )  # fmt: skip
 
     def plan(self) -> Plan:
-        """The layer's only wait for the device."""
+        """What the others have sent: here the layer waits for the device, and nowhere else (but for balanced gates)."""
         with self._mesh.calls.waiting(self._what):
             self._work.wait()
             sent, received = torch.stack((self._sent_P, self._counts_PF.sum(1))).tolist()
@@ -178,19 +165,19 @@ class _Combined(torch.autograd.Function):
         ctx: Any, output_MD: Tensor, gates_M: Tensor, token_M: Tensor, order_M: Tensor, inverse_M: Tensor,
         first_N: Tensor,
     ) -> Tensor:  # fmt: skip
-        ctx.save_for_backward(output_MD, gates_M, token_M, order_M, inverse_M)
+        needed_MD = output_MD if ctx.needs_input_grad[1] else output_MD[:0]
+        ctx.save_for_backward(needed_MD, gates_M, token_M, order_M, inverse_M)
         return _sum_of_pairs(output_MD, inverse_M, first_N, gates_M)
 
     @staticmethod
     def backward(ctx: Any, gradient_ND: Tensor) -> Any:
         output_MD, gates_M, token_M, order_M, inverse_M = ctx.saved_tensors
-        gradient_MD = gradient_ND.index_select(0, token_M)
-        gate_gradient_M = None
+        gradient_MD, gate_gradient_M = gradient_ND.index_select(0, token_M), None
         if ctx.needs_input_grad[1]:
             wide = torch.promote_types(torch.float32, output_MD.dtype)
             gate_gradient_M = (gradient_MD * output_MD).sum(1, dtype=wide).index_select(0, inverse_M).to(gates_M.dtype)
         sorted_gates_M1 = gates_M.to(output_MD.dtype).index_select(0, order_M).unsqueeze(1)
-        return gradient_MD * sorted_gates_M1, gate_gradient_M, None, None, None, None
+        return gradient_MD.mul_(sorted_gates_M1), gate_gradient_M, None, None, None, None
 
 
 def _sum_of_pairs(rows_MD: Tensor, inverse_M: Tensor, first_N: Tensor, weights_M: Tensor) -> Tensor:

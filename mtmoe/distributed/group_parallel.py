@@ -17,7 +17,7 @@ from mtmoe.distributed.mesh import Mesh
 from mtmoe.model.experts import compute_dtype
 from mtmoe.model.feed_forward import MixtureOfExperts
 from mtmoe.model.gating import TwoLevelGate
-from mtmoe.model.gating.two_levels import FirstLevel, GroupRows, SecondLevel
+from mtmoe.model.gating.two_levels import FirstLevel, GroupRows
 from mtmoe.model.routing import Balance
 from mtmoe.model.rows import inverse_permutation, permute_rows
 
@@ -44,10 +44,13 @@ class ParallelGroups(MixtureOfExperts):
         """As :attr:`ParallelExperts.before_call`."""
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
-        """As :meth:`MixtureOfExperts.forward`; in training ``Balance`` is of the rows in the groups here."""
+        """As :meth:`MixtureOfExperts.forward`. The vectors in ``Balance`` are of the rows that have come to the groups
+        here: those of all processes add up to what all tokens have. In evaluation there are no losses."""
         if self.before_call is not None:
             self.before_call(self)
         y_ND, balance = self._exchanged(x_ND)
+        if not self.training:
+            balance = balance._replace(losses={})
         return (y_ND.sigmoid() if self.sigmoid_output else y_ND), balance
 
     def answer(self, dtype: torch.dtype) -> None:
@@ -72,30 +75,20 @@ class ParallelGroups(MixtureOfExperts):
         group_R = plan.units_R()
         order_R = group_R.argsort(stable=True)  # from by process, to by group
         inverse_R = inverse_permutation(order_R)
-        x_RD = permute_rows(received_RC[:, :-1], order_R, inverse_R)
-        gates_R = permute_rows(received_RC[:, -1:], order_R, inverse_R)[:, 0]
-        del received_RC
+        x_RD, gates_R1 = received_RC.split([x_ND.shape[1], 1], dim=1)
+        x_RD = permute_rows(x_RD, order_R, inverse_R)
+        gates_R = permute_rows(gates_R1, order_R, inverse_R)[:, 0]
+        del received_RC, gates_R1
         keys_R = keys_R.index_select(0, order_R) if keys_R is not None else None
         group_R = group_R.index_select(0, order_R)
         second = self.gate.second_level(GroupRows(x_RD, gates_R, group_R, plan.counts_F, keys_R, first.rows_per_group))
         balance = self.gate.balance(first, second)
         output_RD = permute_rows(self.experts(x_RD, second.pairs), inverse_R, order_R)
         output_MD = self._way.to_tokens(output_RD, plan)
-        y_ND = pairs.combined(output_MD, torch.ones_like(first.pairs.gates_M, requires_grad=False))
-        if not self.training:
-            processes_R = plan.processes_R().index_select(0, order_R)
-            balance = balance._replace(counts_E=self._counts_of_tokens_here(second, processes_R))
-        return y_ND, balance
+        return pairs.combined(output_MD, torch.ones_like(first.pairs.gates_M, requires_grad=False)), balance
 
     def _keys(self, keys_M: Tensor | None, plan: Plan) -> Tensor | None:
         return self._way.to_units(keys_M, plan, "noise keys") if keys_M is not None else None
-
-    def _counts_of_tokens_here(self, second: SecondLevel, processes_R: Tensor) -> Tensor:
-        """Balance.counts_E of this process's own tokens, whichever processes have their experts, [E]."""
-        size, num_here = self._way.mesh.expert_size, second.pairs.counts_E.shape[0]
-        places_M = processes_R.index_select(0, second.pairs.tokens_M) * num_here + second.pairs.experts_M
-        counts_PE = places_M.new_zeros(size * num_here).scatter_add_(0, places_M, torch.ones_like(places_M))
-        return self._way.counts_of_tokens_here(counts_PE.view(size, num_here)).flatten()
 
     def _without_rows(self, x_ND: Tensor, first: FirstLevel, plan: Plan) -> tuple[Tensor, Balance]:
         """The same collectives, forward and backward, as the others expect them, of rows that nobody will use."""

@@ -153,7 +153,10 @@ def _backward(ctx, gradient_ND, _):
     hidden, *tensors = ctx.saved_tensors
     if gradient_ND is None:
         return (None,) * 12
-    if _adds_in_place(tensors[0], tensors[2:4], ctx.settings):
+    x_ND, gates_M, *stacks = tensors[:4]
+    if _adds_in_place(x_ND, stacks, ctx.settings):
+        if gates_M.shape[0] == 0:
+            return torch.zeros_like(x_ND), torch.zeros_like(gates_M), *(None,) * 10
         return *_backward_into(gradient_ND, hidden, tensors, ctx.settings), *(None,) * 10
     gradients = experts_backward_operator(gradient_ND, hidden, *tensors, *ctx.settings)
     return (*gradients, *(None,) * 8)
@@ -163,7 +166,7 @@ def _adds_in_place(x_ND, stacks, settings) -> bool:
     """From the second batch of a step on: a GPU would otherwise need all gradients of the stacks a second time."""
     _, dtype, _ = settings
     has_gradients = all(s.is_leaf and s.grad is not None and s.grad.is_contiguous() for s in stacks)
-    return _grouped(x_ND, dtype) and x_ND.shape[0] > 0 and has_gradients and not torch.compiler.is_compiling()
+    return _grouped(x_ND, dtype) and has_gradients and not torch.compiler.is_compiling()
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ groups on the device. Nothing here waits for the device: no size depends on the 
 `F.grouped_mm` takes at most 1,023 groups on CUDA, and the first group always begins at row 0. So more experts are
 taken in slices: for each, the rows are gathered anew with those of the slice in front (a shift that the device
 knows), the rows behind them come out uninitialised, and what belongs to the slice is selected into the whole. That
-reads the rows once more for each slice, which is little beside the weights of a thousand experts, and multiplies none
-of them twice.
+reads the rows once more for each slice, but multiplies none of them twice. The backward pass takes slices also where
+gradients are added to those that are there, for what is added is beside them for a moment.
 
 bf16 has the fast kernels. With float32 and float16 `F.grouped_mm` itself falls back to a loop that waits for the
 device; float64 it does not know.
@@ -39,6 +39,11 @@ class _Slice(NamedTuple):
     front_M: Tensor | None
     inside_M1: Tensor | None
     back_M: Tensor | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all experts."""
+        return self.front_M is None
 
     def take(self, rows_M: Tensor) -> Tensor:
         return rows_M if self.front_M is None else rows_M.index_select(0, self.front_M)
@@ -97,13 +102,18 @@ def backward(
     overwritten and gathered again rather than kept, so that beside the hidden activations one row of D and one of H
     numbers is there for each pair (with one slice).
     """
-    gradient_MD = gradient_ND.to(dtype).index_select(0, source_M)
+    gradient_MD: Tensor | None = gradient_ND.to(dtype).index_select(0, source_M)
     gate_M1 = gates_M.to(dtype).index_select(0, order_M).unsqueeze(1)
     x_gradient_MD = gate_gradient_M = first_gradient = second_gradient = None
-    if into is not None:
-        most_groups = min(most_groups, experts_at_once(first_EDH.shape[1] * first_EDH.shape[2], dtype))
+    num_experts, width, hidden_width = first_EDH.shape
+    if into is not None or num_experts > most_groups:
+        matrix, row = width * hidden_width * dtype.itemsize, (width + hidden_width) * dtype.itemsize
+        most_groups = min(most_groups, experts_at_once(matrix, source_M.shape[0] * row))
     for part in _slices(counts_E, source_M.shape[0], most_groups):
+        assert gradient_MD is not None
         gradient, gate = part.take(gradient_MD), part.take(gate_M1)
+        if part.is_whole:
+            gradient_MD = None  # it is overwritten, and then let go
         rows = x_ND.to(dtype), part.take(source_M)
         if hidden_MH is None:
             hidden = F.grouped_mm(rows[0].index_select(0, rows[1]), _cast(first_EDH, part, dtype), offs=part.ends)
@@ -123,15 +133,17 @@ def backward(
         x_gradient = F.grouped_mm(back, _cast(first_EDH, part, dtype).transpose(1, 2), offs=part.ends)
         del back
         x_gradient_MD = part.put(x_gradient_MD, x_gradient)
+        del x_gradient
     assert x_gradient_MD is not None and gate_gradient_M is not None  # noqa: PT018
     x_gradient_ND = gathered_sum(x_gradient_MD, inverse_M, starts_N, gates_M).to(x_ND.dtype)
     gate_gradient = gate_gradient_M.index_select(0, inverse_M).to(gates_M.dtype)
     return x_gradient_ND, gate_gradient, first_gradient, second_gradient
 
 
-def experts_at_once(matrix_elements: int, dtype: torch.dtype) -> int:
-    """Whose gradients of one matrix exist beside what they are added to."""
-    return max(1, ROOM_BYTES // (matrix_elements * dtype.itemsize))
+def experts_at_once(matrix_bytes: int, row_bytes: float) -> int:
+    """Experts of a slice whose gradients of one matrix exist beside those that they go to: so many that the rows, which
+    each slice goes through as a whole, are no more than they. ``row_bytes``: of all rows, D and H wide."""
+    return max(1, int(max(ROOM_BYTES, row_bytes) // matrix_bytes))
 
 
 def _gathered(
@@ -141,8 +153,8 @@ def _gathered(
     if into is not None:
         into[part.low : part.high].add_(part_EXX)
         return None
-    if part.front_M is None and part_EXX.dtype == stack.dtype:
-        return part_EXX  # of all experts, as it is
+    if part.is_whole and part_EXX.dtype == stack.dtype:
+        return part_EXX
     total = torch.empty_like(stack, memory_format=torch.contiguous_format) if total is None else total
     total[part.low : part.high].copy_(part_EXX)
     return total

@@ -17,7 +17,8 @@ _SHARE: ContextVar[Callable[[int], slice]] = ContextVar("share", default=_all_of
 @contextlib.contextmanager
 def keeping_experts(share: Callable[[int], slice]) -> Iterator[None]:
     """Layers that are made within it have but the experts, or groups of them with their gates, that ``share`` gives of
-    their number, with the weights that these have among all: so a process needs no room for those of others."""
+    their number, with the weights that these have among all: so a process keeps none of those of others (gates without
+    noise are there as a whole for a moment, while they are drawn)."""
     token = _SHARE.set(share)
     try:
         yield

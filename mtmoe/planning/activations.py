@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mtmoe.config import Recipe
 from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.model.gating.grouped import num_tiles
-from mtmoe.model.grouped_experts import MOST_GROUPS
+from mtmoe.model.grouped_experts import MOST_GROUPS, experts_at_once
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
 
@@ -151,18 +151,23 @@ def _experts(
     exchanged = 0.0
     if layout.expert_processes > 1:
         # Rows that arrive for the experts here, and outputs that come back, as many as leave. To groups go fewer, which
-        # their gate keeps already.
+        # their gate keeps already, and outputs are only added up.
         arriving = pairs if moe.hierarchy is None else tokens * moe.hierarchy.groups_per_token
-        copies = 2 if moe.hierarchy is None else 1
+        copies = 2 if moe.hierarchy is None else 0
         exchanged = arriving * (copies * width * small + 7 * _INDEX + STREAM_BYTES)
     weights = _cast_weights(moe, width, layout)
     forward = padded * small * (2 * width + (hidden if moe.recompute_experts and not layout.on_cpu else 0)) + weights
-    rows = 3 * width
+    again = hidden if moe.recompute_experts else 0
+    rows, gradients = 3 * width, 0.0
     if not layout.on_cpu:
         # Of one slice a row of outputs' gradients and one of hidden units'; of several, those of the slice beside them.
-        rows = width + hidden if layout.experts_here <= MOST_GROUPS and not adds else 3 * width + 2 * hidden
-        rows += hidden if moe.recompute_experts else 0
-    backward = padded * small * rows + weights
+        rows = width + hidden + again
+        if adds or layout.experts_here > MOST_GROUPS:
+            matrix = width * hidden * small
+            at_once = min(layout.experts_here, experts_at_once(matrix, pairs * (width + hidden) * small))
+            gradients = at_once * matrix
+            rows = rows if at_once == layout.experts_here else max(3 * width + 2 * hidden, 5 * width)
+    backward = padded * small * rows + max(weights, gradients)
     return Activations(kept + exchanged, forward, backward)
 
 

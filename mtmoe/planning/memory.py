@@ -14,7 +14,6 @@ from typing import NamedTuple
 from mtmoe.config import Recipe
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.gradients import BUCKET_BYTES
-from mtmoe.model.grouped_experts import ROOM_BYTES as GRADIENTS_AT_ONCE
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
@@ -126,9 +125,8 @@ def _passes(
         new, again = _gradients(stage, recipe, vocabulary_size, layout)
         pooled = new if layout.on_cpu and stage.kind == "experts" and not accumulates else 0.0
         passing = need.backward + again
-        if accumulates:  # a GPU adds those of experts to the ones that are there, some experts at a time
-            at_once = GRADIENTS_AT_ONCE if stage.kind == "experts" and not layout.on_cpu else new
-            passing += min(new, at_once)
+        if accumulates and (layout.on_cpu or stage.kind != "experts"):  # a GPU adds those of experts as they are made
+            passing += new
         gradients += 0.0 if accumulates else new - pooled
         yield f"backward pass of {stage.name}", gradients, kept, passing
         kept -= need.kept

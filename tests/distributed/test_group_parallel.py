@@ -52,16 +52,19 @@ def evaluate(recipe: Recipe, tokens: list[np.ndarray]) -> Evaluated:
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_outputs_and_counts_of_a_process_are_those_of_its_tokens_alone(gate):
+def test_outputs_are_those_of_a_processs_tokens_alone_and_counts_add_up_to_those_of_all(gate):
     moe: dict[str, Any] = TWO_LEVELS | {"gate": gate}
     generator = np.random.default_rng(2)
     tokens = [generator.normal(size=(number, 8)) for number in NUM_TOKENS]
     processes = run_group(4, evaluate, small_recipe(4, moe), tokens)
-    for own, process in zip(tokens, processes, strict=True):
-        [alone] = run_group(1, evaluate, small_recipe(1, moe), [own])
-        np.testing.assert_allclose(process.outputs, alone.outputs, rtol=0, atol=1e-12)
-        assert process.counts == alone.counts
-        assert sum(process.counts) == len(own) * 4 or gate == "strictly-balanced"
+    [alone] = run_group(1, evaluate, small_recipe(1, moe), [np.concatenate(tokens)])
+    together = np.concatenate([process.outputs for process in processes])
+    np.testing.assert_allclose(together, alone.outputs, rtol=0, atol=1e-12)
+    counts = np.array([process.counts for process in processes])
+    assert counts.sum(0).tolist() == alone.counts
+    assert sum(alone.counts) == len(together) * 4 or gate == "strictly-balanced"
+    for rank, of_process in enumerate(counts):  # a group's rows are where the group is
+        assert not np.delete(of_process, slice(3 * rank, 3 * rank + 3)).any()
     for name, shape in processes[0].shapes.items():
         whole = alone.shapes[name]
         is_spread = is_expert_parameter(f"encoder.mixtures.1.{name}")

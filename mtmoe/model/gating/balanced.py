@@ -47,7 +47,7 @@ class BalancedGate(Gate):
         """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
         sums = [importance_E]
         if excess is not None:
-            sums += [excess, torch.as_tensor(num_tokens, dtype=excess.dtype, device=excess.device)]
+            sums += [excess, num_tokens if isinstance(num_tokens, Tensor) else excess.new_full((), num_tokens)]
         reduced_E, *of_thresholds = self._reduced(*sums)
         losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
         if of_thresholds:
