@@ -13,6 +13,7 @@ from mtmoe.checkpoint.files import WEIGHTS, Checkpoint, open_run, sync
 from mtmoe.checkpoint.reading import find_checkpoint, find_checkpoints, mean_weights
 from mtmoe.checkpoint.writing import save_directory
 from mtmoe.errors import UserError
+from mtmoe.tensor_files import usual_access
 
 
 def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpoint]:
@@ -25,7 +26,8 @@ def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpo
     weights = mean_weights(chosen)
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
+        with usual_access(unfinished):
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
         sync(unfinished)
         os.replace(unfinished, file)
     except (OSError, SafetensorError) as error:

@@ -30,6 +30,7 @@ from mtmoe.checkpoint.files import (
 from mtmoe.checkpoint.reading import list_checkpoints, weights_digest
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.errors import UserError
+from mtmoe.tensor_files import usual_access
 
 
 def save_checkpoint(
@@ -112,7 +113,8 @@ def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], stat
 def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True)
     for name, group in tensors.items():
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, directory / name)
+        with usual_access(directory / name):
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, directory / name)
     content = {"format_version": FORMAT_VERSION, "weights_digest": weights_digest(tensors[WEIGHTS]), **state}
     (directory / STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
     for file in directory.iterdir():

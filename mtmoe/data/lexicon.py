@@ -26,6 +26,7 @@ from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
+from mtmoe.tensor_files import usual_access
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
 LEXICON_NAME = "lexicon.safetensors"
@@ -68,7 +69,8 @@ def learn_lexicon(corpus: ParallelCorpus, progress: Progress = silent) -> Lexico
 def save_lexicon(path: Path, lexicon: Lexicon) -> None:
     """Write it, so that what has the name is complete."""
     temporary = path.with_name(f".{path.name}.unfinished")
-    save_file({name: np.ascontiguousarray(array) for name, array in lexicon._asdict().items()}, temporary)
+    with usual_access(temporary):
+        save_file({name: np.ascontiguousarray(array) for name, array in lexicon._asdict().items()}, temporary)
     os.replace(temporary, path)
 
 

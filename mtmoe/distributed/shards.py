@@ -29,6 +29,7 @@ from torch.futures import Future
 
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
+from mtmoe.tensor_files import usual_access
 
 __all__ = ["CheckpointException", "load_shards", "save_shards", "whole_tensor"]
 
@@ -57,7 +58,8 @@ class _ShardWriter(HuggingFaceStorageWriter):
             results.append(WriteResult(item.index, tensor.nbytes, storage_data=None))
         if tensors:
             file = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
-            save_file(tensors, file, metadata={"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
+            with usual_access(file):
+                save_file(tensors, file, metadata={"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
             with open(file, "rb") as written:
                 os.fsync(written.fileno())
         done: Future[Any] = Future()

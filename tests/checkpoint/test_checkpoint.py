@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from mtmoe.checkpoint import (
     save_checkpoint,
     weights_digest,
 )
+from mtmoe.distributed.mesh import ONE_PROCESS
+from mtmoe.distributed.shards import save_shards
 from mtmoe.errors import UserError
 from mtmoe.model.translation import TranslationModel
 from tests.toy import prepared_toy
@@ -218,6 +221,22 @@ def test_an_export_is_one_file_with_the_weights_of_the_checkpoint(toy, run, tmp_
     assert exported.keys() == saved.keys()
     assert all(torch.equal(exported[name], saved[name]) for name in saved)
     assert not list(tmp_path.glob(".*unfinished"))
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_all_files_have_the_access_of_any_new_file(toy, run, tmp_path):
+    recipe, _ = toy
+    before = os.umask(0o027)
+    try:
+        _save(run, recipe, 5)
+        export_weights(run.directory, "last", tmp_path / "weights.safetensors")
+        save_shards(tmp_path / "shards", {"x": torch.ones(2)}, ONE_PROCESS, 1)
+    finally:
+        os.umask(before)
+    files = [tmp_path / "weights.safetensors", *(tmp_path / "shards").iterdir()]
+    files += (run.checkpoints / "step-00000005").iterdir()
+    assert len(files) >= 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
 
 
 def test_an_export_into_no_directory_is_an_error_that_names_the_file(toy, run, tmp_path):

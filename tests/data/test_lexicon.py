@@ -121,6 +121,8 @@ def test_it_is_read_as_it_was_written_and_what_is_wrong_is_told(corpus, tmp_path
     assert error.value.fix.startswith("run `mtmoe preprocess` into a new directory and copy its lexicon.safetensors")
     lexicon = learn_lexicon(corpus)
     save_lexicon(path, lexicon)
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # readable as any new file is
     for one, other in zip(lexicon, load_lexicon(path, SIZE), strict=True):
         assert np.array_equal(one, other)
     with pytest.raises(UserError, match="is for a vocabulary of 60, but the run's has 61"):
