@@ -115,13 +115,13 @@ class TwoLevelGate(Gate):
         if not k1 or not k2:
             tokens_M = token_R.index_select(0, chosen.tokens_M)
             in_order = in_token_order(tokens_M, chosen.experts_M, chosen.gates_M)
-            return Routing(*in_order, 0, chosen.counts_E, balance)
+            return Routing(*in_order, 0, balance.counts_E, balance)
         return Routing(
             repeated_tokens(x_ND.shape[0], k1 * k2, x_ND.device),
             chosen.experts_M.view(-1, k2).index_select(0, inverse_R).flatten(),
             permute_rows(chosen.gates_M.view(-1, k2), inverse_R, order_R).flatten(),
             k1 * k2,
-            chosen.counts_E,
+            balance.counts_E,
             balance,
         )
 
