@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-import torch
 from torch import nn
 
 from mtmoe.config import Recipe
-from mtmoe.model.building import build_model
+from mtmoe.model.building import meta_model
 from mtmoe.model.feed_forward import MixtureOfExperts
 from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.translation import TranslationModel
@@ -40,17 +39,11 @@ class Stage(NamedTuple):
     has_context: bool = False
 
 
-def meta_model(recipe: Recipe, vocabulary_size: int) -> nn.Module:
-    """The recipe's network without memory."""
-    with torch.device("meta"):
-        return build_model(recipe, vocabulary_size)
-
-
 def stages_of(recipe: Recipe, vocabulary_size: int) -> list[Stage]:
     """Every stage from the source to the loss; each parameter of the network is of exactly one of them."""
     model = meta_model(recipe, vocabulary_size)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    walk = _language_model(model) if isinstance(model, LanguageModel) else _translation(model)  # type: ignore[arg-type]
+    walk = _language_model(model) if isinstance(model, LanguageModel) else _translation(model)
     taken: set[int] = set()
     stages = []
     for stage, modules in walk:

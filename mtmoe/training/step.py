@@ -23,7 +23,7 @@ from mtmoe.distributed.expert_parallel import parallelise
 from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.sentences import of_all_sentences, own_sentences
-from mtmoe.model.building import Network, build_model
+from mtmoe.model.building import Network, build_model, meta_model
 from mtmoe.model.kept import keeping_experts
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.noise import keyed_noise
@@ -284,8 +284,7 @@ class Stepper:
 
 def _num_parameters(recipe: Recipe, vocabulary_size: int) -> int:
     """Of all processes together, each counted once."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in build_model(recipe, vocabulary_size).parameters())
+    return sum(p.numel() for p in meta_model(recipe, vocabulary_size).parameters())
 
 
 def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:

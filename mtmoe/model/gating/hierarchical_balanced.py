@@ -118,9 +118,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
     def _best_tokens(self, values_NG: Tensor) -> tuple[Tensor, int]:
         """Eq. 18 of the first level, and how many tokens of the batch each group gets."""
-        if self.others is None:
-            p = rows_per_expert(values_NG.shape[0], self.num_groups, self.groups_per_token)
-            return best_rows(values_NG, p)[1], p
+        assert self.others is not None, "one process alone takes both levels at once"
         num_tokens, most = self.others.count(values_NG.shape[0])
         p = rows_per_expert(num_tokens, self.num_groups, self.groups_per_token)
         return best_rows_of_all(values_NG, p, most, self.others), p

@@ -55,8 +55,8 @@ class Gate(nn.Module):
         return torch.randn_like(like_NE) if self.noise is None else self.noise.normal(like_NE)
 
     def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
-        """The sums over the tokens of all processes, in the shapes they have here; in evaluation, which a process does
-        by itself, those of its own tokens."""
+        """The sums over the tokens of all processes, in the shapes they have here; in evaluation, to which
+        processes do not come together, those that were given."""
         if not self.training:
             return sums
         total = self.reduce_sum(torch.cat([part.flatten() for part in sums]))
