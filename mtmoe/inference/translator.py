@@ -17,6 +17,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of_subwords
 from mtmoe.inference.batching import batches_by_length
 from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
+from mtmoe.inference.freed_memory import FreedMemory
 from mtmoe.inference.lines import (
     DividedLine,
     SourcePart,
@@ -125,6 +126,7 @@ class Translator:
         words_apart = self.loaded.recipe.data.source_language not in _LANGUAGES_WITHOUT_SPACES
         self._required = Required(self.decoding, self.loaded.subwords, terms, words_apart=words_apart)
         self._search_model = self._others.searching(self.loaded.model)
+        self._freed_memory = FreedMemory()
 
     def translate(
         self,
@@ -181,6 +183,7 @@ class Translator:
             translated = iter(self._translated(parts, found, options))
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")
+        self._freed_memory.translated(len(parts))
         return [
             self._of_line(request, source, [next(translated) for _ in source.parts], num_best)
             for request, source in zip(requests, sources, strict=True)
