@@ -32,6 +32,7 @@ from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
 from mtmoe.inference.shortlist import ListedWords, Shortlist
 from mtmoe.inference.side_by_side import MOST_SEARCHES, Waiting, side_by_side
+from mtmoe.inference.soft_terms import Begun, Mixture, mixture_after
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD
 
@@ -75,7 +76,9 @@ def search_all(
     word by word (:func:`mtmoe.inference.sampling.sample_words`), without any pruning.
 
     What a task asks for is always in the translation: words of a prefix or a phrase are candidates whatever their
-    probability, EOS is none before all is there, and the greatest length grows if it has not room for it all.
+    probability, EOS is none before all is there, and the greatest length grows if it has not room for it all. Soft
+    terms are more likely than the model finds them (:mod:`mtmoe.inference.soft_terms`) while it searches; the
+    log-probabilities and scores of what it finds are those of the model.
 
     Args:
         model: in evaluation mode, on ``device``.
@@ -161,7 +164,12 @@ class _Search:
         ]
         self.waiting = waiting
         self.finished = Finished(np.repeat(np.array(self.max_length_B, dtype=np.int64), self.num_beams), options)
-        self.has_rules = bool(options.min_length_ratio or options.no_repeat_ngram) or any(map(room_for, tasks))
+        self.has_soft_terms = any(task.soft_terms for task in tasks)
+        self.has_rules = (
+            bool(options.min_length_ratio or options.no_repeat_ngram)
+            or self.has_soft_terms
+            or any(map(room_for, tasks))
+        )
         self.has_demands_B = np.array([task.has_demands for task in tasks], dtype=bool)
         self.keys_Q: dict[int, list[int]] = {}
         self.step = 0
@@ -210,7 +218,10 @@ class _Search:
         self.first_step_B[indices] = self.step
         if self.listed is not None:
             tasks = [self.tasks[index] for index in indices]
-            wanted = [list(itertools.chain(task.prefix_ids, *task.phrases_ids)) for task in tasks]
+            wanted = [
+                list(itertools.chain(task.prefix_ids, *task.phrases_ids, *(term.ids for term in task.soft_terms)))
+                for task in tasks
+            ]
             self.listed.enter(indices, [self.sources[index] for index in indices], wanted)
         if self.options.sampling:
             for beam in beam_X.tolist():
@@ -222,6 +233,7 @@ class _Search:
             length_X=np.zeros(len(beam_X), dtype=np.int64),
             log_probability_X=np.zeros(len(beam_X)),
             ids_X=[()] * len(beam_X) if self.has_rules else [],
+            begun_X=[()] * len(beam_X) if self.has_soft_terms else [],
             tokens_X=torch.full((len(beam_X),), BOS, device=self.device),
             coverage_XS=torch.zeros(len(indices), source_BS.shape[1] if self.options.coverage_beta else 0).to(
                 self.device
@@ -256,10 +268,15 @@ class _Search:
             log_probabilities.append(float(taken.log_probabilities_X[row]))
             row = int(taken.parents_X[row])
             attention.append(self._attention(step, row, index))
+        log_probability, score = ending.log_probability, ending.score
+        if self.tasks[index].soft_terms:  # they have decided what is found, and are in nothing that is told of it
+            log_probability = sum(log_probabilities)
+            gained = ending.log_probability - log_probability
+            score -= gained / length_penalty(ending.num_tokens, self.options.length_alpha)
         return Hypothesis(
             ids=tuple(reversed(ids)),
-            log_probability=ending.log_probability,
-            score=ending.score,
+            log_probability=log_probability,
+            score=score,
             token_log_probabilities=tuple(reversed(log_probabilities)),
             cut_off=ending.cut_off,
             attention=torch.stack([part for part in reversed(attention) if part is not None]).float().cpu()
@@ -290,11 +307,12 @@ class _Search:
             coverage_XS = widened(live.coverage_XS, attention_XS.shape[1]) + attention_XS
             live = live._replace(coverage_XS=coverage_XS)
         is_last_X = live.length_X >= self.finished.max_length_Q[live.beam_X]
-        rules = self._rules(live, is_last_X)
+        mixtures = self._mixtures(live, attention_XS, is_last_X)
+        rules = self._rules(live, is_last_X, mixtures)
         extensions = (
             self._drawn(hidden_XD, live, rules) if self.options.sampling else self._best(hidden_XD, live, rules)
         )
-        possible_XC = self._possible(extensions, rules, is_last_X)
+        possible_XC = self._possible(extensions, rules, is_last_X, mixtures)
         scores_XC = live.log_probability_X[:, None] + possible_XC
         choice = self._chosen(scores_XC, extensions, live)
         self._finish(choice.ending, scores_XC, extensions, live)
@@ -309,32 +327,59 @@ class _Search:
         ids_X = []
         if self.has_rules:
             ids_X = [(*live.ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
+        begun_X: list[tuple[Begun, ...]] = []
+        if self.has_soft_terms:
+            chosen = zip(going_on.rows, words_X, extensions.log_probabilities_XC[going_on], strict=True)
+            begun_X = [
+                () if (mixture := mixtures[row]) is None else mixture.after(int(word), float(log_p))
+                for row, word, log_p in chosen
+            ]
         return live.select(going_on.rows)._replace(
             beam_X=live.beam_X[going_on.rows],
             length_X=live.length_X[going_on.rows] + 1,
             log_probability_X=scores_XC[going_on],
             ids_X=ids_X,
+            begun_X=begun_X,
             tokens_X=torch.from_numpy(words_X).to(self.device),
         )
 
-    def _rules(self, live: Live, is_last_X: np.ndarray) -> list[Rule]:
+    def _mixtures(self, live: Live, attention_XS: Tensor, is_last_X: np.ndarray) -> list[Mixture | None]:
+        """How soft terms may go into the next word of each row; empty where the search has none."""
+        if not self.has_soft_terms:
+            return []
+        assert self.options.soft_terms is not None
+        attention = attention_XS.double().cpu().numpy()
+        mixtures = []
+        for row, (ids, begun, beam) in enumerate(zip(live.ids_X, live.begun_X, live.beam_X.tolist(), strict=True)):
+            task = self.tasks[beam // self.num_beams]
+            can_copy = task.soft_terms and not is_last_X[row] and len(ids) >= len(task.prefix_ids)
+            mixtures.append(
+                mixture_after(ids, begun, task.soft_terms, attention[row], self.options.soft_terms)
+                if can_copy
+                else None
+            )
+        return mixtures
+
+    def _rules(self, live: Live, is_last_X: np.ndarray, mixtures: list[Mixture | None]) -> list[Rule]:
         """One for each row, or none at all."""
         if not self.has_rules:
             return []
         rules = []
-        for ids, beam, is_last in zip(live.ids_X, live.beam_X.tolist(), is_last_X, strict=True):
+        for row, (ids, beam, is_last) in enumerate(zip(live.ids_X, live.beam_X.tolist(), is_last_X, strict=True)):
             index = beam // self.num_beams
-            rules.append(
-                Rule()
-                if is_last
-                else rule_for(
-                    ids,
-                    self.tasks[index],
-                    min_length=self.min_length_B[index],
-                    max_length=self.max_length_B[index],
-                    no_repeat_ngram=self.options.no_repeat_ngram,
-                )
+            if is_last:
+                rules.append(Rule())
+                continue
+            rule = rule_for(
+                ids,
+                self.tasks[index],
+                min_length=self.min_length_B[index],
+                max_length=self.max_length_B[index],
+                no_repeat_ngram=self.options.no_repeat_ngram,
             )
+            if mixtures and (mixture := mixtures[row]) is not None:
+                rule = rule.with_copied(mixture.copied())
+            rules.append(rule)
         return rules
 
     def _best(self, hidden_XD: Tensor, live: Live, rules: list[Rule]) -> Extensions:
@@ -396,7 +441,9 @@ class _Search:
         is_real_XS = positions_S < live.source_lengths_X[:, None]
         return coverage_penalty(live.coverage_XS, is_real_XS, self.options.coverage_beta)[:, None].double()
 
-    def _possible(self, extensions: Extensions, rules: list[Rule], is_last_X: np.ndarray) -> np.ndarray:
+    def _possible(
+        self, extensions: Extensions, rules: list[Rule], is_last_X: np.ndarray, mixtures: list[Mixture | None]
+    ) -> np.ndarray:
         """Log-probabilities [X, C], -inf for what pruning, rules or the greatest length forbid."""
         words_XC, first_asked = extensions.words_XC, extensions.first_asked
         possible_XC = extensions.log_probabilities_XC.copy()
@@ -412,9 +459,14 @@ class _Search:
                     possible_XC[row, 1:first_asked] = -np.inf
                 if not rule.may_end:
                     possible_XC[row, 0] = -np.inf
+            is_free_XC = np.zeros(possible_XC.shape, dtype=bool)
+            is_free_XC[:, :first_asked] = True
+            for row, (rule, mixture) in enumerate(zip(rules, mixtures, strict=bool(mixtures))):
+                if mixture is not None:
+                    possible_XC[row] = mixture.mixed(possible_XC[row], words_XC[row], first_asked)
+                    is_free_XC[row, first_asked:] = [word in rule.copied for word in asked_XE[row]]
             lowest_X1 = possible_XC.max(axis=1, keepdims=True) - self.options.prune_margin
-            free_XC = possible_XC[:, :first_asked]
-            free_XC[free_XC < lowest_X1] = -np.inf
+            possible_XC[is_free_XC & (possible_XC < lowest_X1)] = -np.inf
         # Where rules leave no word, the end is all that is left.
         only_end_X = is_last_X | (possible_XC == -np.inf).all(axis=1)
         possible_XC[only_end_X] = -np.inf

@@ -7,7 +7,7 @@ with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mtmoe.inference.copies import NO_DEMAND
@@ -20,13 +20,20 @@ class Rule(NamedTuple):
     """What may come next after one hypothesis.
 
     allowed: words that are considered whatever their probability; only: nothing else is. banned: words that are not
-    considered otherwise. may_end: whether EOS is.
+    considered otherwise. may_end: whether EOS is. copied: those of ``allowed`` that soft terms offer and nothing
+    demands, so that they are considered if they are likely enough.
     """
 
     allowed: frozenset[int] = frozenset()
     only: bool = False
     banned: frozenset[int] = frozenset()
     may_end: bool = True
+    copied: frozenset[int] = frozenset()
+
+    def with_copied(self, words: Iterable[int]) -> Rule:
+        """The rule with what soft terms offer besides, where it is not forbidden."""
+        copied = frozenset() if self.only else frozenset(words) - self.allowed - self.banned
+        return self._replace(allowed=self.allowed | copied, copied=copied)
 
 
 def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, no_repeat_ngram: int) -> Rule:

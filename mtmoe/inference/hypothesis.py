@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mtmoe.inference.copies import Copies
+from mtmoe.inference.soft_terms import SoftTerm
 
 COVERAGE_FLOOR = 1e-6
 """Least attention that a source position counts with, so that its logarithm stays finite."""
@@ -29,13 +30,14 @@ class SearchTask(NamedTuple):
 
     prefix_ids: how it must begin. phrases_ids: sequences, each of which must occur in it somewhere.
     number: of the source in all of the input; with the seed it decides what is drawn, if anything is. copies: what it
-    must have just as the source has it.
+    must have just as the source has it. soft_terms: what it may copy where the model attends to it.
     """
 
     prefix_ids: tuple[int, ...] = ()
     phrases_ids: tuple[tuple[int, ...], ...] = ()
     number: int = 0
     copies: Copies | None = None
+    soft_terms: tuple[SoftTerm, ...] = ()
 
     @property
     def has_demands(self) -> bool:

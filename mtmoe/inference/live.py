@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtmoe.inference.soft_terms import Begun
+
 
 class Extensions(NamedTuple):
     """Ways to extend each live hypothesis, on the CPU: column 0 is EOS, then come the likeliest words, best first, then
@@ -33,6 +35,8 @@ class Live(NamedTuple):
     log_probability_X: np.ndarray
     ids_X: list[tuple[int, ...]]
     """Words so far, where rules need them; else empty."""
+    begun_X: list[tuple[Begun, ...]]
+    """Soft terms in the middle of which it may be, where there are any in the search; else empty."""
     tokens_X: Tensor
     coverage_XS: Tensor
     """Without columns where coverage has no weight."""
@@ -60,6 +64,7 @@ class Live(NamedTuple):
             np.concatenate([self.length_X, other.length_X]),
             np.concatenate([self.log_probability_X, other.log_probability_X]),
             self.ids_X + other.ids_X,
+            self.begun_X + other.begun_X,
             torch.cat([self.tokens_X, other.tokens_X]),
             coverage_XS,
             torch.cat([self.source_lengths_X, other.source_lengths_X]),

@@ -29,6 +29,7 @@ from mtmoe.inference.loading import LoadedEnsemble
 from mtmoe.inference.precision import lower_precision
 from mtmoe.inference.scoring import token_log_probabilities
 from mtmoe.inference.search_model import SearchModel
+from mtmoe.inference.terminology import Terminology
 
 
 class OtherRuns(NamedTuple):
@@ -160,8 +161,8 @@ def added_up(parts: Sequence[tuple[ScorePart, ...]]) -> tuple[ScorePart, ...]:
     return tuple(of_name[0]._replace(value=sum(part.value for part in of_name)) for of_name in zip(*parts, strict=True))
 
 
-def check_settings_are_used(overrides: Sequence[str], runs: OtherRuns) -> None:
-    """Raise UserError for a ``decoding.*`` override that says something of a run that takes no part."""
+def check_settings_are_used(overrides: Sequence[str], runs: OtherRuns, terms: Terminology | None) -> None:
+    """Raise UserError for a ``decoding.*`` override that says something of a run, or of terms, that take no part."""
     needed = {
         "decoding.language_model": ("--lm", runs.language_model),
         "decoding.reranking.language_model_weight": ("--rerank-lm", runs.reranking_language_model),
@@ -169,6 +170,8 @@ def check_settings_are_used(overrides: Sequence[str], runs: OtherRuns) -> None:
         "decoding.reranking": ("--rerank-lm or --rerank-channel", "yes" if runs.reranks else ""),
     }
     for override in overrides:
+        if override.startswith("decoding.soft_terms") and terms is None:
+            raise UserError(f"--set {override}: does nothing without --terms", fix="add --terms FILE")
         for key, (option, given) in needed.items():
             if override.startswith(key) and not given:
                 raise UserError(f"--set {override}: does nothing without {option}", fix=f"add {option} RUN")

@@ -1,4 +1,4 @@
-"""What terms and ``decoding.copied`` require of the translation of a line, and whether it is there."""
+"""What terms and ``decoding.copied`` require of the translation of a line, or offer to it, and whether it is there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from mtmoe.data.subwords import SubwordModel
 from mtmoe.errors import UserError
 from mtmoe.inference.copies import Copied, Copies, can_be_spelt
 from mtmoe.inference.hypothesis import SearchTask
-from mtmoe.inference.lines import encode_targets
-from mtmoe.inference.spelling import Spellings, begins_with_word
+from mtmoe.inference.lines import SourcePart, encode_targets
+from mtmoe.inference.soft_terms import SoftTerm
+from mtmoe.inference.spelling import Spellings, begins_with_word, spelling
 from mtmoe.inference.terminology import Term, Terminology
 from mtmoe.vocabulary import UNK
 
@@ -44,18 +45,39 @@ class Required:
         self._terms = terms
         self._words_apart = words_apart
         self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
+        self._is_soft = decoding.soft_terms is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
 
-    def added(self, task: SearchTask, text: str) -> SearchTask:
-        """The task of a source (a line, or a part of one) with what is required of its translation."""
-        targets = encode_targets([term.target for term in self._found(text)], self._subwords)
+    def added(self, task: SearchTask, source: SourcePart) -> SearchTask:
+        """The task of a source with what is required of its translation."""
+        terms = self._found(source.text)
+        targets = encode_targets([term.target for term in terms], self._subwords)
         # What the vocabulary cannot write cannot be demanded; the report tells of it.
-        phrases = tuple(tuple(ids) for ids in targets if UNK not in ids)
-        task = task._replace(phrases_ids=(*task.phrases_ids, *phrases))
+        ids_of = {term: tuple(ids) for term, ids in zip(terms, targets, strict=True) if UNK not in ids}
+        if self._is_soft:
+            task = task._replace(soft_terms=self._soft(ids_of, source))
+        else:
+            task = task._replace(phrases_ids=(*task.phrases_ids, *ids_of.values()))
         if self._pattern is None or self._spellings is None:
             return task
-        copied = [part for part in self._parts_to_copy(text) if can_be_spelt(part.text, self._spellings)]
+        copied = [part for part in self._parts_to_copy(source.text) if can_be_spelt(part.text, self._spellings)]
         return task._replace(copies=Copies(copied, self._spellings)) if copied else task
+
+    def _soft(self, ids_of: dict[Term, tuple[int, ...]], source: SourcePart) -> tuple[SoftTerm, ...]:
+        """The terms with the subwords that they are in the source. A term that the subwords do not spell (its letters
+        were unknown to them) has none."""
+        if not ids_of or self._terms is None:
+            return ()
+        parts = [spelling(piece_id, self._subwords.pieces) for piece_id in source.ids]
+        owners = [place for place, content in enumerate(parts) for _ in content]
+        text = b"".join(parts).decode(errors="surrogateescape")
+        positions: dict[Term, set[int]] = {term: set() for term in ids_of}
+        for term, begin in self._terms.places(text, apart=self._words_apart):
+            first = len(text[:begin].encode(errors="surrogateescape"))
+            num_bytes = len(text[begin : begin + len(term.source)].encode(errors="surrogateescape"))
+            if term in positions:
+                positions[term].update(owners[first : first + num_bytes])
+        return tuple(SoftTerm(tuple(sorted(places)), ids_of[term]) for term, places in positions.items() if places)
 
     def report(self, line: str, parts: Sequence[str], translation: str) -> tuple[tuple[TermReport, ...], list[str]]:
         """The terms of a line, and warnings of what its translation does not have.

@@ -27,6 +27,7 @@ class SearchOptions:
     """Beams of a sentence, which share ``beam_size``: of ``decoding.diverse_beams``."""
     diversity_penalty: float = 0.0
     sampling: Sampling | None = None
+    soft_terms: float | None = None
     num_best: int = 1
     """Hypotheses wanted of each sentence; pruning may leave fewer. The first does not depend on it."""
     keep_attention: bool = False
@@ -61,6 +62,7 @@ class SearchOptions:
             groups=diverse.groups if diverse else 1,
             diversity_penalty=diverse.penalty if diverse else 0.0,
             sampling=decoding.sampling,
+            soft_terms=decoding.soft_terms,
             num_best=num_best,
             keep_attention=keep_attention,
         )

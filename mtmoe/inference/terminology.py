@@ -48,7 +48,10 @@ class Terminology:
 
         ``apart``: whether words are divided by spaces.
         """
-        found: dict[Term, None] = {}
+        return tuple(dict.fromkeys(term for term, _ in self.places(text, apart=apart)))
+
+    def places(self, text: str, *, apart: bool = True) -> Iterator[tuple[Term, int]]:
+        """The same, as often as they occur, each with the place of its first character."""
         words = list(_words(text, apart=apart))
         ends = {end for _, end in words}
         behind = 0
@@ -57,10 +60,9 @@ class Terminology:
                 continue
             for term in self._by_first[apart].get(text[begin:end].lower(), ()):
                 if begin + len(term.source) in ends and _is_there(term.source, text, begin):
-                    found[term] = None
+                    yield term, begin
                     behind = begin + len(term.source)
                     break
-        return tuple(found)
 
 
 def read_terms(path: Path) -> Terminology:

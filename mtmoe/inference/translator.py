@@ -114,7 +114,7 @@ class Translator:
         """
         overrides, others = tuple(overrides), others or OtherRuns()
         self.decoding = decoding_settings(run, overrides)
-        check_settings_are_used(overrides, others)
+        check_settings_are_used(overrides, others, terms)
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
@@ -294,7 +294,7 @@ class Translator:
             for place, part in enumerate(source.parts):
                 prefix = tuple(prefix_ids) if place == 0 else ()
                 task = SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number)
-                tasks.append(self._required.added(task, part.text))
+                tasks.append(self._required.added(task, part))
         return tasks
 
     def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:

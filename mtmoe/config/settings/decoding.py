@@ -129,6 +129,13 @@ class Decoding(Settings):
         "tags (<b>, </b>), braces ({name}, ${0}), printf (%s, %(name)d), numbers, and regular expressions between "
         "slashes.",
     )
+    soft_terms: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="With --terms. Absent: each is sure to be in the translation. Else how likely it is to be copied "
+        "where the model attends to it: a sentence in which it does not fit goes without.",
+    )
     max_source_tokens: Positive = Field(default=400, description="Longest source sentence, in subwords.")
     over_long: Literal["split", "truncate", "empty"] = Field(
         default="split",
