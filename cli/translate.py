@@ -119,7 +119,8 @@ def translate(
 
     A term of --terms is found as whole words (in languages without spaces anywhere), in any case if it is written
     without capitals, else only as it is written; the longest counts. Its translation stands as it is written, in every
-    line that has the term, though letters may follow it.
+    line that has the term, though letters may follow it. With --set decoding.soft_terms=0.5 it is copied, that likely,
+    where the model attends to the term, and left out where it does not fit.
 
     Score and log-probability are natural logarithms, the latter what `mtmoe score` gives for a translation. With
     --lm, --rerank-lm or --rerank-channel, the weighted logarithms of these models are added to it before the score
