@@ -131,6 +131,8 @@ def _check_tasks(tasks: Sequence[SearchTask], num_sources: int, options: SearchO
     for task in tasks:
         if not all(task.phrases_ids):
             raise ValueError("a phrase without subwords cannot be asked for")
+        if task.soft_terms and (options.sampling or options.soft_terms is None):
+            raise ValueError("soft terms need a search, and options that say how likely they are")
         if task.has_demands and (options.sampling or options.groups > 1):
             key = "sampling" if options.sampling else "diverse_beams"
             raise UserError(
@@ -268,20 +270,21 @@ class _Search:
             log_probabilities.append(float(taken.log_probabilities_X[row]))
             row = int(taken.parents_X[row])
             attention.append(self._attention(step, row, index))
-        log_probability, score = ending.log_probability, ending.score
+        log_probability, gain = ending.log_probability, 0.0
         if self.tasks[index].soft_terms:  # they have decided what is found, and are in nothing that is told of it
             log_probability = sum(log_probabilities)
-            gained = ending.log_probability - log_probability
-            score -= gained / length_penalty(ending.num_tokens, self.options.length_alpha)
+            added = ending.log_probability - log_probability
+            gain = added / length_penalty(ending.num_tokens, self.options.length_alpha)
         return Hypothesis(
             ids=tuple(reversed(ids)),
             log_probability=log_probability,
-            score=score,
+            score=ending.score - gain,
             token_log_probabilities=tuple(reversed(log_probabilities)),
             cut_off=ending.cut_off,
             attention=torch.stack([part for part in reversed(attention) if part is not None]).float().cpu()
             if self.options.keep_attention
             else None,
+            gain=gain,
         )
 
     def _attention(self, step: int, row: int, index: int) -> Tensor | None:
@@ -352,7 +355,7 @@ class _Search:
         mixtures = []
         for row, (ids, begun, beam) in enumerate(zip(live.ids_X, live.begun_X, live.beam_X.tolist(), strict=True)):
             task = self.tasks[beam // self.num_beams]
-            can_copy = task.soft_terms and not is_last_X[row] and len(ids) >= len(task.prefix_ids)
+            can_copy = task.soft_terms and not is_last_X[row]
             mixtures.append(
                 mixture_after(ids, begun, task.soft_terms, attention[row], self.options.soft_terms)
                 if can_copy

@@ -61,6 +61,8 @@ class Hypothesis(NamedTuple):
     attention: Tensor | None = None
     """[T, S], float32 on the CPU: what each subword, then EOS, attended to in the source, EOS included. Kept only
     when it is asked for."""
+    gain: float = 0.0
+    """What soft terms added to the score while it was found. It is in the rank, but not in ``score``."""
 
 
 NOTHING = Hypothesis((), 0.0, 0.0, (), False)

@@ -9,8 +9,10 @@ that a word has the sum of both,
 
     P(w) = P(model) [(1 - sum_j s_j) p(w) + sum_j s_j 1(w = first of j)] + sum over terms begun P(begun) 1(w = next)
 
-and with each word the probabilities of having begun a term are filtered (Bayes). Everything sums to 1: a translation
-in which a term does not fit goes without it, at a price.
+and with each word the probabilities of having begun a term are filtered (Bayes). Attention to a subword that several
+terms own is divided between them, so that everything sums to 1: a translation in which a term does not fit goes without
+it, at a price. A term is copied once, however often the source has it. (With a language model in the search, p is what
+both models make of the word, and copies are not weighed by it.)
 
 (The mixture of a vocabulary with copies from the source is that of pointer networks, See et al. 2017.)
 """
@@ -18,7 +20,7 @@ in which a term does not fit goes without it, at a price.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -102,9 +104,10 @@ def mixture_after(
         share: 0 to 1, both excluded.
     """
     written_by_model = max(_LEAST, 1.0 - sum(way.probability for way in begun))
+    num_owners = Counter(position for term in terms for position in term.positions)
     begin = []
     for number, term in enumerate(terms):
-        mass = share * min(1.0, sum(attention_S[position] for position in term.positions))
+        mass = share * sum(attention_S[position] / num_owners[position] for position in term.positions)
         if mass > _LEAST and not _occurs(term.ids, ids):
             begin.append(Begun(number, 0, written_by_model * mass))
     if not begin and not begun:

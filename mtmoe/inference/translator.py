@@ -55,11 +55,11 @@ class Translation(NamedTuple):
     text: str
     score: float = 0.0
     """GNMT's score, which ranks; where other models take part, that of :mod:`mtmoe.inference.other_models`. Of a line
-    that was split, the sum over its parts."""
+    that was split, the sum over its parts. Soft terms rank, too, and are not in it."""
     log_probability: float = 0.0
     """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text. Of a line that was split,
     the sum over its parts. With ``decoding.shortlist`` it is normalised over the words of the shortlist and those of
-    the text, so it is higher; ``mtmoe score`` always takes the whole vocabulary."""
+    the text (and of soft terms), so it is higher; ``mtmoe score`` always takes the whole vocabulary."""
     num_tokens: int = 0
     """Subwords of the text with the end of sentence (of each part); 0 if nothing was translated."""
     tokens: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ class Translator:
                 shortlist=self._shortlist,
                 num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
             )
-            translated = iter(self._translated(parts, found, options))
+            translated = iter(list(self._translated(parts, found, options)))
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")
         self._freed_memory.translated(len(parts))
@@ -212,6 +212,7 @@ class Translator:
         for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
+            ranks: dict[str, float] = {}
             for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
                 score_parts = others_say[place][rank]
@@ -227,8 +228,9 @@ class Translator:
                     score_parts=score_parts,
                 )
                 distinct.setdefault(text, translation)
+                ranks.setdefault(text, translation.score + hypothesis.gain)
             ranked = list(distinct.values())
-            yield sorted(ranked, key=lambda t: -t.score) if self._others.runs.reranks else ranked
+            yield sorted(ranked, key=lambda t: -ranks[t.text]) if self._others.runs.reranks else ranked
 
     def _of_others(
         self, sources: Sequence[SourcePart], texts: list[list[str]], found: list[list[Hypothesis]]
@@ -340,7 +342,7 @@ class Translator:
             )
             for index, hypothesis in zip(indices, scored, strict=True):
                 line, rank = other[index][0]
-                result[line][rank] = hypothesis._replace(cut_off=found[line][rank].cut_off)
+                result[line][rank] = hypothesis._replace(cut_off=found[line][rank].cut_off, gain=found[line][rank].gain)
         return result
 
 

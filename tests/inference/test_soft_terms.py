@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
 from mtmoe.errors import UserError
 from mtmoe.inference.beam_search import SearchOptions, SearchTask, search_all
-from mtmoe.inference.hypothesis import length_penalty
+from mtmoe.inference.hypothesis import Hypothesis, length_penalty
+from mtmoe.inference.lines import divide_sources, encode_targets
+from mtmoe.inference.other_models import OtherRuns
 from mtmoe.inference.soft_terms import SoftTerm, mixture_after
+from mtmoe.inference.spelling import spelling
 from mtmoe.inference.terminology import Term, Terminology
 from mtmoe.inference.translator import Translator
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
@@ -119,6 +123,7 @@ def test_a_wide_search_finds_what_is_likeliest_with_the_terms_and_tells_the_mode
     likeliest = max(every, key=lambda words: probability(model.predict, words, terms))
     if len(best.ids) < 4:
         assert best.ids == likeliest
+        assert best.score + best.gain == pytest.approx(math.log(probability(model.predict, best.ids, terms)), abs=1e-4)
     by_model = [
         model.predict((*SOURCE, EOS), best.ids[:place]).log_probabilities[word]
         for place, word in enumerate((*best.ids, EOS))
@@ -175,6 +180,29 @@ def test_greedy_search_and_neighbours_and_a_search_without_terms(random_model):
     assert searched(model, (), options(3)) == without
 
 
+def test_a_prefix_that_ends_inside_a_term_goes_on_with_it(fake_model):
+    def predict(source, prefix):
+        chances = [1e-3] * (NUM_SPECIAL + 3)
+        chances[EOS if len(prefix) >= 2 else C] = 1 - 1e-3 * (NUM_SPECIAL + 2)
+        return Prediction([math.log(chance) for chance in chances], [1.0, 0.0, 0.0, 0.0])
+
+    task = SearchTask(prefix_ids=(A,), soft_terms=(SoftTerm((0,), (A, B)),))
+    ((best,),) = search_all(fake_model(predict), [SOURCE], options(4), batch_tokens=1000, tasks=[task])
+    assert best.ids == (A, B)
+
+
+def test_terms_that_share_a_subword_share_the_attention_to_it():
+    terms = (SoftTerm((1,), (A,)), SoftTerm((1,), (A, B)), SoftTerm((0,), (C,)))
+    mixture = mixture_after((), (), terms, [0.2, 0.8], 0.9)
+    assert mixture.copied() == pytest.approx({A: 0.9 * 0.8, C: 0.9 * 0.2})
+    assert mixture.model == pytest.approx(0.1)
+
+
+def test_samples_are_not_drawn_from_a_mixture(random_model):
+    with pytest.raises(ValueError, match="soft terms need a search"):
+        searched(random_model(1, 3), TERMS["of three"], replace(options(1), soft_terms=None))
+
+
 # ------------------------------------------------------------------------------------------------- with a run
 
 TERMINOLOGY = Terminology([Term("station", "gare routière"), Term("dogs", "toutous"), Term("old", "ancienne")])
@@ -183,9 +211,6 @@ LINES = ["Two dogs play in the snow.", "A man rides a bicycle past the old stati
 
 def test_the_subwords_of_a_term_are_those_that_spell_it(run_directory):
     translator = Translator(run_directory, device="cpu", overrides=["decoding.soft_terms=0.9"], terms=TERMINOLOGY)
-    from mtmoe.inference.lines import divide_sources
-    from mtmoe.inference.spelling import spelling
-
     subwords = translator.loaded.subwords
     (line,) = divide_sources([LINES[1]], subwords, translator.decoding)
     task = translator._required.added(SearchTask(), line.parts[0])
@@ -211,6 +236,29 @@ def test_soft_terms_of_an_untrained_model_come_where_they_can_and_score_says_the
     assert alone.text == found[1].text
     for translation in found[:3]:
         assert translation.log_probability == pytest.approx(sum(translation.token_log_probabilities), abs=1e-4)
+
+
+def test_reranking_ranks_by_what_the_terms_have_added_too(run_directory, language_model_run):
+    translator = Translator(
+        run_directory,
+        device="cpu",
+        overrides=["decoding.soft_terms=0.5", "decoding.reranking.language_model_weight=1e-9"],
+        terms=TERMINOLOGY,
+        others=OtherRuns(reranking_language_model=str(language_model_run)),
+    )
+    subwords = translator.loaded.subwords
+    (line,) = divide_sources(LINES[:1], subwords, translator.decoding)
+    with_term, without = encode_targets(["Deux toutous jouent", "Deux chiens jouent"], subwords)
+    found = [
+        Hypothesis(tuple(with_term), -5.0, -5.0, (-1.0,) * (len(with_term) + 1), False, gain=2.0),
+        Hypothesis(tuple(without), -4.0, -4.0, (-1.0,) * (len(without) + 1), False),
+    ]
+    found_options = SearchOptions.from_settings(translator.decoding, num_best=2)
+    (ranked,) = translator._translated(list(line.parts), [found], found_options)
+    assert [(t.text, round(t.score, 3)) for t in ranked] == [
+        ("Deux toutous jouent", -5.0),
+        ("Deux chiens jouent", -4.0),
+    ]
 
 
 def test_it_does_nothing_without_terms_and_is_a_probability(run_directory):
