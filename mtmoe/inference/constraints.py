@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from mtmoe.inference.copies import NO_DEMAND
 from mtmoe.inference.hypothesis import SearchTask
-
-Words = tuple[int, ...]
+from mtmoe.inference.phrases import Words, occurs
 
 
 class Rule(NamedTuple):
@@ -42,7 +41,7 @@ def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, 
         return Rule(frozenset({task.prefix_ids[len(ids)]}), only=True, may_end=False)
     copies = task.copies.demand(ids) if task.copies else NO_DEMAND
     banned = repeating_words(ids, no_repeat_ngram) | copies.banned
-    still_open = [phrase for phrase in task.phrases_ids if not _occurs(phrase, ids)]
+    still_open = [phrase for phrase in task.phrases_ids if not occurs(phrase, ids)]
     if not still_open and not copies.num_missing:
         return Rule(banned=banned, may_end=len(ids) >= min_length)
     allowed = advancing_words(ids, still_open) | copies.allowed
@@ -79,7 +78,7 @@ def repeating_words(ids: Words, size: int) -> frozenset[int]:
 
 def num_missing(ids: Words, phrases: Sequence[Words]) -> int:
     """Words that suffice to complete all phrases that ``ids`` does not contain; 0 if there are none."""
-    open_phrases = [phrase for phrase in phrases if not _occurs(phrase, ids)]
+    open_phrases = [phrase for phrase in phrases if not occurs(phrase, ids)]
     if not open_phrases:
         return 0
     return sum(map(len, open_phrases)) - max(_begun(phrase, ids) for phrase in open_phrases)
@@ -87,11 +86,7 @@ def num_missing(ids: Words, phrases: Sequence[Words]) -> int:
 
 def advancing_words(ids: Words, phrases: Sequence[Words]) -> frozenset[int]:
     """The word after what ``ids`` ends in of each phrase that it does not contain."""
-    return frozenset(phrase[_begun(phrase, ids)] for phrase in phrases if not _occurs(phrase, ids))
-
-
-def _occurs(phrase: Words, ids: Words) -> bool:
-    return any(ids[start : start + len(phrase)] == phrase for start in range(len(ids) - len(phrase) + 1))
+    return frozenset(phrase[_begun(phrase, ids)] for phrase in phrases if not occurs(phrase, ids))
 
 
 def _begun(phrase: Words, ids: Words) -> int:

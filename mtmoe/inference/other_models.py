@@ -164,17 +164,16 @@ def added_up(parts: Sequence[tuple[ScorePart, ...]]) -> tuple[ScorePart, ...]:
 def check_settings_are_used(overrides: Sequence[str], runs: OtherRuns, terms: Terminology | None) -> None:
     """Raise UserError for a ``decoding.*`` override that says something of a run, or of terms, that take no part."""
     needed = {
-        "decoding.language_model": ("--lm", runs.language_model),
-        "decoding.reranking.language_model_weight": ("--rerank-lm", runs.reranking_language_model),
-        "decoding.reranking.channel_weight": ("--rerank-channel", runs.reranking_channel),
-        "decoding.reranking": ("--rerank-lm or --rerank-channel", "yes" if runs.reranks else ""),
+        "decoding.language_model": ("--lm", "RUN", runs.language_model),
+        "decoding.reranking.language_model_weight": ("--rerank-lm", "RUN", runs.reranking_language_model),
+        "decoding.reranking.channel_weight": ("--rerank-channel", "RUN", runs.reranking_channel),
+        "decoding.reranking": ("--rerank-lm or --rerank-channel", "RUN", runs.reranks),
+        "decoding.soft_terms": ("--terms", "FILE", terms),
     }
     for override in overrides:
-        if override.startswith("decoding.soft_terms") and terms is None:
-            raise UserError(f"--set {override}: does nothing without --terms", fix="add --terms FILE")
-        for key, (option, given) in needed.items():
+        for key, (option, argument, given) in needed.items():
             if override.startswith(key) and not given:
-                raise UserError(f"--set {override}: does nothing without {option}", fix=f"add {option} RUN")
+                raise UserError(f"--set {override}: does nothing without {option}", fix=f"add {option} {argument}")
 
 
 def _column(name: str, weight: float, values: Sequence[float]) -> list[ScorePart]:

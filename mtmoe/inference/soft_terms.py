@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Words = tuple[int, ...]
+from mtmoe.inference.phrases import Words, occurs
 
 
 class SoftTerm(NamedTuple):
@@ -108,13 +108,9 @@ def mixture_after(
     begin = []
     for number, term in enumerate(terms):
         mass = share * sum(attention_S[position] / num_owners[position] for position in term.positions)
-        if mass > _LEAST and not _occurs(term.ids, ids):
+        if mass > _LEAST and not occurs(term.ids, ids):
             begin.append(Begun(number, 0, written_by_model * mass))
     if not begin and not begun:
         return None
     model = max(_LEAST, written_by_model - sum(way.probability for way in begin))
     return Mixture(model, terms, tuple(begin), tuple(begun))
-
-
-def _occurs(phrase: Words, ids: Words) -> bool:
-    return any(ids[start : start + len(phrase)] == phrase for start in range(len(ids) - len(phrase) + 1))
