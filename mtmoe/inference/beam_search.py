@@ -11,7 +11,6 @@ words that a user asked for), E such words, S source positions, V vocabulary.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,22 +18,19 @@ import torch
 from torch import Tensor
 
 from mtmoe.errors import UserError
+from mtmoe.inference.asked import Asked
 from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, choose_diverse, is_near_best, merged
-from mtmoe.inference.constraints import Rule, num_missing_of, room_for, rule_for
+from mtmoe.inference.choice import Places, is_near_best
+from mtmoe.inference.extending import Extender
 from mtmoe.inference.finished import Ending, Finished, best_of_beams
-from mtmoe.inference.hypothesis import NOTHING, Hypothesis, SearchTask, coverage_penalty, length_penalty
+from mtmoe.inference.hypothesis import NOTHING, Hypothesis, SearchTask, length_penalty
 from mtmoe.inference.live import Extensions, Live, Step, widened
-from mtmoe.inference.next_words import Scratch, check_numbers, next_words
-from mtmoe.inference.rule_tensors import ban_of, barred_words
-from mtmoe.inference.sampling import sample_keys, sample_words
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.search_options import SearchOptions
-from mtmoe.inference.shortlist import ListedWords, Shortlist
+from mtmoe.inference.shortlist import Shortlist
 from mtmoe.inference.side_by_side import MOST_SEARCHES, Waiting, side_by_side
-from mtmoe.inference.soft_terms import Begun, Mixture, mixture_after
 from mtmoe.progress import Progress, silent
-from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD
+from mtmoe.vocabulary import BOS
 
 __all__ = ["NOTHING", "Hypothesis", "SearchOptions", "SearchTask", "search_all"]
 
@@ -154,26 +150,15 @@ class _Search:
         waiting: Waiting,
     ) -> None:
         self.model, self.sources, self.tasks, self.options, self.device = model, sources, tasks, options, device
-        self.listed = ListedWords(model, shortlist, device) if shortlist is not None else None
-        self.scratch = Scratch()
+        self.waiting = waiting
         self.num_beams = options.num_beams
         self.capacity = batch_tokens // (self.num_beams * options.width)
-        num_words = [len(source) for source in sources]
-        self.source_length_B = np.array(num_words, dtype=np.int64) + 1
-        self.min_length_B = [options.min_length(number) for number in num_words]
-        self.max_length_B = [
-            max(options.max_length(number), room_for(task)) for number, task in zip(num_words, tasks, strict=True)
-        ]
-        self.waiting = waiting
-        self.finished = Finished(np.repeat(np.array(self.max_length_B, dtype=np.int64), self.num_beams), options)
-        self.has_soft_terms = any(task.soft_terms for task in tasks)
-        self.has_rules = (
-            bool(options.min_length_ratio or options.no_repeat_ngram)
-            or self.has_soft_terms
-            or any(map(room_for, tasks))
-        )
-        self.has_demands_B = np.array([task.has_demands for task in tasks], dtype=bool)
-        self.keys_Q: dict[int, list[int]] = {}
+        num_words_B = [len(source) for source in sources]
+        self.source_length_B = np.array(num_words_B, dtype=np.int64) + 1
+        self.asked = Asked(tasks, num_words_B, options)
+        self.extender = Extender(model, options, shortlist, device)
+        max_length_B = np.array(self.asked.max_length_B, dtype=np.int64)
+        self.finished = Finished(np.repeat(max_length_B, self.num_beams), options)
         self.step = 0
         self.first_step_B = np.zeros(len(sources), dtype=np.int64)
         self.history: dict[int, Step] = {}
@@ -213,29 +198,20 @@ class _Search:
         return self.waiting.take(num_wanted)
 
     def _started(self, indices: list[int]) -> Live:
-        source_BS, lengths_B = pad_with_eos([self.sources[index] for index in indices], self.device)
+        sources = [self.sources[index] for index in indices]
+        source_BS, lengths_B = pad_with_eos(sources, self.device)
         state = self.model.initial_state(self.model.encode(source_BS, lengths_B))
         rows_X = np.repeat(np.arange(len(indices)), self.num_beams)
-        beam_X = (np.array(indices)[:, None] * self.num_beams + np.arange(self.num_beams)).ravel()
+        beam_X = np.concatenate([self.options.beams_of(index) for index in indices])
         self.first_step_B[indices] = self.step
-        if self.listed is not None:
-            tasks = [self.tasks[index] for index in indices]
-            wanted = [
-                list(itertools.chain(task.prefix_ids, *task.phrases_ids, *(term.ids for term in task.soft_terms)))
-                for task in tasks
-            ]
-            self.listed.enter(indices, [self.sources[index] for index in indices], wanted)
-        if self.options.sampling:
-            for beam in beam_X.tolist():
-                index, sample = divmod(beam, self.num_beams)
-                number, num_positions = self.tasks[index].number, self.max_length_B[index] + 1
-                self.keys_Q[beam] = sample_keys(self.options.sampling.seed, number, sample, num_positions)
+        max_lengths = [self.asked.max_length_B[index] for index in indices]
+        self.extender.enter(indices, sources, [self.tasks[index] for index in indices], max_lengths)
         live = Live(
             beam_X=np.arange(len(indices)),
             length_X=np.zeros(len(beam_X), dtype=np.int64),
             log_probability_X=np.zeros(len(beam_X)),
-            ids_X=[()] * len(beam_X) if self.has_rules else [],
-            begun_X=[()] * len(beam_X) if self.has_soft_terms else [],
+            ids_X=[()] * len(beam_X) if self.asked.has_rules else [],
+            begun_X=[()] * len(beam_X) if self.asked.has_soft_terms else [],
             tokens_X=torch.full((len(beam_X),), BOS, device=self.device),
             coverage_XS=torch.zeros(len(indices), source_BS.shape[1] if self.options.coverage_beta else 0).to(
                 self.device
@@ -248,16 +224,14 @@ class _Search:
     def _done(self, before: Live, after: Live) -> Iterator[tuple[int, list[Hypothesis]]]:
         gone = np.setdiff1d(before.beam_X // self.num_beams, after.beam_X // self.num_beams)
         for index in gone.tolist():
-            beams = range(index * self.num_beams, (index + 1) * self.num_beams)
+            beams = self.options.beams_of(index)
             found = [
                 [self._spelt_out(ending, index) for ending in self.finished.endings_Q[beam][: self.options.num_best]]
                 for beam in beams
             ]
             for beam in beams:
                 self.finished.endings_Q[beam].clear()
-                self.keys_Q.pop(beam, None)
-            if self.listed is not None:
-                self.listed.leave(index)
+            self.extender.leave(index)
             yield index, best_of_beams(found, self.options)
 
     def _spelt_out(self, ending: Ending, index: int) -> Hypothesis:
@@ -310,14 +284,12 @@ class _Search:
             coverage_XS = widened(live.coverage_XS, attention_XS.shape[1]) + attention_XS
             live = live._replace(coverage_XS=coverage_XS)
         is_last_X = live.length_X >= self.finished.max_length_Q[live.beam_X]
-        mixtures = self._mixtures(live, attention_XS, is_last_X)
-        rules = self._rules(live, is_last_X, mixtures)
-        extensions = (
-            self._drawn(hidden_XD, live, rules) if self.options.sampling else self._best(hidden_XD, live, rules)
-        )
-        possible_XC = self._possible(extensions, rules, is_last_X, mixtures)
+        mixtures = self.asked.mixtures(live, attention_XS, is_last_X)
+        rules = self.asked.rules(live, is_last_X, mixtures)
+        extensions = self.extender.extensions(hidden_XD, live, rules)
+        possible_XC = self.extender.possible(extensions, rules, is_last_X, mixtures)
         scores_XC = live.log_probability_X[:, None] + possible_XC
-        choice = self._chosen(scores_XC, extensions, live)
+        choice = self.asked.chosen(scores_XC, extensions.words_XC, live)
         self._finish(choice.ending, scores_XC, extensions, live)
         going_on = self._worth_extending(choice.going_on, scores_XC, live)
         words_X = extensions.words_XC[going_on]
@@ -327,16 +299,7 @@ class _Search:
             extensions.log_probabilities_XC[going_on],
             attention_XS if self.options.keep_attention else None,
         )
-        ids_X = []
-        if self.has_rules:
-            ids_X = [(*live.ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
-        begun_X: list[tuple[Begun, ...]] = []
-        if self.has_soft_terms:
-            chosen = zip(going_on.rows, words_X, extensions.log_probabilities_XC[going_on], strict=True)
-            begun_X = [
-                () if (mixture := mixtures[row]) is None else mixture.after(int(word), float(log_p))
-                for row, word, log_p in chosen
-            ]
+        ids_X, begun_X = self.asked.grown(live, going_on, extensions, mixtures)
         return live.select(going_on.rows)._replace(
             beam_X=live.beam_X[going_on.rows],
             length_X=live.length_X[going_on.rows] + 1,
@@ -346,168 +309,12 @@ class _Search:
             tokens_X=torch.from_numpy(words_X).to(self.device),
         )
 
-    def _mixtures(self, live: Live, attention_XS: Tensor, is_last_X: np.ndarray) -> list[Mixture | None]:
-        """How soft terms may go into the next word of each row; empty where the search has none."""
-        if not self.has_soft_terms:
-            return []
-        assert self.options.soft_terms is not None
-        attention = attention_XS.double().cpu().numpy()
-        mixtures = []
-        for row, (ids, begun, beam) in enumerate(zip(live.ids_X, live.begun_X, live.beam_X.tolist(), strict=True)):
-            task = self.tasks[beam // self.num_beams]
-            can_copy = task.soft_terms and not is_last_X[row]
-            mixtures.append(
-                mixture_after(ids, begun, task.soft_terms, attention[row], self.options.soft_terms)
-                if can_copy
-                else None
-            )
-        return mixtures
-
-    def _rules(self, live: Live, is_last_X: np.ndarray, mixtures: list[Mixture | None]) -> list[Rule]:
-        """One for each row, or none at all."""
-        if not self.has_rules:
-            return []
-        rules = []
-        for row, (ids, beam, is_last) in enumerate(zip(live.ids_X, live.beam_X.tolist(), is_last_X, strict=True)):
-            index = beam // self.num_beams
-            if is_last:
-                rules.append(Rule())
-                continue
-            rule = rule_for(
-                ids,
-                self.tasks[index],
-                min_length=self.min_length_B[index],
-                max_length=self.max_length_B[index],
-                no_repeat_ngram=self.options.no_repeat_ngram,
-            )
-            if mixtures and (mixture := mixtures[row]) is not None:
-                rule = rule.with_copied(mixture.copied())
-            rules.append(rule)
-        return rules
-
-    def _best(self, hidden_XD: Tensor, live: Live, rules: list[Rule]) -> Extensions:
-        """EOS, the likeliest words (as many as a whole beam has places, which is enough for a group of it, too: the
-        groups before it take no more than the others), and the words that rules ask for."""
-        num_words = min(self.options.beam_size, self.model.vocabulary_size - NUM_SPECIAL)
-        num_asked = max((len(rule.allowed) for rule in rules), default=0)
-        asked_XE = np.full((len(live.beam_X), num_asked), PAD)
-        for row, rule in enumerate(rules):
-            asked_XE[row, : len(rule.allowed)] = sorted(rule.allowed)
-        asked = torch.from_numpy(asked_XE).to(self.device) if num_asked else None
-        ban = ban_of(rules, self.device)
-        if self.listed is None:
-            found = next_words(self.model, hidden_XD, num_words, asked, ban, self.scratch)
-        else:
-            found = self.listed.next_words(hidden_XD, live.beam_X // self.num_beams, num_words, asked, ban)
-        numbers_XR = torch.cat(
-            [found.eos_X[:, None], found.log_probabilities_XW, found.asked_XE, self._coverage(live), found.words_XW],
-            dim=1,
-        )
-        numbers = numbers_XR.double().cpu().numpy()  # at once: each transfer waits for the device
-        first_asked = 1 + num_words
-        end = first_asked + num_asked
-        log_probabilities_XC = numbers[:, :end]
-        check_numbers(torch.from_numpy(log_probabilities_XC))
-        words_XC = np.full((len(numbers), end), EOS)
-        words_XC[:, 1:first_asked] = numbers[:, end + 1 :]
-        words_XC[:, first_asked:] = asked_XE
-        return Extensions(
-            words_XC, log_probabilities_XC, numbers[:, end], log_probabilities_XC.argmax(axis=1) == 0, first_asked
-        )
-
-    def _drawn(self, hidden_XD: Tensor, live: Live, rules: list[Rule]) -> Extensions:
-        """EOS, and one word: what was drawn is the only one of the two that is possible."""
-        assert self.options.sampling is not None
-        keys_X = [
-            self.keys_Q[beam][length] for beam, length in zip(live.beam_X.tolist(), live.length_X.tolist(), strict=True)
-        ]
-        drawn_X, log_probability_X, eos_X = sample_words(
-            self.model,
-            hidden_XD,
-            torch.tensor(keys_X, device=self.device),
-            self.options.sampling,
-            barred_words(rules, self.model.vocabulary_size, self.device),
-        )
-        numbers_XR = torch.stack([eos_X, log_probability_X, self._coverage(live)[:, 0], drawn_X], dim=1)
-        numbers = numbers_XR.double().cpu().numpy()
-        check_numbers(torch.from_numpy(numbers))
-        words_XC = np.full((len(numbers), 2), EOS)
-        words_XC[:, 1] = numbers[:, 3]
-        is_end_X = words_XC[:, 1] == EOS
-        return Extensions(words_XC, numbers[:, :2], numbers[:, 2], is_end_X, 2)
-
-    def _coverage(self, live: Live) -> Tensor:
-        """The coverage penalty [X, 1] of ending now, float64 so that it can stand beside ids."""
-        if not self.options.coverage_beta:
-            return torch.zeros(len(live.beam_X), 1, dtype=torch.float64, device=self.device)
-        positions_S = torch.arange(live.coverage_XS.shape[1], device=live.coverage_XS.device)
-        is_real_XS = positions_S < live.source_lengths_X[:, None]
-        return coverage_penalty(live.coverage_XS, is_real_XS, self.options.coverage_beta)[:, None].double()
-
-    def _possible(
-        self, extensions: Extensions, rules: list[Rule], is_last_X: np.ndarray, mixtures: list[Mixture | None]
-    ) -> np.ndarray:
-        """Log-probabilities [X, C], -inf for what pruning, rules or the greatest length forbid."""
-        words_XC, first_asked = extensions.words_XC, extensions.first_asked
-        possible_XC = extensions.log_probabilities_XC.copy()
-        if self.options.sampling:
-            possible_XC[extensions.ends_by_itself_X, 1] = -np.inf
-            possible_XC[~extensions.ends_by_itself_X, 0] = -np.inf
-        else:
-            asked_XE = words_XC[:, first_asked:]
-            possible_XC[:, first_asked:][asked_XE == PAD] = -np.inf
-            possible_XC[:, :first_asked][(words_XC[:, :first_asked, None] == asked_XE[:, None]).any(axis=2)] = -np.inf
-            for row, rule in enumerate(rules):
-                if rule.only:
-                    possible_XC[row, 1:first_asked] = -np.inf
-                if not rule.may_end:
-                    possible_XC[row, 0] = -np.inf
-            is_free_XC = np.zeros(possible_XC.shape, dtype=bool)
-            is_free_XC[:, :first_asked] = True
-            for row, (rule, mixture) in enumerate(zip(rules, mixtures, strict=bool(mixtures))):
-                if mixture is not None:
-                    possible_XC[row] = mixture.mixed(possible_XC[row], words_XC[row], first_asked)
-                    is_free_XC[row, first_asked:] = [word in rule.copied for word in asked_XE[row]]
-            lowest_X1 = possible_XC.max(axis=1, keepdims=True) - self.options.prune_margin
-            possible_XC[is_free_XC & (possible_XC < lowest_X1)] = -np.inf
-        # Where rules leave no word, the end is all that is left.
-        only_end_X = is_last_X | (possible_XC == -np.inf).all(axis=1)
-        possible_XC[only_end_X] = -np.inf
-        possible_XC[only_end_X, 0] = extensions.log_probabilities_XC[only_end_X, 0]
-        return possible_XC
-
-    def _chosen(self, scores_XC: np.ndarray, extensions: Extensions, live: Live) -> Choice:
-        options = self.options
-        if options.groups > 1 and not options.sampling:
-            return choose_diverse(
-                scores_XC, extensions.words_XC, live.beam_X, options.width, options.groups, options.diversity_penalty
-            )
-        has_demands_X = self.has_demands_B[live.beam_X // self.num_beams]
-        if not has_demands_X.any():
-            return choose(scores_XC, live.beam_X, options.width)
-        parts = []
-        free = np.flatnonzero(~has_demands_X)
-        if len(free):
-            parts.append(_placed(choose(scores_XC[free], live.beam_X[free], options.width), free))
-        for beam in np.unique(live.beam_X[has_demands_X]):
-            rows = np.flatnonzero(live.beam_X == beam)
-            task = self.tasks[beam // self.num_beams]
-            total = num_missing_of((), task)
-            num_banks = min(total + 1, options.width)
-            bank_XC = np.full((len(rows), scores_XC.shape[1]), num_banks - 1)
-            for place, row in enumerate(rows):
-                for column in np.flatnonzero(scores_XC[row, 1:] > -np.inf) + 1:
-                    missing = num_missing_of((*live.ids_X[row], int(extensions.words_XC[row, column])), task)
-                    bank_XC[place, column] = max(0, total - missing) * num_banks // (total + 1)
-            parts.append(_placed(choose_by_progress(scores_XC[rows], bank_XC, num_banks, options.width), rows))
-        return merged(parts, live.beam_X)
-
     def _worth_extending(self, places: Places, scores_XC: np.ndarray, live: Live) -> Places:
         scores_X, beam_X = scores_XC[places], live.beam_X[places.rows]
         is_worth_it = self.finished.is_hopeful(scores_X, live.length_X[places.rows] + 1, beam_X)
         if self.options.beam_margin is not None:
             # What brings a phrase in that a user asked for may be far behind.
-            has_demands_X = self.has_demands_B[beam_X // self.num_beams]
+            has_demands_X = self.asked.has_demands_B[beam_X // self.num_beams]
             is_worth_it &= has_demands_X | is_near_best(scores_X, beam_X, self.options.beam_margin)
         return places.take(is_worth_it)
 
@@ -526,8 +333,3 @@ class _Search:
                 cut_off=bool(num_tokens > self.finished.max_length_Q[beam] and not extensions.ends_by_itself_X[row]),
             )
             self.finished.add(beam, ending)
-
-
-def _placed(choice: Choice, rows: np.ndarray) -> Choice:
-    """A choice among some rows as one among all of them."""
-    return Choice(*(Places(rows[places.rows], places.columns) for places in choice))

@@ -84,3 +84,7 @@ class SearchOptions:
     def width(self) -> int:
         """Hypotheses of one beam."""
         return 1 if self.sampling else self.beam_size // self.groups
+
+    def beams_of(self, index: int) -> range:
+        """The numbers of the beams of a source."""
+        return range(index * self.num_beams, (index + 1) * self.num_beams)
