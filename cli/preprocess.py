@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +47,13 @@ def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path |
     """Download, clean, split and encode the recipe's text, with progress on standard error."""
     from mtmoe.data import fetching
     from mtmoe.data.preparation import prepare
+    from mtmoe.processor import num_cores
 
     where = cache or fetching.cache_directory()
     missing = [download for download in fetching.planned_downloads(recipe, where) if not download.cached]
     tell_downloads(missing, where)
     with shown_progress() as progress, told_what_is_missing(recipe, recipe_name, where):
-        preparation = prepare(
-            recipe, data_dir, where, num_workers=num_workers or os.cpu_count() or 1, progress=progress
-        )
+        preparation = prepare(recipe, data_dir, where, num_workers=num_workers or num_cores(), progress=progress)
     if preparation.reused:
         note(f"{data_dir} was prepared before, from the same text and settings")
     _tell_prepared(preparation.prepared)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from mtmoe.diagnosis.check import Check
+from mtmoe.processor import fair_threads, num_cores
 
 _SMALL_GPU = 4 << 30
 
@@ -32,15 +33,21 @@ def processor() -> Iterator[Check]:
 def threads() -> Iterator[Check]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
+    busy = os.getloadavg()[0]  # of the last minute
     each, processes = torch.get_num_threads(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     given = os.environ.get("OMP_NUM_THREADS", "not set")
     found = f"{each} for each of {processes} processes, {cores} cores; OMP_NUM_THREADS {given}"
-    if each * processes > cores:
-        fair = max(1, cores // processes)
+    if (fair := fair_threads(each, processes)) is not None:
         yield Check("threads", "warning", found, f"threads wait for each other: export OMP_NUM_THREADS={fair}")
     elif each == 1 and processes == 1 and cores > 1:
         yield Check("threads", "warning", found, f"one core is used: export OMP_NUM_THREADS={cores}, or unset it")
+    elif each * processes + busy > cores + 0.5:
+        yield Check(
+            "threads", "warning", f"{found}; {busy:.1f} of the cores were busy in the last minute",
+            "if other programs go on, they and these threads wait for each other: export OMP_NUM_THREADS="
+            f"{max(1, int(cores - busy) // processes)} makes up for it",
+        )  # fmt: skip
     else:
         yield Check("threads", "ok", found)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import torch
 from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
+from mtmoe.processor import num_cores
 
 _MOST_ATTEMPTS = 2
 _PATIENCE_SECONDS = 5.0
@@ -69,7 +69,7 @@ class WorkerPool:
         """
         self._arguments = (str(run), arguments)
         self._devices = devices
-        self._num_threads = max(1, (os.cpu_count() or 1) // num_workers)
+        self._num_threads = max(1, num_cores() // num_workers)
         self._warn = warn
         self._busy: dict[_Worker, _Work] = {}
         self._workers: list[_Worker] = []

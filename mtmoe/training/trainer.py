@@ -36,6 +36,7 @@ from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
 from mtmoe.errors import UserError
+from mtmoe.processor import fair_threads, num_cores
 from mtmoe.training.interruption import StopSignals
 from mtmoe.training.metrics import MetricsLog
 from mtmoe.training.opening import opened_run
@@ -127,6 +128,7 @@ class Trainer:
         self.stepper.before_update = self.saver.wait_until_copied
         self.log = MetricsLog(run, self.stepper.step) if mesh.is_main else None
         reporter.started(self._facts(prepared))
+        self._warn_of_threads()
 
     # ------------------------------------------------------------------------------------------- the loop
 
@@ -305,6 +307,17 @@ class Trainer:
             "expert_processes": self.mesh.expert_size,
             "precision": self.stepper.precision,
         }
+
+    def _warn_of_threads(self) -> None:
+        """Not an error: it is the user's machine. But such a training is several times slower than it could be."""
+        threads, processes = torch.get_num_threads(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        fair = fair_threads(threads, processes)
+        if self.device.type == "cpu" and fair is not None:
+            each = f" for each of {processes} processes" if processes > 1 else ""
+            self.reporter.warning(
+                f"{threads} threads{each}, but only {num_cores()} cores, so that threads wait for each other: "
+                f"export OMP_NUM_THREADS={fair}"
+            )
 
     # ------------------------------------------------------------------------------------------- checkpoints
 

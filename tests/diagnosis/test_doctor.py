@@ -19,6 +19,7 @@ import torch
 from click.testing import CliRunner, Result
 from mtmoe.cli import main
 
+from mtmoe import processor
 from mtmoe.diagnosis import directory, hardware, processes, software
 from mtmoe.diagnosis.check import Check, looked_at
 from mtmoe.diagnosis.examination import examine
@@ -32,6 +33,7 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(directory, "_WRITTEN_BYTES", 1 << 20)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
 def doctor(*arguments: str | Path) -> Result:
@@ -135,7 +137,8 @@ def test_what_looking_raises_is_an_error_of_its_name() -> None:
 
 
 def test_more_threads_than_cores_and_one_thread_of_many_cores_are_warnings(monkeypatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(hardware, "num_cores", lambda: 8)
+    monkeypatch.setattr(processor, "num_cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert next(hardware.threads()).state == "ok"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
@@ -143,6 +146,19 @@ def test_more_threads_than_cores_and_one_thread_of_many_cores_are_warnings(monke
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert next(hardware.threads()).advice.startswith("one core is used: export OMP_NUM_THREADS=8")
+
+
+def test_threads_for_all_cores_beside_other_work_are_a_warning(monkeypatch) -> None:
+    monkeypatch.setattr(hardware, "num_cores", lambda: 8)
+    monkeypatch.setattr(processor, "num_cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(os, "getloadavg", lambda: (5.2, 1.0, 1.0))
+    check = next(hardware.threads())
+    assert check.state == "warning"
+    assert "5.2 of the cores were busy" in check[2]
+    assert "OMP_NUM_THREADS=2 " in check.advice
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert next(hardware.threads()).state == "ok"
 
 
 def fake_gpus(monkeypatch, *gpus: SimpleNamespace) -> dict[str, Check]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtmoe import processor
 from mtmoe.checkpoint import (
     RunFiles,
     last_checkpoint,
@@ -455,6 +456,17 @@ def test_an_expert_without_tokens_raises_a_warning_that_names_the_setting(toy, t
     assert len(dead) == 1
     assert dead[0].startswith("step 6: encoder.moe1: 2 of its experts have received no token for 6 steps")
     assert "model.moe.load_loss_weight" in dead[0]
+
+
+def test_more_threads_than_cores_are_a_warning(toy, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "num_cores", lambda: 2)
+    monkeypatch.setattr(processor, "num_cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    listener = Listener()
+    train(toy(max_steps=1), tmp_path / "run", toy_data, listener=listener)
+    assert [text for text in listener.warnings if "threads" in text] == [
+        "8 threads, but only 2 cores, so that threads wait for each other: export OMP_NUM_THREADS=2"
+    ]
 
 
 def test_a_resume_with_another_model_names_the_setting_and_both_values(toy, toy_data, tmp_path):
