@@ -151,6 +151,7 @@ def own_recipe(
     for part, pairs in parts.items():
         if pairs:
             settings["data"][part] = _text_sources(pairs)
+            settings["data"]["held_out"].pop(f"{part}_pairs", None)  # nothing is held out for it any more
     return recipe_from_dict(settings, Path(recipe_name))
 
 

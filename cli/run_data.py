@@ -25,6 +25,11 @@ def place_of_data(run_dir: Path) -> Path:
     return place
 
 
+def earlier_data(run_dir: Path) -> Path:
+    """What the run's prepared text was before; where that is gone (moved, say), nothing is there."""
+    return run_dir / _NAME
+
+
 def run_data(run_dir: Path) -> Path:
     """The run's prepared text, for commands that need its test sets.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from .options import (
     workers_option,
 )
 from .preprocess import prepare_data
-from .run_data import link_data, place_of_data, run_data
+from .run_data import earlier_data, link_data, place_of_data, run_data
 from .training_display import PlainTraining, shown_training
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ def train(
     chosen_device = choose_device(device)
     if data_dir is not None:
         if rank == 0:
-            _check_data(recipe, data_dir, place_of_data(run_dir))
+            _check_data(recipe, data_dir, earlier_data(run_dir))
+            _check_text(recipe, data_dir, cache, own)
             link_data(run_dir, data_dir)
     elif resume:
         data_dir = run_data(run_dir)
+        if rank == 0:
+            _check_text(recipe, data_dir, cache, own)
     elif num_processes > 1:
         raise UserError(
             f"{num_processes} processes (WORLD_SIZE) and no --data: text is preprocessed by one process",
@@ -134,6 +138,18 @@ def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
             f"{data_dir}: holds other text than {before}, which this run has been trained on",
             fix="leave --data out, or begin another run",
         )
+
+
+def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping[str, Any]) -> None:
+    """Text is prepared once: say so where the command line asks for other text than there is."""
+    from mtmoe.data.fetching import cache_directory
+    from mtmoe.data.prepared import open_prepared
+
+    parts = [part for part in ("train", "valid", "test") if own[f"{part}_files"]]
+    keys = [key.strip() for key, _, _ in (override.partition("=") for override in own["overrides"])]
+    keys = [key for key in keys if key.partition(".")[0] == "data"]
+    if parts or keys:
+        open_prepared(data_dir).check_holds(recipe, parts, keys, cache or cache_directory())
 
 
 def _train(

@@ -99,7 +99,19 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any]
     base, base_origin = _read_with_bases(base_path, (*seen, path))
     base.pop("about", None)  # results and hardware of the base are not those of what extends it
     base.pop("name", None)
-    return _merged(base, own), base_origin | origin
+    return _merged(base, own), _still_valid(base_origin, base, own) | origin
+
+
+def _still_valid(base_origin: dict[str, str], base: Any, own: Any, prefix: str = "") -> dict[str, str]:
+    """The lines of the base's keys that are not replaced, with all below them, by those of the recipe."""
+    kept = dict(base_origin)
+    for key, value in own.items():
+        below = base.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            kept = _still_valid(kept, below, value, f"{prefix}{key}.")
+        else:
+            kept = {name: line for name, line in kept.items() if not f"{name}.".startswith(f"{prefix}{key}.")}
+    return kept
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +177,8 @@ def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: 
             raise UserError(f"--set {override}: {table} is not a table", fix="see `mtmoe describe RECIPE --settings`")
         where[table] = where = dict(child)
     where[last] = value
+    for name in [name for name in origin if name.startswith(f"{key}.")]:
+        del origin[name]
     origin[key] = f"--set {override}"
 
 
@@ -204,6 +218,8 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
     if kind == "union_tag_invalid":
         tag, tags = context["tag"], [name.strip(" '") for name in context["expected_tags"].split(",")]
         return (f"{where}: {key}.format = {_shown(tag)}: it should be one of {', '.join(tags)}{_nearest(tag, tags)}",)
+    if kind == "union_tag_not_found":
+        return (f"{where}: {key}.format is missing: it is one of {', '.join(sorted(formats))}",)
     guess = ""
     if kind == "literal_error" and isinstance(value, str):
         choices = [name.strip(" '") for name in str(context.get("expected", "")).replace(" or ", ",").split(",")]
@@ -248,22 +264,24 @@ def _tables_in(annotation: Any) -> Iterator[type[Settings]]:
 
 def _table_at(location: tuple[Any, ...], settings: Any) -> type[Settings] | None:
     """The settings class that a place in the recipe is read into; of several, the one its `format` names."""
-    table: type[Settings] = Recipe
     candidates: list[type[Settings]] = [Recipe]
     for part in location:
         settings = settings[part] if isinstance(settings, (dict, list)) and _has(settings, part) else None
-        if isinstance(part, int):
-            continue
-        field = table.model_fields.get(str(part))
-        candidates = list(_tables_in(field.annotation)) if field else []
-        if not candidates:
-            return None
-        table = candidates[0]
+        if not isinstance(part, int):
+            field = _chosen_of(candidates, None).model_fields.get(str(part))
+            candidates = list(_tables_in(field.annotation)) if field else []
+            if not candidates:
+                return None
+        candidates = [_chosen_of(candidates, settings)] if isinstance(settings, dict) else candidates
+    return _chosen_of(candidates, settings)
+
+
+def _chosen_of(candidates: list[type[Settings]], settings: Any) -> type[Settings]:
     chosen = settings.get("format") if isinstance(settings, dict) else None
     for candidate in candidates if len(candidates) > 1 else []:
         if chosen in get_args(candidate.model_fields["format"].annotation):
             return candidate
-    return table
+    return candidates[0]
 
 
 def _has(container: Any, part: Any) -> bool:

@@ -58,7 +58,7 @@ def load(source: HuggingFaceSource) -> Any:
     directory = Path(source.dataset).expanduser()
     with _library_errors(source), _no_progress_bars(datasets):
         if (directory / "state.json").is_file():
-            return datasets.load_from_disk(str(directory))
+            return _checked(datasets.load_from_disk(str(directory)), source)
         if (directory / "dataset_dict.json").is_file():
             return _split_of(datasets.load_from_disk(str(directory)), source)
         return datasets.load_dataset(
@@ -68,6 +68,21 @@ def load(source: HuggingFaceSource) -> Any:
             revision=source.revision or None,
             streaming=source.streaming,
         )
+
+
+def _checked(dataset: Any, source: HuggingFaceSource) -> Any:
+    """A directory that holds one split is not asked for another one."""
+    if dataset.split is not None and str(dataset.split) != source.split:
+        raise UserError(
+            f"{source.dataset}: holds the split {str(dataset.split)!r} alone, but split = {source.split!r}",
+            fix="name the directory of that split, or save all splits as one DatasetDict",
+        )
+    if source.subset:
+        raise UserError(
+            f"{source.dataset}: holds one split of one data set, so that subset = {source.subset!r} does nothing",
+            fix="leave subset out",
+        )
+    return dataset
 
 
 def _split_of(splits: Any, source: HuggingFaceSource) -> Any:

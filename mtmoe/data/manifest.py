@@ -57,11 +57,18 @@ def ingredients_of(recipe: Recipe, cache: Path, progress: Progress = silent) -> 
     if recipe.subwords.file:
         ingredients["data.vocabulary.sha256"] = file_sha256(vocabulary_to_take(recipe.subwords))
     for part in ("train", "valid", "test"):
-        sources = getattr(recipe.data, part)
-        for source in () if sources == "split" else sources:
-            for key, digest in _hashes(source, cache, progress):
-                ingredients[f"data.{part}.{source.name}.{key}"] = digest
+        ingredients |= inputs_of(recipe, part, cache, progress)
     return ingredients
+
+
+def inputs_of(recipe: Recipe, part: str, cache: Path, progress: Progress = silent) -> Ingredients:
+    """The hashes of train, valid or test alone; errors as :func:`ingredients_of`."""
+    sources = getattr(recipe.data, part)
+    return {
+        f"data.{part}.{source.name}.{key}": digest
+        for source in (() if sources == "split" else sources)
+        for key, digest in _hashes(source, cache, progress)
+    }
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

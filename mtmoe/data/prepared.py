@@ -93,6 +93,32 @@ class Prepared:
         names = self.manifest["test_sets"]
         return {name: EvaluationSet(directory / f"{name}.source", directory / f"{name}.target") for name in names}
 
+    def check_holds(self, recipe: Recipe, parts: Sequence[str], keys: Sequence[str], cache: Path) -> None:
+        """Raise UserError unless it holds what a person has asked for by name, beside the recipe.
+
+        Args:
+            parts: of "train", "valid" and "test", those for which files were given: their text is compared.
+            keys: settings that were given, such as ``data.cleaning.max_characters``.
+        """
+        wanted = manifests.settings_of(recipe)
+        for part in parts:
+            wanted |= manifests.inputs_of(recipe, part, cache)
+        prefixes = (*(f"data.{part}" for part in parts), *keys)
+
+        def named(ingredients: Mapping[str, Any]) -> dict[str, Any]:
+            return {
+                key: value
+                for key, value in ingredients.items()
+                if any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+            }
+
+        found = manifests.differences(named(self.manifest["ingredients"]), named(wanted))
+        if found:
+            raise UserError(
+                f"{self.directory}: holds other text than is asked for: {manifests.summary(found)}",
+                fix="leave these options out, or begin another run with text that is prepared anew",
+            )
+
     def check_suits(self, recipe: Recipe) -> None:
         """Raise UserError unless it was made for the recipe's languages and subword settings.
 

@@ -202,9 +202,13 @@ class SubwordModel:
         """Draw a segmentation of each text (subword regularisation; dropout of merges for bpe).
 
         The draw depends on the texts, alpha and seed alone, not on what was drawn before or beside it.
+
+        Raises:
+            UserError: this version of SentencePiece cannot do that.
         """
         if not texts:
             return []
+        _check_that_draws_repeat()
         # SentencePiece's generator belongs to the thread and takes the seed when it is first used: a fresh
         # thread is the only way to begin its stream anew. Its largest seed means "from the clock".
         with _sampling_lock, ThreadPoolExecutor(max_workers=1) as fresh_thread:
@@ -218,6 +222,17 @@ class SubwordModel:
                 num_threads=1,
             )
             return drawn.result()
+
+
+def _check_that_draws_repeat() -> None:
+    """From 0.2.2 on (0.2.3 was looked at) every process has other draws of the same seed: no resumed training would
+    be what it was, and processes that train together would each have another batch."""
+    version = sentencepiece.__version__
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= (0, 2, 2):
+        raise UserError(
+            f"training.subword_sampling needs draws that can be repeated, which SentencePiece {version} has not",
+            fix="pip install 'sentencepiece<0.2.2'",
+        )
 
 
 def both_sides(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ LEAST_PYTHON = (3, 11)
 PACKAGES = {
     "torch": ("2.11", "2.13.0"),
     "numpy": ("1.26", "2.4.6"),
-    "sentencepiece": ("0.2", "0.2.3"),
+    "sentencepiece": ("0.2", "0.2.1"),
     "sacrebleu": ("2.4", "2.6.0"),
     "safetensors": ("0.4", "0.8.0"),
     "click": ("8.1", "8.5.1"),

@@ -18,7 +18,7 @@ from mtmoe.checkpoint import (
 )
 from mtmoe.config import Recipe
 from mtmoe.data.preparation import Prepared
-from mtmoe.device import precision_on
+from mtmoe.device import check_precision, precision_on
 from mtmoe.distributed.launch import launch_name
 from mtmoe.errors import UserError
 from mtmoe.training.reporting import Reporter
@@ -30,7 +30,9 @@ def opened_run(
     """Create the run, or check that what is resumed fits the recipe and the data."""
     saved = load_run_recipe(open_run(run_dir)) if resume else None
     wanted = recipe.training.precision
-    precision = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
+    precision: str = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
+    fix = "resume with --set training.precision=fp32"
+    check_precision(device, precision, f"{run_dir}: was begun with training.precision", fix)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     if saved is None:
         return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path, launch=launch_name())
@@ -46,6 +48,14 @@ def opened_run(
             f"{run.subwords} differs from {prepared.subwords_path}: the data was prepared anew with another vocabulary",
             fix="resume with the data directory that the run began with",
         )
+    for key in ("batch_tokens", "unrolled_steps") if saved.training.unrolled_steps else ():
+        before, now = getattr(saved.training, key), getattr(recipe.training, key)
+        if before != now:
+            raise UserError(
+                f"{run_dir}: was trained with training.{key} = {before}, the recipe says {now}, but the state of each "
+                "row of running text goes on with it",
+                fix=f"resume with --set training.{key}={before}, or start a new run",
+            )
     for table in ("training", "decoding"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
             reporter.warning(f"resuming with {key} = {now} (was {before})")

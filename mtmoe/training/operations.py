@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.model.description import describe_recipe
+from mtmoe.training.sampled_softmax import inclusion_probabilities
 
 FLOPS_PER_OPERATION = 6
 """A multiply-add is 2, and the backward pass takes twice the forward pass."""
 
 
 class TrainingOperations(NamedTuple):
-    """Multiply-adds of the forward pass in training, output layer included: of the drawn classes alone where the
-    softmax is sampled."""
+    """Multiply-adds of the forward pass in training, output layer included: where the softmax is sampled, of the
+    classes that are drawn (on average, each counted once) and the right one."""
 
     per_source_token: int
     per_target_token: int
@@ -30,6 +31,7 @@ def training_operations(recipe: Recipe, vocabulary_size: int) -> TrainingOperati
     per_source = sum(layer.operations for layer in model.layers if layer.name.startswith("encoder"))
     per_target = model.operations - per_source
     if recipe.training.sampled_softmax is not None:
-        output = recipe.model.width * (recipe.training.sampled_softmax.num_samples + 1)
-        per_target += output - model.layers[-1].operations
+        included_V = inclusion_probabilities(recipe.training.sampled_softmax.num_samples, vocabulary_size)
+        output = recipe.model.width * (float(included_V.sum()) + 1)  # a class that is drawn twice is there once
+        per_target += round(output) - model.layers[-1].operations
     return TrainingOperations(per_source, per_target)

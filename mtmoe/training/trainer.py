@@ -151,6 +151,7 @@ class Trainer:
                 f"step {self.stepper.step} of {self.settings.max_steps} is reached already: nothing to do "
                 "(training.max_steps counts from the first step)"
             )
+        is_due = False  # a save: a step that changes nothing puts it off to the next that does
         while reason == "max_steps" and self.stepper.step < self.settings.max_steps:
             result = self._one_step(batches, window)
             step = self.stepper.step
@@ -163,7 +164,9 @@ class Trainer:
             if step % self.settings.validation.every_steps == 0 or step == self.settings.max_steps:
                 with window.paused():
                     self._validate()
-            if step % self.settings.save_every_steps == 0 and result.applied:
+            is_due = is_due or step % self.settings.save_every_steps == 0
+            if is_due and result.applied:
+                is_due = False
                 with window.paused():
                     self._save()
             if received := self.mesh.largest(signals.received, "signals"):
@@ -249,7 +252,7 @@ class Trainer:
             "step": step,
             "epoch": self.position.epoch,
             **rates,
-            "tflops_per_device": self.operations.flops(source_rate, target_rate) / 1e12,
+            "tflops_per_device": self.operations.flops(source_rate, target_rate) / self.mesh.size / 1e12,
             "learning_rate": learning_rate(self.settings, step),
             "skipped_steps": self.num_skipped_steps,
             "out_of_memory_steps": self.num_out_of_memory_steps,

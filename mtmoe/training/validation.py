@@ -120,9 +120,10 @@ class Validator:
     def _translate(self, model: TranslationModel) -> list[str]:
         """Of all sentences, for the main process."""
         decoding = self.recipe.decoding
-        options = SearchOptions.from_settings(
-            decoding.model_copy(update={"beam_size": self.recipe.training.validation.beam_size})
-        )
+        # The best translation that one beam finds, whatever else the recipe translates with.
+        beam_size = self.recipe.training.validation.beam_size
+        one_beam = {"beam_size": beam_size, "diverse_beams": None, "sampling": None}
+        options = SearchOptions.from_settings(decoding.model_copy(update=one_beam))
         own_lines = self.source_lines[self.mesh.rank :: self.mesh.size]
         sources = [ids[: decoding.max_source_tokens] for ids in self.subwords.encode_batch(own_lines)]
         with taking_turns(model, self.mesh):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -446,6 +447,36 @@ def test_a_run_whose_data_is_gone_says_what_to_give(invoke: Any, tiny_run: Any, 
     result = invoke("bleu", tmp_path)
     assert result.exit_code == 1
     assert "data: is a link to ../nowhere, which is gone\ngive the DATA_DIR" in result.stderr
+
+
+def test_a_data_directory_that_was_moved_is_found_again_with_data(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.data, tmp_path / "data")
+    arguments = ("train", tiny_run.recipe, tmp_path / "run", "--device", "cpu")
+    assert invoke(*arguments, "--data", tmp_path / "data", "--set", "training.max_steps=1").exit_code == 0
+    (tmp_path / "data").rename(tmp_path / "moved")
+    resumed = invoke(*arguments, "--resume", "--data", tmp_path / "moved", "--set", "training.max_steps=2")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert (tmp_path / "run" / "data").resolve() == tmp_path / "moved"
+
+
+def test_other_text_than_is_prepared_is_an_error_not_ignored(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    folder = tiny_run.recipe.parent
+    for language in ("en", "fr"):
+        (tmp_path / f"train.{language}").write_text("other text\n" * 9)
+    train = ("train", tiny_run.recipe, tmp_path / "run", "--device", "cpu")
+    own = ("--train", folder / "train.en", folder / "train.fr")
+    begun = invoke(*train, *own, "--set", "training.max_steps=1")
+    assert begun.exit_code == 0, begun.stderr
+    again = (*train, "--resume", "--set", "training.max_steps=2")
+    other = invoke(*again, "--train", tmp_path / "train.en", tmp_path / "train.fr")
+    assert other.exit_code == 1
+    assert "holds other text than is asked for: data.train.train.source_file.sha256 is" in other.stderr
+    assert invoke(*again, *own).exit_code == 0
+
+    settings = ("--data", tiny_run.data, "--set", "data.cleaning.max_characters=10")
+    ignored = invoke("train", tiny_run.recipe, tmp_path / "second", *settings)
+    assert ignored.exit_code == 1
+    assert "data.cleaning.max_characters is 10, but was 2000" in ignored.stderr
 
 
 # ---------------------------------------------------------------------------------------------------- bench

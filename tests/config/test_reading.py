@@ -72,6 +72,27 @@ def test_an_unknown_setting_of_a_source_is_compared_with_those_of_its_format(tmp
     assert ":10: " in message
 
 
+def test_what_replaces_a_table_of_the_base_is_looked_for_in_its_own_lines(tmp_path):
+    _written(tmp_path)
+    (tmp_path / "own.toml").write_text(
+        'extend = "mine.toml"\n\n[data]\n'
+        'train = [{ format = "tsv", name = "x", file = { path = "a" }, source_column = 0 }]\n'
+    )
+    with pytest.raises(UserError, match=r"own\.toml:4: data\.train\.0\.source_column = 0"):
+        load_recipe(tmp_path / "own.toml")
+
+
+def test_an_unknown_setting_below_a_source_is_answered_with_those_there_are(tmp_path):
+    message = _error(tmp_path, BASE, 'data.train=[{format="tsv",name="x",file={path="a",pth="b"}}]')
+    assert message.startswith("--set data.train=")
+    assert "unknown setting data.train.0.file.pth = \"b\"; did you mean 'path'?" in message
+
+
+def test_a_source_without_a_format_is_told_which_there_are(tmp_path):
+    message = _error(tmp_path, BASE, 'data.train=[{name="x"}]')
+    assert "data.train.0.format is missing: it is one of huggingface, jsonl, lines, text, tmx, tsv" in message
+
+
 def test_a_wrong_type_names_the_value_and_what_it_should_be(tmp_path):
     message = _error(tmp_path, BASE.replace("max_steps = 10", 'max_steps = "ten"'))
     assert message.startswith(f'{tmp_path}/mine.toml:16: training.max_steps = "ten": it should be a valid integer')

@@ -433,6 +433,22 @@ def test_a_saved_single_split_is_read(datasets, tmp_path):
     assert _pairs(_hugging_face(tmp_path / "wmt"), tmp_path) == PAIRS
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"split": "test"}, "holds the split 'train' alone, but split = 'test'"),
+        ({"subset": "de-en"}, "so that subset = 'de-en' does nothing"),
+    ],
+)
+def test_a_saved_single_split_is_not_taken_for_another_one(asked, message, datasets, tmp_path):
+    dataset = _nested(datasets)
+    dataset.info.splits, dataset._split = None, datasets.Split.TRAIN
+    dataset.save_to_disk(str(tmp_path / "wmt"))
+    assert _pairs(_hugging_face(tmp_path / "wmt"), tmp_path) == PAIRS
+    with pytest.raises(UserError, match=message):
+        _pairs(_hugging_face(tmp_path / "wmt", **asked), tmp_path)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_directory_of_parquet_files_is_read(streaming, datasets, tmp_path):
     (tmp_path / "opus").mkdir()

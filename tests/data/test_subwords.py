@@ -1,7 +1,10 @@
 """Training the subword model, and text to ids and back."""
 
+import json
 import pickle
 import random
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -137,6 +140,26 @@ def test_a_draw_depends_on_its_seed_alone(model):
     model.sample_batch(texts[:9], alpha=0.5, seed=9)
     assert model.sample_batch(texts, alpha=0.2, seed=7) == first
     assert other != first
+
+
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+def test_every_process_has_the_same_draws(tmp_path, algorithm):
+    model = train(tmp_path / "subwords.model", algorithm=algorithm)
+    texts = some_text(50, seed=3)
+    program = (
+        "import json, sys; from mtmoe.data.subwords import SubwordModel; "
+        "print(json.dumps(SubwordModel(sys.argv[1]).sample_batch(json.loads(sys.argv[2]), 0.2, 7)))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "subwords.model"), json.dumps(texts)]
+    other = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(other.stdout) == model.sample_batch(texts, alpha=0.2, seed=7)
+
+
+@pytest.mark.parametrize("version", ["0.2.2", "0.2.3", "1.0.0rc1"])
+def test_a_sentencepiece_whose_draws_cannot_be_repeated_is_an_error(model, monkeypatch, version):
+    monkeypatch.setattr(sentencepiece, "__version__", version)
+    with pytest.raises(UserError, match=rf"which SentencePiece {version} has not\npip install 'sentencepiece<0.2.2'"):
+        model.sample_batch(["a"], alpha=0.2, seed=7)
 
 
 def test_the_seed_that_sentencepiece_takes_for_the_clock_is_never_used(model):

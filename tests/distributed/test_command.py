@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mtmoe.checkpoint import RunFiles, list_checkpoints, load_model
 from mtmoe.config import recipe_to_toml
+from mtmoe.data.subwords import SubwordModel
+from mtmoe.training.operations import training_operations
 from tests.toy import prepared_toy
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +28,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_torchrun_trains_and_measures_and_only_one_process_talks(tmp_path):
-    recipe, data = prepared_toy(tmp_path, max_steps=2, precision="fp32")
+    recipe, data = prepared_toy(tmp_path, max_steps=2, precision="fp32", log_every_steps=1)
     (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
     run = tmp_path / "run"
     arguments = ("train", str(tmp_path / "toy.toml"), str(run), "--device", "cpu")
@@ -38,6 +42,13 @@ def test_torchrun_trains_and_measures_and_only_one_process_talks(tmp_path):
     assert trained.stderr.count("finished at step 2") == 1
     assert trained.stdout == ""
     assert [checkpoint.step for checkpoint in list_checkpoints(RunFiles(run))] == [2]
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = next(line for line in lines if line["event"] == "train")
+    operations = training_operations(recipe, len(SubwordModel(RunFiles(run).subwords).pieces))
+    target_rate = logged["target_tokens_per_second"]
+    flops = operations.flops(logged["source_and_target_tokens_per_second"] - target_rate, target_rate)
+    assert logged["tflops_per_device"] == pytest.approx(flops / 2 / 1e12)
 
     speed = torchrun("bench", "train", arguments[1], "--data", str(data), "--device", "cpu", "--seconds", "1", "--json")
     assert speed.returncode == 0, speed.stderr

@@ -21,6 +21,7 @@ from mtmoe.inference.language_model_scoring import score_text, total
 from mtmoe.training import validation
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.operations import training_operations
+from mtmoe.training.sampled_softmax import inclusion_probabilities
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import batch_stream
 from tests.toy import counting_recipe
@@ -53,6 +54,17 @@ def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopp
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
     carried = [name for name in everything_saved(tmp_path / "whole") if ":carried." in name]
     assert bool(carried) == ("unrolled_steps" not in training)
+
+
+@pytest.mark.parametrize("change", [{"batch_tokens": 80}, {"unrolled_steps": 5}])
+def test_the_shape_of_running_text_cannot_change_in_a_run(place, tmp_path, change):
+    train(counting_recipe(place, max_steps=2), tmp_path / "run", place / "data")
+    (key, value), *_ = change.items()
+    with pytest.raises(
+        UserError, match=rf"was trained with training\.{key} = \d+, the recipe says {value}, but"
+    ) as error:
+        train(counting_recipe(place, max_steps=4, **change), tmp_path / "run", place / "data", resume=True)
+    assert f"resume with --set training.{key}=" in str(error.value)
 
 
 def perplexity_of_last_validation(listener: Listener) -> float:
@@ -159,7 +171,9 @@ def test_tflops_are_those_of_the_papers_definition(place, tmp_path):
     """Spec 5.5: forward and backward pass, a multiply-add is 2, the sampled softmax included."""
     recipe = counting_recipe(place, **SAMPLED)
     lstm, expert, gates = 4 * 16 * 32, 2 * 16 * 16, 2 * 16 * 4
-    operations = 2 * lstm + 2 * expert + gates + 16 * (8 + 1)
+    expected_V = inclusion_probabilities(8, 16)  # of the 8 draws some are the same
+    assert 4 < float(expected_V.sum()) < 8
+    operations = 2 * lstm + 2 * expert + gates + round(16 * (float(expected_V.sum()) + 1))
     assert training_operations(recipe, 16).per_target_token == operations
     assert training_operations(recipe, 16).flops(0, 10) == 60 * operations
     train(recipe, tmp_path / "run", place / "data")

@@ -340,6 +340,15 @@ def test_a_loss_that_is_not_finite_skips_the_step_and_training_goes_on(toy, toy_
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
+def test_a_save_that_falls_on_a_skipped_step_comes_with_the_next_one(toy, toy_data, tmp_path, monkeypatch):
+    _poison(monkeypatch, steps={4, 8})
+    saved = []
+    listener = Listener()
+    listener.saved = lambda step, path: saved.append(step)
+    train(toy(max_steps=11, save_every_steps=4), tmp_path / "run", toy_data, listener=listener)
+    assert [step for step in saved if step != 6] == [5, 9, 11]  # 6: the best on the dev set
+
+
 def test_a_loss_that_stays_infinite_stops_with_the_last_good_checkpoint_and_likely_causes(
     toy, toy_data, tmp_path, monkeypatch
 ):

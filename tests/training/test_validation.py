@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from mtmoe.config.settings import Decoding
 from mtmoe.data.prepared import open_prepared
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.errors import UserError
@@ -51,3 +52,21 @@ def test_a_shortlist_without_a_lexicon_is_an_error_before_training(
         Validator(
             toy({"decoding": {"shortlist": {}}}), prepared, SubwordModel(prepared.subwords_path), torch.device("cpu")
         )
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [{"beam_size": 4, "diverse_beams": {"groups": 2}}, {"beam_size": Decoding().beam_size, "sampling": {"seed": 5}}],
+)
+def test_dev_sentences_are_translated_by_one_beam_whatever_the_recipe_decodes_with(
+    toy: Any, toy_data: Path, decoding: dict[str, Any]
+) -> None:
+    prepared = open_prepared(toy_data)
+    subwords = SubwordModel(prepared.subwords_path)
+    torch.manual_seed(1)
+    model = TranslationModel(toy().model, subwords.size)
+    bleu = [
+        Validator(toy(changes), prepared, subwords, torch.device("cpu"))(model)["bleu"]
+        for changes in ({}, {"decoding": decoding})
+    ]
+    assert bleu[0] == bleu[1]

@@ -277,6 +277,11 @@ class Data(Settings):
                     )
         if self.held_out != HeldOut() and "split" not in (self.valid, self.test):
             raise ValueError('the settings of held_out do nothing: neither valid nor test is "split"')
+        for part in ("valid", "test"):
+            key = f"{part}_pairs"
+            value, default = getattr(self.held_out, key), HeldOut.model_fields[key].default
+            if value != default and getattr(self, part) != "split":
+                raise ValueError(f'held_out.{key} = {value} does nothing: {part} is not "split"')
         if self.source_language == self.target_language and self.multilingual is None:
             raise ValueError(f"source_language and target_language are both {self.source_language!r}")
         return self

@@ -80,6 +80,11 @@ class Recipe(Settings):
         ):
             if not absent:
                 raise ValueError(f'{key} = {value!r} belongs to task = "language-model", but task = "translation"')
+        sampling = self.training.subword_sampling
+        if sampling is not None and self.subwords.algorithm == "bpe" and sampling.alpha > 1:
+            raise ValueError(
+                f'training.subword_sampling.alpha = {sampling.alpha} is a probability with subwords.algorithm = "bpe"'
+            )
         model = self.model
         if model.attention_context == "parallel" and model.decoder_layers < 2:
             raise ValueError(

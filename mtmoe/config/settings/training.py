@@ -92,6 +92,8 @@ class Validation(Settings):
     def _bleu_needs_text(self) -> Validation:
         if self.metric == "bleu" and self.translate_sentences == 0:
             raise ValueError('metric = "bleu" needs translations, but translate_sentences = 0')
+        if self.translate_sentences == 0 and self.beam_size != Validation.model_fields["beam_size"].default:
+            raise ValueError(f"beam_size = {self.beam_size} does nothing: translate_sentences = 0")
         return self
 
 
