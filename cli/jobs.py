@@ -62,6 +62,8 @@ class Job:
         names = [file.path for file in inputs]
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
         self._contents = contents
+        self.unreadable = Unreadable()
+        """Of the lines that were answered before the output was opened."""
 
     def begin(self) -> None:
         """Take the output as one of this job's, and what is there as something that it will replace.
@@ -86,20 +88,21 @@ class Job:
         with open(self._journal, "a+", encoding="utf-8") as journal:
             _lock(journal, self.output)
             done = self._found(journal) if resume else None
-            if done == _FINISHED:
+            self.unreadable = done.unreadable if done else Unreadable()
+            if done and done.is_finished:
                 if self._partial.exists():
                     os.replace(self._partial, self.output)
                 yield None
                 return
             if done is None:
-                done = _Done(0, 0)
+                done = _Done(0, 0, Unreadable())
                 journal.truncate(0)
                 _append(journal, self._identity)
                 self._partial.write_bytes(b"")
             with self._partial.open("r+b") as file:
                 file.truncate(done.num_bytes)
                 file.seek(done.num_bytes)
-                output = PartialOutput(file, journal, done.num_lines)
+                output = PartialOutput(file, journal, done)
                 yield output
             if output.is_finished:
                 os.replace(self._partial, self.output)
@@ -124,12 +127,14 @@ class Job:
                 )
             return None
         self._check_identity(entries[0])
-        if entries[-1].get("finished"):
-            return _FINISHED
+        last = entries[-1]
+        if last.get("finished") and (self._partial.exists() or self.output.exists()):
+            return _Done(0, 0, Unreadable.of(last), is_finished=True)
+        entries = [entry for entry in entries if "finished" not in entry]  # what was complete is gone: anew
         num_bytes = self._partial.stat().st_size if self._partial.exists() else 0
         for entry in reversed(entries[1:]):
             if entry["bytes"] <= num_bytes:
-                return _Done(entry["lines"], entry["bytes"])
+                return _Done(entry["lines"], entry["bytes"], Unreadable.of(entry))
         return None
 
     def _check_identity(self, found: Mapping[str, Any]) -> None:
@@ -149,35 +154,64 @@ class Job:
         return {**identity, "input": {"files": len(numbered), **numbered}}
 
 
+class Unreadable(NamedTuple):
+    """Lines of the input that could not be read, and what was wrong with the first."""
+
+    number: int = 0
+    first_problem: str = ""
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Unreadable:
+        """Those that a line of the journal tells of."""
+        return cls(entry.get("unreadable", 0), entry.get("first_problem", ""))
+
+    def as_entry(self) -> dict[str, Any]:
+        """The inverse of :meth:`of`."""
+        return {"unreadable": self.number, "first_problem": self.first_problem} if self.number else {}
+
+    def and_then(self, other: Unreadable) -> Unreadable:
+        """These, and others of later lines."""
+        return Unreadable(self.number + other.number, self.first_problem or other.first_problem)
+
+
+_ALL_READABLE = Unreadable()
+
+
 class _Done(NamedTuple):
     num_lines: int
     num_bytes: int
-
-
-_FINISHED = _Done(-1, -1)
+    unreadable: Unreadable
+    is_finished: bool = False
 
 
 class PartialOutput:
     """The unfinished output of a job."""
 
-    def __init__(self, file: IO[bytes], journal: IO[str], num_lines_done: int) -> None:
+    def __init__(self, file: IO[bytes], journal: IO[str], done: _Done) -> None:
         self._file = file
         self._journal = journal
-        self.num_lines_done = num_lines_done
+        self._unreadable = done.unreadable
+        self.num_lines_done = done.num_lines
         """Lines of the input, in all, of which the answers are on the disk."""
         self.is_finished = False
 
-    def write(self, text: str, num_lines: int) -> None:
-        """Write the answers to the next ``num_lines`` lines; when this returns they are safe."""
+    def write(self, text: str, num_lines: int, unreadable: Unreadable = _ALL_READABLE) -> None:
+        """Write the answers to the next ``num_lines`` lines; when this returns they are safe.
+
+        Args:
+            unreadable: those among them.
+        """
         self._file.write(text.encode("utf-8"))
         _sync(self._file)
         self.num_lines_done += num_lines
-        _append(self._journal, {"lines": self.num_lines_done, "bytes": self._file.tell()})
+        self._unreadable = self._unreadable.and_then(unreadable)
+        done = {"lines": self.num_lines_done, "bytes": self._file.tell()}
+        _append(self._journal, {**done, **self._unreadable.as_entry()})
 
     def finish(self) -> None:
         """Say that all is written."""
         _sync(self._file)
-        _append(self._journal, {"finished": True})
+        _append(self._journal, {"finished": True, **self._unreadable.as_entry()})
         self.is_finished = True
 
 

@@ -46,7 +46,7 @@ checkpoint_option = click.option(
     default="best",
     show_default=True,
     metavar="NAME",
-    help="Checkpoint of the run: best, last, a name in RUN/checkpoints, or the mean of several: last:3, best:3.",
+    help="Checkpoint of the run: best, last, a name in RUN/checkpoints, or the mean of several: last:2, best:3.",
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import note, shown_progress, warn, write_data, write_json
+from .console import note, number_or_null, shown_progress, warn, write_data, write_json
 from .lines import read_aligned, read_lines
 from .options import (
     FILE,
@@ -110,7 +110,7 @@ def score(
             "target": str(path),
             "log_probability": sum(s.log_probability for s in of_target),
             "num_tokens": sum(s.num_tokens for s in of_target),
-            "perplexity": perplexity(of_target),
+            "perplexity": number_or_null(perplexity(of_target)),
         }
         for path, of_target in zip(targets, scores, strict=True)
     ]
@@ -159,7 +159,10 @@ def _score_text(run: Path, text: Path, checkpoint: str, device: str | None, as_j
     sums = total(scores)
     if as_json:
         totals: dict[str, Any] = sums._asdict()
-        perplexities = {"perplexity_per_word": sums.per_word, "perplexity_per_token": sums.per_token}
+        perplexities = {
+            "perplexity_per_word": number_or_null(sums.per_word),
+            "perplexity_per_token": number_or_null(sums.per_token),
+        }
         write_json({**totals, **perplexities, "lines": [scored._asdict() for scored in scores]})
         return
     note(

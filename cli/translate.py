@@ -130,7 +130,7 @@ def translate(
     Bytes that are not UTF-8 are replaced, with a warning. A line that is no JSON object or has too few columns has
     an empty translation, and at the end the exit status is 1.
     """
-    inputs = [path for pattern in (*input_paths, *files) for path in _matching(pattern)]
+    inputs = [path for pattern in (*files, *input_paths) for path in _matching(pattern)]
     devices = tuple(device.split(",")) if device else (None,)
     if with_scores and format_name == "json":
         raise click.UsageError("--scores has no meaning with --format json: scores are always in it")

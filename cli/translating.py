@@ -15,7 +15,7 @@ from mtmoe.errors import UserError
 
 from .console import note, shown_progress, warn
 from .formats import Format, Question
-from .jobs import InputFile, Job, examine
+from .jobs import InputFile, Job, Unreadable, examine
 from .lines import decoded, line_chunks, opened_input, opened_output
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def translate_stream(options: Options, inputs: Sequence[Path], output_path: Path
     ):
         lines = _Lines(options)
         progress("translate", 0, total, "lines")
-        for answers, _ in lines.translated(_chunks(inputs, options), translate_chunks):
+        for answers, _, _ in lines.translated(_chunks(inputs, options), translate_chunks):
             write(answers)
             progress("translate", lines.num_done, total, "lines")
         progress("translate", lines.num_done, lines.num_done, "lines")
@@ -118,12 +118,12 @@ def translate_files(
         pairs = zip(inputs, examined, strict=True)
         groups = [(output_dir / plain_name(path), [(path, file)]) for path, file in pairs]
     jobs = [(Job(output, identity, [file for _, file in group]), group) for output, group in groups]
-    if not resume:
-        for job, _ in jobs:
-            job.begin()
     lines = _Lines(options)
     total = sum(file.num_lines for file in examined)
     with _translating(options) as translate_chunks, shown_progress() as progress:
+        if not resume:  # not before the models and settings are known to be good: what is unfinished is lost with it
+            for job, _ in jobs:
+                job.begin()
         for job, group in jobs:
             _do_job(
                 job, group, lines, options, translate_chunks, resume, lambda n: progress("translate", n, total, "lines")
@@ -145,6 +145,7 @@ def _do_job(
 ) -> None:
     num_lines = sum(file.num_lines for _, file in group)
     with job.opened(resume=resume) as output:
+        lines.unreadable = lines.unreadable.and_then(job.unreadable)
         if output is None:
             note(f"{job.output}: complete already")
             lines.num_done += num_lines
@@ -155,8 +156,8 @@ def _do_job(
         progress(lines.num_done)
         try:
             chunks = _chunks([path for path, _ in group], options, num_skipped=output.num_lines_done)
-            for answers, num_answered in lines.translated(chunks, translate_chunks):
-                output.write(answers, num_answered)
+            for answers, num_answered, unreadable in lines.translated(chunks, translate_chunks):
+                output.write(answers, num_answered, unreadable)
                 progress(lines.num_done)
         except BaseException:
             if output.num_lines_done:
@@ -169,10 +170,17 @@ def _do_job(
 
 
 def _model_identity(options: Options) -> dict[str, Any]:
-    """Everything that translations depend on, besides their sources."""
+    """Everything that translations depend on, besides their sources.
+
+    Raises:
+        UserError: the settings do not suit the number of translations that is asked for.
+    """
+    from mtmoe.inference.search_options import SearchOptions
     from mtmoe.inference.translator import decoding_settings
 
-    decoding = decoding_settings(options.run, options.overrides).model_dump(mode="json")
+    settings = decoding_settings(options.run, options.overrides)
+    SearchOptions.from_settings(settings, num_best=options.num_best)  # an error now, before any output is touched
+    decoding = settings.model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
     identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
     if options.terms:
@@ -204,11 +212,12 @@ class _Lines:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.num_done = 0
-        self._num_unreadable = 0
-        self._first_problem = ""
+        self.unreadable = Unreadable()
 
-    def translated(self, chunks: Iterable[Sequence[_Line]], translate_chunks: Translate) -> Iterator[tuple[str, int]]:
-        """The answers to each chunk as one text, and how many lines they answer, in order."""
+    def translated(
+        self, chunks: Iterable[Sequence[_Line]], translate_chunks: Translate
+    ) -> Iterator[tuple[str, int, Unreadable]]:
+        """The answers to each chunk as one text, how many lines they answer, and which of them could not be read."""
         asked: deque[list[Question]] = deque()
 
         def requests() -> Iterator[list[Request]]:
@@ -224,17 +233,16 @@ class _Lines:
                     warn(f"line {question.request.number + 1}: {warning}")
                 answers.append(self._options.format.write(question, translation))
             self.num_done += len(questions)
+            problems = [f"line {q.request.number + 1}: {q.problem}" for q in questions if q.problem]
+            unreadable = Unreadable(len(problems), problems[0] if problems else "")
+            self.unreadable = self.unreadable.and_then(unreadable)
             if questions:
-                yield "".join(answers), len(questions)
+                yield "".join(answers), len(questions), unreadable
 
     def _question(self, line: _Line) -> Question:
         number = line.number
         text = decoded(line.content, number + 1, warn, is_first=line.is_first)
-        question = self._options.format.read(text, number)
-        if question.problem:
-            self._num_unreadable += 1
-            self._first_problem = self._first_problem or f"line {number + 1}: {question.problem}"
-        return question
+        return self._options.format.read(text, number)
 
     def complain(self) -> None:
         """Tell of the lines that could not be read.
@@ -242,9 +250,10 @@ class _Lines:
         Raises:
             UserError: there were some.
         """
-        if self._num_unreadable:
+        if self.unreadable.number:
+            number, first_problem = self.unreadable
             raise UserError(
-                f"{self._num_unreadable:,} of {self.num_done:,} lines could not be read (first: {self._first_problem})",
+                f"{number:,} of {self.num_done:,} lines could not be read (first: {first_problem})",
                 fix="their translations are empty, all others are written",
             )
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.inference.spelling import spelling
 
+SPACE_SIGN = "\u2581"
+
 Links = tuple[tuple[int, int], ...]
 """(word of the source, word of the translation), in the order of the translation."""
 
@@ -88,8 +90,18 @@ def words_of_subwords(ids: Sequence[int], pieces: Sequence[str]) -> list[int | N
 
 
 def word_numbers(text: str) -> list[int]:
-    """Numbers, in a line as it was given, of the words that its normal form has."""
-    return [number for number, word in enumerate(text.split()) if normalise_line(word)]
+    """Number, in a line as it was given, of each word that its normal form has for the model.
+
+    A word with SentencePiece's sign for a space in it is several for the model, or none.
+    """
+    return [
+        number for number, word in enumerate(text.split()) for part in as_spelt(word).split() if normalise_line(part)
+    ]
+
+
+def as_spelt(text: str) -> str:
+    """The text with spaces where the subwords spell them."""
+    return text.replace(SPACE_SIGN, " ")
 
 
 def pharaoh(links: Links) -> str:

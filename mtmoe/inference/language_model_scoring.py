@@ -11,7 +11,6 @@ A model that was trained on running text reads each line after all lines before 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from mtmoe.data.padding import Batch, ragged, text_batch
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import group_by_length
 from mtmoe.inference.precision import full_precision
+from mtmoe.inference.scoring import perplexity_of
 from mtmoe.model.language_model import LanguageModelState
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, UNK
@@ -56,12 +56,12 @@ class TextScore(NamedTuple):
     @property
     def per_word(self) -> float:
         """Perplexity per word."""
-        return math.exp(-self.log_probability / self.num_words)
+        return perplexity_of(self.log_probability, self.num_words)
 
     @property
     def per_token(self) -> float:
         """Perplexity per subword; the same for a vocabulary of words."""
-        return math.exp(-self.log_probability / self.num_tokens)
+        return perplexity_of(self.log_probability, self.num_tokens)
 
 
 def total(scores: Sequence[LineScore]) -> TextScore:

@@ -9,6 +9,7 @@ from mtmoe.config.settings import Data, Decoding
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.directions import LANGUAGE_TOKEN, language_tokens
 from mtmoe.data.subwords import SubwordModel
+from mtmoe.inference.alignment import as_spelt
 from mtmoe.inference.sentences import divided
 
 
@@ -96,9 +97,10 @@ def _parts(line: str, texts: Sequence[str], subwords: SubwordModel) -> list[Sour
     num_words, offset = 0, 0
     for text, ids in zip(texts, subwords.encode_batch(texts), strict=True):
         begin = line.index(text, offset)
-        goes_on = 0 < begin == offset  # the cut is inside a word
+        before, begins = as_spelt(line[:begin])[-1:], as_spelt(text)[:1]
+        goes_on = 0 < begin == offset and not before.isspace() and not begins.isspace()  # the cut is inside a word
         parts.append(SourcePart(text, ids, num_words - goes_on))
-        num_words += len(text.split()) - goes_on
+        num_words += len(as_spelt(text).split()) - goes_on
         offset = begin + len(text)
     return parts
 

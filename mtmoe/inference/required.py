@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,9 +32,15 @@ class Required:
     """For all lines that a translator is given."""
 
     def __init__(
-        self, decoding: Decoding, subwords: SubwordModel, terms: Terminology | None, *, words_apart: bool
+        self,
+        decoding: Decoding,
+        subwords: SubwordModel,
+        terms: Terminology | None,
+        *,
+        words_apart: bool,
+        targets_apart: bool = True,
     ) -> None:
-        """``words_apart``: whether the source language divides words by spaces.
+        """``words_apart``, ``targets_apart``: whether the source and the target language divide words by spaces.
 
         Raises:
             UserError: terms need one beam, and the settings have none, or several.
@@ -43,7 +50,7 @@ class Required:
                 raise UserError(f"terms need one beam, but decoding.{key} is on", fix=f"leave out --terms or {key}")
         self._subwords = subwords
         self._terms = terms
-        self._words_apart = words_apart
+        self._words_apart, self._targets_apart = words_apart, targets_apart
         self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
         self._is_soft = decoding.soft_terms is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
@@ -87,7 +94,7 @@ class Required:
             parts: the sources that it was translated as.
         """
         terms = dict.fromkeys(term for part in parts for term in self._found(part))
-        reports = tuple(TermReport(term.source, term.target, term.target in translation) for term in terms)
+        reports = tuple(TermReport(term.source, term.target, self._has(translation, term.target)) for term in terms)
         warnings = [f"the term {r.source!r} is not translated as {r.target!r}" for r in reports if not r.applied]
         if not (parts and self._pattern):
             return reports, warnings
@@ -95,6 +102,15 @@ class Required:
         if wanted != there:
             warnings.append(f"to be copied (decoding.copied): {wanted}; in the translation: {there}")
         return reports, warnings
+
+    def _has(self, translation: str, target: str) -> bool:
+        """Whether a term begins where a word does. Letters may follow (an ending); not where nothing makes sure of the
+        term, so that any word could begin like it."""
+        if not self._targets_apart:
+            return target in translation
+        behind = r"(?!\w)" if self._is_soft and target[-1:].isalnum() else ""
+        ahead = r"(?<!\w)" if target[:1].isalnum() else ""
+        return re.search(ahead + re.escape(target) + behind, translation) is not None
 
     def _found(self, text: str) -> tuple[Term, ...]:
         return self._terms.found(text, apart=self._words_apart) if self._terms else ()

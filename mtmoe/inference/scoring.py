@@ -92,7 +92,15 @@ def perplexity(scores: Iterable[Score]) -> float:
         num_tokens += score.num_tokens
     if not num_tokens:
         raise UserError("no line was scored, so there is no perplexity", fix="give source lines that are not blank")
-    return math.exp(-log_probability / num_tokens)
+    return perplexity_of(log_probability, num_tokens)
+
+
+def perplexity_of(log_probability: float, num_tokens: int) -> float:
+    """Infinite where no number can say it: of "words" of thousands of letters, with more than 709 nats each."""
+    try:
+        return math.exp(-log_probability / num_tokens)
+    except OverflowError:
+        return math.inf
 
 
 @torch.inference_mode()

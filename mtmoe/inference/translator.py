@@ -43,7 +43,7 @@ from mtmoe.inference.scoring import force_decode
 from mtmoe.inference.shortlist import ListedWords, shortlist_of
 from mtmoe.inference.terminology import Terminology
 from mtmoe.progress import Progress, silent
-from mtmoe.vocabulary import EOS
+from mtmoe.vocabulary import EOS, UNK
 
 _WINDOW_LINES = 2048
 _LANGUAGES_WITHOUT_SPACES = ("zh", "ja", "th", "lo", "km", "my")
@@ -123,8 +123,14 @@ class Translator:
         self._others = OtherModels(others, self.loaded, self.decoding, self._device)
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)
         self._pieces = self.loaded.subwords.pieces
-        words_apart = self.loaded.recipe.data.source_language not in _LANGUAGES_WITHOUT_SPACES
-        self._required = Required(self.decoding, self.loaded.subwords, terms, words_apart=words_apart)
+        data = self.loaded.recipe.data
+        self._required = Required(
+            self.decoding,
+            self.loaded.subwords,
+            terms,
+            words_apart=data.source_language not in _LANGUAGES_WITHOUT_SPACES,
+            targets_apart=data.target_language not in _LANGUAGES_WITHOUT_SPACES,
+        )
         self._search_model = self._others.searching(self.loaded.model)
         self._freed_memory = FreedMemory()
 
@@ -249,8 +255,12 @@ class Translator:
     ) -> Translation:
         """The best translations of the parts, as those of the line; links count the words of the line as it came."""
         if not source.parts and (request.prefix or request.phrases):
-            source = source._replace(warning="there is nothing to translate, so its prefix and phrases are left out")
-        elif source.parts and (missing := missing_language(request.text, self.loaded.recipe.data)):
+            nothing = source.warning or "there is nothing to translate"
+            source = source._replace(warning=f"{nothing}, so its prefix and phrases are left out")
+        elif unknown := self._unwritable(request):
+            cannot = f"the vocabulary cannot write {', '.join(map(repr, unknown))}, which is left out"
+            source = source._replace(warning="; ".join(filter(None, [source.warning, cannot])))
+        if source.parts and (missing := missing_language(request.text, self.loaded.recipe.data)):
             source = source._replace(warning="; ".join(filter(None, [source.warning, missing])))
         glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
         has_links = any(t.alignment for translations in of_parts for t in translations)
@@ -293,11 +303,21 @@ class Translator:
             phrases_ids: list[list[int]] = []
             if request.prefix or request.phrases:
                 [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
+                # What the vocabulary cannot write cannot be had; the line's warnings tell of it.
+                prefix_ids = [] if UNK in prefix_ids else prefix_ids
+                phrases_ids = [ids for ids in phrases_ids if UNK not in ids]
             for place, part in enumerate(source.parts):
                 prefix = tuple(prefix_ids) if place == 0 else ()
                 task = SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number)
                 tasks.append(self._required.added(task, part))
         return tasks
+
+    def _unwritable(self, request: Request) -> list[str]:
+        """The prefix and phrases that the vocabulary has no subwords for."""
+        asked = [text for text in (request.prefix, *request.phrases) if text]
+        return [
+            text for text, ids in zip(asked, encode_targets(asked, self.loaded.subwords), strict=True) if UNK in ids
+        ]
 
     def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:
         """From what the search found, and not from its text as encoded anew."""

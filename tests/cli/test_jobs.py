@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mtmoe.cli.jobs import InputFile, Job, examine
+from mtmoe.cli.jobs import InputFile, Job, Unreadable, examine
 
 from mtmoe.errors import UserError
 
@@ -170,3 +170,32 @@ def test_a_file_is_known_by_its_content_and_its_lines_are_counted(tmp_path: Path
     assert [file.num_lines for file in examined] == [4, 2, 0, 4]
     assert examined[0].digest == examined[3].digest
     assert len({file.digest for file in examined}) == 3
+
+
+def test_lines_that_could_not_be_read_are_remembered(tmp_path: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt), _job(tmp_path).opened(resume=False) as output:
+        assert output is not None
+        output.write("\n", 1, Unreadable(1, "line 1: bad"))
+        output.write("b\nc\n", 2)
+        output.write("d\n", 1, Unreadable(1, "line 4: bad"))
+        raise KeyboardInterrupt
+    job = _job(tmp_path)
+    with job.opened(resume=True) as output:
+        assert output is not None
+        assert job.unreadable == Unreadable(2, "line 1: bad")
+        output.finish()
+    again = _job(tmp_path)
+    with again.opened(resume=True) as output:
+        assert output is None
+        assert again.unreadable == Unreadable(2, "line 1: bad")
+
+
+def test_a_complete_output_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    with _job(tmp_path).opened(resume=False) as output:
+        assert output is not None
+        output.write("a\n", 1)
+        output.finish()
+    (tmp_path / "out").unlink()
+    with _job(tmp_path).opened(resume=True) as output:
+        assert output is not None
+        assert output.num_lines_done == 0

@@ -157,6 +157,7 @@ def test_several_files_are_one_stream_or_one_file_each(
 ) -> None:
     assert invoke("translate", "run", *files).stdout == "ONE\nTWO\nTHREE\n"
     assert invoke("translate", "run", "--input", files[1]).stdout == "THREE\n"
+    assert invoke("translate", "run", files[1], "--input", files[0]).stdout.splitlines()[0] == "THREE"
     assert invoke("translate", "run", tmp_path / "*.en").stdout == "ONE\nTWO\nTHREE\n"
     capitals.loaded = 0
     result = invoke("translate", "run", *files, "--output-dir", tmp_path / "out")
@@ -285,6 +286,17 @@ def test_resuming_translates_what_is_left_and_nothing_else(
     again = invoke(*command, "--resume")
     assert again.exit_code == 1
     assert "there is no unfinished translation of it to go on with" in again.stderr
+
+
+def test_a_command_that_cannot_begin_leaves_an_unfinished_job_as_it_is(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "a.en", tmp_path / "out"
+    source.write_text("the man\n")
+    (tmp_path / ".out.journal").write_text("begun\n")
+    assert invoke("translate", tiny_run.run, source, "--output", output, "--nbest", 99).exit_code == 1
+    assert invoke("translate", tiny_run.run, source, "--output", output, "--device", "cuda:99").exit_code == 1
+    assert (tmp_path / ".out.journal").read_text() == "begun\n"
 
 
 def test_of_several_outputs_those_that_are_complete_are_not_made_again(

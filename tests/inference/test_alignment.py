@@ -115,6 +115,15 @@ def test_words_that_normalising_removes_keep_their_numbers():
     assert word_numbers("a \u200b  b\tc \ufeff") == [0, 2, 3]
 
 
+@pytest.mark.parametrize("text", ["The cat▁sat on", "a ▁ b", "a▁▁b", "▁a", "a▁"])
+def test_the_sign_for_a_space_divides_words_for_the_model_and_not_for_the_line(subwords, text):
+    numbers = word_numbers(text)
+    words = words_of_subwords(subwords.encode(normalise_line(text)), subwords.pieces)
+    assert len({word for word in words if word is not None}) == len(numbers)
+    spelt = text.replace("▁", " ").split()
+    assert all(part in text.split()[number] for number, part in zip(numbers, spelt, strict=True))
+
+
 def test_the_pharaoh_format_is_source_then_target():
     assert pharaoh(((2, 0), (0, 1))) == "2-0 0-1"
     assert pharaoh(()) == ""

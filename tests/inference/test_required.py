@@ -85,3 +85,22 @@ def test_terms_and_copies_need_one_beam(run_directory, key):
         Translator(run_directory, device="cpu", overrides=[table, beam], terms=TERMS)
     with pytest.raises(UserError, match=rf"copied = \['tags'\] needs one beam, but \[{key}\] is on"):
         Translator(run_directory, device="cpu", overrides=[table, beam, 'decoding.copied=["tags"]'])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_hard", "is_soft"),
+    [
+        ("un an", True, True),
+        ("une année", True, False),  # it may have been made sure of, with an ending
+        ("un moment de plan", False, False),
+        ("l'an 2000", True, True),
+        ("an.", True, True),
+    ],
+)
+def test_a_term_is_there_where_a_word_begins_with_it(run_directory, text, is_hard, is_soft):
+    terms = Terminology([Term("year", "an")])
+    for overrides, expected in (((), is_hard), (["decoding.soft_terms=0.1"], is_soft)):
+        required = Translator(run_directory, device="cpu", overrides=overrides, terms=terms)._required
+        reports, warnings = required.report("a year", ["a year"], text)
+        assert reports == (TermReport("year", "an", expected),)
+        assert bool(warnings) != expected

@@ -12,7 +12,7 @@ from mtmoe.data.batches import batch_of
 from mtmoe.errors import UserError
 from mtmoe.inference.batching import pad_with_eos
 from mtmoe.inference.beam_search import SearchOptions, search_all
-from mtmoe.inference.scoring import Score, force_decode, perplexity, score_pairs
+from mtmoe.inference.scoring import Score, force_decode, perplexity, perplexity_of, score_pairs
 from mtmoe.inference.translator import Translator
 
 SOURCES = [
@@ -140,3 +140,8 @@ def test_progress_counts_every_pair(loaded):
     calls = []
     list(score_pairs(loaded, SOURCES, TARGETS, progress=lambda *call: calls.append(call)))
     assert calls == [("score", 6, 6, "sentences")]
+
+
+def test_a_perplexity_that_no_number_can_say_is_infinite():
+    assert perplexity_of(-1000.0, 1) == math.inf
+    assert perplexity_of(-2.0, 2) == pytest.approx(math.e)

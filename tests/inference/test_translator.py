@@ -18,7 +18,7 @@ from mtmoe.inference.beam_search import NOTHING, SearchTask
 from mtmoe.inference.lines import decode_line, divide_sources, missing_language
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator, best_combinations
-from mtmoe.vocabulary import BOS
+from mtmoe.vocabulary import BOS, UNK
 
 LINES = [
     "Where is the station?",
@@ -258,6 +258,28 @@ def test_links_are_within_the_words_of_both_lines(translator):
                 assert normalise_line(line.split()[source])  # never the word that is only a zero-width space
                 assert target < len(translation.text.split())
     assert all(t.alignment == () for t in translator.translate(lines))
+
+
+def test_a_line_with_the_sign_for_a_space_has_links(translator, splitter):
+    lines = ["Two dogs▁play in the snow.", "a ▁ b", "▁", " ".join(["Two▁dogs play."] * 6)]
+    for found in (translator.translate(lines, with_alignment=True), splitter.translate(lines, with_alignment=True)):
+        for line, translation in zip(lines, found, strict=True):
+            assert all(source < len(line.split()) for source, _ in translation.alignment)
+
+
+def test_a_prefix_or_phrase_that_the_vocabulary_cannot_write_is_left_out_with_a_warning(translator, monkeypatch):
+    encode = translator_module.encode_targets
+
+    def without_japanese(lines, subwords):
+        return [[UNK] if "日" in line else ids for line, ids in zip(lines, encode(lines, subwords), strict=True)]
+
+    monkeypatch.setattr(translator_module, "encode_targets", without_japanese)
+    asked = [Request("Snow.", prefix="日本"), Request("Snow.", phrases=("日本", "a")), Request("Snow.", phrases=("a",))]
+    plain, *found = translator.translate(["Snow.", *asked])
+    assert found[0].text == plain.text
+    assert found[1].text == found[2].text
+    message = "the vocabulary cannot write '日本', which is left out"
+    assert [message in translation.warnings for translation in found] == [True, True, False]
 
 
 def test_links_come_from_the_attention_of_the_search(translator, monkeypatch):
