@@ -33,6 +33,10 @@ def check_is_file(path: Path) -> None:
     """Raise a UserError, with the nearest name that exists, unless ``path`` is a file."""
     if path.is_dir():
         raise UserError(f"{path}: is a directory, not a file", fix="name a file in it")
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"{path}: is a pipe or device, and files are read more than once", fix="write its text to a file first"
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file", fix=_nearest_path(path))
 

@@ -299,6 +299,15 @@ def test_a_command_that_cannot_begin_leaves_an_unfinished_job_as_it_is(
     assert (tmp_path / ".out.journal").read_text() == "begun\n"
 
 
+def test_a_pipe_in_place_of_a_file_is_told_apart_from_a_path_that_is_not_there(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    result = invoke("translate", tiny_run.run, tmp_path / "pipe")
+    assert result.exit_code == 1
+    assert "pipe: is a pipe or device, and files are read more than once\nwrite its text to a file" in result.stderr
+
+
 def test_of_several_outputs_those_that_are_complete_are_not_made_again(
     invoke: Any, capitals: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
