@@ -12,9 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from mtmoe.data.cleaning import normalise_line
-from mtmoe.inference.spelling import spelling
-
-SPACE_SIGN = "\u2581"
+from mtmoe.inference.spelling import as_spelt, spelling
 
 Links = tuple[tuple[int, int], ...]
 """(word of the source, word of the translation), in the order of the translation."""
@@ -97,11 +95,6 @@ def word_numbers(text: str) -> list[int]:
     return [
         number for number, word in enumerate(text.split()) for part in as_spelt(word).split() if normalise_line(part)
     ]
-
-
-def as_spelt(text: str) -> str:
-    """The text with spaces where the subwords spell them."""
-    return text.replace(SPACE_SIGN, " ")
 
 
 def pharaoh(links: Links) -> str:

@@ -9,8 +9,8 @@ from mtmoe.config.settings import Data, Decoding
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.directions import LANGUAGE_TOKEN, language_tokens
 from mtmoe.data.subwords import SubwordModel
-from mtmoe.inference.alignment import as_spelt
 from mtmoe.inference.sentences import divided
+from mtmoe.inference.spelling import as_spelt
 
 
 class SourceLine(NamedTuple):

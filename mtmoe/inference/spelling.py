@@ -79,3 +79,8 @@ def begins_with_word(text: bytes) -> bool:
 def is_of_word(byte: int) -> bool:
     """Whether a byte belongs to a letter, a digit or a low line; all beyond ASCII are taken for letters."""
     return byte >= 0x80 or chr(byte).isalnum() or byte == 0x5F
+
+
+def as_spelt(text: str) -> str:
+    """The text with spaces where its subwords spell them: SentencePiece's mark comes back as one."""
+    return text.replace(_MARK, " ")
