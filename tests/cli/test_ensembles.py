@@ -142,7 +142,7 @@ def test_the_further_uses_that_the_readme_shows_work(
     outputs = []
     for command in commands[1:]:
         if "--with" in command:
-            command = command.replace("last:3", "last:1")  # the other run has one checkpoint
+            command = command.replace("last:2", "last:1")  # the other run has one checkpoint
         result = invoke(*shlex.split(command, comments=True)[1:])
         assert result.exit_code == 0, result.stderr
         outputs.append(result.stdout)

@@ -119,6 +119,27 @@ def test_a_misspelt_format_is_answered_with_the_nearest_one(tmp_path):
     assert "did you mean 'tsv'?" in message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["data.test=[]", "data.held_out.test_pairs=5"],
+            'held_out.test_pairs = 5 does nothing: test is not "split"',
+        ),
+        (
+            [f"training.validation.{setting}" for setting in ("metric=loss", "translate_sentences=0", "beam_size=7")],
+            "beam_size = 7 does nothing: translate_sentences = 0",
+        ),
+        (
+            ["subwords.algorithm=bpe", "training.subword_sampling.alpha=5.0"],
+            'alpha = 5.0 is a probability with subwords.algorithm = "bpe"',
+        ),
+    ],
+)
+def test_settings_that_do_nothing_beside_others_are_errors(tmp_path, overrides, message):
+    assert message in _error(tmp_path, BASE, *overrides)
+
+
 def test_a_missing_setting_is_named_with_its_sentence(tmp_path):
     message = _error(tmp_path, BASE.replace("max_steps = 10", ""))
     assert "training.max_steps is missing (Optimizer steps in all" in message

@@ -205,7 +205,7 @@ def test_a_split_holds_out_dev_and_test_from_all_sources(work):
 
 
 def test_a_split_test_set_leaves_a_dev_set_of_its_own_alone(work):
-    prepared = work.prepare(test="split", held_out={"valid_pairs": 7, "test_pairs": 20}).prepared
+    prepared = work.prepare(test="split", held_out={"test_pairs": 20}).prepared
     assert list(prepared.test_sets) == [HELD_OUT_TEST]
     assert (len(prepared.train), len(prepared.valid)) == (280, 20)
 

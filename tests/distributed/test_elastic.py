@@ -55,9 +55,11 @@ def test_workers_that_are_killed_also_in_a_save_or_stopped_lose_nothing_of_the_r
     assert "stopped after step 15, which is saved" in stopped.stderr
     assert steps_saved(place / "run")[-1] == 15
     notes = read_notes(place / "notes")
-    # One was killed in step 7, when 6 may have been saved, for it was measured; the other while 12 was saved.
+    # One was killed in step 7, when 6 may have been saved, for it was measured. The other was killed in the first save
+    # that was being written at step 9 or later: mostly that of 12, that of 8 where the disk is slow.
     first = [min(note.step for note in notes if note.restarts == restarts) for restarts in (0, 1, 2)]
-    assert first in ([1, 5, 9], [1, 7, 9])
+    assert first[:2] in ([1, 5], [1, 7])
+    assert first[2] in (7, 9)
 
     refused = torchrun(place, [])
     assert "holds a run already" in refused.stderr, "another job must not go on with it by itself"
