@@ -484,6 +484,19 @@ def test_a_resume_with_another_model_names_the_setting_and_both_values(toy, toy_
         train(toy({"model": {"dropout": 0.2}}, max_steps=2), tmp_path / "run", toy_data, resume=True)
 
 
+def test_a_bf16_run_on_a_machine_without_bf16_is_told_what_helps(toy, toy_data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train(toy(max_steps=2, precision="fp32"), run, toy_data)
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace('precision = "fp32"', 'precision = "bf16"', 1))
+    assert load_run_recipe(RunFiles(run)).training.precision == "bf16"
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match=r'was begun with training\.precision = "bf16": this processor has no') as error:
+        train(toy(max_steps=4, precision="auto"), run, toy_data, resume=True)
+    assert "resume with --set training.precision=fp32" in str(error.value)
+    assert train(toy(max_steps=4, precision="fp32"), run, toy_data, resume=True).step == 4
+
+
 def test_a_resume_with_more_steps_says_what_changed_and_goes_on(toy, toy_data, tmp_path):
     train(toy(max_steps=2), tmp_path / "run", toy_data)
     listener = Listener()
