@@ -44,7 +44,7 @@ def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, 
     still_open = [phrase for phrase in task.phrases_ids if not occurs(phrase, ids)]
     if not still_open and not copies.num_missing:
         return Rule(banned=banned, may_end=len(ids) >= min_length)
-    allowed = advancing_words(ids, still_open) | copies.allowed
+    allowed = (advancing_words(ids, still_open) - copies.breaking) | copies.allowed
     room_behind = max_length - len(ids) - 1
     if sum(map(len, still_open)) + copies.room <= room_behind:  # any word leaves room enough, whatever it breaks off
         return Rule(allowed, banned=banned, may_end=False)
@@ -54,7 +54,7 @@ def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, 
     words = frozenset().union(*still_open)
     room_behind -= copies.room
     fitting = {word for word in words if num_missing((*ids, word), still_open) <= room_behind}
-    return Rule(frozenset(fitting), only=True, may_end=False)
+    return Rule(frozenset(fitting - copies.breaking or fitting), only=True, may_end=False)
 
 
 def room_for(task: SearchTask) -> int:

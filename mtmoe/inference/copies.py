@@ -28,6 +28,8 @@ class Demand(NamedTuple):
     banned: frozenset[int] = frozenset()
     num_missing: int = 0
     room: int = 0
+    breaking: frozenset[int] = frozenset()
+    """Words that would leave the beginning of a copy as one of another ("1" of "10" where "1" is one, too)."""
 
 
 NO_DEMAND = Demand()
@@ -82,6 +84,8 @@ class Copies:
         if due is None:
             return Demand(banned=frozenset(banned))
         begun = self._begun(text, due, place)
+        is_another = begun and is_of_word(text[-1]) and self._ends_in_another(text, due)
+        breaking = self._spellings.ending if is_another else frozenset()
         forced = self._spellings.first(due[begun:] if begun else _with_space(text, due))
         allowed = {forced}
         if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
@@ -90,7 +94,8 @@ class Copies:
         return Demand(
             allowed=frozenset(word for word in allowed if word is not None),
             forced=forced,
-            banned=frozenset(banned),
+            banned=frozenset(banned | breaking),
+            breaking=breaking,
             num_missing=self._missing(text, number, place),
             room=sum(len(wanted) + 1 for wanted in self._wanted[number:]),
         )
@@ -120,6 +125,12 @@ class Copies:
         begun = self._begun(text, due, place)
         rest = self._spellings.spelt(due[begun:] if begun else _with_space(text, due)) or ()
         return len(rest) + sum(self._num_words[number + 1 :])
+
+    def _ends_in_another(self, text: bytes, due: bytes) -> bool:
+        return any(
+            wanted != due and text.endswith(wanted) and _is_apart(text, len(text) - len(wanted), wanted)
+            for wanted in self._finders
+        )
 
     def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
         banned: set[int] = set()

@@ -34,6 +34,8 @@ class Spellings:
         self._sorted = sorted((self.bytes_of[i], i) for i in range(NUM_SPECIAL, len(pieces)) if self.bytes_of[i])
         self.continuing = frozenset(i for content, i in self._sorted if is_of_word(content[0]))
         """Subwords that begin with a letter or digit, and so continue a word."""
+        self.ending = frozenset(range(NUM_SPECIAL, len(pieces))) - self.continuing
+        """All others: a word before them is over."""
 
     def text(self, ids: Sequence[int]) -> bytes:
         return b"".join(map(self.bytes_of.__getitem__, ids))

@@ -91,6 +91,14 @@ def test_a_number_in_a_longer_number_is_another_one():
     assert lengths == [2, 1, 2, 0]  # behind a lone space it is 1 and 0, for there is no 10
 
 
+def test_a_copy_that_begins_like_another_one_is_not_left_at_that():
+    copies = Copies([Copied("10"), Copied("1")], SPELLINGS)
+    (space_one,) = (i for i in WORD_IDS if SPELLINGS.bytes_of[i] == b" 1")
+    demand = copies.demand((space_one,))
+    assert all(SPELLINGS.bytes_of[i][:1].isalnum() for i in set(WORD_IDS) - demand.banned)
+    assert demand.forced not in demand.banned
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(TEXTS), st.booleans(), st.booleans()), min_size=1, max_size=3),
