@@ -19,7 +19,7 @@ from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.loss import _CHUNK_ELEMENTS as LOGITS_AT_ONCE
 from mtmoe.training.sampled_softmax import _CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_ONCE
-from mtmoe.training.sampled_softmax import inclusion_probabilities
+from mtmoe.training.sampled_softmax import mean_num_drawn
 
 _FACTORED_ROOM = {True: 1 << 20, False: 1 << 28}  # of FactoredAdam at work, on a CPU and on a GPU
 
@@ -165,5 +165,4 @@ def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, lay
 def drawn_classes(recipe: Recipe, vocabulary_size: int) -> float:
     """Classes that a sampled softmax looks at, on average."""
     assert recipe.training.sampled_softmax is not None
-    included_V = inclusion_probabilities(recipe.training.sampled_softmax.num_samples, vocabulary_size)
-    return math.ceil(float(included_V.sum()))
+    return math.ceil(mean_num_drawn(recipe.training.sampled_softmax.num_samples, vocabulary_size))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.model.description import describe_recipe
-from mtmoe.training.sampled_softmax import inclusion_probabilities
+from mtmoe.training.sampled_softmax import mean_num_drawn
 
 FLOPS_PER_OPERATION = 6
 """A multiply-add is 2, and the backward pass takes twice the forward pass."""
@@ -31,7 +31,6 @@ def training_operations(recipe: Recipe, vocabulary_size: int) -> TrainingOperati
     per_source = sum(layer.operations for layer in model.layers if layer.name.startswith("encoder"))
     per_target = model.operations - per_source
     if recipe.training.sampled_softmax is not None:
-        included_V = inclusion_probabilities(recipe.training.sampled_softmax.num_samples, vocabulary_size)
-        output = recipe.model.width * (float(included_V.sum()) + 1)  # a class that is drawn twice is there once
+        output = recipe.model.width * (mean_num_drawn(recipe.training.sampled_softmax.num_samples, vocabulary_size) + 1)
         per_target += round(output) - model.layers[-1].operations
     return TrainingOperations(per_source, per_target)

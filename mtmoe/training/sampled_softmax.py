@@ -34,6 +34,11 @@ def inclusion_probabilities(num_draws: int, num_classes: int) -> Tensor:
     return -torch.expm1(num_draws * torch.log1p(-p))
 
 
+def mean_num_drawn(num_draws: int, num_classes: int) -> float:
+    """Classes that are drawn, on average: one that is drawn twice is there once."""
+    return float(inclusion_probabilities(num_draws, num_classes).sum())
+
+
 def draw_classes(num_draws: int, num_classes: int, device: torch.device | str = "cpu") -> Tensor:
     """The drawn classes, ascending, by torch's generator of the CPU whatever the device."""
     drawn_V = torch.rand(num_classes, dtype=torch.float64) < inclusion_probabilities(num_draws, num_classes)
