@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, wait_for
+from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, timed
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
 from mtmoe.progress import Progress, silent
@@ -154,7 +154,11 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
     dtype = PRECISIONS[shape.precision]
     x_ND = torch.randn(shape.num_tokens, shape.width, device=device).to(dtype).requires_grad_()
     grad_ND = torch.randn_like(x_ND)
-    clock = _Clock(device)
+
+    def clock(work: Callable[[], Any]) -> tuple[Any, float]:
+        """What it returns, and milliseconds."""
+        result, seconds_taken = timed(work, device)
+        return result, seconds_taken * 1e3
 
     def layer() -> tuple[Tensor, list[Tensor]]:
         y_ND, balance = mixture(x_ND)
@@ -197,20 +201,6 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
         if until is None and len(rounds) == _WARMUP_ROUNDS:
             rounds, until = [], time.monotonic() + seconds
     return _summary(shape, case, settings, yardsticks, rounds, mixture, device)
-
-
-class _Clock:
-    """Times one piece of work in milliseconds and hands back its result."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def __call__(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        wait_for(self.device)
-        began = time.perf_counter()
-        result = work()
-        wait_for(self.device)
-        return result, (time.perf_counter() - began) * 1e3
 
 
 def _summary(

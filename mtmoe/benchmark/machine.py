@@ -6,36 +6,56 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
-_MATRIX_SIZE = 2048
-_COPIED_BYTES = 1 << 28
+T = TypeVar("T")
+
+# A GPU is not filled by what fills a CPU, and its cache (50 MB) would hold it.
+_MATRIX_SIZE, _GPU_MATRIX_SIZE = 2048, 8192
+_COPIED_BYTES, _GPU_COPIED_BYTES = 1 << 28, 1 << 32
 
 
 def measure_gemm(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
-    """GFLOP/s of this machine for square products of size 2048, the best of many."""
-    a, b = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, device=device).to(dtype) for _ in range(2))
-    return 2 * _MATRIX_SIZE**3 / _best_seconds(lambda: torch.mm(a, b), device, seconds) / 1e9
+    """GFLOP/s of this machine for square products of size 2048 (GPU: 8192) of random numbers, the best of many."""
+    size = _GPU_MATRIX_SIZE if device.type == "cuda" else _MATRIX_SIZE
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _best_seconds(lambda: torch.mm(a, b), device, seconds) / 1e9
 
 
 def measure_copy(device: torch.device, seconds: float = 1.0) -> float:
-    """GB/s of this machine for copies of 256 MiB between buffers that exist, the best of many; a byte that is read
-    and written counts twice."""
-    source, target = (torch.ones(_COPIED_BYTES, dtype=torch.uint8, device=device) for _ in range(2))
-    return 2 * _COPIED_BYTES / _best_seconds(lambda: target.copy_(source), device, seconds) / 1e9
+    """GB/s of this machine for copies of 256 MiB (GPU: 4 GiB) between buffers that exist, the best of many; a byte
+    that is read and written counts twice."""
+    size = _GPU_COPIED_BYTES if device.type == "cuda" else _COPIED_BYTES
+    source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
+    return 2 * size / _best_seconds(lambda: target.copy_(source), device, seconds) / 1e9
 
 
 def _best_seconds(work: Callable[[], object], device: torch.device, seconds: float) -> float:
     work()
-    wait_for(device)
     best, until = float("inf"), time.monotonic() + seconds
     while time.monotonic() < until:
-        began = time.perf_counter()
-        work()
-        wait_for(device)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, timed(work, device)[1])
     return best
+
+
+def timed(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """What ``work`` returns, and the seconds it took: of a GPU, from its first kernel's start to its last one's end.
+
+    A GPU that waits for the processor in between is waited for, so slow launches count.
+    """
+    wait_for(device)
+    if device.type == "cuda":
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        result = work()
+        ended.record()
+        wait_for(device)
+        return result, began.elapsed_time(ended) / 1e3
+    clock = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - clock
 
 
 def wait_for(device: torch.device) -> None:
