@@ -70,11 +70,36 @@ class Lstm(nn.Module):
                 return self.continued(x_BTD.float(), state)
         if self.is_looped:
             return self._step_by_step(x_BTD, state)
+        if x_BTD.is_cuda and torch.is_autocast_enabled("cuda"):
+            return self._in_autocast_type(x_BTD, state)
         start = None
         if state is not None:  # autocast casts the input alone
             start = (state.output_BD.to(x_BTD.dtype)[None], state.cell_BH.to(x_BTD.dtype)[None])
         outputs_BTD, (output_1BD, cell_1BH) = self.cell(x_BTD, start)
         return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
+
+    def _in_autocast_type(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        """With cuDNN in the type of autocast. Autocast itself takes float16 for LSTMs, whatever its type is, and
+        gradients of bf16 training, whose loss is not scaled, would be lost there."""
+        dtype = torch.get_autocast_dtype("cuda")
+        with torch.autocast("cuda", enabled=False):
+            x_BTD = x_BTD.to(dtype)
+            start = tuple(part.to(dtype)[None] for part in state or self.initial_state(x_BTD.shape[0], x_BTD))
+            outputs_BTD, output_1BD, cell_1BH = torch._VF.lstm(  # type: ignore[attr-defined]
+                x_BTD, start, self._weights_side_by_side(dtype), True, 1, 0.0, self.training, False, True
+            )
+        return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
+
+    def _weights_side_by_side(self, dtype: torch.dtype) -> list[Tensor]:
+        """The weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then biases."""
+        weights = self.cell.all_weights[0]
+        in_memory = [*weights[:2], *weights[4:], *weights[2:4]]
+        flat = torch.cat([weight.flatten() for weight in in_memory]).to(dtype)
+        parts = flat.split([weight.numel() for weight in in_memory])
+        input_GD, recurrent_GD, *projection, input_bias_G, recurrent_bias_G = (
+            part.view_as(weight) for part, weight in zip(parts, in_memory, strict=True)
+        )
+        return [input_GD, recurrent_GD, input_bias_G, recurrent_bias_G, *projection]
 
     def _step_by_step(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
         state = state or self.initial_state(x_BTD.shape[0], x_BTD)
