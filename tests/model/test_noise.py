@@ -29,7 +29,7 @@ def test_splitmix_is_that_of_its_authors():
 
 def test_devices_without_numpy_compute_the_same_bits():
     keys = torch.arange(1000) * noise._STEP
-    assert torch.equal(noise._scrambled_on_device(keys.clone()), scrambled(keys.clone()))
+    assert torch.equal(noise.scrambled_step_by_step(keys.clone()), scrambled(keys.clone()))
 
 
 def test_a_sentence_has_the_same_numbers_whatever_is_beside_it():
