@@ -32,7 +32,8 @@ def choose_top_k(
     Membership goes by the indices of top-k, so that ties do not admit a k+1st expert (spec 8, row 2).
     """
     num_experts = clean_RE.shape[1]
-    logits_RE = clean_RE if std_RE is None else clean_RE + (normal or torch.randn_like)(clean_RE) * std_RE
+    draw = torch.randn_like if normal is None else normal
+    logits_RE = clean_RE if std_RE is None else clean_RE + draw(clean_RE) * std_RE
     top_RM, indices_RM = logits_RE.topk(min(k + 1, num_experts), dim=1)
     # A softmax over the kept logits is the softmax over all of them, kept and renormalised.
     gates_RK, experts_RK = top_RM[:, :k].softmax(dim=1), indices_RM[:, :k]
