@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -75,6 +76,9 @@ class FactoredAdam(torch.optim.Optimizer):
         beta2, t = group["beta2"], state["step"]
         decay = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
         rounding = _generator(parameter.device, self.seed, t, number) if parameter.dtype == torch.bfloat16 else None
+        if _has_kernels(parameter, gradient):
+            self._update_by_kernels(parameter, gradient, state, decay, group)
+            return
         # A process that holds no experts of a layer has a stack of none.
         matrix_bytes = parameter.shape[1] * parameter.shape[2] * wide.itemsize
         size = max(1, (_GPU_BYTES if parameter.is_cuda else _CPU_BYTES) // matrix_bytes)
@@ -86,15 +90,39 @@ class FactoredAdam(torch.optim.Optimizer):
             torch.mul(gradients, gradients, out=room)
             row_means.lerp_(room.mean(2), 1 - decay)
             column_means.lerp_(room.mean(1), 1 - decay)
-            # Divided before the product: no overflow, and an expert whose moments are zero is divided by no zero.
-            mean = row_means.mean(1, keepdim=True).clamp_(min=torch.finfo(room.dtype).tiny)
-            rows, columns = row_means.div(mean).sqrt_(), column_means.sqrt()
+            rows, columns = _roots(row_means, column_means)
             torch.mul(rows.unsqueeze(2), columns.unsqueeze(1), out=room).add_(group["eps"])
             if group["weight_decay"]:
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
             weights.addcdiv_(gradients, room, value=-group["lr"])
             if rounding is not None:
                 stored.copy_(rounded_at_random(weights, rounding))
+
+    def _update_by_kernels(
+        self, weights: nn.Parameter, gradient: Tensor, state: dict[str, Any], decay: float, group: dict[str, Any]
+    ) -> None:
+        from mtmoe.training import factored_adam_kernels as kernels  # needs Triton
+
+        row_means, column_means = kernels.mean_squares(gradient)
+        state["row_means"].lerp_(row_means, 1 - decay)
+        state["column_means"].lerp_(column_means, 1 - decay)
+        rows, columns = _roots(state["row_means"], state["column_means"])
+        kept = 1 - group["lr"] * group["weight_decay"]
+        kernels.take_step(weights, gradient, rows, columns, rate=group["lr"], epsilon=group["eps"], kept=kept)
+
+
+def _has_kernels(weights: Tensor, gradient: Tensor) -> bool:
+    """Weights in bf16 are rounded at random, which the kernels do not do."""
+    fits = weights.numel() and weights.dtype == gradient.dtype == torch.float32
+    plain = weights.is_contiguous() and gradient.is_contiguous()
+    return bool(weights.is_cuda and fits and plain and importlib.util.find_spec("triton"))
+
+
+def _roots(row_means: Tensor, column_means: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(V) is their outer product. Divided before it: no overflow, and an expert whose moments are zero is divided
+    by no zero."""
+    mean = row_means.mean(1, keepdim=True).clamp_(min=torch.finfo(row_means.dtype).tiny)
+    return row_means.div(mean).sqrt_(), column_means.sqrt()
 
 
 def rounded_at_random(x: Tensor, generator: torch.Generator) -> Tensor:
