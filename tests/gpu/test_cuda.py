@@ -10,11 +10,15 @@ import torch
 from mtmoe.checkpoint import load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
+from mtmoe.inference.precision import full_precision
 from mtmoe.inference.translator import Translator
 from mtmoe.model import grouped_experts
 from mtmoe.model.experts import Experts, loop_over_experts
+from mtmoe.model.lstm import Lstm
+from mtmoe.model.noise import scrambled
 from mtmoe.model.routing import Routing
 from mtmoe.model.translation import TranslationModel
+from mtmoe.training import factored_adam
 from mtmoe.training.loss import output_cross_entropy
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training
@@ -30,7 +34,7 @@ TARGETS = [[20, 21, 22, 23], [24, 25], [26, 27, 28]]
 def _model() -> TranslationModel:
     torch.manual_seed(0)
     moe = MixtureOfExpertsSettings(num_experts=8, experts_per_token=2, expert_hidden=32)
-    settings = Model(width=64, encoder_moe_after=(1,), decoder_moe_after=(1,), moe=moe)
+    settings = Model(width=64, encoder_moe_after=(1,), decoder_moe_after=(1,), moe=moe, dropout=0.0)
     model = TranslationModel(settings, 128).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("gate_DE"):
@@ -38,13 +42,15 @@ def _model() -> TranslationModel:
     return model
 
 
-def test_cuda_and_cpu_give_the_same_loss_and_gradients_in_float32():
+def test_cuda_and_cpu_give_the_same_loss_and_gradients_in_float32(monkeypatch):
+    monkeypatch.setattr(torch, "randn_like", lambda t: torch.cos(3.0 * t.detach()))  # the same noise on both
     results = {}
     for device in ("cpu", "cuda"):
-        model = _model().to(device)
-        output = model(batch_of(SOURCES, TARGETS).to(device))
-        loss = output_cross_entropy(output.hidden_ND, model.output_VD, output.labels_N, 0.1, torch.float32)
-        loss.smoothed_sum.backward()
+        model = _model().to(device).train()  # cuDNN keeps nothing for a backward pass otherwise
+        with full_precision():
+            output = model(batch_of(SOURCES, TARGETS).to(device))
+            loss = output_cross_entropy(output.hidden_ND, model.output_VD, output.labels_N, 0.1, torch.float32)
+            loss.smoothed_sum.backward()
         results[device] = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
     for name, gradient in results["cpu"].items():
         torch.testing.assert_close(results["cuda"][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
@@ -55,10 +61,10 @@ def test_a_gate_trains_on_cuda_without_waiting_and_as_on_a_cpu(monkeypatch, name
     monkeypatch.setattr(torch, "randn_like", lambda t: torch.cos(3.0 * t.detach()))  # the same noise on both
     inputs_ND = torch.randn(200, WIDTH, generator=torch.Generator().manual_seed(0))
     results = []
-    for device in ("cpu", "cuda", "cuda"):
+    for device, may_wait in (("cpu", True), ("cuda", True), ("cuda", False)):  # what is loaded at first use may wait
         gate = make_gate(name, two_levels).to(device)
-        x_ND = inputs_ND.to(device).requires_grad_()
-        torch.cuda.set_sync_debug_mode("error" if device == "cuda" else "default")
+        x_ND = inputs_ND.to(device, copy=True).requires_grad_()
+        torch.cuda.set_sync_debug_mode("default" if may_wait else "error")
         try:
             routing = gate(x_ND)
             sum(routing.balance.losses.values(), routing.gates_M.square().sum()).backward()
@@ -79,6 +85,60 @@ def test_a_bf16_step_on_cuda_is_close_to_float32():
     with torch.autocast("cuda", torch.bfloat16):
         rough = model(batch).hidden_ND
     assert float((rough.float() - exact).norm() / exact.norm()) < 0.05
+
+
+def test_the_random_numbers_of_a_gpu_are_those_of_a_cpu():
+    keys = torch.randint(-(2**63), 2**63 - 1, (7, 33), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(scrambled(keys.cuda()).cpu(), scrambled(keys.clone()))
+
+
+@pytest.mark.parametrize("hidden", [64, 96])
+def test_small_gradients_pass_through_an_lstm_in_bf16(hidden: int):
+    torch.manual_seed(0)
+    lstm, x_BTD = Lstm(64, 64, hidden).cuda(), torch.randn(5, 9, 64, device="cuda")
+
+    def gradients() -> list[torch.Tensor]:
+        return [g.float() for g in torch.autograd.grad(1e-9 * lstm(x_BTD).float().sum(), list(lstm.parameters()))]
+
+    with full_precision():
+        exact = gradients()
+    with torch.autocast("cuda", torch.bfloat16):
+        assert lstm(x_BTD).dtype == torch.bfloat16
+        rough = gradients()
+    for one, reference in zip(rough, exact, strict=True):
+        assert float((one - reference).norm() / reference.norm()) < 0.05
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_factored_adam_by_kernels_is_that_of_torch(monkeypatch, weight_decay: float):
+    generator = torch.Generator().manual_seed(0)
+    weights, *gradients = (torch.randn(5, 70, 200, generator=generator).cuda() for _ in range(5))
+    gradients[2][1] = 0.0  # an expert that had no token
+    results = []
+    for has_kernels in (False, True, True):
+        monkeypatch.setattr(factored_adam, "_has_kernels", lambda *_, value=has_kernels: value)
+        parameter = torch.nn.Parameter(weights.clone())
+        optimizer = factored_adam.FactoredAdam([parameter], lr=1e-2, beta2=0.99, eps=1e-9, weight_decay=weight_decay)
+        for gradient in gradients:
+            parameter.grad = gradient
+            optimizer.step()
+        results.append(parameter.detach())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+    assert torch.equal(results[1], results[2])
+
+
+def test_training_on_cuda_is_repeated_and_resumed_to_the_bit(tmp_path: Path):
+    recipe, data = prepared_toy(tmp_path, precision="bf16")
+    half = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_steps": 6})})
+    whole = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_steps": 12})})
+    weights = []
+    for name, parts in (("one", [whole]), ("again", [whole]), ("resumed", [half, whole])):
+        for number, part in enumerate(parts):
+            run_training(part, tmp_path / name, data, resume=number > 0, device="cuda", reporter=SilentReporter())
+        weights.append(dict(load_model(tmp_path / name, checkpoint="last", device="cpu").model.named_parameters()))
+    for name, parameter in weights[0].items():
+        assert torch.equal(parameter, weights[1][name]), name
+        assert torch.equal(parameter, weights[2][name]), name
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
