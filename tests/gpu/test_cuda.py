@@ -109,6 +109,21 @@ def test_small_gradients_pass_through_an_lstm_in_bf16(hidden: int):
         assert float((one - reference).norm() / reference.norm()) < 0.05
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("hidden", [64, 96])
+def test_a_step_of_an_lstm_without_gradients_is_that_with_them(hidden: int, dtype: torch.dtype, tolerance: float):
+    torch.manual_seed(0)
+    lstm, x_BD = Lstm(64, 64, hidden).cuda().to(dtype), torch.randn(5, 64, device="cuda", dtype=dtype)
+    state = lstm.initial_state(5, x_BD)
+    state = state._replace(output_BD=torch.randn_like(x_BD), cell_BH=torch.randn_like(state.cell_BH))
+    with full_precision():
+        plain = lstm.step(x_BD, state)
+        with torch.no_grad():
+            fused = lstm.step(x_BD, state)
+    for one, other in zip(fused, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_factored_adam_by_kernels_is_that_of_torch(monkeypatch, weight_decay: float):
     generator = torch.Generator().manual_seed(0)
