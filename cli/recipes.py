@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def recipes(markdown: bool, as_json: bool) -> None:
     """List the recipes that come with mtmoe.
 
-    A recipe is one TOML file: text, subwords, model, training and decoding of one experiment. BLEU is what was
-    measured with it. Operations are the paper's, per timestep: of a translation model with the output layer, of a
-    language model without. `mtmoe describe RECIPE` tells more.
+    A recipe is one TOML file: text, subwords, model, training and decoding of one experiment. The result is what was
+    measured with it: BLEU, or of a language model the perplexity per token (PPL). Operations are the paper's, per
+    timestep: of a translation model with the output layer, of a language model without. `mtmoe describe RECIPE` tells
+    more.
     """
     from mtmoe.config import load_recipe, shipped_recipes
 
@@ -32,7 +33,7 @@ def recipes(markdown: bool, as_json: bool) -> None:
     if markdown:
         write_data(markdown_table(summaries))
         return
-    columns = ("recipe", "languages", "text", "parameters", "operations", "chosen for", "BLEU")
+    columns = ("recipe", "languages", "text", "parameters", "operations", "chosen for", "result")
     write_table(columns, [_row(summary) for summary in summaries])
 
 
@@ -57,7 +58,7 @@ def _summary(recipe: Recipe) -> dict[str, Any]:
 
 
 def _row(summary: dict[str, Any]) -> list[str]:
-    results = [f"{result['bleu']:.1f} ({result['test_set']})" for result in summary["results"]]
+    results = [f"{_number(result)} ({result['test_set']})" for result in summary["results"]]
     return [
         summary["name"],
         "-".join(filter(None, (summary["source_language"], summary["target_language"]))),
@@ -67,6 +68,10 @@ def _row(summary: dict[str, Any]) -> list[str]:
         summary["hardware"],
         ", ".join(results) or "not measured",
     ]
+
+
+def _number(result: dict[str, Any]) -> str:
+    return f"PPL {result['perplexity']:.2f}" if result["bleu"] is None else f"BLEU {result['bleu']:.1f}"
 
 
 def markdown_table(summaries: list[dict[str, Any]]) -> str:

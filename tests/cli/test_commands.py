@@ -29,7 +29,7 @@ def test_recipes_lists_every_shipped_recipe_with_its_size(invoke: Any) -> None:
         task = "language_model" if summary["task"] == "language-model" else "translation_model"
         assert summary["operations"] == described[f"operations_as_{task}"]
     table = invoke("recipes").stdout.splitlines()
-    assert table[0].split() == ["recipe", "languages", "text", "parameters", "operations", "chosen", "for", "BLEU"]
+    assert table[0].split() == ["recipe", "languages", "text", "parameters", "operations", "chosen", "for", "result"]
     assert len(table) == len(summaries) + 1
 
 

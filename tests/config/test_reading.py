@@ -52,6 +52,20 @@ def test_every_shipped_recipe_is_valid_describes_itself_and_survives_being_saved
     assert recipe_from_dict(tomllib.loads(saved), Path("saved.toml")) == recipe
 
 
+@pytest.mark.parametrize(
+    ("result", "complaint"),
+    [
+        ("", "either a bleu or a perplexity"),
+        ('bleu = 30.0\nperplexity = 5.0\nsignature = "s"', "either a bleu or a perplexity"),
+        ("bleu = 30.0", "bleu = 30 needs its signature"),
+    ],
+)
+def test_a_result_is_one_number_with_what_it_means(tmp_path, result, complaint):
+    circumstances = 'hardware = "a GPU"\ntraining_minutes = 5\ncommit = "abc"'
+    text = f'name = "x"\nextend = "demo"\n[[about.results]]\ntest_set = "t"\n{circumstances}\n{result}\n'
+    assert complaint in _error(tmp_path, text)
+
+
 @pytest.mark.parametrize("name", [n.removesuffix("-dense") for n in shipped_recipes() if n.endswith("-dense")])
 def test_the_dense_twin_differs_in_one_setting(name):
     sparse, dense = load_recipe(name).model_dump(), load_recipe(f"{name}-dense").model_dump()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mtmoe.config.settings.base import Settings
 
@@ -11,12 +11,23 @@ class Result(Settings):
     """One measured result of a recipe; a number without its circumstances is not a result."""
 
     test_set: str = Field(description="Name of the test set.")
-    bleu: float = Field(ge=0, le=100, description="sacreBLEU score.")
+    bleu: float | None = Field(default=None, ge=0, le=100, description="sacreBLEU score.")
     chrf: float = Field(default=0.0, ge=0, le=100, description="chrF2 score.")
-    signature: str = Field(description="sacreBLEU's signature of the BLEU score.")
+    signature: str = Field(default="", description="sacreBLEU's signature of the BLEU score.")
+    perplexity: float | None = Field(
+        default=None, ge=1, description="Of a language model, per token of its vocabulary."
+    )
     hardware: str = Field(description="What it ran on.")
     training_minutes: float = Field(gt=0, description="Wall-clock minutes of training.")
     commit: str = Field(description="Commit of this repository that produced it.")
+
+    @model_validator(mode="after")
+    def _is_one_number(self) -> Result:
+        if (self.bleu is None) == (self.perplexity is None):
+            raise ValueError("a result is either a bleu or a perplexity")
+        if self.bleu is not None and not self.signature:
+            raise ValueError(f"bleu = {self.bleu:g} needs its signature")
+        return self
 
 
 class About(Settings):
