@@ -37,13 +37,19 @@ class InputFile(NamedTuple):
 
 
 def examine(path: Path) -> InputFile:
-    """Count the lines of a plain or compressed file, and hash its content, in one pass."""
-    from mtmoe.data.lines import open_decompressed
+    """Count the lines of a plain or compressed file, and hash its content, in one pass.
+
+    Raises:
+        UserError: it cannot be read, or holds no text.
+    """
+    from mtmoe.data.lines import check_is_text, open_decompressed
 
     digest = hashlib.blake2b(digest_size=16)
     num_lines, last = 0, b"\n"
     with open_decompressed(path) as stream:
         while block := stream.read(_READ_BYTES):
+            if not num_lines and last == b"\n":
+                check_is_text(block, path)
             digest.update(block)
             num_lines += block.count(b"\n")
             last = block[-1:]

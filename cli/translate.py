@@ -197,6 +197,7 @@ def _check_usage(
     twice = next((name for name in output_names if output_names.count(name) > 1), "")
     outputs = [output_dir / name for name in output_names] if output_dir else [output_path] if output_path else []
     overwritten = next((path for path in inputs for output in outputs if _is_same_file(path, output)), None)
+    compressed = output_path.suffix if output_path and plain_name(output_path) != output_path.name else ""
     complaints = {
         f"--column belongs to --format tsv, not to --format {format_name}": column is not None and format_name != "tsv",
         "give either --output or --output-dir": output_path is not None and output_dir is not None,
@@ -207,6 +208,7 @@ def _check_usage(
         and output_path is not None
         and output_path.exists()
         and not output_path.is_file(),
+        f"translations are written as plain text, but --output ends in {compressed}": bool(compressed),
         f"two files would both be written to {twice} in --output-dir": bool(twice),
         f"{overwritten} would be overwritten by its translation": overwritten is not None,
         f"--device names {num_devices} devices, but --workers is {num_workers}": num_devices > num_workers,

@@ -268,6 +268,8 @@ class _Line(NamedTuple):
 
 def _chunks(inputs: Sequence[Path], options: Options, *, num_skipped: int = 0) -> Iterator[list[_Line]]:
     """The lines of standard input, or of files one after the other, but for the first so many."""
+    from mtmoe.data.lines import check_is_text
+
     number = 0
     paths: Sequence[Path | None] = inputs or [None]
     for path in paths:
@@ -276,6 +278,8 @@ def _chunks(inputs: Sequence[Path], options: Options, *, num_skipped: int = 0) -
             for chunk in line_chunks(stream, options.chunk_lines, tell_pauses=options.num_workers > 1):
                 lines = []
                 for content in chunk:
+                    if path is None and is_first:
+                        check_is_text(content, None)
                     if number >= num_skipped:
                         lines.append(_Line(content, number, is_first))
                     number += 1

@@ -134,7 +134,7 @@ def open_text_lines(path: Path) -> Iterator[bytes]:
         first = stream.readline()
         if not first:
             return
-        _check_first_line(first, path)
+        check_is_text(first, path)
         yield _without_line_end(first.removeprefix(codecs.BOM_UTF8))
         for line in stream:
             yield _without_line_end(line)
@@ -146,12 +146,24 @@ def _without_line_end(line: bytes) -> bytes:
     return line
 
 
-def _check_first_line(line: bytes, path: Path) -> None:
-    """Name the two mistakes that would otherwise look like line 1 being invalid UTF-8."""
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{path}: is UTF-16, not UTF-8", fix="convert it: iconv -f UTF-16 -t UTF-8")
+def check_is_text(beginning: bytes, path: Path | None) -> None:
+    """Name the two mistakes that would otherwise look like line 1 being invalid UTF-8.
+
+    Args:
+        beginning: of what was read, decompressed as the name says.
+        path: None for standard input.
+
+    Raises:
+        UserError: it is UTF-16, or a compressed file.
+    """
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path or 'standard input'}: is UTF-16, not UTF-8", fix="convert it: iconv -f UTF-16 -t UTF-8")
     for magic, suffix in _MAGIC_NUMBERS.items():
-        if line.startswith(magic):
+        if beginning.startswith(magic):
+            if path is None:
+                raise UserError(
+                    f"standard input: holds {suffix} data, not text", fix="unpack it first, or name the file"
+                )
             raise UserError(
                 f"{path}: holds {suffix} data, but its name does not end in {suffix}",
                 fix=f"rename it to {path.name}{suffix}" if suffix in _OPENERS else "unpack it first",

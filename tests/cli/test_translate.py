@@ -221,6 +221,7 @@ def test_a_device_is_written_to_and_not_replaced(invoke: Any, capitals: Any, fil
             ["a.en", "--resume", "--output", "/dev/null"],
             "--resume needs an output that is a file, and /dev/null is none",
         ),
+        (["--output", "a.de.gz"], "translations are written as plain text, but --output ends in .gz"),
         (["a.en", "x/a.en.gz", "--output-dir", "y"], "two files would both be written to a.en in --output-dir"),
         (["a.en", "--output", "a.en"], "a.en would be overwritten by its translation"),
         (["a.en", "--output-dir", "."], "a.en would be overwritten by its translation"),
@@ -236,6 +237,28 @@ def test_options_that_make_no_sense_together_are_usage_errors(
     result = invoke("translate", "run", *arguments)
     assert result.exit_code == 2
     assert complaint in result.stderr
+
+
+def test_what_is_not_utf_8_text_is_refused_before_anything_is_written(
+    invoke: Any, capitals: Any, tmp_path: Path
+) -> None:
+    wide, packed = tmp_path / "a.en", tmp_path / "b.en"
+    wide.write_bytes("two words\n".encode("utf-16"))
+    packed.write_bytes(gzip.compress(b"two words\n"))
+    for path, complaint in (
+        (wide, "is UTF-16, not UTF-8"),
+        (packed, "holds .gz data, but its name does not end in .gz"),
+    ):
+        for output in ([], ["--output", tmp_path / "out"]):
+            result = invoke("translate", "run", path, *output)
+            assert result.exit_code == 1
+            assert f"{path}: {complaint}" in result.stderr
+        result = invoke("translate", "run", input=path.read_bytes())
+        assert result.exit_code == 1
+        assert "standard input: " in result.stderr
+        assert result.stdout == ""
+    assert not (tmp_path / "out").exists()
+    assert capitals.num_translated == 0
 
 
 # ---------------------------------------------------------------------------------------------- resume
