@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mtmoe.inference.requests import Member
 
 _LINES_BETWEEN_PROGRESS = 256
+_SETTINGS = ("max_source_tokens", "over_long", "batch_tokens", "beam_size")
+"""Of decoding. The last two say how many lines are scored at a time: as many as a search would have."""
 
 
 @click.command()
@@ -75,6 +77,12 @@ def score(
     from mtmoe.vocabulary import EOS
 
     decoding = decoding_settings(run, overrides)
+    for override in overrides:
+        if override.partition("=")[0].strip().removeprefix("decoding.") not in _SETTINGS:
+            raise click.UsageError(
+                f"--set {override} would do nothing: scoring searches for nothing, and reads only "
+                + ", ".join(f"decoding.{key}" for key in _SETTINGS)
+            )
     sources, first = read_aligned(source, targets[0])
     target_lines = [first, *(read_aligned(source, target)[1] for target in targets[1:])]
     loaded = load_together(run, ensemble, checkpoint, choose_device(device))

@@ -171,7 +171,9 @@ def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: 
         value = raw.strip()
     *tables, last = key.split(".")
     where = settings
-    for table in tables:
+    for depth, table in enumerate(tables, start=1):
+        if table not in where:  # it is the override that brings it in, right or misspelt
+            origin[".".join(tables[:depth])] = f"--set {override}"
         child = where.setdefault(table, {})
         if not isinstance(child, dict):
             raise UserError(f"--set {override}: {table} is not a table", fix="see `mtmoe describe RECIPE --settings`")

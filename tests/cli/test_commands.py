@@ -263,6 +263,20 @@ def test_score_of_a_translation_is_the_score_that_translate_told(invoke: Any, ti
     assert f"perplexity {totals['perplexity']:.4f}" in scored.stderr
 
 
+def test_score_refuses_settings_of_a_search(invoke: Any, tiny_run: Any) -> None:
+    files = (tiny_run.folder / "test.en", tiny_run.folder / "test.fr")
+    plain, alone = (
+        [float(line) for line in invoke("score", tiny_run.run, *files, *more).stdout.splitlines()]
+        for more in ((), ("--set", "decoding.batch_tokens=1"))
+    )
+    assert alone == pytest.approx(plain, abs=1e-4)
+    refused = invoke("score", tiny_run.run, *files, "--set", "decoding.length_alpha=0.7")
+    assert refused.exit_code == 2
+    assert "--set decoding.length_alpha=0.7 would do nothing: scoring searches for nothing" in refused.stderr
+    misspelt = invoke("score", tiny_run.run, *files, "--set", "decoding.batch_token=1")
+    assert "did you mean 'batch_tokens'?" in misspelt.stderr
+
+
 def test_score_takes_any_number_of_translations_and_tells_of_each_subword(
     invoke: Any, tiny_run: Any, tmp_path: Path
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_file_has_one_origin_and_downloads_are_pinned(tmp_path, file, message)
 
 def test_an_override_is_named_as_the_origin_of_its_mistake(tmp_path):
     assert _error(tmp_path, BASE, "model.depth=3").startswith("--set model.depth=3: unknown setting model.depth = 3")
+    assert _error(tmp_path, BASE, "modl.width=3").startswith("--set modl.width=3: unknown setting modl = ")
     assert "--set nonsense: not of the form section.key=value" in _error(tmp_path, BASE, "nonsense")
     assert "--set name.x=1: name is not a table" in _error(tmp_path, 'name = "x"\n' + BASE, "name.x=1")
 
