@@ -15,10 +15,11 @@ from .options import (
     FILE,
     checkpoint_option,
     decoding_set_option,
-    device_option,
+    devices_option,
     json_option,
     run_argument,
     threads_option,
+    translators_option,
 )
 from .run_data import run_data
 
@@ -48,9 +49,10 @@ if TYPE_CHECKING:
     help="Sentences that are translated one by one, for the latency.",
 )
 @threads_option
+@translators_option
 @checkpoint_option
 @decoding_set_option
-@device_option
+@devices_option
 @json_option
 def translate(
     run: Path,
@@ -60,6 +62,7 @@ def translate(
     rounds: int,
     num_single: int,
     threads: int | None,
+    num_workers: int,
     checkpoint: str,
     overrides: tuple[str, ...],
     device: str | None,
@@ -69,7 +72,7 @@ def translate(
 
     Sentences and target subwords per second, the latency of one sentence, peak memory, and BLEU, without loading and
     after warming up. Settings are measured in turn, each time in a new process; figures are medians, and "ratio" is
-    that of sentences/s to the first row.
+    that of sentences/s to the first row. CPU seconds and memory of several --workers are not measured.
 
     \b
     mtmoe bench translate RUN --vary decoding.beam_size=1,5 --vary decoding.batch_tokens=4096,16384
@@ -82,21 +85,28 @@ def translate(
     from mtmoe.checkpoint import load_run_recipe, open_run
     from mtmoe.device import choose_device
     from mtmoe.inference.translator import decoding_settings
+    from mtmoe.processor import num_cores
 
     recipe = load_run_recipe(open_run(run))
     source, reference = _text_to_translate(run, source_path, reference_path)
-    chosen = choose_device(device)
+    names: list[str] = device.split(",") if device else []
+    if num_workers > 1 and threads:
+        raise click.UsageError("--threads is of one process: --workers share the cores")
+    if len(names) > num_workers:
+        raise click.UsageError(f"--device names {len(names)} devices, but --workers is {num_workers}")
+    devices = [choose_device(name) for name in names] or [choose_device(None)]
     cases = cases_of(varied)
     for settings in cases:  # a mistake should not come to light after other cases were measured
         decoding_settings(run, (*overrides, *settings))
     test = SpeedTest(
         run=str(run),
         checkpoint=checkpoint,
-        device=str(chosen),
-        num_threads=threads or torch.get_num_threads(),
+        device=",".join(map(str, devices)),
+        num_threads=max(1, num_cores() // num_workers) if num_workers > 1 else threads or torch.get_num_threads(),
         overrides=overrides,
         sources=tuple(source),
         num_single=num_single,
+        num_workers=num_workers,
     )
     with shown_progress() as progress:
         results = run_translation_benchmark(
@@ -110,10 +120,12 @@ def translate(
     for text in dict.fromkeys(text for result in results for text in result.warnings):
         warn(text)
     facts = {
-        "hardware": hardware_name(chosen),
+        "hardware": hardware_name(devices[0]),
         "torch": torch.__version__,
         "run": str(run),
         "checkpoint": checkpoint,
+        "num_workers": num_workers,
+        "devices": test.device,
         "num_threads": test.num_threads,
         "num_sentences": sum(bool(line.strip()) for line in source),
         "settings": " ".join(overrides),
@@ -136,10 +148,10 @@ def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
             f"{result.sentences_per_second:,.1f}",
             f"{result.over_first:.2f}",
             f"{result.target_tokens_per_second:,.0f}",
-            f"{result.cpu_seconds:,.2f}",
+            "" if result.cpu_seconds is None else f"{result.cpu_seconds:,.2f}",
             f"{result.latency_p50_ms:,.1f}",
             f"{result.latency_p95_ms:,.1f}",
-            number_of_bytes(result.peak_bytes),
+            "" if result.peak_bytes is None else number_of_bytes(result.peak_bytes),
             "" if result.bleu is None else f"{result.bleu:.2f}",
         )
         for result in results

@@ -41,6 +41,20 @@ device_option = click.option(
     metavar="DEVICE",
     help="cpu, cuda or cuda:N.  [default: cuda where there is one, else cpu]",
 )
+devices_option = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="cpu, cuda or cuda:N; for workers several, such as cuda:0,cuda:1.  "
+    "[default: cuda where there is one, else cpu]",
+)
+translators_option = click.option(
+    "--workers",
+    "num_workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that translate; the result does not depend on it.",
+)
 checkpoint_option = click.option(
     "--checkpoint",
     default="best",

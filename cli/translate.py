@@ -13,7 +13,16 @@ import click
 from mtmoe.errors import UserError
 
 from .formats import Columns, Format, JsonFormat, TextFormat, TsvFormat
-from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, run_argument, with_option
+from .options import (
+    DIRECTORY,
+    FILE,
+    checkpoint_option,
+    decoding_set_option,
+    devices_option,
+    run_argument,
+    translators_option,
+    with_option,
+)
 from .translating import Options, plain_name, translate_files, translate_stream
 
 if TYPE_CHECKING:
@@ -62,23 +71,11 @@ if TYPE_CHECKING:
 @click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
 @click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")
 @click.option("--resume", is_flag=True, help="Go on with an output that an interrupted command left unfinished.")
-@click.option(
-    "--workers",
-    "num_workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes that translate; the result does not depend on it.",
-)
+@translators_option
 @with_option
 @checkpoint_option
 @decoding_set_option
-@click.option(
-    "--device",
-    metavar="DEVICE",
-    help="cpu, cuda or cuda:N; for workers several, such as cuda:0,cuda:1.  "
-    "[default: cuda where there is one, else cpu]",
-)
+@devices_option
 def translate(
     run: Path,
     files: tuple[str, ...],

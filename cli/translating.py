@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 # Lines that are sorted by length together: enough to fill batches, few enough to see progress.
 _CHUNK_LINES = 1024
-# With several processes: a file of a few thousand lines should keep all of them busy.
-_CHUNK_LINES_OF_WORKERS = 256
 
 Translate = Callable[[Iterable[Sequence["Request"]]], Iterator[list["Translation"]]]
 """From chunks of lines to chunks of translations, in order."""
@@ -51,7 +49,11 @@ class Options(NamedTuple):
 
     @property
     def chunk_lines(self) -> int:
-        return _CHUNK_LINES_OF_WORKERS if self.num_workers > 1 else _CHUNK_LINES
+        if self.num_workers == 1:
+            return _CHUNK_LINES
+        from mtmoe.inference.worker_pool import CHUNK_LINES
+
+        return CHUNK_LINES
 
 
 def plain_name(path: Path) -> str:

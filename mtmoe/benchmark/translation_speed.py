@@ -11,16 +11,20 @@ import itertools
 import multiprocessing
 import statistics
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from mtmoe.benchmark.machine import peak_bytes
 from mtmoe.errors import UserError
 from mtmoe.inference.quality import measure_quality
+from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translator
+from mtmoe.inference.worker_pool import CHUNK_LINES, WorkerPool
 from mtmoe.progress import Progress, silent
+
+T = TypeVar("T")
 
 _WARMUP_SENTENCES = 64
 
@@ -29,6 +33,7 @@ class SpeedTest(NamedTuple):
     """What all cases have in common.
 
     overrides: decoding settings of all cases. num_single: sentences that are translated one by one for the latency.
+    num_workers: processes that translate side by side, with ``device`` the names of theirs (``cuda:0,cuda:1``).
     """
 
     run: str
@@ -38,6 +43,12 @@ class SpeedTest(NamedTuple):
     overrides: tuple[str, ...]
     sources: tuple[str, ...]
     num_single: int
+    num_workers: int = 1
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Of the workers, in turn."""
+        return tuple(self.device.split(","))
 
 
 class TranslationSpeed(NamedTuple):
@@ -46,18 +57,18 @@ class TranslationSpeed(NamedTuple):
     settings: of this case alone. target_tokens_per_second: subwords of the translations, ends of sentences counted.
     over_first: sentences/s as a multiple of the first case's. cpu_seconds: of all threads for all sentences, which
     other work on the machine changes less than time on the clock. latency: of a sentence that is translated alone, from
-    text to text. peak_bytes: of the whole process, loading included (GPU: of all tensors). bleu: None without a
-    reference.
+    text to text. peak_bytes: of the whole process, loading included (GPU: of all tensors). Both are None of several
+    workers. bleu: None without a reference.
     """
 
     settings: tuple[str, ...]
     sentences_per_second: float
     target_tokens_per_second: float
     over_first: float
-    cpu_seconds: float
+    cpu_seconds: float | None
     latency_p50_ms: float
     latency_p95_ms: float
-    peak_bytes: int
+    peak_bytes: int | None
     bleu: float | None
     bleu_signature: str | None
     warnings: tuple[str, ...]
@@ -67,10 +78,10 @@ class Visit(NamedTuple):
     """One case in one round."""
 
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None
     num_target_tokens: int
     latencies_ms: tuple[float, ...]
-    peak_bytes: int
+    peak_bytes: int | None
     texts: tuple[str, ...]
 
 
@@ -105,7 +116,10 @@ def run_translation_benchmark(
         for done in range(num_rounds * len(cases)):
             progress("measure", done, num_rounds * len(cases), "translations")
             place = done % len(cases)
-            visits[place].append(pool.apply(visit, (test, cases[place])))
+            if test.num_workers > 1:  # which are processes of their own, and a pool's may have none
+                visits[place].append(visit_of_workers(test, cases[place]))
+            else:
+                visits[place].append(pool.apply(visit, (test, cases[place])))
     progress("measure", num_rounds * len(cases), num_rounds * len(cases), "translations")
     num_sentences = sum(bool(source.strip()) for source in test.sources)
     return [
@@ -141,7 +155,36 @@ def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
     )
 
 
-def _spread(lines: Sequence[str], number: int) -> list[str]:
+def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
+    """The same by several processes, which take the lines in the chunks of ``mtmoe translate --workers``."""
+    requests = [Request(source, number=number) for number, source in enumerate(test.sources)]
+    chunks = [requests[begin : begin + CHUNK_LINES] for begin in range(0, len(requests), CHUNK_LINES)]
+    worded = [request for request in requests if request.text.strip()]
+    overrides = (*test.overrides, *settings)
+    with WorkerPool(
+        test.run, test.num_workers, devices=test.devices, checkpoint=test.checkpoint, overrides=overrides
+    ) as pool:
+        for _ in pool.translate_chunks([_spread(worded, _WARMUP_SENTENCES)] * test.num_workers):
+            pass  # each worker has one, loads, and warms up
+        began = time.perf_counter()
+        translations = [translation for answer in pool.translate_chunks(chunks) for translation in answer]
+        seconds = time.perf_counter() - began
+        latencies_ms = []
+        for request in _spread(worded, test.num_single):
+            began = time.perf_counter()
+            for _ in pool.translate_chunks([[request]]):
+                latencies_ms.append((time.perf_counter() - began) * 1e3)
+    return Visit(
+        seconds=seconds,
+        cpu_seconds=None,
+        num_target_tokens=sum(translation.num_tokens for translation in translations),
+        latencies_ms=tuple(latencies_ms),
+        peak_bytes=None,
+        texts=tuple(translation.text for translation in translations),
+    )
+
+
+def _spread(lines: Sequence[T], number: int) -> list[T]:
     """At most ``number`` of the lines, evenly from the first to the last part."""
     number = min(number, len(lines))
     return [lines[place * len(lines) // number] for place in range(number)]
@@ -164,14 +207,19 @@ def _summary(
         sentences_per_second=statistics.median(num_sentences / own.seconds for own in visits),
         target_tokens_per_second=statistics.median(own.num_target_tokens / own.seconds for own in visits),
         over_first=statistics.median(other.seconds / own.seconds for own, other in zip(visits, first, strict=True)),
-        cpu_seconds=statistics.median(own.cpu_seconds for own in visits),
+        cpu_seconds=_if_known(statistics.median, [own.cpu_seconds for own in visits]),
         latency_p50_ms=statistics.median(_percentile(own.latencies_ms, 50) for own in visits),
         latency_p95_ms=statistics.median(_percentile(own.latencies_ms, 95) for own in visits),
-        peak_bytes=max(own.peak_bytes for own in visits),
+        peak_bytes=_if_known(max, [own.peak_bytes for own in visits]),
         bleu=quality.bleu if quality else None,
         bleu_signature=quality.bleu_signature if quality else None,
         warnings=quality.warnings if quality else (),
     )
+
+
+def _if_known(summary: Callable[[list[T]], T], values: Sequence[T | None]) -> T | None:
+    known = [value for value in values if value is not None]
+    return summary(known) if known else None
 
 
 def _percentile(values: Sequence[float], percent: int) -> float:

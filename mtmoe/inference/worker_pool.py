@@ -24,6 +24,9 @@ from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
 from mtmoe.processor import num_cores
 
+CHUNK_LINES = 256
+"""That a worker is given at a time: a file of a few thousand lines should keep all of them busy."""
+
 _MOST_ATTEMPTS = 2
 _PATIENCE_SECONDS = 5.0
 

@@ -44,6 +44,37 @@ def test_the_table_has_a_row_for_each_case_and_no_bleu_without_a_reference(
     assert row.startswith("as the run says")
 
 
+def test_several_workers_are_measured_too(invoke: Any, tiny_run: Any) -> None:
+    options = ("--rounds", 1, "--single", 2, "--device", "cpu", "--json")
+    [alone, together] = (
+        json.loads(invoke("bench", "translate", tiny_run.run, *options, *workers).stdout)
+        for workers in ((), ("--workers", 2))
+    )
+    assert (alone["num_workers"], together["num_workers"], together["devices"]) == (1, 2, "cpu")
+    [one], [two] = alone["cases"], together["cases"]
+    assert two["bleu"] == one["bleu"]
+    assert two["target_tokens_per_second"] / two["sentences_per_second"] == pytest.approx(
+        one["target_tokens_per_second"] / one["sentences_per_second"]
+    )
+    assert len(two["settings"]) == 0
+    assert 0 < two["latency_p50_ms"] <= two["latency_p95_ms"]
+    assert two["peak_bytes"] is None
+    assert one["peak_bytes"] > 2**26
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--workers", 2, "--threads", 1), "--threads is of one process: --workers share the cores"),
+        (("--device", "cpu,cpu"), "--device names 2 devices, but --workers is 1"),
+    ],
+)
+def test_workers_that_make_no_sense_are_told(invoke: Any, tiny_run: Any, arguments: Any, complaint: str) -> None:
+    result = invoke("bench", "translate", tiny_run.run, *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
 @pytest.mark.parametrize("text", ["decoding.beam_size", "decoding.beam_size=1,,5", "training.max_steps=1"])
 def test_what_is_no_list_of_decoding_settings_is_told(invoke: Any, tiny_run: Any, text: str) -> None:
     result = invoke("bench", "translate", tiny_run.run, "--vary", text)
