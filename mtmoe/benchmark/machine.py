@@ -25,9 +25,11 @@ def measure_gemm(dtype: torch.dtype, device: torch.device, seconds: float = 1.0)
 
 
 def measure_copy(device: torch.device, seconds: float = 1.0) -> float:
-    """GB/s of this machine for copies of 256 MiB (GPU: 4 GiB) between buffers that exist, the best of many; a byte
-    that is read and written counts twice."""
-    size = _GPU_COPIED_BYTES if device.type == "cuda" else _COPIED_BYTES
+    """GB/s of this machine for copies of 256 MiB (GPU: 4 GiB, or a quarter of what is free) between buffers that exist,
+    the best of many; a byte that is read and written counts twice."""
+    size = _COPIED_BYTES
+    if device.type == "cuda":
+        size = min(_GPU_COPIED_BYTES, torch.cuda.mem_get_info(device)[0] // 4)
     source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
     return 2 * size / _best_seconds(lambda: target.copy_(source), device, seconds) / 1e9
 
@@ -41,16 +43,17 @@ def _best_seconds(work: Callable[[], object], device: torch.device, seconds: flo
 
 
 def timed(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
-    """What ``work`` returns, and the seconds it took: of a GPU, from its first kernel's start to its last one's end.
+    """What ``work`` returns, and the seconds it took: of a GPU, from when it was idle to the end of the last kernel.
 
     A GPU that waits for the processor in between is waited for, so slow launches count.
     """
     wait_for(device)
     if device.type == "cuda":
+        stream = torch.cuda.current_stream(device)
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        began.record()
+        began.record(stream)
         result = work()
-        ended.record()
+        ended.record(stream)
         wait_for(device)
         return result, began.elapsed_time(ended) / 1e3
     clock = time.perf_counter()

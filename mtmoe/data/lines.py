@@ -24,7 +24,7 @@ _MAGIC_NUMBERS = {
     b"\x1f\x8b": ".gz",
     b"\xfd7zXZ\x00": ".xz",
     b"\x28\xb5\x2f\xfd": ".zst",
-    b"BZh": ".bz2",
+    **{b"BZh%d1AY&SY" % level: ".bz2" for level in range(1, 10)},
     b"PK\x03\x04": ".zip",
 }
 

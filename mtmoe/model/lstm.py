@@ -136,7 +136,8 @@ class Lstm(nn.Module):
         dtype = state.cell_BH.dtype
         cell = torch.ops.aten._thnn_fused_lstm_cell
         gates = (x_BD @ input_GD.t()).to(dtype), (state.output_BD @ recurrent_GD.t()).to(dtype)
-        output_BH, cell_BH, _ = cell(*gates, state.cell_BH, *(bias_G.to(dtype) for bias_G in biases_G))
+        with torch.autocast("cuda", enabled=False):  # which would round the cell
+            output_BH, cell_BH, _ = cell(*gates, state.cell_BH, *(bias_G.to(dtype) for bias_G in biases_G))
         return output_BH, cell_BH
 
     def _projected(self, output_BH: Tensor, cell_BH: Tensor, x_BD: Tensor) -> LstmState:

@@ -117,7 +117,8 @@ def scrambled(keys: Tensor) -> Tensor:
     """SplitMix64's output function of each element, which may be overwritten: every bit depends on every bit."""
     if keys.device.type == "cpu":
         return _scrambled_by_numpy(keys)
-    return _scrambled_by_one_kernel()(keys) if keys.is_cuda else scrambled_step_by_step(keys)
+    one_kernel = keys.is_cuda and not torch.compiler.is_compiling()  # which fuses the steps by itself
+    return _scrambled_by_one_kernel()(keys) if one_kernel else scrambled_step_by_step(keys)
 
 
 def _scrambled_by_numpy(keys: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -76,8 +78,8 @@ class FactoredAdam(torch.optim.Optimizer):
         beta2, t = group["beta2"], state["step"]
         decay = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
         rounding = _generator(parameter.device, self.seed, t, number) if parameter.dtype == torch.bfloat16 else None
-        if _has_kernels(parameter, gradient):
-            self._update_by_kernels(parameter, gradient, state, decay, group)
+        if _suits_kernels(parameter, gradient) and (kernels := _kernels_of(parameter.device)):
+            self._update_by_kernels(kernels, parameter, gradient, state, decay, group)
             return
         # A process that holds no experts of a layer has a stack of none.
         matrix_bytes = parameter.shape[1] * parameter.shape[2] * wide.itemsize
@@ -99,10 +101,14 @@ class FactoredAdam(torch.optim.Optimizer):
                 stored.copy_(rounded_at_random(weights, rounding))
 
     def _update_by_kernels(
-        self, weights: nn.Parameter, gradient: Tensor, state: dict[str, Any], decay: float, group: dict[str, Any]
+        self,
+        kernels: ModuleType,
+        weights: nn.Parameter,
+        gradient: Tensor,
+        state: dict[str, Any],
+        decay: float,
+        group: dict[str, Any],
     ) -> None:
-        from mtmoe.training import factored_adam_kernels as kernels  # needs Triton
-
         row_means, column_means = kernels.mean_squares(gradient)
         state["row_means"].lerp_(row_means, 1 - decay)
         state["column_means"].lerp_(column_means, 1 - decay)
@@ -111,11 +117,29 @@ class FactoredAdam(torch.optim.Optimizer):
         kernels.take_step(weights, gradient, rows, columns, rate=group["lr"], epsilon=group["eps"], kept=kept)
 
 
-def _has_kernels(weights: Tensor, gradient: Tensor) -> bool:
+def _suits_kernels(weights: Tensor, gradient: Tensor) -> bool:
     """Weights in bf16 are rounded at random, which the kernels do not do."""
     fits = weights.numel() and weights.dtype == gradient.dtype == torch.float32
-    plain = weights.is_contiguous() and gradient.is_contiguous()
-    return bool(weights.is_cuda and fits and plain and importlib.util.find_spec("triton"))
+    return bool(weights.is_cuda and fits and weights.is_contiguous() and gradient.is_contiguous())
+
+
+@functools.cache
+def _kernels_of(device: torch.device) -> ModuleType | None:
+    """:mod:`mtmoe.training.factored_adam_kernels`, if it works here: it needs Triton, and Triton a C compiler."""
+    try:
+        from mtmoe.training import factored_adam_kernels as kernels
+
+        ones = torch.ones(1, 2, 2, device=device)
+        rows, columns = kernels.mean_squares(ones)
+        kernels.take_step(ones, ones, rows, columns, rate=0.0, epsilon=1.0, kept=1.0)
+        return kernels
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(
+            f"factored-adam has no GPU kernels, and a third of the speed: Triton does not work here ({reason})",
+            stacklevel=2,
+        )
+        return None
 
 
 def _roots(row_means: Tensor, column_means: Tensor) -> tuple[Tensor, Tensor]:

@@ -372,6 +372,8 @@ class Trainer:
 
 def prepare_process(device: torch.device) -> None:
     """Settings of the whole process that training runs under; called where training starts, never at import."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what is launched without a tensor of its own, as Triton's kernels, goes there
     if device.type == "cpu":
         # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
         torch.set_flush_denormal(True)

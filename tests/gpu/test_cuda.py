@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe.checkpoint import load_model
+from mtmoe.benchmark.machine import timed
+from mtmoe.checkpoint import load_language_model, load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
+from mtmoe.data.preparation import prepare
 from mtmoe.inference.precision import full_precision
 from mtmoe.inference.translator import Translator
 from mtmoe.model import grouped_experts
@@ -23,7 +25,7 @@ from mtmoe.training.loss import output_cross_entropy
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training
 from tests.gates import GATES, WIDTH, make_gate
-from tests.toy import prepared_toy
+from tests.toy import counting_recipe, prepared_toy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none")
 
@@ -87,6 +89,16 @@ def test_a_bf16_step_on_cuda_is_close_to_float32():
     assert float((rough.float() - exact).norm() / exact.norm()) < 0.05
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_what_a_gpu_that_is_not_the_first_takes_is_measured_on_it_and_it_trains(tmp_path: Path):
+    second = torch.device("cuda:1")
+    a = torch.randn(4096, 4096, device=second)
+    seconds = min(timed(lambda: [a @ a for _ in range(20)], second)[1] for _ in range(3))
+    assert 20 * 2 * 4096**3 / seconds < 2e15  # no GPU has so many operations a second; launches alone take less
+    recipe, data = prepared_toy(tmp_path, expert_optimizer="factored-adam")
+    run_training(recipe, tmp_path / "run", data, resume=False, device=second, reporter=SilentReporter())
+
+
 def test_the_random_numbers_of_a_gpu_are_those_of_a_cpu():
     keys = torch.randint(-(2**63), 2**63 - 1, (7, 33), generator=torch.Generator().manual_seed(0))
     assert torch.equal(scrambled(keys.cuda()).cpu(), scrambled(keys.clone()))
@@ -109,6 +121,19 @@ def test_small_gradients_pass_through_an_lstm_in_bf16(hidden: int):
         assert float((one - reference).norm() / reference.norm()) < 0.05
 
 
+@pytest.mark.parametrize("hidden", [64, 96])
+def test_an_lstm_in_bf16_goes_on_from_its_state(hidden: int):
+    torch.manual_seed(0)
+    lstm, x_BTD = Lstm(64, 64, hidden).cuda(), torch.randn(5, 10, 64, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        whole_BTD, last = lstm.continued(x_BTD, None)
+        first_BTD, state = lstm.continued(x_BTD[:, :6], None)
+        second_BTD, end = lstm.continued(x_BTD[:, 6:], state)
+    torch.testing.assert_close(torch.cat([first_BTD, second_BTD], dim=1), whole_BTD, rtol=0, atol=0.02)
+    torch.testing.assert_close(end.output_BD, last.output_BD, rtol=0, atol=0.02)
+    torch.testing.assert_close(end.cell_BH, last.cell_BH, rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
 @pytest.mark.parametrize("hidden", [64, 96])
 def test_a_step_of_an_lstm_without_gradients_is_that_with_them(hidden: int, dtype: torch.dtype, tolerance: float):
@@ -125,13 +150,19 @@ def test_a_step_of_an_lstm_without_gradients_is_that_with_them(hidden: int, dtyp
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_factored_adam_by_kernels_is_that_of_torch(monkeypatch, weight_decay: float):
+@pytest.mark.parametrize("shape", [(5, 70, 200), (1, 1, 1), (3, 1, 129), (2, 33, 128), (4, 64, 256)])
+def test_factored_adam_by_kernels_is_that_of_torch(monkeypatch, weight_decay: float, shape: tuple[int, int, int]):
     generator = torch.Generator().manual_seed(0)
-    weights, *gradients = (torch.randn(5, 70, 200, generator=generator).cuda() for _ in range(5))
-    gradients[2][1] = 0.0  # an expert that had no token
+    weights, *gradients = (torch.randn(shape, generator=generator).cuda() for _ in range(5))
+    gradients[2][-1] = 0.0  # an expert that had no token
+    for gradient in gradients[: 4 if shape[0] > 1 else 0]:
+        gradient[0] = 0.0  # one that never had any
+    kernels = factored_adam._kernels_of(weights.device)
+    assert kernels is not None
+    assert factored_adam._suits_kernels(weights, gradients[0])
     results = []
-    for has_kernels in (False, True, True):
-        monkeypatch.setattr(factored_adam, "_has_kernels", lambda *_, value=has_kernels: value)
+    for used in (None, kernels, kernels):
+        monkeypatch.setattr(factored_adam, "_kernels_of", lambda _, value=used: value)
         parameter = torch.nn.Parameter(weights.clone())
         optimizer = factored_adam.FactoredAdam([parameter], lr=1e-2, beta2=0.99, eps=1e-9, weight_decay=weight_decay)
         for gradient in gradients:
@@ -142,15 +173,22 @@ def test_factored_adam_by_kernels_is_that_of_torch(monkeypatch, weight_decay: fl
     assert torch.equal(results[1], results[2])
 
 
-def test_training_on_cuda_is_repeated_and_resumed_to_the_bit(tmp_path: Path):
-    recipe, data = prepared_toy(tmp_path, precision="bf16")
+@pytest.mark.parametrize("task", ["translation", "running text"])
+def test_training_on_cuda_is_repeated_and_resumed_to_the_bit(tmp_path: Path, task: str):
+    if task == "translation":
+        recipe, data = prepared_toy(tmp_path, precision="bf16")
+        load = load_model
+    else:
+        recipe = counting_recipe(tmp_path, precision="bf16")
+        data, load = tmp_path / "data", load_language_model
+        prepare(recipe, data, tmp_path / "cache")
     half = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_steps": 6})})
     whole = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_steps": 12})})
     weights = []
     for name, parts in (("one", [whole]), ("again", [whole]), ("resumed", [half, whole])):
         for number, part in enumerate(parts):
             run_training(part, tmp_path / name, data, resume=number > 0, device="cuda", reporter=SilentReporter())
-        weights.append(dict(load_model(tmp_path / name, checkpoint="last", device="cpu").model.named_parameters()))
+        weights.append(dict(load(tmp_path / name, checkpoint="last", device="cpu").model.named_parameters()))
     for name, parameter in weights[0].items():
         assert torch.equal(parameter, weights[1][name]), name
         assert torch.equal(parameter, weights[2][name]), name
