@@ -90,6 +90,9 @@ def translate(
     recipe = load_run_recipe(open_run(run))
     source, reference = _text_to_translate(run, source_path, reference_path)
     names: list[str] = device.split(",") if device else []
+    keys = [key for key, _ in varied]
+    if twice := next((key for key in keys if keys.count(key) > 1), ""):
+        raise click.UsageError(f"--vary has {twice} twice: give all its values at once, {twice}=VALUE,VALUE,...")
     if num_workers > 1 and threads:
         raise click.UsageError("--threads is of one process: --workers share the cores")
     if len(names) > num_workers:

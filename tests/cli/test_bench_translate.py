@@ -67,9 +67,13 @@ def test_several_workers_are_measured_too(invoke: Any, tiny_run: Any) -> None:
     [
         (("--workers", 2, "--threads", 1), "--threads is of one process: --workers share the cores"),
         (("--device", "cpu,cpu"), "--device names 2 devices, but --workers is 1"),
+        (
+            ("--vary", "decoding.beam_size=1", "--vary", "decoding.beam_size=5"),
+            "--vary has decoding.beam_size twice: give all its values at once, decoding.beam_size=VALUE,VALUE,...",
+        ),
     ],
 )
-def test_workers_that_make_no_sense_are_told(invoke: Any, tiny_run: Any, arguments: Any, complaint: str) -> None:
+def test_options_that_make_no_sense_are_told(invoke: Any, tiny_run: Any, arguments: Any, complaint: str) -> None:
     result = invoke("bench", "translate", tiny_run.run, *arguments)
     assert result.exit_code == 2
     assert complaint in result.stderr
