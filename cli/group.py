@@ -59,6 +59,7 @@ class Group(click.Group):
     """Turns what commands raise into messages and exit statuses; nobody else does."""
 
     def invoke(self, context: click.Context) -> Any:
+        _replace_closed_streams()
         try:
             with _sigterm_raises():
                 return super().invoke(context)
@@ -97,6 +98,19 @@ def _explained(error: OSError) -> Exception:
 def _is_out_of_device_memory(error: RuntimeError) -> bool:
     torch = sys.modules.get("torch")  # whoever has not imported it has not run out of its memory
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def _replace_closed_streams() -> None:
+    """Python has None for a standard stream that was closed before it began (``2>&-``). Input is then empty, talk is
+    lost, and data has nowhere to go, as in a pipe that nobody reads."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        nobody, ours = os.pipe()
+        os.close(nobody)
+        sys.stdout = os.fdopen(ours, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _forget_standard_output() -> None:

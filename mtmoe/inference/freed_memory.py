@@ -11,7 +11,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 
-_SENTENCES_BETWEEN = 1024  # some seconds of translation, against milliseconds
+_SENTENCES_BETWEEN = 256  # a second of translation or more, against milliseconds
 
 
 class FreedMemory:

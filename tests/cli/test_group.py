@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,3 +101,23 @@ def test_output_that_nobody_reads_ends_the_command_quietly(fail: Any) -> None:
     result = fail(_raiser(OutputClosed()))
     assert result.exit_code == 141
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("closed", "status", "output"), [("<&-", 0, "wmt14-en-fr"), ("2>&-", 0, "wmt14-en-fr"), (">&-", 141, "")]
+)
+def test_a_standard_stream_that_was_closed_before_the_start_is_no_traceback(
+    closed: str, status: int, output: str
+) -> None:
+    command = f"{shlex.quote(sys.executable)} -m mtmoe recipes {closed}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode == status
+    assert output in result.stdout
+    assert result.stderr == ""
+
+
+def test_translating_nothing_from_a_closed_input_gives_nothing(tiny_run: Any) -> None:
+    command = f"{shlex.quote(sys.executable)} -m mtmoe translate {shlex.quote(str(tiny_run.run))} --device cpu <&-"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "Traceback" not in result.stderr
