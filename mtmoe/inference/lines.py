@@ -83,6 +83,8 @@ def divide_sources(
         text = normalise_line(lines[place])
         longest = decoding.max_source_tokens
         if len(source.ids) <= longest or (whole and whole[place]):
+            if source.warning and decoding.over_long == "truncate":
+                text = decode_line(source.ids, subwords)  # nothing is asked for what was cut off
             parts = (SourcePart(text, source.ids, 0),) if source.ids else ()
             divided_lines.append(DividedLine(parts, source.warning))
             continue

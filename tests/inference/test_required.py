@@ -65,6 +65,14 @@ def test_a_term_of_one_part_of_a_split_line_is_in_its_translation_and_the_line_i
     assert translation.text.count("{name}") == 1
 
 
+def test_a_term_of_what_was_cut_off_is_not_asked_for(run_directory):
+    line = "Two dogs play in the snow. " * 12 + "Where is the station?"
+    (translation,) = translated(run_directory, [line], terms=TERMS)
+    assert translation.warnings[0].startswith("source truncated from ")
+    assert [term.source for term in translation.terms] == ["dogs", "snow"]
+    assert "gare routière" not in translation.text
+
+
 def test_what_a_translation_does_not_have_is_told(run_directory):
     translator = Translator(run_directory, device="cpu", overrides=[f"decoding.copied={COPIED}"], terms=TERMS)
     terms, warnings = translator._required.report("1  station", ["1 station"], "une gare 2")
