@@ -15,6 +15,7 @@ from .options import (
     FILE,
     checkpoint_option,
     decoding_set_option,
+    devices_of,
     devices_option,
     json_option,
     run_argument,
@@ -89,15 +90,12 @@ def translate(
 
     recipe = load_run_recipe(open_run(run))
     source, reference = _text_to_translate(run, source_path, reference_path)
-    names: list[str] = device.split(",") if device else []
     keys = [key for key, _ in varied]
     if twice := next((key for key in keys if keys.count(key) > 1), ""):
         raise click.UsageError(f"--vary has {twice} twice: give all its values at once, {twice}=VALUE,VALUE,...")
     if num_workers > 1 and threads:
         raise click.UsageError("--threads is of one process: --workers share the cores")
-    if len(names) > num_workers:
-        raise click.UsageError(f"--device names {len(names)} devices, but --workers is {num_workers}")
-    devices = [choose_device(name) for name in names] or [choose_device(None)]
+    devices = [choose_device(name) for name in devices_of(device, num_workers)]
     cases = cases_of(varied)
     for settings in cases:  # a mistake should not come to light after other cases were measured
         decoding_settings(run, (*overrides, *settings))

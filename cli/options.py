@@ -55,6 +55,20 @@ translators_option = click.option(
     show_default=True,
     help="Processes that translate; the result does not depend on it.",
 )
+
+
+def devices_of(names: str | None, num_workers: int) -> tuple[str | None, ...]:
+    """The devices of ``devices_option``; None is the one that is there.
+
+    Raises:
+        click.UsageError: there are more than workers.
+    """
+    devices = tuple(names.split(",")) if names else (None,)
+    if len(devices) > num_workers:
+        raise click.UsageError(f"--device names {len(devices)} devices, but --workers is {num_workers}")
+    return devices
+
+
 checkpoint_option = click.option(
     "--checkpoint",
     default="best",

@@ -18,6 +18,7 @@ from .options import (
     FILE,
     checkpoint_option,
     decoding_set_option,
+    devices_of,
     devices_option,
     run_argument,
     translators_option,
@@ -128,12 +129,12 @@ def translate(
     an empty translation, and at the end the exit status is 1.
     """
     inputs = [path for pattern in (*files, *input_paths) for path in _matching(pattern)]
-    devices = tuple(device.split(",")) if device else (None,)
+    devices = devices_of(device, num_workers)
     if with_scores and format_name == "json":
         raise click.UsageError("--scores has no meaning with --format json: scores are always in it")
     if prefix_column is not None and format_name != "tsv":
         raise click.UsageError(f"--prefix-column belongs to --format tsv, not to --format {format_name}")
-    _check_usage(inputs, format_name, column, output_path, output_dir, resume, len(devices), num_workers)
+    _check_usage(inputs, format_name, column, output_path, output_dir, resume)
     if beam_size is not None:
         overrides = (*overrides, f"decoding.beam_size={beam_size}")
     if lm_weight is not None:
@@ -187,8 +188,6 @@ def _check_usage(
     output_path: Path | None,
     output_dir: Path | None,
     resume: bool,
-    num_devices: int,
-    num_workers: int,
 ) -> None:
     output_names = [plain_name(path) for path in inputs] if output_dir else []
     twice = next((name for name in output_names if output_names.count(name) > 1), "")
@@ -208,7 +207,6 @@ def _check_usage(
         f"translations are written as plain text, but --output ends in {compressed}": bool(compressed),
         f"two files would both be written to {twice} in --output-dir": bool(twice),
         f"{overwritten} would be overwritten by its translation": overwritten is not None,
-        f"--device names {num_devices} devices, but --workers is {num_workers}": num_devices > num_workers,
     }
     for complaint, holds in complaints.items():
         if holds:

@@ -7,11 +7,14 @@ Figures are medians over the rounds, and so is the ratio to the first case, whic
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.pool import Pool
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -20,7 +23,7 @@ from mtmoe.benchmark.machine import peak_bytes
 from mtmoe.errors import UserError
 from mtmoe.inference.quality import measure_quality
 from mtmoe.inference.requests import Request
-from mtmoe.inference.translator import Translator
+from mtmoe.inference.translator import Translation, Translator
 from mtmoe.inference.worker_pool import CHUNK_LINES, WorkerPool
 from mtmoe.progress import Progress, silent
 
@@ -49,6 +52,11 @@ class SpeedTest(NamedTuple):
     def devices(self) -> tuple[str, ...]:
         """Of the workers, in turn."""
         return tuple(self.device.split(","))
+
+    @property
+    def worded(self) -> list[str]:
+        """The sources with text."""
+        return [source for source in self.sources if source.strip()]
 
 
 class TranslationSpeed(NamedTuple):
@@ -108,22 +116,21 @@ def run_translation_benchmark(
     Raises:
         UserError: no source has text; what :class:`Translator` raises; the reference has other lines.
     """
-    if not any(source.strip() for source in test.sources):
+    if not test.worded:
         raise UserError("there is no line with text to translate", fix="give another --source")
     visits: list[list[Visit]] = [[] for _ in cases]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1, maxtasksperchild=1) as pool:
+    with contextlib.ExitStack() as until_the_end:
+        measure = visit_of_workers  # which are processes of their own; those of a pool may have none
+        if test.num_workers == 1:
+            pool = until_the_end.enter_context(multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1))
+            measure = partial(_visit_in_new_process, pool)
         for done in range(num_rounds * len(cases)):
             progress("measure", done, num_rounds * len(cases), "translations")
             place = done % len(cases)
-            if test.num_workers > 1:  # which are processes of their own, and a pool's may have none
-                visits[place].append(visit_of_workers(test, cases[place]))
-            else:
-                visits[place].append(pool.apply(visit, (test, cases[place])))
+            visits[place].append(measure(test, cases[place]))
     progress("measure", num_rounds * len(cases), num_rounds * len(cases), "translations")
-    num_sentences = sum(bool(source.strip()) for source in test.sources)
     return [
-        _summary(settings, own, visits[0], num_sentences, reference, target_language)
+        _summary(settings, own, visits[0], len(test.worded), reference, target_language)
         for settings, own in zip(cases, visits, strict=True)
     ]
 
@@ -133,55 +140,61 @@ def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
     torch.set_num_threads(test.num_threads)
     overrides = (*test.overrides, *settings)
     translator = Translator(test.run, device=test.device, checkpoint=test.checkpoint, overrides=overrides)
-    worded = [source for source in test.sources if source.strip()]
-    translator.translate(_spread(worded, _WARMUP_SENTENCES))
-    began, began_cpu = time.perf_counter(), time.process_time()
-    translations = translator.translate(test.sources)
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
-    single = _spread(worded, test.num_single)
-    translator.translate(single[:1])
-    latencies_ms = []
-    for source in single:
-        began = time.perf_counter()
-        translator.translate([source])
-        latencies_ms.append((time.perf_counter() - began) * 1e3)
-    return Visit(
-        seconds=seconds,
-        cpu_seconds=cpu_seconds,
-        num_target_tokens=sum(translation.num_tokens for translation in translations),
-        latencies_ms=tuple(latencies_ms),
-        peak_bytes=peak_bytes(torch.device(test.device)),
-        texts=tuple(translation.text for translation in translations),
-    )
+    translator.translate(_spread(test.worded, _WARMUP_SENTENCES))
+    began_cpu = time.process_time()
+    translations, seconds = _timed(lambda: translator.translate(test.sources))
+    cpu_seconds = time.process_time() - began_cpu
+    latencies_ms = _latencies_ms(test, lambda source: translator.translate([source]))
+    return _visit_of(translations, seconds, cpu_seconds, latencies_ms, peak_bytes(torch.device(test.device)))
+
+
+def _visit_in_new_process(pool: Pool, test: SpeedTest, settings: tuple[str, ...]) -> Visit:
+    return pool.apply(visit, (test, settings))
 
 
 def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
     """The same by several processes, which take the lines in the chunks of ``mtmoe translate --workers``."""
-    requests = [Request(source, number=number) for number, source in enumerate(test.sources)]
-    chunks = [requests[begin : begin + CHUNK_LINES] for begin in range(0, len(requests), CHUNK_LINES)]
-    worded = [request for request in requests if request.text.strip()]
     overrides = (*test.overrides, *settings)
     with WorkerPool(
         test.run, test.num_workers, devices=test.devices, checkpoint=test.checkpoint, overrides=overrides
     ) as pool:
-        for _ in pool.translate_chunks([_spread(worded, _WARMUP_SENTENCES)] * test.num_workers):
-            pass  # each worker has one, loads, and warms up
-        began = time.perf_counter()
-        translations = [translation for answer in pool.translate_chunks(chunks) for translation in answer]
-        seconds = time.perf_counter() - began
-        latencies_ms = []
-        for request in _spread(worded, test.num_single):
-            began = time.perf_counter()
-            for _ in pool.translate_chunks([[request]]):
-                latencies_ms.append((time.perf_counter() - began) * 1e3)
-    return Visit(
-        seconds=seconds,
-        cpu_seconds=None,
-        num_target_tokens=sum(translation.num_tokens for translation in translations),
-        latencies_ms=tuple(latencies_ms),
-        peak_bytes=None,
-        texts=tuple(translation.text for translation in translations),
-    )
+
+        def translated(sources: Sequence[str], chunk_lines: int) -> list[Translation]:
+            requests = [Request(source, number=number) for number, source in enumerate(sources)]
+            chunks = (requests[begin : begin + chunk_lines] for begin in range(0, len(requests), chunk_lines))
+            return [translation for answer in pool.translate_chunks(chunks) for translation in answer]
+
+        warming = _spread(test.worded, _WARMUP_SENTENCES)
+        translated(warming * test.num_workers, len(warming))  # each worker has one chunk, and loads
+        translations, seconds = _timed(lambda: translated(test.sources, CHUNK_LINES))
+        latencies_ms = _latencies_ms(test, lambda source: translated([source], 1))
+    return _visit_of(translations, seconds, None, latencies_ms, None)
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What it returns, and seconds."""
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began
+
+
+def _latencies_ms(test: SpeedTest, translate: Callable[[str], object]) -> tuple[float, ...]:
+    """Of some sentences, one by one; the first is translated once more before."""
+    single = _spread(test.worded, test.num_single)
+    translate(single[0])
+    return tuple(_timed(partial(translate, source))[1] * 1e3 for source in single)
+
+
+def _visit_of(
+    translations: Sequence[Translation],
+    seconds: float,
+    cpu_seconds: float | None,
+    latencies_ms: tuple[float, ...],
+    peak: int | None,
+) -> Visit:
+    num_target_tokens = sum(translation.num_tokens for translation in translations)
+    texts = tuple(translation.text for translation in translations)
+    return Visit(seconds, cpu_seconds, num_target_tokens, latencies_ms, peak, texts)
 
 
 def _spread(lines: Sequence[T], number: int) -> list[T]:
