@@ -131,7 +131,7 @@ class Lstm(nn.Module):
         return self._projected(leave_BH.sigmoid_() * cell_BH.tanh(), cell_BH, x_BD)
 
     def _fused_step(self, x_BD: Tensor, state: LstmState) -> tuple[Tensor, Tensor]:
-        """Output, not yet projected, and cell: by torch's kernel for the gates, one launch in place of eight."""
+        """Output, not yet projected, and cell: by torch's kernel for the gates, one launch for them all."""
         input_GD, recurrent_GD, *biases_G = self.cell.all_weights[0][:4]
         dtype = state.cell_BH.dtype
         cell = torch.ops.aten._thnn_fused_lstm_cell

@@ -136,7 +136,7 @@ def _scrambled_by_numpy(keys: Tensor) -> Tensor:
 
 @functools.cache
 def _scrambled_by_one_kernel() -> Callable[[Tensor], Tensor]:
-    """Of a GPU, where eleven launches for each draw were a third of all those of a training step."""
+    """Of a GPU, where eleven launches for each of its calls were a quarter of all those of a training step."""
     rounds = "".join(f"z ^= z >> {shift}; z *= {factor % (1 << 64)}ull; " for shift, factor in _ROUNDS)
     code = f"""template <typename T> T scrambled(T key) {{
         unsigned long long z = static_cast<unsigned long long>(key);
