@@ -18,9 +18,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from mtmoe.model.embedding import rows_of
 from mtmoe.training.loss import CrossEntropy
 
 _CHUNK_ELEMENTS = 1 << 24  # of logits
@@ -59,46 +58,58 @@ def sampled_cross_entropy(
 def cross_entropy_against(
     hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, classes_C: Tensor, num_draws: int, dtype: torch.dtype
 ) -> CrossEntropy:
-    """The same against given classes. [tokens, classes] exists in chunks only."""
+    """The same against given classes, ascending. [tokens, classes] exists in chunks only."""
     wide = torch.promote_types(torch.float32, dtype)
     log_q_V = inclusion_probabilities(num_draws, output_VD.shape[0]).log().to(hidden_ND.device, wide)
-    correction_C, correction_N = log_q_V[classes_C], log_q_V[labels_N]
     # In their own type up to here: the gradients of one row from many tokens add up in it.
-    weights_CD, weights_ND = F.embedding(classes_C, output_VD), F.embedding(labels_N, output_VD)
-    rows = max(1, _CHUNK_ELEMENTS // max(1, classes_C.numel()))
-    total = hidden_ND.new_zeros((), dtype=wide)
-    for begin in range(0, hidden_ND.shape[0], rows):
-        part = slice(begin, begin + rows)
-        total = total + checkpoint(
-            _chunk_loss,
-            hidden_ND[part],
-            weights_ND[part],
-            labels_N[part],
-            correction_N[part],
-            weights_CD,
-            classes_C,
-            correction_C,
-            dtype,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-    return CrossEntropy(total, total.detach())
+    weights_RD = rows_of(output_VD, torch.cat((classes_C, labels_N)))
+    return CrossEntropy(*_SampledCrossEntropy.apply(hidden_ND, weights_RD, labels_N, classes_C, log_q_V, dtype))
 
 
-def _chunk_loss(
-    hidden_ND: Tensor,
-    weights_ND: Tensor,
-    labels_N: Tensor,
-    correction_N: Tensor,
-    weights_CD: Tensor,
-    classes_C: Tensor,
-    correction_C: Tensor,
-    dtype: torch.dtype,
-) -> Tensor:
-    hidden = hidden_ND.to(dtype)
-    wide = correction_N.dtype
-    label_N = (hidden * weights_ND.to(dtype)).sum(1, dtype=wide) - correction_N
-    drawn_NC = (hidden @ weights_CD.to(dtype).t()).to(wide) - correction_C
-    drawn_NC = drawn_NC.masked_fill(classes_C == labels_N[:, None], -torch.inf)
-    others_N = drawn_NC.logsumexp(1) if classes_C.numel() else torch.full_like(label_N, -torch.inf)
-    return (torch.logaddexp(label_N, others_N) - label_N).sum()
+class _SampledCrossEntropy(torch.autograd.Function):
+    """Loss and gradient in one pass. weights_RD: the rows of the C classes and then of the N labels."""
+
+    @staticmethod
+    def forward(ctx, hidden_ND, weights_RD, labels_N, classes_C, log_q_V, dtype: torch.dtype):
+        wants_gradient = any(ctx.needs_input_grad[:2])
+        num_tokens, num_classes = labels_N.numel(), classes_C.numel()
+        hidden, weights, wide = hidden_ND.to(dtype), weights_RD.to(dtype), log_q_V.dtype
+        # One more column, for the label of each row.
+        drawn_KD = torch.cat((weights[:num_classes], weights.new_zeros(1, weights.shape[1])))
+        correction_K = torch.cat((log_q_V[classes_C], log_q_V.new_zeros(1)))
+        place_N = torch.searchsorted(classes_C, labels_N)
+        plain_sum, smoothed_sum = hidden_ND.new_zeros((), dtype=wide), hidden_ND.new_zeros((), dtype=wide)
+        grad_hidden = torch.empty_like(hidden, dtype=wide) if wants_gradient else None
+        grad_weights = torch.zeros_like(weights_RD, dtype=wide) if wants_gradient else None
+        rows = max(1, _CHUNK_ELEMENTS // (num_classes + 1))
+        for begin in range(0, num_tokens, rows):
+            part = slice(begin, begin + rows)
+            chunk, labels, of_labels = hidden[part], labels_N[part], weights[num_classes:][part]
+            scores_NK = (chunk @ drawn_KD.t()).to(wide).sub_(correction_K)
+            scores_NK[:, -1] = (chunk * of_labels).sum(1, dtype=wide) - log_q_V[labels]
+            # A label that was drawn has its own column already.
+            place = place_N[part].clamp(max=max(0, num_classes - 1))
+            drawn = (classes_C[place] == labels) if num_classes else torch.zeros_like(labels, dtype=torch.bool)
+            twice_N = torch.arange(len(chunk), device=labels.device) * (num_classes + 1) + place
+            flat = scores_NK.view(-1)
+            flat[twice_N] = torch.where(drawn, -torch.inf, flat[twice_N])
+            log_NK = scores_NK.log_softmax(1)
+            smoothed_sum = smoothed_sum - log_NK[:, -1].sum()
+            if grad_hidden is None or grad_weights is None:
+                continue
+            grad_NK = log_NK.exp_()
+            grad_label_N1 = grad_NK[:, -1:] - 1.0
+            narrow_NK = grad_NK.to(dtype)
+            grad_hidden[part] = (narrow_NK @ drawn_KD).to(wide).addcmul_(grad_label_N1, of_labels.to(wide))
+            grad_weights[:num_classes] += (narrow_NK.t() @ chunk)[:-1]
+            torch.mul(grad_label_N1, chunk, out=grad_weights[num_classes:][part])
+        if grad_hidden is not None and grad_weights is not None:
+            ctx.save_for_backward(grad_hidden.to(hidden_ND.dtype), grad_weights.to(weights_RD.dtype))
+        plain_sum = plain_sum + smoothed_sum
+        ctx.mark_non_differentiable(plain_sum)
+        return smoothed_sum, plain_sum
+
+    @staticmethod
+    def backward(ctx, grad_sum, _grad_plain):
+        grad_hidden, grad_weights = ctx.saved_tensors
+        return grad_hidden * grad_sum, grad_weights * grad_sum, None, None, None, None
