@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         super().__init__()
         width = settings.width
         hidden = settings.lstm_hidden or width
-        self.residual = settings.residual
+        self.residual, self.bottom_residual = settings.residual, settings.residual and settings.bottom_residual
         self.recurrent = settings.attention_context != "parallel"
         self.context_above = settings.attention_context != "recurrent"
         self.dropout = Dropout(settings.dropout)
@@ -142,7 +142,7 @@ class Decoder(nn.Module):
         if self.recurrent:
             x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory)
         else:
-            x_BTD = self._add(x_BTD, self.bottom(x_BTD))
+            x_BTD = self._add(x_BTD, self.bottom(x_BTD), self.bottom_residual)
             context_BTD, _ = self.attention(x_BTD, memory)
         x_BTD = self._mix(1, x_BTD, positions_N, balances)
         for place, layer in enumerate(self.upper, start=2):
@@ -160,7 +160,7 @@ class Decoder(nn.Module):
         for x_BD in x_BTD.unbind(1):
             context_B1D, _ = self.attention(query_BD[:, None], memory)
             state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state)
-            query_BD = self._add(x_BD, state.output_BD)
+            query_BD = self._add(x_BD, state.output_BD, self.bottom_residual)
             outputs.append(query_BD)
             contexts.append(context_B1D)
         return torch.stack(outputs, dim=1), torch.cat(contexts, dim=1) if self.context_above else None
@@ -177,11 +177,11 @@ class Decoder(nn.Module):
         if self.recurrent:
             attended_XD, weights_XS = grid.attend(self.attention, state.query_XD, state.memory)
             bottom = self.bottom.step(_with_context(x_XD, attended_XD), state.layers[0])
-            x_XD = query_XD = self._add(x_XD, bottom.output_BD)
+            x_XD = query_XD = self._add(x_XD, bottom.output_BD, self.bottom_residual)
             context_XD = attended_XD if self.context_above else None
         else:
             bottom = self.bottom.step(x_XD, state.layers[0])
-            x_XD = query_XD = self._add(x_XD, bottom.output_BD)
+            x_XD = query_XD = self._add(x_XD, bottom.output_BD, self.bottom_residual)
             context_XD, weights_XS = grid.attend(self.attention, query_XD, state.memory)
         x_XD = self._mix_rows(1, x_XD)
         layers = [bottom]
@@ -196,9 +196,9 @@ class Decoder(nn.Module):
     def _upper_layers(self) -> Iterator[Lstm]:
         yield from self.upper  # type: ignore[misc]
 
-    def _add(self, below: Tensor, output: Tensor) -> Tensor:
+    def _add(self, below: Tensor, output: Tensor, residual: bool | None = None) -> Tensor:
         dropped = self.dropout(output)
-        return below + dropped if self.residual else dropped
+        return below + dropped if (self.residual if residual is None else residual) else dropped
 
     def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
         if str(place) not in self.mixtures:

@@ -13,11 +13,11 @@ _LOGITS_AT_ONCE = 1 << 24  # 64 MiB in float32
 _TOKENS_AT_ONCE = 2048
 
 
-def embed(ids: Tensor, embedding_VD: Tensor) -> Tensor:
-    """The rows of ``ids``, at unit variance: [...] -> [..., D]."""
+def embed(ids: Tensor, embedding_VD: Tensor, std: float) -> Tensor:
+    """The rows of ``ids``, of a matrix of standard deviation ``std``, at unit variance: [...] -> [..., D]."""
     # Stored at the scale of an output layer and read at unit variance, so that one matrix can be both: with inputs
     # as small as the stored numbers attention takes several epochs longer to be learned (seen on the demo).
-    return rows_of(embedding_VD, ids) * embedding_VD.shape[1] ** 0.5
+    return rows_of(embedding_VD, ids) * (1.0 / std)
 
 
 class _Rows(torch.autograd.Function):
@@ -46,9 +46,9 @@ def rows_of(matrix_VD: Tensor, ids: Tensor) -> Tensor:
     return _Rows.apply(matrix_VD, ids)
 
 
-def embedding_matrix(vocabulary_size: int, width: int) -> Tensor:
-    """Random weights of an embedding or an output layer, [V, D]; zero for PAD."""
-    weights_VD = torch.empty(vocabulary_size, width).normal_(std=width**-0.5)
+def embedding_matrix(vocabulary_size: int, width: int, std: float) -> Tensor:
+    """Random weights of an embedding or an output layer, [V, D], of this standard deviation; zero for PAD."""
+    weights_VD = torch.empty(vocabulary_size, width).normal_(std=std)
     weights_VD[PAD] = 0.0
     return weights_VD
 

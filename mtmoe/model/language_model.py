@@ -59,7 +59,8 @@ class LanguageModelState(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (spec 1.5), and a softmax without bias.
+    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (spec 1.5; l = 1 without ``h_(l-1)`` where the
+    settings say so), and a softmax without bias.
 
     Of a batch it reads the target side alone: a sentence that begins with BOS, or a stretch of running text whose
     first token was predicted before.
@@ -69,11 +70,12 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.settings, self.vocabulary_size = settings, vocabulary_size
         width, hidden = settings.width, settings.lstm_hidden or settings.width
-        self.residual = settings.residual
+        self.embedding_std = settings.embedding_std_or_default
+        self.residual, self.bottom_residual = settings.residual, settings.residual and settings.bottom_residual
         self.dropout = Dropout(settings.dropout)
-        self.embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width))
+        self.embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
         self.output_VD = (
-            nn.Parameter(embedding_matrix(vocabulary_size, width))
+            nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
             if settings.tied_embeddings == "none"
             else self.embedding_VD
         )
@@ -97,12 +99,12 @@ class LanguageModel(nn.Module):
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
         balances: dict[str, Balance] = {}
-        x_BTD = self.dropout(embed(inputs_BT, self.embedding_VD))
+        x_BTD = self.dropout(embed(inputs_BT, self.embedding_VD, self.embedding_std))
         states = []
         for place, layer in enumerate(self._lstms(), start=1):
             output_BTD, after = layer.continued(x_BTD, None if state is None else state.layers[place - 1])
             states.append(after)
-            x_BTD = self._add(x_BTD, output_BTD)
+            x_BTD = self._add(x_BTD, output_BTD, self.bottom_residual if place == 1 else self.residual)
             x_BTD = self._mix(place, x_BTD, positions_N, balances)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
         return Output(take_rows(x_BTD, positions_N), labels_N, balances), LanguageModelState(tuple(states))
@@ -114,13 +116,13 @@ class LanguageModel(nn.Module):
 
     def decode_step(self, tokens_B: Tensor, state: LanguageModelState) -> tuple[Tensor, LanguageModelState]:
         """One token of each text, without dropout: logits_BV of the next (float32), next state."""
-        x_BD = embed(tokens_B, self.embedding_VD)
+        x_BD = embed(tokens_B, self.embedding_VD, self.embedding_std)
         states = []
         for place, layer in enumerate(self._lstms(), start=1):
             states.append(layer.step(x_BD, state.layers[place - 1]))
-            x_BD = self._add(x_BD, states[-1].output_BD)
+            x_BD = self._add(x_BD, states[-1].output_BD, self.bottom_residual if place == 1 else self.residual)
             if str(place) in self.mixtures:
-                x_BD = self._add(x_BD, self.mixtures[str(place)](x_BD)[0])
+                x_BD = self._add(x_BD, self.mixtures[str(place)](x_BD)[0], self.residual)
         state = LanguageModelState(tuple(states))
         if self.int8_output is not None:
             return self.int8_output.product(x_BD), state
@@ -147,9 +149,9 @@ class LanguageModel(nn.Module):
     def _lstms(self) -> Iterator[Lstm]:
         yield from self.layers  # type: ignore[misc]
 
-    def _add(self, below: Tensor, output: Tensor) -> Tensor:
+    def _add(self, below: Tensor, output: Tensor, residual: bool) -> Tensor:
         dropped = self.dropout(output)
-        return below + dropped if self.residual else dropped
+        return below + dropped if residual else dropped
 
     def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
         if str(place) not in self.mixtures:
@@ -158,4 +160,4 @@ class LanguageModel(nn.Module):
         y_ND, balance = self.mixtures[str(place)](x_ND)
         if balance is not None:
             balances[f"decoder.moe{place}"] = balance
-        return put_rows(self._add(x_ND, y_ND), positions_N, *x_BTD.shape[:2])
+        return put_rows(self._add(x_ND, y_ND, self.residual), positions_N, *x_BTD.shape[:2])

@@ -51,15 +51,15 @@ class TranslationModel(nn.Module):
     def __init__(self, settings: Model, vocabulary_size: int) -> None:
         super().__init__()
         self.settings, self.vocabulary_size = settings, vocabulary_size
-        width = settings.width
-        self.target_embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width))
+        width, self.embedding_std = settings.width, settings.embedding_std_or_default
+        self.target_embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
         self.source_embedding_VD = (
             self.target_embedding_VD
             if settings.tied_embeddings == "all"
-            else nn.Parameter(embedding_matrix(vocabulary_size, width))
+            else nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
         )
         self.output_VD = (
-            nn.Parameter(embedding_matrix(vocabulary_size, width))
+            nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
             if settings.tied_embeddings == "none"
             else self.target_embedding_VD
         )
@@ -72,7 +72,7 @@ class TranslationModel(nn.Module):
         memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
-        embedded_BTD = embed(inputs_BT, self.target_embedding_VD)
+        embedded_BTD = embed(inputs_BT, self.target_embedding_VD, self.embedding_std)
         hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
         return Output(hidden_ND, labels_N, balances | decoder_balances)
@@ -92,7 +92,7 @@ class TranslationModel(nn.Module):
 
     def decode_step(self, tokens_X: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """One step: hidden_XD, which :meth:`project` reads, attention_XS (float32), next state."""
-        embedded_XD = embed(tokens_X, self.target_embedding_VD)
+        embedded_XD = embed(tokens_X, self.target_embedding_VD, self.embedding_std)
         return self.decoder.step(embedded_XD, state)
 
     def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
@@ -135,6 +135,6 @@ class TranslationModel(nn.Module):
 
     def _encode(self, source_BS: Tensor, lengths_B: Tensor) -> tuple[Memory, dict[str, Balance]]:
         positions_N = real_positions(lengths_B, source_BS.shape[1])
-        embedded_BSD = embed(source_BS, self.source_embedding_VD)
+        embedded_BSD = embed(source_BS, self.source_embedding_VD, self.embedding_std)
         encoded_BSD, balances = self.encoder(embedded_BSD, lengths_B, positions_N)
         return self.decoder.attention.memory(encoded_BSD, lengths_B), balances

@@ -56,6 +56,10 @@ def _with(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         ({"subwords.byte_fallback": True}, 'byte_fallback = true needs subwords, but algorithm = "word"'),
         ({"subwords.user_symbols": ["<2de>"]}, "user_symbols = ('<2de>',) belongs to SentencePiece"),
         ({"data.cleaning.max_length_ratio": 2.0}, "max_length_ratio = 2.0 compares two sides"),
+        (
+            {"model.residual": False, "model.bottom_residual": False},
+            "bottom_residual = false does nothing: residual = false",
+        ),
         ({"model.lstm_projection": True, "model.lstm_hidden": 32}, "lstm_projection does nothing: lstm_hidden = 32"),
         ({"model.moe.dense_layers": 2}, 'dense_layers = 2 belongs to kind = "dense", but kind = "mixture"'),
         ({"task": "language-modle"}, "did you mean 'language-model'?"),

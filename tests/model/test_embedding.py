@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mtmoe.config.settings import Model
 from mtmoe.model.embedding import embed, rows_of
+from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.translation import TranslationModel
 
 
 @pytest.mark.parametrize("vocabulary_size", [11, 70_000], ids=["malloc recycles it", "reused memory"])
@@ -26,7 +29,17 @@ def test_the_gradient_of_rows_that_occur_several_times_or_never_is_that_of_torch
         del found_VD
 
 
-def test_what_is_read_has_unit_variance_where_what_is_stored_suits_an_output_layer():
+@pytest.mark.parametrize("network", [LanguageModel, TranslationModel])
+@pytest.mark.parametrize(("embedding_std", "stored"), [(0.0, 1 / 8), (0.5, 0.5)])
+def test_what_is_read_has_unit_variance_whatever_is_stored(network, embedding_std, stored):
     torch.manual_seed(1)
-    matrix_VD = torch.randn(4, 64) * 64**-0.5
-    assert torch.equal(embed(torch.tensor([[3, 0]]), matrix_VD), matrix_VD[[3, 0]][None] * 8)
+    settings = Model(width=64, embedding_std=embedding_std, tied_embeddings="none")
+    model = network(settings, 500)
+    ends = {name: end for name, end in model.named_parameters() if name.endswith("_VD")}
+    assert len(ends) == (2 if network is LanguageModel else 3)
+    for matrix_VD in ends.values():
+        assert matrix_VD.std().item() == pytest.approx(stored, rel=0.02)
+    assert model.embedding_std == stored
+    matrix_VD = ends["embedding_VD" if network is LanguageModel else "source_embedding_VD"]
+    read_TD = embed(torch.arange(1, 500), matrix_VD, model.embedding_std)
+    assert read_TD.std().item() == pytest.approx(1, rel=0.02)

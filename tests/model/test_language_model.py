@@ -25,6 +25,7 @@ SETTINGS = {
     ),
     "square projection": Model(width=16, decoder_layers=1, lstm_projection=True),
     "no residual": Model(width=16, residual=False),
+    "residual above the bottom": Model(width=16, bottom_residual=False, decoder_moe_after=(1,), moe=MOE),
 }
 
 
@@ -83,13 +84,14 @@ def test_a_sentence_does_not_depend_on_its_neighbours_or_on_padding():
         assert (row[len(sentence) + 1 :] == 0).all()
 
 
-def test_the_layers_are_the_papers_equations():
+@pytest.mark.parametrize("name", ["experts", "residual above the bottom"])
+def test_the_layers_are_the_papers_equations(name):
     """h_0 = embedding, h_l = h_(l-1) + f_l(h_(l-1)), the mixture's f with a sigmoid; softmax without bias."""
-    model = model_of("experts")
+    model = model_of(name)
     tokens = torch.tensor([[2, 7, 9, 4]])
     h = model.embedding_VD[tokens[:, :-1]] * 4.0  # the root of the width
     first, second = model.layers
-    h = h + first.cell(h)[0]
+    h = (h if name == "experts" else 0.0) + first.cell(h)[0]
     y_ND, _ = model.mixtures["1"](h.reshape(-1, 16))
     h = h + y_ND.view_as(h)
     h = h + second.cell(h)[0]

@@ -24,6 +24,7 @@ WIRINGS = [
 ]
 GNMT = {"attention_context": "recurrent-all", "attention": "additive", "encoder_bottom": "wide"}
 WIRINGS += [{**GNMT, "encoder_moe_after": (2,)}, {**GNMT, "encoder_bottom": "sum", "lstm_projection": True}]
+WIRINGS += [{"attention_context": context, "bottom_residual": False} for context in ("parallel", "recurrent")]
 WIRINGS += [{"attention_context": context, "output_attention": True} for context in ("parallel", "recurrent")]
 
 
@@ -223,6 +224,18 @@ def test_gnmts_bottom_is_two_full_directions_and_residuals_begin_above_the_layer
     back_BSD = encoder.bottom.backward_direction(x_BSD.flip(1)).flip(1)
     second_BSD = encoder.upper[0](torch.cat((ahead_BSD, back_BSD), dim=2))
     torch.testing.assert_close(encoded_BSD, second_BSD + encoder.upper[1](second_BSD))
+
+
+def test_without_a_residual_around_the_bottom_layer_the_decoder_passes_no_embedding_on():
+    """What the attention asks with is the bottom layer's output alone; the layers above add to it."""
+    decoder = _model(bottom_residual=False, decoder_moe_after=(), encoder_moe_after=()).decoder
+    embedded_BTD, values_BSD = torch.randn(2, 4, 32), torch.randn(2, 5, 32)
+    memory = decoder.attention.memory(values_BSD, torch.tensor([5, 5]))
+    bottom_BTD = decoder.bottom(embedded_BTD)
+    context_BTD, _ = decoder.attention(bottom_BTD, memory)
+    expected_BTD = bottom_BTD + decoder.upper[0](torch.cat((bottom_BTD, context_BTD), dim=2))
+    found_ND, _ = decoder(embedded_BTD, memory, torch.arange(8))
+    torch.testing.assert_close(found_ND, expected_BTD.view(8, 32))
 
 
 def test_gnmts_context_goes_into_every_decoder_layer():

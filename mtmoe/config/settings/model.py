@@ -158,6 +158,11 @@ class Model(Settings):
         default=MixtureOfExpertsSettings(), description="The mixture-of-experts layers."
     )
     residual: bool = Field(default=True, description="Residual connections around LSTM and MoE layers.")
+    bottom_residual: bool = Field(
+        default=True,
+        description="One also around the bottom LSTM layer of a language model or a decoder. It carries the embedding "
+        "of the last word to the output, where with tied embeddings it speaks for that word again.",
+    )
     dropout: Fraction = Field(
         default=0.3, description="Dropped share of the output of each embedding, LSTM and MoE layer."
     )
@@ -182,6 +187,19 @@ class Model(Settings):
         "model has no source: all or none.",
     )
 
+    embedding_std: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Standard deviation of embeddings and output weights at the start; embeddings are read at unit "
+        "variance whatever it is. 0 means 1 / sqrt(width). With tied embeddings and without residual connections more "
+        "of it is learned from faster: the logits of words then differ from the start.",
+    )
+
+    @property
+    def embedding_std_or_default(self) -> float:
+        return self.embedding_std or self.width**-0.5
+
     @model_validator(mode="after")
     def _layers_exist(self) -> Model:
         for key, layers in (("encoder_moe_after", self.encoder_layers), ("decoder_moe_after", self.decoder_layers)):
@@ -204,6 +222,8 @@ class Model(Settings):
                 'encoder_bottom = "wide" needs an LSTM layer right above it, but '
                 f"encoder_layers = {self.encoder_layers} and encoder_moe_after = {list(self.encoder_moe_after)}"
             )
+        if not self.residual and not self.bottom_residual:
+            raise ValueError("bottom_residual = false does nothing: residual = false")
         default = MixtureOfExpertsSettings()
         if self.moe != default and not self.encoder_moe_after and not self.decoder_moe_after:
             raise ValueError(
