@@ -228,7 +228,7 @@ def test_gnmts_bottom_is_two_full_directions_and_residuals_begin_above_the_layer
 
 def test_without_a_residual_around_the_bottom_layer_the_decoder_passes_no_embedding_on():
     """What the attention asks with is the bottom layer's output alone; the layers above add to it."""
-    decoder = _model(bottom_residual=False, decoder_moe_after=(), encoder_moe_after=()).decoder
+    decoder = _model(bottom_residual=False, decoder_moe_after=()).decoder
     embedded_BTD, values_BSD = torch.randn(2, 4, 32), torch.randn(2, 5, 32)
     memory = decoder.attention.memory(values_BSD, torch.tensor([5, 5]))
     bottom_BTD = decoder.bottom(embedded_BTD)
