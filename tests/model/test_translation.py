@@ -235,7 +235,7 @@ def test_without_a_residual_around_the_bottom_layer_the_decoder_passes_no_embedd
     context_BTD, _ = decoder.attention(bottom_BTD, memory)
     expected_BTD = bottom_BTD + decoder.upper[0](torch.cat((bottom_BTD, context_BTD), dim=2))
     found_ND, _ = decoder(embedded_BTD, memory, torch.arange(8))
-    torch.testing.assert_close(found_ND, expected_BTD.view(8, 32))
+    torch.testing.assert_close(found_ND, expected_BTD.reshape(8, 32))
 
 
 def test_gnmts_context_goes_into_every_decoder_layer():
