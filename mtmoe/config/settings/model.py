@@ -192,12 +192,13 @@ class Model(Settings):
         ge=0,
         le=1,
         description="Standard deviation of embeddings and output weights at the start; embeddings are read at unit "
-        "variance whatever it is. 0 means 1 / sqrt(width). With tied embeddings and without residual connections more "
-        "of it is learned from faster: the logits of words then differ from the start.",
+        "variance whatever it is. 0 means 1 / sqrt(width). A tied language model whose output has no embedding in it "
+        "(residual or bottom_residual = false) learns faster with twice as much (BENCHMARKS.md).",
     )
 
     @property
     def embedding_std_or_default(self) -> float:
+        """The number that 0 stands for, where it does."""
         return self.embedding_std or self.width**-0.5
 
     @model_validator(mode="after")
