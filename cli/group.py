@@ -19,6 +19,7 @@ import click
 
 from mtmoe import __version__
 from mtmoe.errors import UserError
+from mtmoe.processor import let_waiting_threads_sleep
 
 from .average import average
 from .bench import bench
@@ -60,6 +61,7 @@ class Group(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         _replace_closed_streams()
+        let_waiting_threads_sleep()  # before any command imports torch
         try:
             with _sigterm_raises():
                 return super().invoke(context)

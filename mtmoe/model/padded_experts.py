@@ -3,16 +3,16 @@
 Three things make this cheaper than one multiplication for each expert (`F.grouped_mm` on a CPU is a loop of them):
 a batch has no cost for each small call; its weights, cast to the compute dtype in a buffer that stays in the cache,
 are multiplied while they are there, so that no copy of the whole stack ever exists; and experts that received nothing
-are never looked at. Experts are taken in the order of their counts, so that few rows are padding: row numbers are
-rounded up (few distinct shapes, because each costs oneDNN a compilation), and the rows of a batch are at most 5/4 of
-what its smallest expert needs.
+are never looked at. Threads share the batches out. Experts are taken in the order of their counts, so that few rows
+are padding: row numbers are rounded up (few distinct shapes, because each costs oneDNN a compilation), and the rows of
+a batch are at most 5/4 of what its smallest expert needs.
 
 Works for any float type and on any device, but asks it for the counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtmoe.model.reused_memory import reused_empty
+from mtmoe.model.shared_work import share_work
 
-_BATCH_BYTES = 1 << 21  # of one weight matrix of each expert of a batch: what a core's own cache holds
+_BATCH_BYTES = 1 << 20  # of one weight matrix of each expert of a batch: what a core's own cache holds
+_BATCHES = 16  # at least, of that many experts or more: threads that share them out should end together
 _BATCH_ROWS = 64  # with so few rows the calls cost more than the arithmetic, and a batch has up to 4 times the bytes
 
 
@@ -69,7 +71,8 @@ def make_layout(
     done = num_rows = 0
     while done < num_busy:
         rows = _rounded_up(int(sorted_counts[done]))
-        largest = max(1, _BATCH_BYTES // matrix_bytes, min(_BATCH_ROWS // rows, _most_experts(matrix_bytes)))
+        largest = max(_BATCH_BYTES // matrix_bytes, min(_BATCH_ROWS // rows, _most_experts(matrix_bytes)))
+        largest = max(1, min(largest, num_busy // _BATCHES))
         window = sorted_counts[done : min(done + largest, num_busy)]
         taken = int(np.count_nonzero(4 * rows <= 5 * window))
         experts = order[done : done + taken]
@@ -114,14 +117,13 @@ class _Scratch:
         """The weights of the batch's experts in the compute dtype, [G, ., .]."""
         if self.is_same_type and len(batch.experts) == 1:
             return self.stack[batch.experts[0]].unsqueeze(0)
-        for own, expert in zip(self.own, batch.experts, strict=False):
-            own.copy_(self.stack[expert])
+        own = self.own[: len(batch.experts)]
+        torch._foreach_copy_(own, [self.stack[expert] for expert in batch.experts])
         return self.of(batch)
 
     def store(self, gradient: tuple[Tensor, ...], batch: Batch) -> None:
         """Into the gradients of the batch's experts, of which there is one matrix each."""
-        for own, expert in zip(self.own, batch.experts, strict=False):
-            gradient[expert].copy_(own)
+        torch._foreach_copy_([gradient[expert] for expert in batch.experts], self.own[: len(batch.experts)])
 
 
 def forward(
@@ -131,14 +133,18 @@ def forward(
     """Eq. 1 for all tokens, [N, D] in ``dtype``. The hidden activations are left in ``hidden_PH`` if it is given."""
     width, hidden = first_EDH.shape[1:]
     padded_x = _with_zero_row(x_ND, dtype)
-    first, second = _Scratch(first_EDH, dtype), _Scratch(second_EHD, dtype)
     output_PD = padded_x.new_empty(len(layout.source_P), width)
-    for batch in layout.batches:
-        shape = (len(batch.experts), batch.num_rows)
-        x_GRD = padded_x.index_select(0, layout.source_P[batch.rows]).view(*shape, width)
-        kept = padded_x.new_empty(shape[0] * shape[1], hidden) if hidden_PH is None else hidden_PH[batch.rows]
-        hidden_GRH = _hidden(x_GRD, first.load(batch), kept.view(*shape, hidden))
-        torch.bmm(hidden_GRH, second.load(batch), out=output_PD[batch.rows].view(*shape, width))
+
+    def work(batches: Iterator[Batch]) -> None:
+        first, second = _Scratch(first_EDH, dtype), _Scratch(second_EHD, dtype)
+        for batch in batches:
+            shape = (len(batch.experts), batch.num_rows)
+            x_GRD = padded_x.index_select(0, layout.source_P[batch.rows]).view(*shape, width)
+            kept = padded_x.new_empty(shape[0] * shape[1], hidden) if hidden_PH is None else hidden_PH[batch.rows]
+            hidden_GRH = _hidden(x_GRD, first.load(batch), kept.view(*shape, hidden))
+            torch.bmm(hidden_GRH, second.load(batch), out=output_PD[batch.rows].view(*shape, width))
+
+    share_work(layout.batches, work)
     return gathered_sum(output_PD, layout.row_M, starts_N, gates_M)
 
 
@@ -154,7 +160,6 @@ def backward(
     """
     width, hidden = first_EDH.shape[1:]
     padded_x, padded_gradient = _with_zero_row(x_ND, dtype), _with_zero_row(gradient_ND, dtype)
-    first, second = _Scratch(first_EDH, dtype), _Scratch(second_EHD, dtype)
     num_rows = len(layout.source_P)
     gate_P1 = padded_x.new_zeros(num_rows).index_copy_(0, layout.row_M, gates_M.to(dtype)).unsqueeze(1)
     gate_gradient_P = padded_x.new_empty(num_rows)
@@ -162,26 +167,31 @@ def backward(
     first_gradient = _empty(first_EDH.shape, first_EDH.dtype, first_EDH.device)
     second_gradient = _empty(second_EHD.shape, second_EHD.dtype, second_EHD.device)
     first_gradients, second_gradients = first_gradient.unbind(), second_gradient.unbind()
-    for batch in layout.batches:
-        shape, source = (len(batch.experts), batch.num_rows), layout.source_P[batch.rows]
-        x_RD, gradient_RD = padded_x.index_select(0, source), padded_gradient.index_select(0, source)
-        x_GRD, gradient_GRD = x_RD.view(*shape, width), gradient_RD.view(*shape, width)
-        first_GDH = first.load(batch)
-        if hidden_PH is None:
-            hidden_GRH = _hidden(x_GRD, first_GDH, padded_x.new_empty(*shape, hidden))
-        else:
-            hidden_GRH = hidden_PH[batch.rows].view(*shape, hidden)
-        back_GRH = torch.bmm(gradient_GRD, second.load(batch).transpose(1, 2))
-        torch.sum((back_GRH * hidden_GRH).view(-1, hidden), 1, out=gate_gradient_P[batch.rows])
-        torch.ops.aten.threshold_backward.grad_input(back_GRH, hidden_GRH, 0, grad_input=back_GRH)
-        torch.bmm(back_GRH, first_GDH.transpose(1, 2), out=x_gradient_PD[batch.rows].view(*shape, width))
-        gradient_RD.mul_(gate_P1[batch.rows])
-        x_RD.mul_(gate_P1[batch.rows])
-        # The weights of the batch have been used: their room takes the gradients.
-        torch.bmm(hidden_GRH.transpose(1, 2), gradient_GRD, out=second.of(batch))
-        second.store(second_gradients, batch)
-        torch.bmm(x_GRD.transpose(1, 2), back_GRH, out=first.of(batch))
-        first.store(first_gradients, batch)
+
+    def work(batches: Iterator[Batch]) -> None:
+        first, second = _Scratch(first_EDH, dtype), _Scratch(second_EHD, dtype)
+        for batch in batches:
+            shape, source = (len(batch.experts), batch.num_rows), layout.source_P[batch.rows]
+            x_RD, gradient_RD = padded_x.index_select(0, source), padded_gradient.index_select(0, source)
+            x_GRD, gradient_GRD = x_RD.view(*shape, width), gradient_RD.view(*shape, width)
+            first_GDH = first.load(batch)
+            if hidden_PH is None:
+                hidden_GRH = _hidden(x_GRD, first_GDH, padded_x.new_empty(*shape, hidden))
+            else:
+                hidden_GRH = hidden_PH[batch.rows].view(*shape, hidden)
+            back_GRH = torch.bmm(gradient_GRD, second.load(batch).transpose(1, 2))
+            torch.sum((back_GRH * hidden_GRH).view(-1, hidden), 1, out=gate_gradient_P[batch.rows])
+            torch.ops.aten.threshold_backward.grad_input(back_GRH, hidden_GRH, 0, grad_input=back_GRH)
+            torch.bmm(back_GRH, first_GDH.transpose(1, 2), out=x_gradient_PD[batch.rows].view(*shape, width))
+            gradient_RD.mul_(gate_P1[batch.rows])
+            x_RD.mul_(gate_P1[batch.rows])
+            # The weights of the batch have been used: their room takes the gradients.
+            torch.bmm(hidden_GRH.transpose(1, 2), gradient_GRD, out=second.of(batch))
+            second.store(second_gradients, batch)
+            torch.bmm(x_GRD.transpose(1, 2), back_GRH, out=first.of(batch))
+            first.store(first_gradients, batch)
+
+    share_work(layout.batches, work)
     for expert in layout.idle:
         first_gradients[expert].zero_()
         second_gradients[expert].zero_()

@@ -381,6 +381,10 @@ def prepare_process(device: torch.device) -> None:
         # shapes of sentences hardly come back; those of hundreds of experts do, and need more than a hundred places.
         # Read when oneDNN is first used. A value of the user's stays.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+        # Tensors of 2 MB and more in pages of 2 MB, where the system has them on request: a stack of experts is read
+        # and written from end to end, and small pages keep the processor from fetching ahead. Read when memory is first
+        # taken.
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> BatchStream | RunningTextStream:
