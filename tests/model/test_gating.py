@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtmoe.model.gating import NoisyTopKGate, probability_in_top_k, squared_variation
+from mtmoe.model.gating.top_k import choose_top_k, noise_scale, noisy_top
 from mtmoe.model.routing import Routing
 
 
@@ -87,6 +88,37 @@ def test_load_is_the_probability_of_staying_in_the_top_k_when_only_ones_own_nois
         )
         frequency_N = (redrawn_SNE.topk(2).indices == expert).any(-1).float().mean(0)
         torch.testing.assert_close(frequency_N, probability_NE[:, expert].detach(), atol=0.008, rtol=0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 7])
+def test_the_fast_choice_equals_the_equations_in_value_and_gradient(k):
+    torch.manual_seed(3)
+    clean_RE, raw_RE = (torch.randn(11, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    noise_RE, weight_RE = torch.randn(11, 8, dtype=torch.float64), torch.randn(11, 8, dtype=torch.float64)
+    weight_RK = torch.randn(11, k, dtype=torch.float64)
+
+    def with_gradients(gates_RK, probability_RE):
+        value = (gates_RK * weight_RK).sum() + (probability_RE * weight_RE).sum()
+        return gates_RK, probability_RE, *torch.autograd.grad(value, [clean_RE, raw_RE])
+
+    choice = choose_top_k(clean_RE, noise_scale(raw_RE, 0.01), k, lambda _: noise_RE)
+    top_RM, indices_RM, probability_RE = noisy_top(clean_RE, noise_scale(raw_RE, 0.01), noise_RE, k)
+    assert torch.equal(choice.experts_RK, indices_RM[:, :k])
+    expected = with_gradients(top_RM[:, :k].softmax(1), probability_RE)
+    for value, reference in zip(with_gradients(choice.gates_RK, choice.probability_RE), expected, strict=True):
+        torch.testing.assert_close(value, reference, rtol=1e-12, atol=1e-14)
+
+
+def test_the_gradients_of_the_fast_choice_are_those_of_finite_differences():
+    torch.manual_seed(4)
+    clean_RE, raw_RE = (torch.randn(3, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    noise_RE = torch.randn(3, 6, dtype=torch.float64)
+
+    def outputs(clean_RE, raw_RE):
+        choice = choose_top_k(clean_RE, noise_scale(raw_RE, 0.01), 2, lambda _: noise_RE)
+        return choice.gates_RK, choice.probability_RE
+
+    assert torch.autograd.gradcheck(outputs, (clean_RE, raw_RE))
 
 
 def test_loads_add_up_to_k_for_each_token_on_average_over_the_noise():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -32,14 +34,64 @@ def choose_top_k(
     Membership goes by the indices of top-k, so that ties do not admit a k+1st expert (spec 8, row 2).
     """
     num_experts = clean_RE.shape[1]
-    draw = torch.randn_like if normal is None else normal
-    logits_RE = clean_RE if std_RE is None else clean_RE + draw(clean_RE) * std_RE
-    top_RM, indices_RM = logits_RE.topk(min(k + 1, num_experts), dim=1)
+    noise_RE = None if std_RE is None else (torch.randn_like if normal is None else normal)(clean_RE)
+    if std_RE is None or noise_RE is None or k == num_experts:
+        logits_RE = clean_RE if std_RE is None or noise_RE is None else clean_RE + noise_RE * std_RE
+        top_RM, indices_RM = logits_RE.topk(min(k + 1, num_experts), dim=1)
+        probability_RE = None
+    elif torch.compiler.is_compiling():  # which makes few passes of these by itself
+        top_RM, indices_RM, probability_RE = noisy_top(clean_RE, std_RE, noise_RE, k)
+    else:
+        top_RM, indices_RM, probability_RE = _NoisyTop.apply(clean_RE, std_RE, noise_RE, k)
     # A softmax over the kept logits is the softmax over all of them, kept and renormalised.
-    gates_RK, experts_RK = top_RM[:, :k].softmax(dim=1), indices_RM[:, :k]
-    if std_RE is None or k == num_experts:
-        return Choice(experts_RK, gates_RK, None)
-    return Choice(experts_RK, gates_RK, probability_in_top_k(clean_RE, std_RE, top_RM, experts_RK))
+    return Choice(indices_RM[:, :k], top_RM[:, :k].softmax(dim=1), probability_RE)
+
+
+def noisy_top(clean_RE: Tensor, std_RE: Tensor, noise_RE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The k+1 largest of clean + noise * std of each row, where they are, and P(x, i) of eqs. 8-9."""
+    top_RM, indices_RM = (clean_RE + noise_RE * std_RE).topk(k + 1, dim=1)
+    return top_RM, indices_RM, probability_in_top_k(clean_RE, std_RE, top_RM, indices_RM[:, :k])
+
+
+class _NoisyTop(torch.autograd.Function):
+    """:func:`noisy_top` with half of the passes over [R, E], of which a gate of hundreds of experts mostly consists.
+
+    With z = (clean - threshold) / std, P = Phi(z) and G the gradient that P receives: that of clean is
+    A = G phi(z) / std, that of std -A z, and that of a row's threshold the sum of -A over the experts that it is for.
+    Beside these only the k+1 largest have gradients, which go to their clean logits, and times their noise to their
+    std.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, clean_RE: Tensor, std_RE: Tensor, noise_RE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        top_RM, indices_RM = torch.addcmul(clean_RE, noise_RE, std_RE).topk(k + 1, dim=1)
+        inside_RK = indices_RM[:, :k]
+        threshold_RE = top_RM[:, k - 1 : k].expand_as(clean_RE).clone(memory_format=torch.contiguous_format)
+        threshold_RE.scatter_(1, inside_RK, top_RM[:, k:].expand_as(inside_RK))
+        z_RE = torch.sub(clean_RE, threshold_RE, out=threshold_RE).div_(std_RE)
+        probability_RE = (z_RE * math.sqrt(0.5)).erf_().add_(1).mul_(0.5)
+        ctx.save_for_backward(z_RE, std_RE, noise_RE.gather(1, indices_RM), indices_RM)
+        ctx.mark_non_differentiable(indices_RM)
+        return top_RM, indices_RM, probability_RE
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, top_gradient_RM: Tensor, _: Any, gradient_RE: Tensor) -> Any:
+        z_RE, std_RE, noise_RM, indices_RM = ctx.saved_tensors
+        inside_RK = indices_RM[:, :-1]
+        clean_gradient_RE = (
+            (z_RE * z_RE).mul_(-0.5).exp_().mul_(gradient_RE).mul_(1 / math.sqrt(2 * math.pi)).div_(std_RE)
+        )
+        std_gradient_RE = torch.mul(clean_gradient_RE, z_RE).neg_()
+        of_inside_R = clean_gradient_RE.gather(1, inside_RK).sum(1)
+        of_outside_R = clean_gradient_RE.scatter(1, inside_RK, 0.0).sum(1)
+        top_gradient_RM = top_gradient_RM.clone()
+        top_gradient_RM[:, -1] -= of_inside_R
+        top_gradient_RM[:, -2] -= of_outside_R
+        for gradient, added_RM in ((clean_gradient_RE, top_gradient_RM), (std_gradient_RE, top_gradient_RM * noise_RM)):
+            # The places of a row differ, so nothing is added twice: no atomics, the same bits every time.
+            gradient.scatter_(1, indices_RM, gradient.gather(1, indices_RM) + added_RM)
+        return clean_gradient_RE, std_gradient_RE, None, None
 
 
 def noise_scale(raw: Tensor, floor: float) -> Tensor:
