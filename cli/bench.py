@@ -89,6 +89,7 @@ def train(
     show_default=True,
     help="How the experts' matrices are kept, as training.expert_weights.",
 )
+@click.option("--loop", is_flag=True, help="Time a plain loop over the experts, too.")
 @threads_option
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time for each layer.")
 @device_option
@@ -102,6 +103,7 @@ def moe(
     precision: str,
     optimizer: str,
     expert_weights: str,
+    loop: bool,
     threads: int | None,
     seconds: float,
     device: str | None,
@@ -122,7 +124,7 @@ def moe(
     shape = LayerShape(width, hidden, per_token, tokens, precision, optimizer, expert_weights, threads, str(chosen))
     with shown_progress() as progress:
         machine, results = run_layer_benchmark(
-            shape, default_cases(num_experts, per_token), seconds=seconds, progress=progress
+            shape, default_cases(num_experts, per_token), seconds=seconds, loop=loop, progress=progress
         )
     facts = {"hardware": hardware_name(chosen), **shape._asdict(), **machine._asdict()}
     if as_json:
@@ -141,6 +143,7 @@ def moe(
         "dense ms": "dense_ms",
         "experts / dense": "experts_over_dense",
         "layer / dense": "layer_over_dense",
+        **({"loop / experts": "loop_over_experts"} if loop else {}),
         "floor / forward": "forward_floor_share",
         "floor / backward": "backward_floor_share",
     }

@@ -20,6 +20,7 @@ from torch import Tensor
 from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, timed
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
+from mtmoe.model.routing import Routing
 from mtmoe.progress import Progress, silent
 from mtmoe.training.optimizer import Adam, keep_experts_in_bf16
 from mtmoe.training.step import PRECISIONS
@@ -62,6 +63,7 @@ class LayerSpeed(NamedTuple):
     """Medians in milliseconds, and ratios to the dense layer that was timed in turn with it.
 
     experts: dispatch, experts and combine with a routing that is given; layer: gate and both losses as well.
+    loop_over_experts: of :func:`one_expert_after_another`, None where it was not asked for.
     floor_share: max(operations / rate of products, bytes / rate of copies) over the time, for the experts.
     peak_bytes: the whole process (GPU: all tensors), after forward, backward and optimizer steps of this case.
     """
@@ -76,6 +78,7 @@ class LayerSpeed(NamedTuple):
     dense_ms: float
     experts_over_dense: float
     layer_over_dense: float
+    loop_over_experts: float | None
     forward_floor_share: float
     backward_floor_share: float
     peak_bytes: int
@@ -93,16 +96,16 @@ def default_cases(num_experts: Sequence[int], experts_per_token: int) -> list[La
 
 
 def run_layer_benchmark(
-    shape: LayerShape, cases: Sequence[LayerCase], *, seconds: float, progress: Progress = silent
+    shape: LayerShape, cases: Sequence[LayerCase], *, seconds: float, loop: bool = False, progress: Progress = silent
 ) -> tuple[Yardsticks, list[LayerSpeed]]:
-    """Measure every case for about ``seconds``."""
+    """Measure every case for about ``seconds``; ``loop``: and :func:`one_expert_after_another`."""
     context = multiprocessing.get_context("spawn")
     results = []
     with context.Pool(1, maxtasksperchild=1) as pool:
         yardsticks = pool.apply(_measure_machine, (shape,))
         for number, case in enumerate(cases):
             progress("measure", number, len(cases), "layers")
-            results.append(pool.apply(_measure_case, (shape, case, yardsticks, seconds)))
+            results.append(pool.apply(_measure_case, (shape, case, yardsticks, seconds, loop)))
         progress("measure", len(cases), len(cases), "layers")
     return yardsticks, results
 
@@ -134,7 +137,24 @@ def layer_settings(shape: LayerShape, case: LayerCase) -> MixtureOfExpertsSettin
     )
 
 
-def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, seconds: float) -> LayerSpeed:
+def one_expert_after_another(
+    x_ND: Tensor, routing: Routing, first_EDH: Tensor, second_EHD: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """The experts as they are usually written: for each that has tokens, two products in ``dtype`` with its rows, whose
+    results are added where they belong. It waits for the device to learn the counts."""
+    order_M = routing.experts_M.argsort(stable=True)
+    parts = order_M.split(routing.counts_E.tolist())
+    x_ND, y_ND = x_ND.to(dtype), x_ND.new_zeros(x_ND.shape, dtype=dtype)
+    for expert, pairs_R in enumerate(parts):
+        if pairs_R.shape[0] == 0:
+            continue
+        tokens_R, gates_R1 = routing.tokens_M[pairs_R], routing.gates_M[pairs_R].to(dtype)[:, None]
+        hidden_RH = (x_ND[tokens_R] @ first_EDH[expert].to(dtype)).relu()
+        y_ND.index_add_(0, tokens_R, hidden_RH @ second_EHD[expert].to(dtype) * gates_R1)
+    return y_ND
+
+
+def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, seconds: float, loop: bool) -> LayerSpeed:
     device = _prepared(shape)
     settings = layer_settings(shape, case)
     dense_settings = MixtureOfExpertsSettings(
@@ -183,6 +203,9 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
         "experts": experts,
         "layer": layer,
     }
+    if loop:
+        stacks = mixture.experts.first_EDH, mixture.experts.second_EHD
+        forwards["loop"] = lambda: (one_expert_after_another(x_ND, routing, *stacks, dtype), [])
     rounds: list[dict[str, float]] = []
     until: float | None = None
     while until is None or len(rounds) < _LEAST_ROUNDS or time.monotonic() < until:
@@ -215,9 +238,10 @@ def _summary(
     def median(key: str) -> float:
         return statistics.median(times[key] for times in rounds)
 
-    def over_dense(name: str) -> float:
+    def ratio(name: str, other: str) -> float:
         return statistics.median(
-            (times[f"{name}_forward"] + times[f"{name}_backward"]) / (times["dense_forward"] + times["dense_backward"])
+            (times[f"{name}_forward"] + times[f"{name}_backward"])
+            / (times[f"{other}_forward"] + times[f"{other}_backward"])
             for times in rounds
         )
 
@@ -231,8 +255,9 @@ def _summary(
         backward_ms=median("experts_backward"),
         optimizer_ms=median("optimizer"),
         dense_ms=median("dense_forward") + median("dense_backward"),
-        experts_over_dense=over_dense("experts"),
-        layer_over_dense=over_dense("layer"),
+        experts_over_dense=ratio("experts", "dense"),
+        layer_over_dense=ratio("layer", "dense"),
+        loop_over_experts=ratio("loop", "experts") if "loop_forward" in rounds[0] else None,
         forward_floor_share=forward_floor / median("experts_forward"),
         backward_floor_share=backward_floor / median("experts_backward"),
         peak_bytes=peak_bytes(device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from mtmoe.benchmark.expert_layer import (
     LayerCase,
@@ -11,7 +12,11 @@ from mtmoe.benchmark.expert_layer import (
     default_cases,
     floor_milliseconds,
     layer_settings,
+    one_expert_after_another,
 )
+from mtmoe.config.settings import MixtureOfExpertsSettings
+from mtmoe.model.experts import loop_over_experts
+from mtmoe.model.feed_forward import MixtureOfExperts
 
 SHAPE = LayerShape(512, 1024, 4, 65536, "bf16", "adam", "fp32", 1, "cpu")
 
@@ -48,3 +53,20 @@ def test_two_levels_are_measured_where_there_are_many_experts_and_k_is_a_square(
         LayerCase(4096, 64),
     ]
     assert default_cases((32,), 2) == [LayerCase(32, 0)]
+
+
+def test_the_loop_that_the_experts_are_compared_with_computes_the_same():
+    torch.manual_seed(0)
+    layer = MixtureOfExperts(8, MixtureOfExpertsSettings(num_experts=32, experts_per_token=2, expert_hidden=8)).double()
+    torch.nn.init.normal_(layer.gate.gate_DE)
+    x_ND, stacks = torch.randn(20, 8, dtype=torch.float64, requires_grad=True), list(layer.experts.parameters())
+    routing = layer.gate(x_ND.detach())
+    assert not routing.counts_E.all()  # some have no token
+    results = []
+    for y_ND in (
+        one_expert_after_another(x_ND, routing, *stacks, torch.float64),
+        loop_over_experts(x_ND, routing, *stacks),
+    ):
+        results.append([y_ND, *torch.autograd.grad(y_ND.square().sum(), [x_ND, *stacks])])
+    for value, reference in zip(*results, strict=True):
+        torch.testing.assert_close(value, reference)

@@ -513,10 +513,15 @@ def test_bench_moe_measures_every_layer_against_a_dense_one(invoke: Any) -> None
     assert (measured["experts_per_token"], measured["num_tokens"], measured["num_threads"]) == (4, 64, 1)
     assert [(layer["num_experts"], layer["groups"]) for layer in measured["layers"]] == [(1, 0), (32, 0), (32, 8)]
     assert [layer["num_expert_parameters"] for layer in measured["layers"]] == [2048, 16384, 16384]
+    assert all(layer.pop("loop_over_experts") is None for layer in measured["layers"])
     for layer in measured["layers"]:
         assert min(layer.values()) >= 0
         assert layer["layer_over_dense"] > 0
         assert layer["peak_bytes"] > 2**26
+    assert "loop / experts" not in invoke(*arguments, "--seconds", 0, "--device", "cpu").stdout
+    with_loop = ("bench", "moe", "--experts", "8", *arguments[4:], "--seconds", 0, "--device", "cpu", "--loop")
+    assert json.loads(invoke(*with_loop, "--json").stdout)["layers"][0]["loop_over_experts"] > 0
+    assert "loop / experts" in invoke(*with_loop).stdout
 
 
 @pytest.mark.parametrize("numbers", ["4,x", "0", ""])
