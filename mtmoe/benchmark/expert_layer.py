@@ -65,7 +65,8 @@ class LayerSpeed(NamedTuple):
     experts: dispatch, experts and combine with a routing that is given; layer: gate and both losses as well.
     loop_over_experts: of :func:`one_expert_after_another`, None where it was not asked for.
     floor_share: max(operations / rate of products, bytes / rate of copies) over the time, for the experts.
-    peak_bytes: the whole process (GPU: all tensors), after forward, backward and optimizer steps of this case.
+    peak_bytes: the whole process (GPU: all tensors), after forward, backward and optimizer steps of this case, and the
+    loop's if there is one.
     """
 
     num_experts: int
@@ -141,16 +142,20 @@ def one_expert_after_another(
     x_ND: Tensor, routing: Routing, first_EDH: Tensor, second_EHD: Tensor, dtype: torch.dtype
 ) -> Tensor:
     """The experts as they are usually written: for each that has tokens, two products in ``dtype`` with its rows, whose
-    results are added where they belong. It waits for the device to learn the counts."""
+    results are added where they belong. It waits for the device to learn the counts. The gates have no gradient."""
     order_M = routing.experts_M.argsort(stable=True)
     parts = order_M.split(routing.counts_E.tolist())
+    firsts, seconds = (
+        first_EDH.unbind(),
+        second_EHD.unbind(),
+    )  # one by one, each would have a gradient of the stack's size
     x_ND, y_ND = x_ND.to(dtype), x_ND.new_zeros(x_ND.shape, dtype=dtype)
     for expert, pairs_R in enumerate(parts):
         if pairs_R.shape[0] == 0:
             continue
         tokens_R, gates_R1 = routing.tokens_M[pairs_R], routing.gates_M[pairs_R].to(dtype)[:, None]
-        hidden_RH = (x_ND[tokens_R] @ first_EDH[expert].to(dtype)).relu()
-        y_ND.index_add_(0, tokens_R, hidden_RH @ second_EHD[expert].to(dtype) * gates_R1)
+        hidden_RH = (x_ND[tokens_R] @ firsts[expert].to(dtype)).relu()
+        y_ND.index_add_(0, tokens_R, hidden_RH @ seconds[expert].to(dtype) * gates_R1)
     return y_ND
 
 
@@ -198,14 +203,13 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
         for parameter in mixture.gate.parameters():
             if parameter.ndim >= 2:
                 parameter.normal_(std=shape.width**-0.5)
+    stacks = mixture.experts.first_EDH, mixture.experts.second_EHD
     forwards: dict[str, Callable[[], tuple[Tensor, list[Tensor]]]] = {
+        **({"loop": lambda: (one_expert_after_another(x_ND, routing, *stacks, dtype), [])} if loop else {}),
         "dense": lambda: (dense(x_ND)[0], []),
         "experts": experts,
         "layer": layer,
     }
-    if loop:
-        stacks = mixture.experts.first_EDH, mixture.experts.second_EHD
-        forwards["loop"] = lambda: (one_expert_after_another(x_ND, routing, *stacks, dtype), [])
     rounds: list[dict[str, float]] = []
     until: float | None = None
     while until is None or len(rounds) < _LEAST_ROUNDS or time.monotonic() < until:

@@ -12,7 +12,8 @@ Works for any float type and on any device, but asks it for the counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,8 +73,9 @@ def make_layout(
     while done < num_busy:
         rows = _rounded_up(int(sorted_counts[done]))
         largest = max(_BATCH_BYTES // matrix_bytes, min(_BATCH_ROWS // rows, _most_experts(matrix_bytes)))
-        largest = max(1, min(largest, num_busy // _BATCHES))
-        window = sorted_counts[done : min(done + largest, num_busy)]
+        if rows > _BATCH_ROWS:
+            largest = min(largest, num_busy // _BATCHES)
+        window = sorted_counts[done : min(done + max(1, largest), num_busy)]
         taken = int(np.count_nonzero(4 * rows <= 5 * window))
         experts = order[done : done + taken]
         shift[experts] = num_rows + rows * np.arange(taken)
@@ -102,13 +104,20 @@ class _Scratch:
     """Room for one weight matrix, or its gradient, of each expert of a batch."""
 
     def __init__(self, stack: Tensor, dtype: torch.dtype) -> None:
-        matrix = stack.shape[1:]
-        # Of the same size for all batches, so that the memory is at hand.
-        most = min(stack.shape[0], _most_experts(matrix.numel() * dtype.itemsize))
-        self.memory = _empty((most, *matrix), dtype, stack.device)
         # Views by the hundred are a good part of what many small experts cost: made once, all in one call.
-        self.own, self.stack = self.memory.unbind(), stack.unbind()
+        self.stack, self.shape, self.dtype, self.device = stack.unbind(), stack.shape, dtype, stack.device
         self.is_same_type = stack.dtype == dtype
+
+    @functools.cached_property
+    def memory(self) -> Tensor:
+        """Of the same size for all batches, so that it is at hand; taken by threads that have a batch."""
+        most = min(self.shape[0], _most_experts(self.shape[1:].numel() * self.dtype.itemsize))
+        return _empty((most, *self.shape[1:]), self.dtype, self.device)
+
+    @functools.cached_property
+    def own(self) -> tuple[Tensor, ...]:
+        """A matrix each."""
+        return self.memory.unbind()
 
     def of(self, batch: Batch) -> Tensor:
         return self.memory[: len(batch.experts)]
@@ -144,7 +153,7 @@ def forward(
             hidden_GRH = _hidden(x_GRD, first.load(batch), kept.view(*shape, hidden))
             torch.bmm(hidden_GRH, second.load(batch), out=output_PD[batch.rows].view(*shape, width))
 
-    share_work(layout.batches, work)
+    _do_all(layout.batches, work, x_ND.device)
     return gathered_sum(output_PD, layout.row_M, starts_N, gates_M)
 
 
@@ -191,13 +200,21 @@ def backward(
             torch.bmm(x_GRD.transpose(1, 2), back_GRH, out=first.of(batch))
             first.store(first_gradients, batch)
 
-    share_work(layout.batches, work)
+    _do_all(layout.batches, work, x_ND.device)
     for expert in layout.idle:
         first_gradients[expert].zero_()
         second_gradients[expert].zero_()
     x_gradient_ND = gathered_sum(x_gradient_PD, layout.row_M, starts_N, gates_M).to(x_ND.dtype)
     gate_gradient_M = gate_gradient_P.index_select(0, layout.row_M).to(gates_M.dtype)
     return x_gradient_ND, gate_gradient_M, first_gradient, second_gradient
+
+
+def _do_all(batches: list[Batch], work: Callable[[Iterator[Batch]], None], device: torch.device) -> None:
+    """By several threads on a CPU; elsewhere each thread would have a stream of its own."""
+    if device.type == "cpu":
+        share_work(batches, work)
+    else:
+        work(iter(batches))
 
 
 def gathered_sum(rows_PD: Tensor, row_M: Tensor, starts_N: Tensor, gates_M: Tensor) -> Tensor:

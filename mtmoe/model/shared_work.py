@@ -9,47 +9,56 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
 
-_MOST_WORKERS = 8  # Python's part of the pieces is done by one at a time
+MOST_THREADS = 8  # Python's part of the pieces is done by one thread at a time; more have not been measured
 
 
-def share_work(pieces: Sequence[T], work: Callable[[Iterator[T]], None]) -> None:
+def share_work(pieces: list[T], work: Callable[[Iterator[T]], None]) -> None:
     """``work`` goes through the pieces that it is given and writes the result of each to a place of its own.
 
-    It is called once in this thread and, where torch has more than one thread here, once in each of the others, which
-    all take from the same iterator; each computes with its share of torch's threads. Which one takes a piece makes no
-    difference to the result as long as the piece's own operations do not depend on the number of threads.
-    An error of any of them is raised here, after all have stopped.
+    It is called once in this thread. Where torch has 2 to ``MOST_THREADS`` threads here, and there are two pieces or
+    more for each, it is also called in so many others, less this one; all take from one iterator, and torch computes
+    with one thread in each of them. (A thread that uses torch for the first time meanwhile has one for good.)
+
+    An error of any of them is raised here, after all have stopped; no piece is begun after it.
     """
-    num_threads = torch.get_num_threads()
-    num_workers = min(num_threads, _MOST_WORKERS, len(pieces) // 2)
-    shared = iter(pieces)
-    if num_workers < 2:
+    num_threads, shared = torch.get_num_threads(), iter(pieces)
+    if not 2 <= num_threads <= MOST_THREADS or len(pieces) < 2 * num_threads:
         work(shared)
         return
-    share, is_inference = num_threads // num_workers, torch.is_inference_mode_enabled()
+    is_inference = torch.is_inference_mode_enabled()
+
+    def take_part() -> None:
+        try:
+            work(shared)
+        finally:  # nothing is left, or there was an error
+            deque(shared, maxlen=0)
 
     def help_out() -> None:
-        torch.set_num_threads(share)
+        torch.set_num_threads(1)
         with torch.inference_mode(is_inference), torch.no_grad():
-            work(shared)
+            take_part()
 
-    helpers = [_threads(os.getpid()).submit(help_out) for _ in range(num_workers - 1)]
+    helpers: list[Future[None]] = []
     try:
-        torch.set_num_threads(share)
-        work(shared)
+        for _ in range(num_threads - 1):
+            helpers.append(_threads(os.getpid()).submit(help_out))
+        torch.set_num_threads(1)
+        take_part()
     finally:
-        for _ in shared:  # after an error: nobody begins another piece
-            pass
-        errors = [helper.exception() for helper in helpers]
-        torch.set_num_threads(num_threads)
+        try:
+            deque(shared, maxlen=0)
+            errors = [None if helper.cancel() else helper.exception() for helper in helpers]
+        finally:
+            torch.set_num_threads(num_threads)
     for error in errors:
         if error is not None:
             raise error
@@ -59,4 +68,4 @@ def share_work(pieces: Sequence[T], work: Callable[[Iterator[T]], None]) -> None
 def _threads(process: int) -> ThreadPoolExecutor:
     """Kept, since each has memory of its own that oneDNN would allocate again; but not in a forked process, which has
     no threads."""
-    return ThreadPoolExecutor(_MOST_WORKERS - 1, thread_name_prefix="experts")
+    return ThreadPoolExecutor(MOST_THREADS - 1, thread_name_prefix="shared-work")

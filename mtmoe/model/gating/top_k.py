@@ -69,7 +69,7 @@ class _NoisyTop(torch.autograd.Function):
         threshold_RE = top_RM[:, k - 1 : k].expand_as(clean_RE).clone(memory_format=torch.contiguous_format)
         threshold_RE.scatter_(1, inside_RK, top_RM[:, k:].expand_as(inside_RK))
         z_RE = torch.sub(clean_RE, threshold_RE, out=threshold_RE).div_(std_RE)
-        probability_RE = (z_RE * math.sqrt(0.5)).erf_().add_(1).mul_(0.5)
+        probability_RE = (z_RE * -math.sqrt(0.5)).erfc_().mul_(0.5)
         ctx.save_for_backward(z_RE, std_RE, noise_RE.gather(1, indices_RM), indices_RM)
         ctx.mark_non_differentiable(indices_RM)
         return top_RM, indices_RM, probability_RE
