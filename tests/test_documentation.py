@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -74,6 +75,19 @@ def test_every_command_line_in_the_documents_can_be_parsed(document: str) -> Non
             command, words = found, words[1:]
         if "--help" not in words:
             command.make_context(document, list(words))
+
+
+@pytest.mark.parametrize("document", ["README.md", "BENCHMARKS.md"])
+def test_every_recipe_in_a_command_line_takes_the_settings_that_are_given_it(document: str) -> None:
+    shipped = shipped_recipes()
+    num_read = 0
+    for words in mtmoe_commands(DOCUMENTS[document]):
+        settings = [setting for flag, setting in itertools.pairwise(words) if flag == "--set"]
+        recipe = next((word for word in words if word in shipped), None)
+        if recipe is not None and words[0] != "describe":
+            mtmoe.load_recipe(recipe, settings)
+            num_read += len(settings)
+    assert num_read > 0
 
 
 @pytest.mark.parametrize("name", list(commands_of(main)))
