@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 import os
 import signal
+import statistics
 from pathlib import Path
 from typing import Any
 
