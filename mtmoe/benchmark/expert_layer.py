@@ -145,10 +145,8 @@ def one_expert_after_another(
     results are added where they belong. It waits for the device to learn the counts. The gates have no gradient."""
     order_M = routing.experts_M.argsort(stable=True)
     parts = order_M.split(routing.counts_E.tolist())
-    firsts, seconds = (
-        first_EDH.unbind(),
-        second_EHD.unbind(),
-    )  # one by one, each would have a gradient of the stack's size
+    # Taken apart at once: one by one, each would have a gradient of the whole stack's size.
+    firsts, seconds = first_EDH.unbind(), second_EHD.unbind()
     x_ND, y_ND = x_ND.to(dtype), x_ND.new_zeros(x_ND.shape, dtype=dtype)
     for expert, pairs_R in enumerate(parts):
         if pairs_R.shape[0] == 0:

@@ -34,15 +34,16 @@ def choose_top_k(
     Membership goes by the indices of top-k, so that ties do not admit a k+1st expert (spec 8, row 2).
     """
     num_experts = clean_RE.shape[1]
-    noise_RE = None if std_RE is None else (torch.randn_like if normal is None else normal)(clean_RE)
-    if std_RE is None or noise_RE is None or k == num_experts:
-        logits_RE = clean_RE if std_RE is None or noise_RE is None else clean_RE + noise_RE * std_RE
-        top_RM, indices_RM = logits_RE.topk(min(k + 1, num_experts), dim=1)
-        probability_RE = None
-    elif torch.compiler.is_compiling():  # which makes few passes of these by itself
-        top_RM, indices_RM, probability_RE = noisy_top(clean_RE, std_RE, noise_RE, k)
+    probability_RE = None
+    if std_RE is None:
+        top_RM, indices_RM = clean_RE.topk(min(k + 1, num_experts), dim=1)
     else:
-        top_RM, indices_RM, probability_RE = _NoisyTop.apply(clean_RE, std_RE, noise_RE, k)
+        noise_RE = (torch.randn_like if normal is None else normal)(clean_RE)
+        if k == num_experts:
+            top_RM, indices_RM = (clean_RE + noise_RE * std_RE).topk(k, dim=1)
+        else:  # a compiler makes few passes of the plain form by itself
+            of_noise = noisy_top if torch.compiler.is_compiling() else _NoisyTop.apply
+            top_RM, indices_RM, probability_RE = of_noise(clean_RE, std_RE, noise_RE, k)
     # A softmax over the kept logits is the softmax over all of them, kept and renormalised.
     return Choice(indices_RM[:, :k], top_RM[:, :k].softmax(dim=1), probability_RE)
 
