@@ -7,6 +7,7 @@ training waits before the update alone (:meth:`Saver.wait_until_copied`), if the
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +47,7 @@ class Saver:
         self._copied = threading.Event()
         self._copied.set()
         self._thread: threading.Thread | None = None
-        self._written: Checkpoint | None = None
+        self._written: queue.SimpleQueue[Checkpoint] = queue.SimpleQueue()
         self._failure: BaseException | None = None
 
     def reserve(self, weights: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> None:
@@ -96,10 +97,10 @@ class Saver:
         if self._thread is not None:
             self._thread.join(_LAST_WAIT_SECONDS)
 
-    def newly_written(self) -> Checkpoint | None:
-        """The checkpoint that has become complete since this was asked last."""
-        written, self._written = self._written, None
-        return written
+    def newly_written(self) -> list[Checkpoint]:
+        """The checkpoints that have become complete since this was asked last, but for those deleted meanwhile."""
+        written = [self._written.get() for _ in range(self._written.qsize())]
+        return [checkpoint for checkpoint in written if checkpoint.path.exists()]
 
     def _start(self, work: Callable[[], None]) -> None:
         # A daemon: where other processes have died, it may wait for them for ever.
@@ -125,7 +126,7 @@ class Saver:
             written = save_sharded_checkpoint(self.run, step, weights, training, state, self.mesh, num_experts)
         if self.mesh.is_main:
             retain(self.run, self.recipe.training.keep_last, snapshot.best_steps)
-        self._written = written
+        self._written.put(written)
 
 
 class HostCopies:

@@ -346,8 +346,7 @@ class Trainer:
         self.saved_step = step
 
     def _tell_of_saved(self) -> None:
-        written = self.saver.newly_written()
-        if written is not None:
+        for written in self.saver.newly_written():
             self.reporter.saved(written.step, written.path)
 
     def _load_last(self) -> None:

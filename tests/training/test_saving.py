@@ -94,10 +94,23 @@ def test_a_write_that_failed_is_an_error_of_the_next_save_and_not_of_the_one_aft
         saver.wait_until_copied()
         with pytest.raises(UserError, match="checkpoints: the last checkpoint could not be written: the cable is out"):
             saver.begin(snapshot)
-        assert saver.newly_written() is None
+        assert saver.newly_written() == []
     saver.begin(snapshot)
     saver.finish()
-    assert saver.newly_written() == Checkpoint("step-00000003", 3, tmp_path / "checkpoints" / "step-00000003")
+    assert saver.newly_written() == [Checkpoint("step-00000003", 3, tmp_path / "checkpoints" / "step-00000003")]
+
+
+@pytest.mark.parametrize(("keep_last", "told"), [(2, [3, 5]), (1, [5])])
+def test_each_checkpoint_that_is_there_is_told_of_once(
+    toy: Toy, tmp_path: Path, keep_last: int, told: list[int]
+) -> None:
+    saver = Saver(RunFiles(tmp_path), toy(keep_last=keep_last))
+    for step in (3, 5):  # the second begins, and waits for the first, before anybody has asked
+        saver.begin(Snapshot(step, {"a": torch.zeros(2)}, {}, {}, []))
+        saver.wait_until_copied()
+    saver.finish()
+    assert [checkpoint.step for checkpoint in saver.newly_written()] == told
+    assert saver.newly_written() == []
 
 
 def test_copies_keep_their_memory_and_are_of_any_layout_and_type() -> None:
