@@ -167,7 +167,8 @@ def _text_to_translate(
 ) -> tuple[list[str], list[str] | None]:
     """Source lines, and their translation if there is one."""
     if source_path is not None and reference_path is not None:
-        return read_aligned(source_path, reference_path)
+        source, reference = read_aligned(source_path, reference_path)
+        return source, reference
     if source_path is not None:
         return read_lines(source_path), None
     if reference_path is not None:
@@ -178,7 +179,8 @@ def _text_to_translate(
     if not test_sets:
         raise UserError(f"{run}: has no test set", fix="give text to translate: --source FILE --reference FILE")
     first = next(iter(test_sets.values()))
-    return read_aligned(first.source, first.reference)
+    source, reference = read_aligned(first.source, first.reference)
+    return source, reference
 
 
 def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:

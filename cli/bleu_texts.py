@@ -31,16 +31,16 @@ Systems = Mapping[str, Callable[[TestText], Sequence[str]]]
 def own_test(source_path: Path | None, reference_paths: Sequence[Path]) -> TestText:
     if source_path is None:
         return TestText(str(reference_paths[0]), [], [read_lines(path) for path in reference_paths])
-    source, first = read_aligned(source_path, reference_paths[0])
-    return TestText(str(source_path), source, [first, *map(read_lines, reference_paths[1:])])
+    source, *references = read_aligned(source_path, *reference_paths)
+    return TestText(str(source_path), source, references)
 
 
 def public_test(name: str, languages: str) -> TestText:
     from mtmoe.data.public_test_sets import public_test_set
 
     found = public_test_set(name, languages)
-    source, first = read_aligned(found.source, found.references[0])
-    return TestText(name, source, [first, *map(read_lines, found.references[1:])])
+    source, *references = read_aligned(found.source, *found.references)
+    return TestText(name, source, references)
 
 
 def target_language(runs: Sequence[Path]) -> str:

@@ -18,6 +18,8 @@ from mtmoe.errors import UserError
 
 from .console import write_data
 
+STANDARD_INPUT = Path("-")
+"""How a command line names it where it asks for a FILE."""
 _BLOCK_BYTES = 1 << 16
 _MOST_CHUNK_BYTES = 1 << 20
 
@@ -108,29 +110,36 @@ def decoded(line: bytes, number: int, warn: Callable[[str], None], *, is_first: 
 
 
 def read_lines(path: Path) -> list[str]:
-    """All lines of a plain or compressed UTF-8 file.
+    """All lines of a plain or compressed UTF-8 file, or of standard input (``-``).
 
     Raises:
         UserError: the file cannot be read, or a line is not UTF-8.
     """
-    from mtmoe.data.lines import decode_line, open_text_lines
+    from mtmoe.data.lines import decode_line, open_text_lines, text_lines
 
-    return [decode_line(line, path, number) for number, line in enumerate(open_text_lines(path), start=1)]
+    lines = text_lines(sys.stdin.buffer, path) if path == STANDARD_INPUT else open_text_lines(path)
+    return [decode_line(line, path, number) for number, line in enumerate(lines, start=1)]
 
 
-def read_aligned(source: Path, target: Path) -> tuple[list[str], list[str]]:
-    """The lines of two files that belong together line by line.
+def read_aligned(*paths: Path) -> tuple[list[str], ...]:
+    """The lines of files that belong together line by line.
 
     Raises:
-        UserError: as :func:`read_lines`; the files have different numbers of lines.
+        UserError: as :func:`read_lines`; the files have different numbers of lines; standard input twice.
     """
-    sources, targets = read_lines(source), read_lines(target)
-    if len(sources) != len(targets):
+    if paths.count(STANDARD_INPUT) > 1:
         raise UserError(
-            f"{source} has {len(sources)} lines, but {target} has {len(targets)}",
-            fix="line n of the one must belong to line n of the other; a blank line counts as a line",
+            f"{STANDARD_INPUT} stands for two texts, but there is one standard input",
+            fix="write one of the texts to a file",
         )
-    return sources, targets
+    first, *others = texts = tuple(map(read_lines, paths))
+    for path, lines in zip(paths[1:], others, strict=True):
+        if len(lines) != len(first):
+            raise UserError(
+                f"{paths[0]} has {len(first)} lines, but {path} has {len(lines)}",
+                fix="line n of the one must belong to line n of the other; a blank line counts as a line",
+            )
+    return texts
 
 
 def _read_some(stream: BinaryIO) -> bytes:

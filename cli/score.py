@@ -59,6 +59,8 @@ def score(
 
     With a language model there is one text, SOURCE: a logarithm for each line, its end included, and the perplexity
     per word and per subword, ends of lines counted, unknown words as <unk>.
+
+    One of the texts can be `-`, standard input.
     """
     if _is_language_model(run):
         if targets or with_tokens or overrides or ensemble:
@@ -83,8 +85,7 @@ def score(
                 f"--set {override} would do nothing: scoring searches for nothing, and reads only "
                 + ", ".join(f"decoding.{key}" for key in _SETTINGS)
             )
-    sources, first = read_aligned(source, targets[0])
-    target_lines = [first, *(read_aligned(source, target)[1] for target in targets[1:])]
+    sources, *target_lines = read_aligned(source, *targets)
     loaded = load_together(run, ensemble, checkpoint, choose_device(device))
     pieces = loaded.subwords.pieces
 

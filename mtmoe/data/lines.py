@@ -131,13 +131,18 @@ def open_text_lines(path: Path) -> Iterator[bytes]:
     middle of a sentence never shifts the lines that follow. A carriage return before it is dropped.
     """
     with open_decompressed(path) as stream:
-        first = stream.readline()
-        if not first:
-            return
-        check_is_text(first, path)
-        yield _without_line_end(first.removeprefix(codecs.BOM_UTF8))
-        for line in stream:
-            yield _without_line_end(line)
+        yield from text_lines(stream, path)
+
+
+def text_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    """As :func:`open_text_lines`, of what is open already; ``path`` is what errors call it."""
+    first = stream.readline()
+    if not first:
+        return
+    check_is_text(first, path)
+    yield _without_line_end(first.removeprefix(codecs.BOM_UTF8))
+    for line in stream:
+        yield _without_line_end(line)
 
 
 def _without_line_end(line: bytes) -> bytes:

@@ -263,6 +263,21 @@ def test_score_of_a_translation_is_the_score_that_translate_told(invoke: Any, ti
     assert f"perplexity {totals['perplexity']:.4f}" in scored.stderr
 
 
+@pytest.mark.parametrize("piped", ["source", "target"])
+def test_score_reads_one_of_its_texts_from_a_pipe(invoke: Any, tiny_run: Any, piped: str) -> None:
+    files = {"source": tiny_run.folder / "test.en", "target": tiny_run.folder / "test.fr"}
+    from_files = invoke("score", tiny_run.run, *files.values()).stdout
+    text = files[piped].read_bytes()
+    from_pipe = invoke("score", tiny_run.run, *(files | {piped: "-"}).values(), input=text)
+    assert from_pipe.exit_code == 0, from_pipe.stderr
+    assert from_pipe.stdout == from_files
+    short = invoke("score", tiny_run.run, *(files | {piped: "-"}).values(), input=text[: text.rindex(b"\n", 0, -1) + 1])
+    assert "has 8 lines, but " in short.stderr or "- has 7 lines, but " in short.stderr
+    twice = invoke("score", tiny_run.run, "-", "-", input=text)
+    assert twice.exit_code == 1
+    assert "- stands for two texts, but there is one standard input" in twice.stderr
+
+
 def test_score_refuses_settings_of_a_search(invoke: Any, tiny_run: Any) -> None:
     files = (tiny_run.folder / "test.en", tiny_run.folder / "test.fr")
     plain, alone = (

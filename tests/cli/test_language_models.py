@@ -45,6 +45,8 @@ def test_score_writes_a_logarithm_a_line_and_both_perplexities(invoke: Any, fold
     assert totals["perplexity_per_word"] == pytest.approx(math.exp(-sum(logarithms) / num_words), rel=1e-4)
     assert totals["num_unknown"] == 0
     assert [line["log_probability"] for line in totals["lines"]] == pytest.approx(logarithms, abs=1e-5)
+    piped = invoke("score", folder / "run", "-", input=(folder / "test.txt").read_bytes())
+    assert (piped.stdout, piped.stderr) == (scored.stdout, scored.stderr)
 
 
 def test_a_language_model_takes_one_text_and_translates_nothing(invoke: Any, folder: Path) -> None:
