@@ -4,20 +4,21 @@ knows for a subword of the source.
 The words of a source are its own: neither its translation nor a probability depends on what else is in the batch.
 Probabilities are normalised over these words, so they are higher than those of the whole vocabulary.
 
-Letters: X rows, F words that are allowed always (the first is EOS), C further words of a source, K = F + C columns of a
-row, W words wanted, E words asked for, D width, V vocabulary, N candidates of a source subword.
+Letters: X rows, A sources, F words that are allowed always (the first is EOS), C further words of a source, K = F + C
+columns of a row, W words wanted, or rows of a source, E words asked for, D width, V vocabulary, N candidates of a
+source subword.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mtmoe.config.settings import Decoding
 from mtmoe.config.settings import Shortlist as ShortlistSettings
@@ -25,6 +26,7 @@ from mtmoe.data.lexicon import Lexicon, load_lexicon
 from mtmoe.inference.finished import group_starts
 from mtmoe.inference.next_words import Ban, NextWords
 from mtmoe.inference.search_model import SearchModel
+from mtmoe.model.rows import with_common_number_of_rows
 from mtmoe.vocabulary import EOS, NUM_SPECIAL, PAD
 
 
@@ -62,27 +64,73 @@ def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -
     return Shortlist(load_lexicon(lexicon_path, vocabulary_size), decoding.shortlist)
 
 
-_GROUP_SOURCES = 8
-"""Sources that share a matrix product. Each alone has few rows, which products are slow with; more together have more
-words, most of which are of no use to most of them (4 to 64 take the same time, width 256, AVX2)."""
+_WORDS_STEP = 64
+"""To a multiple of it the words of a source are filled up, so that there are few shapes of products: on a CPU in bf16
+oneDNN compiles each anew."""
+_FEW_SOURCES = 16  # with no more than that it does not matter which of them have left
 
 
-class _Group(NamedTuple):
-    """Some sources that entered together. A: its sources, U: all of their words, C: words of the one with the most."""
+class _Own:
+    """Words of sources besides those that are allowed always, and their vectors: each source has a slot, which another
+    one takes over when it leaves, so that what stays is hardly ever moved."""
 
-    vectors_UD: Tensor
-    columns_AC: Tensor
-    """Where the words of each source are among those of the group; 0 behind its last."""
+    def __init__(self, like: Tensor) -> None:
+        """``like``: a vector."""
+        self._words_AC = torch.full((0, 0), PAD, device=like.device)
+        self._vectors_ACD = like.new_zeros(0, 0, len(like))
+        self._slot: dict[int, int] = {}
+        self._num_words: dict[int, int] = {}
 
+    @property
+    def words_AC(self) -> Tensor:
+        """Of each slot; PAD behind its last word, anything where no source is."""
+        return self._words_AC[: self._num_slots(), : self._width()]
 
-class _Own(NamedTuple):
-    """Words of one source besides those that are allowed always."""
+    @property
+    def vectors_ACD(self) -> Tensor:
+        return self._vectors_ACD[: self._num_slots(), : self._width()]
 
-    words_C: Tensor
-    num_words: int
-    group: _Group
-    place: int
-    """Which source of the group it is."""
+    def slots_of(self, sources: Iterable[int]) -> np.ndarray:
+        return np.array([self._slot[source] for source in sources])
+
+    def put(self, sources: Sequence[int], lists: Sequence[np.ndarray], vectors_of: Callable[[Tensor], Tensor]) -> None:
+        """``lists``: the words of each source."""
+        taken = set(self._slot.values())
+        slots = [*itertools.islice(itertools.filterfalse(taken.__contains__, itertools.count()), len(sources))]
+        self._slot |= zip(sources, slots, strict=True)
+        self._num_words |= zip(sources, map(len, lists), strict=True)
+        self._make_room()
+        words_AC = np.full((len(lists), self._words_AC.shape[1]), PAD)
+        for row_C, words_C in zip(words_AC, lists, strict=True):
+            row_C[: len(words_C)] = words_C
+        words = torch.from_numpy(words_AC).to(self._words_AC.device)
+        at = torch.tensor(slots, dtype=torch.int64, device=words.device)
+        self._words_AC.index_copy_(0, at, words)
+        self._vectors_ACD.index_copy_(0, at, vectors_of(words.flatten()).unflatten(0, words.shape))
+
+    def leave(self, source: int) -> None:
+        """Once half of the slots are free, the others are moved together."""
+        del self._slot[source], self._num_words[source]
+        if 2 * len(self._slot) > len(self._words_AC) or len(self._words_AC) <= _FEW_SOURCES:
+            return
+        stays = torch.from_numpy(self.slots_of(self._slot)).to(self._words_AC.device)
+        self._words_AC, self._vectors_ACD = self._words_AC[stays], self._vectors_ACD[stays]
+        self._slot = {source: slot for slot, source in enumerate(self._slot)}
+        self._make_room()
+
+    def _num_slots(self) -> int:
+        most = max(self._slot.values(), default=-1) + 1
+        return _rounded_up(most, max(1, 1 << max(0, most.bit_length() - 3)))  # few numbers here, too
+
+    def _width(self) -> int:
+        return _rounded_up(max(self._num_words.values(), default=0), _WORDS_STEP)
+
+    def _make_room(self) -> None:
+        slots, words = self._words_AC.shape
+        more = (0, max(0, self._width() - words), 0, max(0, self._num_slots() - slots))
+        if any(more):
+            self._words_AC = F.pad(self._words_AC, more, value=PAD)
+            self._vectors_ACD = F.pad(self._vectors_ACD, (0, 0, *more))
 
 
 class ListedWords:
@@ -95,7 +143,7 @@ class ListedWords:
         self._model, self._shortlist, self._device = model, shortlist, device
         self._always_F = torch.from_numpy(shortlist.always_F).to(device)
         self._vectors_FD = model.output_vectors(self._always_F)
-        self._own: dict[int, _Own] = {}
+        self._own = _Own(self._vectors_FD[0])
 
     def enter(
         self,
@@ -105,23 +153,12 @@ class ListedWords:
     ) -> None:
         """``sources``: their numbers from here on; ``wanted``: words of each that are allowed besides."""
         wanted = [()] * len(sources) if wanted is None else wanted
-        words_A = [self._shortlist.own_words(ids, more) for ids, more in zip(sources_ids, wanted, strict=True)]
-        for begin in range(0, len(sources), _GROUP_SOURCES):
-            self._enter_group(sources[begin : begin + _GROUP_SOURCES], words_A[begin : begin + _GROUP_SOURCES])
-
-    def _enter_group(self, sources: Sequence[int], words_A: Sequence[np.ndarray]) -> None:
-        words_U = np.unique(np.concatenate(words_A))
-        columns_AC = np.zeros((len(sources), max(map(len, words_A))), dtype=np.int64)
-        for place, words_C in enumerate(words_A):
-            columns_AC[place, : len(words_C)] = np.searchsorted(words_U, words_C)
-        vectors_UD = self._model.output_vectors(torch.from_numpy(words_U).to(self._device))
-        group = _Group(vectors_UD, torch.from_numpy(columns_AC).to(self._device))
-        for place, (source, words_C) in enumerate(zip(sources, words_A, strict=True)):
-            self._own[source] = _Own(torch.from_numpy(words_C).to(self._device), len(words_C), group, place)
+        lists = [self._shortlist.own_words(ids, more) for ids, more in zip(sources_ids, wanted, strict=True)]
+        self._own.put(sources, lists, self._model.output_vectors)
 
     def leave(self, source: int) -> None:
-        """Its words are forgotten (the vectors when the last one of its group leaves)."""
-        del self._own[source]
+        """Its words are forgotten."""
+        self._own.leave(source)
 
     def next_words(
         self,
@@ -136,66 +173,54 @@ class ListedWords:
         Args:
             source_X: the source of each row; rows of a source stand side by side.
         """
-        starts_A, _ = group_starts(source_X)
-        own_A = [self._own[source] for source in source_X[starts_A].tolist()]
-        num_rows_A = np.diff(starts_A, append=len(source_X))
-        sizes_A = np.array([own.num_words for own in own_A])
-        num_always, num_own = len(self._always_F), int(sizes_A.max())
-        num_columns = max(num_always + num_own, num_words + 1)
-        logits_XK = torch.empty(len(hidden_XD), num_columns, device=hidden_XD.device)
-        logits_XK[:, :num_always] = hidden_XD @ self._vectors_FD.t()
-        logits_XK[:, num_always + num_own :] = -torch.inf
-        own_XC = logits_XK[:, num_always : num_always + num_own]
-        place_X = torch.from_numpy(np.repeat([own.place for own in own_A], num_rows_A)).to(hidden_XD.device)
-        begin = 0
-        for _, members in itertools.groupby(zip(own_A, num_rows_A.tolist(), strict=True), lambda m: id(m[0].group)):
-            in_group = list(members)
-            end = begin + sum(num_rows for _, num_rows in in_group)
-            vectors_UD, columns_AC = in_group[0][0].group
-            logits_XU = hidden_XD[begin:end] @ vectors_UD.t()
-            columns_XC = columns_AC.index_select(0, place_X[begin:end])[:, :num_own]
-            own_XC[begin:end, : columns_XC.shape[1]] = logits_XU.gather(1, columns_XC)
-            begin = end
-        words = _Columns(self._always_F, own_A, num_rows_A, sizes_A, num_columns)
-        own_XC.masked_fill_(words.is_absent(num_own), -torch.inf)
+        starts_A, group_X = group_starts(source_X)
+        slot_A = self._own.slots_of(source_X[starts_A].tolist())
+        slot_X = torch.from_numpy(slot_A[group_X]).to(hidden_XD.device)
+        rank_X = torch.from_numpy(np.arange(len(source_X)) - starts_A[group_X]).to(hidden_XD.device)
+        num_always, own_XC = len(self._always_F), self._own_logits(hidden_XD, slot_X, rank_X)
+        own_words_XC = self._own.words_AC[slot_X]
+        num_columns = max(num_always + own_XC.shape[1], num_words + 1)
+        logits_XK = torch.full((len(hidden_XD), num_columns), -torch.inf, device=hidden_XD.device)
+        logits_XK[:, :num_always] = (with_common_number_of_rows(hidden_XD) @ self._vectors_FD.t())[: len(hidden_XD)]
+        logits_XK[:, num_always : num_always + own_XC.shape[1]] = own_XC
+        logits_XK[:, num_always : num_always + own_XC.shape[1]].masked_fill_(own_words_XC == PAD, -torch.inf)
         values_XK = logits_XK.log_softmax(1)
         eos_X = values_XK[:, 0].clone()
+        words = _Columns(self._always_F, own_words_XC, num_columns)
         asked = values_XK[:, :0] if asked_XE is None else words.values_of(asked_XE, values_XK)
         if ban is not None:
             words.put_out(ban, values_XK)
         best = values_XK[:, 1:].topk(num_words, dim=1)
         return NextWords(words.at(best.indices + 1), best.values, eos_X, asked)
 
+    def _own_logits(self, hidden_XD: Tensor, slot_X: Tensor, rank_X: Tensor) -> Tensor:
+        """[X, C]: one product a source, of all its rows and all its words."""
+        vectors_ACD, width = self._own.vectors_ACD, int(rank_X.max()) + 1
+        cells_X = slot_X * width + rank_X
+        grid_GD = hidden_XD.new_zeros(len(vectors_ACD) * width, hidden_XD.shape[1]).index_copy_(0, cells_X, hidden_XD)
+        logits_AWC = grid_GD.unflatten(0, (len(vectors_ACD), width)) @ vectors_ACD.transpose(1, 2)
+        return logits_AWC.flatten(0, 1).index_select(0, cells_X)
+
+
+def _rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
 
 class _Columns:
     """Which word each column of a row stands for; PAD where a row has no word."""
 
-    def __init__(
-        self,
-        always_F: Tensor,
-        own_A: Sequence[_Own],
-        num_rows_A: np.ndarray,
-        sizes_A: np.ndarray,
-        num_columns: int,
-    ) -> None:
-        device = always_F.device
-        self._always_F, self._num_columns = always_F, num_columns
-        self._flat = torch.cat([*(own.words_C for own in own_A), always_F.new_full((1,), PAD)])
-        first_A = sizes_A.cumsum() - sizes_A
-        self._first_X = torch.from_numpy(np.repeat(first_A, num_rows_A)).to(device)
-        self._size_X = torch.from_numpy(np.repeat(sizes_A, num_rows_A)).to(device)
-
-    def is_absent(self, num_own: int) -> Tensor:
-        """Which of the ``num_own`` columns after those that all have stand for nothing [X, C]."""
-        return torch.arange(num_own, device=self._always_F.device) >= self._size_X[:, None]
+    def __init__(self, always_F: Tensor, own_words_XC: Tensor, num_columns: int) -> None:
+        self._always_F, self._own_words_XC, self._num_columns = always_F, own_words_XC, num_columns
 
     def at(self, columns_XW: Tensor) -> Tensor:
         """The words of some columns of each row."""
-        num_always = len(self._always_F)
-        place_XW = columns_XW - num_always
-        cells_XW = torch.where(place_XW < self._size_X[:, None], place_XW + self._first_X[:, None], len(self._flat) - 1)
+        num_always, num_own = len(self._always_F), self._own_words_XC.shape[1]
         always_XW = self._always_F[columns_XW.clamp(max=num_always - 1)]
-        return torch.where(place_XW < 0, always_XW, self._flat[cells_XW.clamp_(min=0)])
+        place_XW = columns_XW - num_always
+        if not num_own:
+            return always_XW.masked_fill(place_XW >= 0, PAD)
+        own_XW = self._own_words_XC.gather(1, place_XW.clamp(0, num_own - 1)).masked_fill(place_XW >= num_own, PAD)
+        return torch.where(place_XW < 0, always_XW, own_XW)
 
     def values_of(self, asked_XE: Tensor, values_XK: Tensor) -> Tensor:
         """The values of the asked words; -inf for those that are not of the row's."""
@@ -210,4 +235,4 @@ class _Columns:
 
     def _everything(self) -> Tensor:
         columns_K = torch.arange(self._num_columns, device=self._always_F.device)
-        return self.at(columns_K.expand(len(self._first_X), -1))
+        return self.at(columns_K.expand(len(self._own_words_XC), -1))

@@ -84,6 +84,30 @@ def test_next_words_are_those_of_the_whole_vocabulary_without_the_others(random_
     assert torch.equal(found.words_XW, words_XV[:, :5])
 
 
+def test_words_stay_with_their_source_while_others_come_and_go(random_model):
+    own, model, many = shortlist(per_source_token=9), random_model(1, NUM_WORDS), sources(90)
+    generator = torch.Generator().manual_seed(1)
+    listed, inside, waiting = ListedWords(model, own, "cpu"), [], list(range(90))
+    numbers = np.random.default_rng(1)
+    while inside or waiting:
+        coming, waiting = waiting[:25], waiting[25:]
+        listed.enter(coming, [many[source] for source in coming])
+        inside += coming
+        for source in numbers.permutation(inside)[: max(1, 2 * len(inside) // 3)].tolist():
+            inside.remove(source)
+            listed.leave(source)
+        if not inside:
+            continue
+        source_X = np.repeat(inside, numbers.integers(1, 4, len(inside)))
+        hidden_XD = torch.randn(len(source_X), SIZE, generator=generator)
+        anew = ListedWords(model, own, "cpu")
+        anew.enter(inside, [many[source] for source in inside])
+        found, expected = (words.next_words(hidden_XD, source_X, 5) for words in (listed, anew))
+        assert torch.equal(found.words_XW, expected.words_XW)
+        torch.testing.assert_close(found.log_probabilities_XW, expected.log_probabilities_XW)
+        torch.testing.assert_close(found.eos_X, expected.eos_X)
+
+
 def test_a_source_with_fewer_words_than_the_beam_is_wide_has_no_others(random_model):
     listed = ListedWords(random_model(1, NUM_WORDS), shortlist(0, 0), "cpu")
     listed.enter([0], [[NUM_SPECIAL + 1]])

@@ -42,13 +42,13 @@ class Shortlist(Settings):
     """
 
     per_source_token: int = Field(
-        default=30,
+        default=10,
         ge=0,
         le=MOST_CANDIDATES,
         description="Likely target subwords of each source subword, by the lexicon that preprocessing learned.",
     )
     frequent: Count = Field(
-        default=500, description="Most frequent target subwords of the training text, which are allowed always."
+        default=1000, description="Most frequent target subwords of the training text, which are allowed always."
     )
 
 
