@@ -175,10 +175,10 @@ class ListedWords:
         """
         starts_A, group_X = group_starts(source_X)
         slot_A = self._own.slots_of(source_X[starts_A].tolist())
-        slot_X = torch.from_numpy(slot_A[group_X]).to(hidden_XD.device)
-        rank_X = torch.from_numpy(np.arange(len(source_X)) - starts_A[group_X]).to(hidden_XD.device)
-        num_always, own_XC = len(self._always_F), self._own_logits(hidden_XD, slot_X, rank_X)
-        own_words_XC = self._own.words_AC[slot_X]
+        slot_X, rank_X = slot_A[group_X], np.arange(len(source_X)) - starts_A[group_X]
+        own_XC = self._own_logits(hidden_XD, slot_X, rank_X)
+        own_words_XC = self._own.words_AC[torch.from_numpy(slot_X).to(hidden_XD.device)]
+        num_always = len(self._always_F)
         num_columns = max(num_always + own_XC.shape[1], num_words + 1)
         logits_XK = torch.full((len(hidden_XD), num_columns), -torch.inf, device=hidden_XD.device)
         logits_XK[:, :num_always] = (with_common_number_of_rows(hidden_XD) @ self._vectors_FD.t())[: len(hidden_XD)]
@@ -193,10 +193,10 @@ class ListedWords:
         best = values_XK[:, 1:].topk(num_words, dim=1)
         return NextWords(words.at(best.indices + 1), best.values, eos_X, asked)
 
-    def _own_logits(self, hidden_XD: Tensor, slot_X: Tensor, rank_X: Tensor) -> Tensor:
-        """[X, C]: one product a source, of all its rows and all its words."""
+    def _own_logits(self, hidden_XD: Tensor, slot_X: np.ndarray, rank_X: np.ndarray) -> Tensor:
+        """[X, C]: one product a source, of all its rows (``rank_X``: 0, 1, ... in each) and all its words."""
         vectors_ACD, width = self._own.vectors_ACD, int(rank_X.max()) + 1
-        cells_X = slot_X * width + rank_X
+        cells_X = torch.from_numpy(slot_X * width + rank_X).to(hidden_XD.device)
         grid_GD = hidden_XD.new_zeros(len(vectors_ACD) * width, hidden_XD.shape[1]).index_copy_(0, cells_X, hidden_XD)
         logits_AWC = grid_GD.unflatten(0, (len(vectors_ACD), width)) @ vectors_ACD.transpose(1, 2)
         return logits_AWC.flatten(0, 1).index_select(0, cells_X)
