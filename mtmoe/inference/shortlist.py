@@ -4,9 +4,9 @@ knows for a subword of the source.
 The words of a source are its own: neither its translation nor a probability depends on what else is in the batch.
 Probabilities are normalised over these words, so they are higher than those of the whole vocabulary.
 
-Letters: X rows, A sources, F words that are allowed always (the first is EOS), C further words of a source, K = F + C
-columns of a row, W words wanted, or rows of a source, E words asked for, D width, V vocabulary, N candidates of a
-source subword.
+Letters: X rows, A sources, F words that are allowed always (the first is EOS), C further words of a source or of a
+block, U blocks, B blocks of a source, K = F + C columns of a row, W words wanted, or rows of a source, E words asked
+for, D width, V vocabulary, N candidates of a source subword.
 """
 
 from __future__ import annotations
@@ -64,73 +64,69 @@ def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -
     return Shortlist(load_lexicon(lexicon_path, vocabulary_size), decoding.shortlist)
 
 
-_WORDS_STEP = 64
-"""To a multiple of it the words of a source are filled up, so that there are few shapes of products: on a CPU in bf16
-oneDNN compiles each anew."""
-_FEW_SOURCES = 16  # with no more than that it does not matter which of them have left
+_BLOCK_WORDS = 64
+_FEW_BLOCKS = 16  # with no more than that it does not matter which of them are free
 
 
 class _Own:
-    """Words of sources besides those that are allowed always, and their vectors: each source has a slot, which another
-    one takes over when it leaves, so that what stays is hardly ever moved."""
+    """Words of sources besides those that are allowed always, and their vectors, in blocks of equal size: those of a
+    source are as many as it needs, anywhere, and are taken over by others when it leaves. So no source costs more for
+    another one that has many words, what stays is hardly ever moved, and products have few shapes (on a CPU in bf16
+    oneDNN compiles each anew)."""
 
     def __init__(self, like: Tensor) -> None:
         """``like``: a vector."""
-        self._words_AC = torch.full((0, 0), PAD, device=like.device)
-        self._vectors_ACD = like.new_zeros(0, 0, len(like))
-        self._slot: dict[int, int] = {}
-        self._num_words: dict[int, int] = {}
+        self.words_UC = torch.full((1, _BLOCK_WORDS), PAD, device=like.device)
+        """Of each block; PAD behind the last word of a source, and in block 0, which no source has."""
+        self.vectors_UCD = like.new_zeros(1, _BLOCK_WORDS, len(like))
+        self._blocks: dict[int, np.ndarray] = {}
 
-    @property
-    def words_AC(self) -> Tensor:
-        """Of each slot; PAD behind its last word, anything where no source is."""
-        return self._words_AC[: self._num_slots(), : self._width()]
-
-    @property
-    def vectors_ACD(self) -> Tensor:
-        return self._vectors_ACD[: self._num_slots(), : self._width()]
-
-    def slots_of(self, sources: Iterable[int]) -> np.ndarray:
-        return np.array([self._slot[source] for source in sources])
+    def blocks_of(self, sources: Sequence[int]) -> np.ndarray:
+        """Blocks of each source, filled up with 0: int64 [A, blocks of the source with the most]."""
+        found = [self._blocks[source] for source in sources]
+        blocks_AB = np.zeros((len(found), max(map(len, found))), dtype=np.int64)
+        for row_B, blocks in zip(blocks_AB, found, strict=True):
+            row_B[: len(blocks)] = blocks
+        return blocks_AB
 
     def put(self, sources: Sequence[int], lists: Sequence[np.ndarray], vectors_of: Callable[[Tensor], Tensor]) -> None:
         """``lists``: the words of each source."""
-        taken = set(self._slot.values())
-        slots = [*itertools.islice(itertools.filterfalse(taken.__contains__, itertools.count()), len(sources))]
-        self._slot |= zip(sources, slots, strict=True)
-        self._num_words |= zip(sources, map(len, lists), strict=True)
+        taken = set(itertools.chain((0,), *(blocks.tolist() for blocks in self._blocks.values())))
+        free = itertools.filterfalse(taken.__contains__, itertools.count())
+        filled = [np.pad(words, (0, -len(words) % _BLOCK_WORDS), constant_values=PAD) for words in lists]
+        for source, words in zip(sources, filled, strict=True):
+            num_blocks = len(words) // _BLOCK_WORDS
+            self._blocks[source] = np.fromiter(itertools.islice(free, num_blocks), np.int64, num_blocks)
         self._make_room()
-        words_AC = np.full((len(lists), self._words_AC.shape[1]), PAD)
-        for row_C, words_C in zip(words_AC, lists, strict=True):
-            row_C[: len(words_C)] = words_C
-        words = torch.from_numpy(words_AC).to(self._words_AC.device)
-        at = torch.tensor(slots, dtype=torch.int64, device=words.device)
-        self._words_AC.index_copy_(0, at, words)
-        self._vectors_ACD.index_copy_(0, at, vectors_of(words.flatten()).unflatten(0, words.shape))
+        words_NC = torch.from_numpy(np.concatenate([*filled, np.zeros(0, np.int64)])).view(-1, _BLOCK_WORDS)
+        words_NC = words_NC.to(self.words_UC.device)
+        blocks_N = np.concatenate([*(self._blocks[source] for source in sources), np.zeros(0, np.int64)])
+        at_N = torch.from_numpy(blocks_N).to(words_NC.device)
+        self.words_UC.index_copy_(0, at_N, words_NC)
+        self.vectors_UCD.index_copy_(0, at_N, vectors_of(words_NC.flatten()).unflatten(0, words_NC.shape))
 
     def leave(self, source: int) -> None:
-        """Once half of the slots are free, the others are moved together."""
-        del self._slot[source], self._num_words[source]
-        if 2 * len(self._slot) > len(self._words_AC) or len(self._words_AC) <= _FEW_SOURCES:
+        """Once half of the blocks are free, the others are moved together."""
+        del self._blocks[source]
+        num_taken = 1 + sum(map(len, self._blocks.values()))
+        if 2 * num_taken > len(self.words_UC) or len(self.words_UC) <= _FEW_BLOCKS:
             return
-        stays = torch.from_numpy(self.slots_of(self._slot)).to(self._words_AC.device)
-        self._words_AC, self._vectors_ACD = self._words_AC[stays], self._vectors_ACD[stays]
-        self._slot = {source: slot for slot, source in enumerate(self._slot)}
+        stays = np.concatenate([np.zeros(1, np.int64), *self._blocks.values()])
+        at = torch.from_numpy(stays).to(self.words_UC.device)
+        self.words_UC, self.vectors_UCD = self.words_UC[at], self.vectors_UCD[at]
+        first = 1
+        for other, blocks in self._blocks.items():
+            self._blocks[other] = np.arange(first, first + len(blocks))
+            first += len(blocks)
         self._make_room()
 
-    def _num_slots(self) -> int:
-        most = max(self._slot.values(), default=-1) + 1
-        return _rounded_up(most, max(1, 1 << max(0, most.bit_length() - 3)))  # few numbers here, too
-
-    def _width(self) -> int:
-        return _rounded_up(max(self._num_words.values(), default=0), _WORDS_STEP)
-
     def _make_room(self) -> None:
-        slots, words = self._words_AC.shape
-        more = (0, max(0, self._width() - words), 0, max(0, self._num_slots() - slots))
-        if any(more):
-            self._words_AC = F.pad(self._words_AC, more, value=PAD)
-            self._vectors_ACD = F.pad(self._vectors_ACD, (0, 0, *more))
+        most = 1 + max((int(blocks.max(initial=0)) for blocks in self._blocks.values()), default=0)
+        step = max(1, 1 << max(0, most.bit_length() - 3))  # few numbers of blocks, too
+        missing = max(0, -(-most // step) * step - len(self.words_UC))
+        if missing:
+            self.words_UC = F.pad(self.words_UC, (0, 0, 0, missing), value=PAD)
+            self.vectors_UCD = F.pad(self.vectors_UCD, (0, 0, 0, 0, 0, missing))
 
 
 class ListedWords:
@@ -174,10 +170,9 @@ class ListedWords:
             source_X: the source of each row; rows of a source stand side by side.
         """
         starts_A, group_X = group_starts(source_X)
-        slot_A = self._own.slots_of(source_X[starts_A].tolist())
-        slot_X, rank_X = slot_A[group_X], np.arange(len(source_X)) - starts_A[group_X]
-        own_XC = self._own_logits(hidden_XD, slot_X, rank_X)
-        own_words_XC = self._own.words_AC[torch.from_numpy(slot_X).to(hidden_XD.device)]
+        blocks_XB = self._own.blocks_of(source_X[starts_A].tolist())[group_X]
+        own_XC = self._own_logits(hidden_XD, blocks_XB, np.arange(len(source_X)) - starts_A[group_X])
+        own_words_XC = self._own.words_UC[torch.from_numpy(blocks_XB).to(hidden_XD.device)].flatten(1)
         num_always = len(self._always_F)
         num_columns = max(num_always + own_XC.shape[1], num_words + 1)
         logits_XK = torch.full((len(hidden_XD), num_columns), -torch.inf, device=hidden_XD.device)
@@ -193,17 +188,17 @@ class ListedWords:
         best = values_XK[:, 1:].topk(num_words, dim=1)
         return NextWords(words.at(best.indices + 1), best.values, eos_X, asked)
 
-    def _own_logits(self, hidden_XD: Tensor, slot_X: np.ndarray, rank_X: np.ndarray) -> Tensor:
-        """[X, C]: one product a source, of all its rows (``rank_X``: 0, 1, ... in each) and all its words."""
-        vectors_ACD, width = self._own.vectors_ACD, int(rank_X.max()) + 1
-        cells_X = torch.from_numpy(slot_X * width + rank_X).to(hidden_XD.device)
-        grid_GD = hidden_XD.new_zeros(len(vectors_ACD) * width, hidden_XD.shape[1]).index_copy_(0, cells_X, hidden_XD)
-        logits_AWC = grid_GD.unflatten(0, (len(vectors_ACD), width)) @ vectors_ACD.transpose(1, 2)
-        return logits_AWC.flatten(0, 1).index_select(0, cells_X)
-
-
-def _rounded_up(number: int, step: int) -> int:
-    return -(-number // step) * step
+    def _own_logits(self, hidden_XD: Tensor, blocks_XB: np.ndarray, rank_X: np.ndarray) -> Tensor:
+        """[X, C]: one product a block, of all its words and all rows (``rank_X``: 0, 1, ...) of its source."""
+        vectors_UCD, device, width = self._own.vectors_UCD, hidden_XD.device, int(rank_X.max()) + 1
+        cells_XB = blocks_XB * width + rank_X[:, None]
+        rows, columns = np.nonzero(blocks_XB)
+        read, written = (torch.from_numpy(places).to(device) for places in (rows, cells_XB[rows, columns]))
+        grid_GD = hidden_XD.new_zeros(len(vectors_UCD) * width, hidden_XD.shape[1])
+        grid_GD.index_copy_(0, written, hidden_XD.index_select(0, read))
+        logits_UWC = grid_GD.unflatten(0, (len(vectors_UCD), width)) @ vectors_UCD.transpose(1, 2)
+        own_NC = logits_UWC.flatten(0, 1).index_select(0, torch.from_numpy(cells_XB).to(device).flatten())
+        return own_NC.view(len(hidden_XD), blocks_XB.shape[1] * _BLOCK_WORDS)
 
 
 class _Columns:
