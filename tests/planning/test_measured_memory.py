@@ -78,20 +78,18 @@ def _bytes_kept(recipe, rows: int, source: int, length: int) -> int:
     return sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
 
 
+LARGE = ("model.width=256", "model.moe.expert_hidden=256", "model.moe.experts_per_token=4")
 STEPS = {
-    "64 experts, Adam": ("wikitext2-moe", ("model.moe.num_experts=64",), 40, 20),
-    "256 experts, factored Adam": (
+    "64 experts, Adam": (
         "wikitext2-moe",
-        ("model.moe.num_experts=256", "training.expert_optimizer=factored-adam"),
+        (*LARGE, "model.moe.num_experts=64", "training.expert_optimizer=adam"),
         40,
         20,
     ),
+    "256 experts, factored Adam": ("wikitext2-moe", (*LARGE, "model.moe.num_experts=256"), 40, 20),
     "256 experts in bf16": (
         "wikitext2-moe",
-        (
-            *("model.moe.num_experts=256", "training.expert_optimizer=factored-adam"),
-            "training.expert_weights=bf16",
-        ),
+        (*LARGE, "model.moe.num_experts=256", "training.expert_weights=bf16"),
         40,
         20,
     ),
