@@ -41,6 +41,19 @@ def batches_by_length(
         yield indices, *pad_with_eos([sources[index] for index in indices])
 
 
+def runs_of_like_length(lengths: Sequence[int], fewest: int) -> Iterator[slice]:
+    """Sentences that stand side by side and can be padded together: cut where at least ``fewest`` have come and the
+    next is shorter than three quarters of the longest so far. Every sentence is in exactly one."""
+    begin = longest = 0
+    for place, length in enumerate(lengths):
+        if place - begin >= fewest and 4 * length < 3 * longest:
+            yield slice(begin, place)
+            begin, longest = place, 0
+        longest = max(longest, length)
+    if begin < len(lengths):
+        yield slice(begin, len(lengths))
+
+
 def group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of sentences of similar length, so that number x longest <= ``batch_tokens``.
 

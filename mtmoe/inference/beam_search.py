@@ -11,7 +11,9 @@ words that a user asked for), E such words, S source positions, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from mtmoe.errors import UserError
 from mtmoe.inference.asked import Asked
-from mtmoe.inference.batching import pad_with_eos
+from mtmoe.inference.batching import pad_with_eos, runs_of_like_length
 from mtmoe.inference.choice import Places, is_near_best
 from mtmoe.inference.extending import Extender
 from mtmoe.inference.finished import Ending, Finished, best_of_beams
@@ -37,6 +39,8 @@ __all__ = ["NOTHING", "Hypothesis", "SearchOptions", "SearchTask", "search_all"]
 _REFILL_SHARE = (
     4  # of a batch: sources enter when so large a part (1/4) of it is free, so that they are encoded together
 )
+
+_FEWEST_ENCODED = 32  # sources that are encoded together, if there are so many
 
 
 def search_all(
@@ -199,8 +203,7 @@ class _Search:
 
     def _started(self, indices: list[int]) -> Live:
         sources = [self.sources[index] for index in indices]
-        source_BS, lengths_B = pad_with_eos(sources, self.device)
-        state = self.model.initial_state(self.model.encode(source_BS, lengths_B))
+        state, lengths_B = self._encoded(sources)
         rows_X = np.repeat(np.arange(len(indices)), self.num_beams)
         beam_X = np.concatenate([self.options.beams_of(index) for index in indices])
         self.first_step_B[indices] = self.step
@@ -213,13 +216,24 @@ class _Search:
             ids_X=[()] * len(beam_X) if self.asked.has_rules else [],
             begun_X=[()] * len(beam_X) if self.asked.has_soft_terms else [],
             tokens_X=torch.full((len(beam_X),), BOS, device=self.device),
-            coverage_XS=torch.zeros(len(indices), source_BS.shape[1] if self.options.coverage_beta else 0).to(
-                self.device
+            coverage_XS=torch.zeros(
+                len(indices), int(lengths_B.max()) if self.options.coverage_beta else 0, device=self.device
             ),
             source_lengths_X=lengths_B,
             state=state,
         )
         return live.select(rows_X)._replace(beam_X=beam_X)
+
+    def _encoded(self, sources: Sequence[Sequence[int]]) -> tuple[Any, Tensor]:
+        """The state before the first step, and lengths_B."""
+        # A processor's time goes into every position, padding or not; a GPU waits for as many steps as there are.
+        fewest = _FEWEST_ENCODED if torch.device(self.device).type == "cpu" else len(sources)
+        parts = []
+        for run in runs_of_like_length([len(source) for source in sources], fewest):
+            source_BS, lengths_B = pad_with_eos(sources[run], self.device)
+            parts.append((self.model.initial_state(self.model.encode(source_BS, lengths_B)), lengths_B))
+        states, lengths = zip(*parts, strict=True)
+        return functools.reduce(lambda state, other: state.join(other), states), torch.cat(lengths)
 
     def _done(self, before: Live, after: Live) -> Iterator[tuple[int, list[Hypothesis]]]:
         gone = np.setdiff1d(before.beam_X // self.num_beams, after.beam_X // self.num_beams)

@@ -26,7 +26,7 @@ from mtmoe.inference.hypothesis import Hypothesis, length_penalty
 from mtmoe.inference.language_model_scoring import SentenceReader, first_token
 from mtmoe.inference.lines import encode_sources, encode_targets
 from mtmoe.inference.loading import LoadedEnsemble
-from mtmoe.inference.precision import lower_precision
+from mtmoe.inference.precision import prepare_for_search
 from mtmoe.inference.scoring import token_log_probabilities
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.terminology import Terminology
@@ -92,7 +92,7 @@ class OtherModels:
                 )
             self.fused = _language_model_of(runs.language_model, loaded, device)
             _check_vocabulary(runs.language_model, self.fused, loaded)
-            lower_precision(self.fused.model, decoding.precision)
+            prepare_for_search(self.fused.model, decoding.precision)
         if runs.reranking_language_model:
             self._language_model = _language_model_of(runs.reranking_language_model, loaded, device)
         if runs.reranking_channel:

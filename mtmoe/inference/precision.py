@@ -1,5 +1,5 @@
-"""The arithmetic of inference: full float32, so that every way to compute a probability gives the same; or bf16 or
-int8, which are faster."""
+"""The arithmetic of inference, and weights as it wants them: full float32, so that every way to compute a probability
+gives the same; or bf16 or int8, which are faster."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = allowed_in_products
+
+
+def prepare_for_search(model: nn.Module, precision: str) -> None:
+    """Turn the weights of a model into those of ``decoding.precision``, and lay them out for many steps, in place.
+
+    Raises:
+        UserError: int8, and the model is not on a CPU.
+    """
+    lower_precision(model, precision)
+    for module in model.modules():
+        if isinstance(module, TranslationModel | LanguageModel) and next(module.parameters()).device.type == "cpu":
+            module.join_step_weights()
 
 
 def lower_precision(model: nn.Module, precision: str) -> None:

@@ -36,7 +36,7 @@ from mtmoe.inference.other_models import (
     check_settings_are_used,
     with_parts,
 )
-from mtmoe.inference.precision import full_precision, lower_precision
+from mtmoe.inference.precision import full_precision, prepare_for_search
 from mtmoe.inference.requests import Member, Request
 from mtmoe.inference.required import Required, TermReport
 from mtmoe.inference.scoring import force_decode
@@ -118,7 +118,7 @@ class Translator:
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
-        lower_precision(self.loaded.model, self.decoding.precision)
+        prepare_for_search(self.loaded.model, self.decoding.precision)
         self._device = next(self.loaded.model.parameters()).device
         self._others = OtherModels(others, self.loaded, self.decoding, self._device)
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)

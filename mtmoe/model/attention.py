@@ -78,9 +78,17 @@ class Attention(nn.Module):
 
     def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Returns context_BTD and the attention weights_BTS (float32; zero on padding)."""
-        query_BTA = self.query_projection(query_BTD)
+        return self.look(self.project_query(query_BTD), memory)
+
+    def project_query(self, query_XD: Tensor) -> Tensor:
+        """Rows of any shape, each by itself, as :meth:`look` takes them."""
+        query_XA = self.query_projection(query_XD)
+        return query_XA.tanh() * self.scale_A if self.kind == "product" else query_XA
+
+    def look(self, query_BTA: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` returns, of projected queries."""
         if self.kind == "product":
-            scores_BTS = (query_BTA.tanh() * self.scale_A) @ memory.keys_BSA.transpose(1, 2)
+            scores_BTS = query_BTA @ memory.keys_BSA.transpose(1, 2)
         else:
             summed_BTSA = query_BTA[:, :, None, :] + memory.keys_BSA[:, None, :, :]
             scores_BTS = summed_BTSA.tanh() @ self.scale_A
@@ -89,6 +97,10 @@ class Attention(nn.Module):
         )
         weights_BTS = masked_BTS.softmax(dim=-1)
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
+
+    def project_context(self, context_XD: Tensor) -> Tensor:
+        """What comes out of it, of rows of any shape."""
+        return context_XD
 
 
 class OutputAttention(nn.Module):
@@ -107,4 +119,16 @@ class OutputAttention(nn.Module):
     def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What is added to the top layer's output, [B, T, D], and the attention weights_BTS."""
         context_BTD, weights_BTS = self.attention(query_BTD, memory)
-        return self.projection(context_BTD), weights_BTS
+        return self.project_context(context_BTD), weights_BTS
+
+    def project_query(self, query_XD: Tensor) -> Tensor:
+        """As :meth:`Attention.project_query`."""
+        return self.attention.project_query(query_XD)
+
+    def look(self, query_BTA: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """As :meth:`Attention.look`."""
+        return self.attention.look(query_BTA, memory)
+
+    def project_context(self, context_XD: Tensor) -> Tensor:
+        """As :meth:`Attention.project_context`."""
+        return self.projection(context_XD)

@@ -21,7 +21,7 @@ from mtmoe.model.dropout import Dropout
 from mtmoe.model.feed_forward import feed_forward
 from mtmoe.model.lstm import Lstm, LstmState
 from mtmoe.model.routing import Balance
-from mtmoe.model.rows import put_rows, take_rows
+from mtmoe.model.rows import put_rows, take_rows, with_common_number_of_rows
 
 
 class DecoderState(NamedTuple):
@@ -102,9 +102,12 @@ class _Grid(NamedTuple):
 
     def attend(self, attention: Attention | OutputAttention, query_XD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What ``attention`` gives, [X, D], and weights_XS; the rows of a source are its target positions, as in
-        teacher forcing."""
-        seen_AWD, weights_AWS = attention(self.spread(query_XD), memory)
-        return self.collect(seen_AWD), self.collect(weights_AWS)
+        teacher forcing. What needs no memory is done for the rows alone: up to half of the grid is empty."""
+        num_rows = query_XD.shape[0]
+        query_XA = attention.project_query(with_common_number_of_rows(query_XD))[:num_rows]
+        context_AWD, weights_AWS = attention.look(self.spread(query_XA), memory)
+        context_XD = with_common_number_of_rows(self.collect(context_AWD))
+        return attention.project_context(context_XD)[:num_rows], self.collect(weights_AWS)
 
 
 class Decoder(nn.Module):
@@ -192,6 +195,11 @@ class Decoder(nn.Module):
             seen_XD, weights_XS = grid.attend(self.output_attention, x_XD, state.memory)
             x_XD = self._add(x_XD, seen_XD)
         return x_XD, weights_XS, state._replace(layers=tuple(layers), query_XD=query_XD)
+
+    def join_step_weights(self) -> None:
+        """See :meth:`mtmoe.model.lstm.Lstm.join_weights`."""
+        for layer in (self.bottom, *self._upper_layers()):
+            layer.join_weights()
 
     def _upper_layers(self) -> Iterator[Lstm]:
         yield from self.upper  # type: ignore[misc]

@@ -132,6 +132,11 @@ class LanguageModel(nn.Module):
         """As :meth:`mtmoe.model.translation.TranslationModel.project_in_int8`, of :meth:`decode_step`."""
         self.int8_output = Int8Matrix(self.output_VD)
 
+    def join_step_weights(self) -> None:
+        """As :meth:`mtmoe.model.translation.TranslationModel.join_step_weights`."""
+        for layer in self._lstms():
+            layer.join_weights()
+
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
         """log P of each token given those of its row before it: float32 [B, T], zero at padding."""
         return self.continued_log_probabilities(batch, None)[0]

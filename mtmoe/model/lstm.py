@@ -32,6 +32,14 @@ class LstmState(NamedTuple):
         return LstmState(torch.cat([self.output_BD, other.output_BD]), torch.cat([self.cell_BH, other.cell_BH]))
 
 
+class JoinedWeights(NamedTuple):
+    """Those of both products of a step, [4 x hidden, input_width + width], and the sum of both biases. What makes the
+    candidate (third of i, f, g, o) is doubled: see :meth:`Lstm.join_weights`."""
+
+    both_GI: Tensor
+    bias_G: Tensor
+
+
 class Lstm(nn.Module):
     """One unidirectional layer; with ``hidden != width`` a projection back to ``width`` that is also what
     recurs (Sak et al.; paper app. C and E). ``projection``: one where ``hidden == width``, too."""
@@ -44,6 +52,7 @@ class Lstm(nn.Module):
         self.is_looped = projection and hidden == width
         if self.is_looped:
             self.cell.register_parameter("weight_hr_l0", nn.Parameter(torch.empty(width, hidden)))
+        self.joined: JoinedWeights | None = None
         if hidden != width:
             # torch tells every user once; there is nothing to do about it. (For good, and not while the layer computes:
             # several threads may do that at once, and the filters are those of the process.)
@@ -116,10 +125,23 @@ class Lstm(nn.Module):
             like.new_zeros(num_sentences, self.width), like.new_zeros(num_sentences, self.hidden, dtype=cell_dtype)
         )
 
+    @torch.no_grad()
+    def join_weights(self) -> None:
+        """From now on :meth:`step` on a CPU, without gradients, multiplies the weights as they are now, both matrices
+        at once, and gets tanh(x) from 2 sigmoid(2x) - 1, as torch's tanh takes several times as long as its sigmoid."""
+        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
+        joined = JoinedWeights(torch.cat([input_GD, recurrent_GD], dim=1), input_bias_G + recurrent_bias_G)
+        for part in joined:
+            part[2 * self.hidden : 3 * self.hidden] *= 2
+        self.joined = joined
+
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
         """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
-        if x_BD.is_cuda and not torch.is_grad_enabled():
-            return self._projected(*self._fused_step(x_BD, state), x_BD)
+        if not torch.is_grad_enabled():
+            if x_BD.is_cuda:
+                return self._projected(*self._fused_step(x_BD, state), x_BD)
+            if self.joined is not None:
+                return self._projected(*self._joined_step(x_BD, state, self.joined), x_BD)
         input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
         bias_G = input_bias_G + recurrent_bias_G
         gates_BG = torch.addmm(bias_G, with_common_number_of_rows(x_BD), input_GD.t())
@@ -129,6 +151,17 @@ class Lstm(nn.Module):
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.to(state.cell_BH.dtype).unsafe_chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid_() * state.cell_BH + enter_BH.sigmoid_() * candidate_BH.tanh_()
         return self._projected(leave_BH.sigmoid_() * cell_BH.tanh(), cell_BH, x_BD)
+
+    def _joined_step(self, x_BD: Tensor, state: LstmState, weights: JoinedWeights) -> tuple[Tensor, Tensor]:
+        """Output, not yet projected, and cell."""
+        both_BI = with_common_number_of_rows(torch.cat((x_BD, state.output_BD), dim=1))
+        gates_BG = torch.addmm(weights.bias_G, both_BI, weights.both_GI.t())[: x_BD.shape[0]]
+        gates_BG = gates_BG.to(state.cell_BH.dtype).sigmoid_()
+        enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.unsafe_chunk(4, dim=1)
+        kept_BH = forget_BH.mul_(state.cell_BH).sub_(enter_BH)
+        cell_BH = torch.addcmul(kept_BH, enter_BH, candidate_BH, value=2)
+        half_BH = (2 * cell_BH).sigmoid_()
+        return half_BH.mul_(leave_BH).mul_(2).sub_(leave_BH), cell_BH
 
     def _fused_step(self, x_BD: Tensor, state: LstmState) -> tuple[Tensor, Tensor]:
         """Output, not yet projected, and cell: by torch's kernel for the gates, one launch for them all."""

@@ -117,6 +117,10 @@ class TranslationModel(nn.Module):
         """
         self.int8_output = Int8Matrix(self.output_VD)
 
+    def join_step_weights(self) -> None:
+        """From now on :meth:`decode_step` multiplies the decoder's weights as they are now, in fewer products."""
+        self.decoder.join_step_weights()
+
     def output_vectors(self, words: Tensor) -> Tensor:
         """The rows of the output layer for some words: [words, D]."""
         return self.output_VD[words]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtmoe.inference.batching import batches_by_length, group_by_length, pad_with_eos
+from mtmoe.inference.batching import batches_by_length, group_by_length, pad_with_eos, runs_of_like_length
 from mtmoe.vocabulary import EOS, PAD
 
 
@@ -25,6 +27,18 @@ def test_batches_give_the_sources_back_by_their_indices():
         for index, row_S, length in zip(indices, source_BS.tolist(), lengths_B.tolist(), strict=True):
             found[index] = row_S[: length - 1]
     assert [found[index] for index in range(len(sources))] == sources
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 40))
+def test_runs_hold_every_sentence_once_and_little_padding(lengths, fewest):
+    longest_first = sorted(lengths, reverse=True)
+    runs = [longest_first[run] for run in runs_of_like_length(longest_first, fewest)]
+    assert [length for run in runs for length in run] == longest_first
+    assert all(4 * length >= 3 * run[0] for run in runs for length in run[fewest:])
+    for run, after in itertools.pairwise(runs):
+        assert len(run) >= fewest
+        assert 4 * after[0] < 3 * run[0]
 
 
 @settings(max_examples=100, deadline=None)

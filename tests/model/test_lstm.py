@@ -1,0 +1,68 @@
+"""A step of an LSTM with joined weights against the plain step, which is the equations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtmoe.model.lstm import Lstm, LstmState
+
+SHAPES = [(24, 16, 16, False), (16, 16, 40, False), (16, 16, 16, True)]
+
+
+def _lstm(input_width: int, width: int, hidden: int, projection: bool) -> Lstm:
+    torch.manual_seed(0)
+    lstm = Lstm(input_width, width, hidden, projection)
+    for parameter in lstm.parameters():  # biases are zeros and ones else, and gates hardly leave their middle
+        torch.nn.init.normal_(parameter)
+    return lstm
+
+
+def _state(lstm: Lstm, num_rows: int) -> LstmState:
+    generator = torch.Generator().manual_seed(1)
+    output_BD = torch.randn(num_rows, lstm.width, generator=generator)
+    return LstmState(output_BD, 3 * torch.randn(num_rows, lstm.hidden, generator=generator))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("num_rows", [1, 7, 130])
+def test_joined_weights_make_the_plain_step(shape, num_rows):
+    lstm, x_BD = _lstm(*shape), torch.randn(num_rows, shape[0], generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        plain = lstm.step(x_BD, _state(lstm, num_rows))
+        lstm.join_weights()
+        joined = lstm.step(x_BD, _state(lstm, num_rows))
+    for one, other in zip(joined, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-6)
+
+
+def test_joined_weights_make_a_step_in_bf16_as_near_to_that_in_fp32_as_the_plain_one():
+    lstm, x_BD = _lstm(24, 16, 16, False), torch.randn(400, 24, generator=torch.Generator().manual_seed(2))
+    state = _state(lstm, 400)
+    lstm.bfloat16()
+    x_BD, state = x_BD.bfloat16(), state._replace(output_BD=state.output_BD.bfloat16())
+    with torch.no_grad():
+        plain = lstm.step(x_BD, state)
+        lstm.join_weights()
+        joined = lstm.step(x_BD, state)
+        lstm.joined = None
+        exact = lstm.double().step(x_BD.double(), LstmState(state.output_BD.double(), state.cell_BH.double()))
+    assert joined.output_BD.dtype == torch.bfloat16
+    assert joined.cell_BH.dtype == torch.float32
+    for one, other, expected in zip(joined, plain, exact, strict=True):
+        error, plain_error = ((part.double() - expected).abs().mean() for part in (one, other))
+        assert error <= 1.05 * plain_error
+
+
+def test_training_goes_on_with_the_weights_themselves():
+    lstm, x_BD = _lstm(24, 16, 16, False), torch.randn(3, 24)
+    lstm.join_weights()
+    with torch.no_grad():
+        before = lstm.step(x_BD, _state(lstm, 3)).output_BD
+        for parameter in lstm.parameters():
+            parameter.mul_(0.5)
+        assert torch.equal(lstm.step(x_BD, _state(lstm, 3)).output_BD, before), "as they were"
+    output_BD = lstm.step(x_BD, _state(lstm, 3)).output_BD
+    assert not torch.allclose(output_BD, before)
+    output_BD.sum().backward()
+    assert all(parameter.grad is not None for parameter in lstm.parameters())
