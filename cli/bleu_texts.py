@@ -102,7 +102,7 @@ def run_system(
 
     def translated(test: TestText) -> Sequence[str]:
         with shown_progress() as progress:
-            translations = translator.translate(test.source, progress=progress)
+            translations = translator.translate(test.source, with_scores=False, progress=progress)
         _warn_once(test.name, ["; ".join(translation.warnings) for translation in translations])
         return [translation.text for translation in translations]
 

@@ -34,6 +34,10 @@ class Question(NamedTuple):
 class Format(Protocol):
     """How a line is read and answered."""
 
+    @property
+    def with_scores(self) -> bool:
+        """Whether numbers are written that ``mtmoe score`` would give, too."""
+
     def read(self, line: str, number: int) -> Question:
         """``line`` without its line end; ``number`` from 0."""
 
@@ -67,6 +71,7 @@ class TextFormat:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
+        self.with_scores = columns.with_scores
 
     def read(self, line: str, number: int) -> Question:
         return Question(Request(line, number=number))
@@ -83,6 +88,7 @@ class TsvFormat:
         """``column``: of the source sentence, from 1; ``prefix_column``: of how its translation must begin."""
         self._column = column
         self._columns = columns
+        self.with_scores = columns.with_scores
         self._prefix_column = prefix_column
 
     def read(self, line: str, number: int) -> Question:
@@ -101,6 +107,8 @@ class TsvFormat:
 
 class JsonFormat:
     """One JSON object a line. Its other fields are in the answer too; those of the answer replace their like."""
+
+    with_scores = True
 
     def __init__(
         self, *, with_alignment: bool = False, with_alternatives: bool = False, with_terms: bool = False

@@ -297,11 +297,12 @@ def _translating(options: Options) -> Iterator[Translate]:
         "checkpoint": options.checkpoint, "overrides": options.overrides, "others": options.others,
         "ensemble": options.ensemble, "terms": options.terms,
     }  # fmt: skip
+    wanted: dict[str, Any] = {"with_alignment": options.with_alignment, "with_scores": options.format.with_scores}
     if options.num_workers > 1:
         from mtmoe.inference.worker_pool import WorkerPool
 
         with WorkerPool(options.run, options.num_workers, devices=options.devices, warn=warn, **arguments) as pool:
-            yield lambda chunks: pool.translate_chunks(chunks, options.num_best, with_alignment=options.with_alignment)
+            yield lambda chunks: pool.translate_chunks(chunks, options.num_best, **wanted)
         return
     from mtmoe.inference.translator import Translator
 
@@ -309,6 +310,6 @@ def _translating(options: Options) -> Iterator[Translate]:
 
     def translated(chunks: Iterable[Sequence[Request]]) -> Iterator[list[Translation]]:
         for chunk in chunks:
-            yield translator.translate(chunk, options.num_best, with_alignment=options.with_alignment)
+            yield translator.translate(chunk, options.num_best, **wanted)
 
     yield translated

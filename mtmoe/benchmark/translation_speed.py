@@ -1,5 +1,7 @@
 """``mtmoe bench translate``: how fast a run translates with one decoding setting or another, and how well.
 
+The work is that of ``mtmoe translate`` when texts are asked for, without their scores.
+
 A case is a set of decoding settings. All cases are gone through several times, each time each of them in a new
 process: its peak memory is its own, none finds the memory of another warm, and the machine's moods meet all alike.
 Figures are medians over the rounds, and so is the ratio to the first case, which is taken within each round.
@@ -142,9 +144,9 @@ def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
     translator = Translator(test.run, device=test.device, checkpoint=test.checkpoint, overrides=overrides)
     translator.translate(_spread(test.worded, _WARMUP_SENTENCES))
     began_cpu = time.process_time()
-    translations, seconds = _timed(lambda: translator.translate(test.sources))
+    translations, seconds = _timed(lambda: translator.translate(test.sources, with_scores=False))
     cpu_seconds = time.process_time() - began_cpu
-    latencies_ms = _latencies_ms(test, lambda source: translator.translate([source]))
+    latencies_ms = _latencies_ms(test, lambda source: translator.translate([source], with_scores=False))
     return _visit_of(translations, seconds, cpu_seconds, latencies_ms, peak_bytes(torch.device(test.device)))
 
 
@@ -162,7 +164,8 @@ def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
         def translated(sources: Sequence[str], chunk_lines: int) -> list[Translation]:
             requests = [Request(source, number=number) for number, source in enumerate(sources)]
             chunks = (requests[begin : begin + chunk_lines] for begin in range(0, len(requests), chunk_lines))
-            return [translation for answer in pool.translate_chunks(chunks) for translation in answer]
+            answers = pool.translate_chunks(chunks, with_scores=False)
+            return [translation for answer in answers for translation in answer]
 
         warming = _spread(test.worded, _WARMUP_SENTENCES)
         translated(warming * test.num_workers, len(warming))  # each worker has one chunk, and loads

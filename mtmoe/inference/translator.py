@@ -140,6 +140,7 @@ class Translator:
         num_best: int = 1,
         *,
         with_alignment: bool = False,
+        with_scores: bool = True,
         progress: Progress = silent,
     ) -> list[Translation]:
         """Translate lines; the result has one translation for each, in their order.
@@ -152,6 +153,9 @@ class Translator:
                 request of its text alone, with its place as number.
             num_best: translations wanted of each line: the best, and alternatives if they are found.
             with_alignment: fill in :attr:`Translation.alignment`.
+            with_scores: the numbers and tokens of each translation are those of its text as ``mtmoe score`` reads it.
+                Without, they are those of the subwords that the search found, which may spell the text in another way;
+                texts are the same, and a seventh or more of the time is saved.
             progress: told about sentences, in the stage "translate"; the parts of a line that is split are
                 sentences of their own.
 
@@ -186,7 +190,9 @@ class Translator:
                 shortlist=self._shortlist,
                 num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
             )
-            translated = iter(list(self._translated(parts, found, options)))
+            # Several are ranked by their scores where a line is split, and by other models.
+            as_encoded = with_scores or num_best > 1 or self._others.runs.reranks
+            translated = iter(list(self._translated(parts, found, options, as_encoded=as_encoded)))
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")
         self._freed_memory.translated(len(parts))
@@ -196,7 +202,12 @@ class Translator:
         ]
 
     def stream(
-        self, lines: Iterable[str | Request], num_best: int = 1, *, with_alignment: bool = False
+        self,
+        lines: Iterable[str | Request],
+        num_best: int = 1,
+        *,
+        with_alignment: bool = False,
+        with_scores: bool = True,
     ) -> Iterator[Translation]:
         """Translate any number of lines, in order, with bounded memory.
 
@@ -206,14 +217,19 @@ class Translator:
         iterator = enumerate(lines)
         while window := list(itertools.islice(iterator, _WINDOW_LINES)):
             requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in window]
-            yield from self.translate(requests, num_best, with_alignment=with_alignment)
+            yield from self.translate(requests, num_best, with_alignment=with_alignment, with_scores=with_scores)
 
     def _translated(
-        self, parts: Sequence[SourcePart], found: list[list[Hypothesis]], options: SearchOptions
+        self,
+        parts: Sequence[SourcePart],
+        found: list[list[Hypothesis]],
+        options: SearchOptions,
+        *,
+        as_encoded: bool,
     ) -> Iterator[list[Translation]]:
         """The translations of each part that have different texts, in the order of the search, or of reranking."""
         texts = [[decode_line(hypothesis.ids, self.loaded.subwords) for hypothesis in group] for group in found]
-        encoded = self._as_encoded(parts, texts, found, options)
+        encoded = self._as_encoded(parts, texts, found, options) if as_encoded else found
         others_say = self._of_others(parts, texts, encoded)
         for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))

@@ -38,6 +38,7 @@ class _Work(NamedTuple):
     requests: Sequence[Request]
     num_best: int
     with_alignment: bool
+    with_scores: bool
     attempt: int = 1
 
 
@@ -100,9 +101,14 @@ class WorkerPool:
         self._workers, self._idle, self._busy = [], [], {}
 
     def translate_chunks(
-        self, chunks: Iterable[Sequence[Request]], num_best: int = 1, *, with_alignment: bool = False
+        self,
+        chunks: Iterable[Sequence[Request]],
+        num_best: int = 1,
+        *,
+        with_alignment: bool = False,
+        with_scores: bool = True,
     ) -> Iterator[list[Translation]]:
-        """The translations of each chunk, in order.
+        """The translations of each chunk, in order, as :meth:`Translator.translate` gives them.
 
         Chunks are read as workers become free, and a bounded number ahead of what is given out. An empty chunk
         says that there is no more to read for now: all that was read is given out before the next is asked for.
@@ -120,7 +126,7 @@ class WorkerPool:
                     while next_number in done:
                         yield done.pop(next_number)
                         next_number += 1
-                self._give(_Work(number, chunk, num_best, with_alignment), self._idle.pop())
+                self._give(_Work(number, chunk, num_best, with_alignment, with_scores), self._idle.pop())
             else:
                 done[number] = []
                 while self._busy:
@@ -213,7 +219,9 @@ def _serve(
         try:
             # Only now, so that a run that cannot be loaded is an answer like others.
             translator = translator or Translator(run, device=device, **arguments)
-            answer = translator.translate(work.requests, work.num_best, with_alignment=work.with_alignment)
+            answer = translator.translate(
+                work.requests, work.num_best, with_alignment=work.with_alignment, with_scores=work.with_scores
+            )
         except (UserError, torch.OutOfMemoryError) as error:
             answer = error
         except Exception as error:

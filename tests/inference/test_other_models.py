@@ -167,7 +167,7 @@ class _Connection:
 
 def test_a_worker_translates_with_the_other_runs_too(run_directory, language_model_run, monkeypatch):
     others = OtherRuns(language_model=str(language_model_run))
-    connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False))
+    connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False, True))
     arguments = {"overrides": PLAIN, "others": others}
     worker_pool._serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
     expected = Translator(run_directory, device="cpu", overrides=PLAIN, others=others).translate(LINES)

@@ -47,6 +47,21 @@ def test_the_score_of_a_translation_is_the_one_that_translating_reported(run_dir
     assert num_reencoded  # the case of other subwords than the search found did occur
 
 
+def test_without_scores_texts_are_the_same_and_nothing_is_computed_anew(run_directory, monkeypatch):
+    translator = Translator(run_directory, device="cpu")
+    found = translator.translate(SOURCES, with_scores=True)
+    several = translator.translate(SOURCES, 3, with_alignment=True)
+    assert translator.translate(SOURCES, 3, with_alignment=True, with_scores=False) == several, "ranked by scores"
+    monkeypatch.setattr("mtmoe.inference.translator.force_decode", None)
+    quick = list(translator.stream(SOURCES, with_scores=False))
+    assert [t.text for t in quick] == [t.text for t in found]
+    for one, other in zip(quick, found, strict=True):
+        assert one.num_tokens == len(one.tokens) == len(one.token_log_probabilities)
+        if one.tokens == other.tokens:
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+    assert any(one.tokens != other.tokens for one, other in zip(quick, found, strict=True))
+
+
 def test_forced_decoding_of_what_the_search_found_gives_its_hypothesis(loaded):
     options = SearchOptions.from_settings(loaded.recipe.decoding, num_best=4)
     ids = [loaded.subwords.encode(line) for line in SOURCES if line]
