@@ -11,7 +11,6 @@ words that a user asked for), E such words, S source positions, V vocabulary.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -232,8 +231,8 @@ class _Search:
         for run in runs_of_like_length([len(source) for source in sources], fewest):
             source_BS, lengths_B = pad_with_eos(sources[run], self.device)
             parts.append((self.model.initial_state(self.model.encode(source_BS, lengths_B)), lengths_B))
-        states, lengths = zip(*parts, strict=True)
-        return functools.reduce(lambda state, other: state.join(other), states), torch.cat(lengths)
+        (state, *states), lengths = zip(*parts, strict=True)
+        return state.join(*states) if states else state, torch.cat(lengths)
 
     def _done(self, before: Live, after: Live) -> Iterator[tuple[int, list[Hypothesis]]]:
         gone = np.setdiff1d(before.beam_X // self.num_beams, after.beam_X // self.num_beams)

@@ -24,8 +24,9 @@ class EnsembleState(NamedTuple):
     def select(self, rows_X: Tensor) -> EnsembleState:
         return EnsembleState(tuple(state.select(rows_X) for state in self.states))
 
-    def join(self, other: EnsembleState) -> EnsembleState:
-        return EnsembleState(tuple(own.join(theirs) for own, theirs in zip(self.states, other.states, strict=True)))
+    def join(self, *others: EnsembleState) -> EnsembleState:
+        of_models = zip(self.states, *(other.states for other in others), strict=True)
+        return EnsembleState(tuple(own.join(*theirs) for own, *theirs in of_models))
 
 
 class Ensemble(nn.Module):

@@ -37,8 +37,9 @@ class FusedState(NamedTuple):
         on_device = rows_X.to(self.language_model.layers[0].output_BD.device)
         return FusedState(self.translation.select(rows_X), self.language_model.select(on_device))
 
-    def join(self, other: FusedState) -> FusedState:
-        return FusedState(self.translation.join(other.translation), self.language_model.join(other.language_model))
+    def join(self, *others: FusedState) -> FusedState:
+        translation = self.translation.join(*(other.translation for other in others))
+        return FusedState(translation, self.language_model.join(*(other.language_model for other in others)))
 
 
 class FusedModel:

@@ -16,8 +16,9 @@ class SearchState(Protocol):
     def select(self, rows_X: Tensor) -> Any:
         """The rows ``rows_X`` (int64, on the CPU) in that order, repeated where an index is, others dropped."""
 
-    def join(self, other: Any) -> Any:
-        """These rows and then those of the other state. It may drop padding that no row has any more."""
+    def join(self, *others: Any) -> Any:
+        """These rows and then those of the other states, in their order. It may drop padding that no row has any
+        more."""
 
 
 class SearchModel(Protocol):

@@ -202,7 +202,9 @@ class ListedWords:
         cells_XB = blocks_XB * width + rank_X[:, None]
         rows, columns = np.nonzero(blocks_XB)
         read, written = (torch.from_numpy(places).to(device) for places in (rows, cells_XB[rows, columns]))
-        grid_GD = hidden_XD.new_zeros(len(vectors_UDC) * width, hidden_XD.shape[1])
+        # Where no row is written to, none is read but those of block 0, in place of blocks that a source has not.
+        grid_GD = hidden_XD.new_empty(len(vectors_UDC) * width, hidden_XD.shape[1])
+        grid_GD[:width] = 0
         grid_GD.index_copy_(0, written, hidden_XD.index_select(0, read))
         logits_UWC = grid_GD.unflatten(0, (len(vectors_UDC), width)) @ vectors_UDC
         logits_UWC += self._own.no_word_UC[:, None]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class Memory(NamedTuple):
@@ -37,17 +37,26 @@ class Memory(NamedTuple):
         values_BSD, keys_BSA = (t[:, :longest].index_select(0, rows) for t in (self.values_BSD, self.keys_BSA))
         return Memory(values_BSD, keys_BSA, lengths_B)
 
-    def join(self, other: Memory) -> Memory:
-        """These sentences and then the others; the shorter memory is padded."""
-        longest = max(self.values_BSD.shape[1], other.values_BSD.shape[1])
+    def join(self, *others: Memory) -> Memory:
+        """These sentences and then the others; the shorter memories are padded."""
+        memories = (self, *others)
+        longest = max(memory.values_BSD.shape[1] for memory in memories)
+        num_sources = sum(memory.num_sources for memory in memories)
 
-        def joined(own_BSD: Tensor, others_BSD: Tensor) -> Tensor:
-            return torch.cat([F.pad(t, (0, 0, 0, longest - t.shape[1])) for t in (own_BSD, others_BSD)])
+        def joined(parts: Sequence[Tensor]) -> Tensor:
+            together_BSD = parts[0].new_empty(num_sources, longest, parts[0].shape[2])
+            begin = 0
+            for part in parts:
+                end = begin + part.shape[0]
+                together_BSD[begin:end, : part.shape[1]] = part
+                together_BSD[begin:end, part.shape[1] :] = 0
+                begin = end
+            return together_BSD
 
         return Memory(
-            joined(self.values_BSD, other.values_BSD),
-            joined(self.keys_BSA, other.keys_BSA),
-            torch.cat([self.source_lengths_B, other.source_lengths_B]),
+            joined([memory.values_BSD for memory in memories]),
+            joined([memory.keys_BSA for memory in memories]),
+            torch.cat([memory.source_lengths_B for memory in memories]),
         )
 
 

@@ -9,6 +9,7 @@ output looks at the source, too, on its way to the output layer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -44,8 +45,10 @@ class DecoderState(NamedTuple):
         layers = tuple(state.select(rows_on_device_X) for state in self.layers)
         query_XD = self.query_XD.index_select(0, rows_on_device_X)
         state = DecoderState(layers, query_XD, self.memory, self.sources_X[rows_X])
-        # Memory of sources without rows goes once it is half of all, so that a source is moved but few times.
-        return state.without_idle_sources() if 2 * len(state.sources_X.unique()) <= self.memory.num_sources else state
+        # Memory of sources without rows goes once it is a quarter of all: until then they are attended to for nothing,
+        # and so a source is moved but few times.
+        is_due = 4 * len(state.sources_X.unique()) <= 3 * self.memory.num_sources
+        return state.without_idle_sources() if is_due else state
 
     def without_idle_sources(self) -> DecoderState:
         """The same rows, with memory of the sources that they have and of no others."""
@@ -55,14 +58,16 @@ class DecoderState(NamedTuple):
         memory = self.memory.select(busy_A.to(self.query_XD.device))
         return self._replace(memory=memory, sources_X=torch.searchsorted(busy_A, self.sources_X))
 
-    def join(self, other: DecoderState) -> DecoderState:
+    def join(self, *others: DecoderState) -> DecoderState:
         """These rows and then the others, with a memory of sources that have rows."""
-        own = self.without_idle_sources()
+        states = [self.without_idle_sources(), *others]
+        firsts = itertools.accumulate((state.memory.num_sources for state in states[:-1]), initial=0)
+        own_memory, *memories = (state.memory for state in states)
         return DecoderState(
-            tuple(mine.join(theirs) for mine, theirs in zip(own.layers, other.layers, strict=True)),
-            torch.cat([own.query_XD, other.query_XD]),
-            own.memory.join(other.memory),
-            torch.cat([own.sources_X, other.sources_X + own.memory.num_sources]),
+            tuple(own.join(*theirs) for own, *theirs in zip(*(state.layers for state in states), strict=True)),
+            torch.cat([state.query_XD for state in states]),
+            own_memory.join(*memories),
+            torch.cat([state.sources_X + first for state, first in zip(states, firsts, strict=True)]),
         )
 
 
@@ -90,9 +95,10 @@ class _Grid(NamedTuple):
         return cls(num_sources, width, cells_X.to(state.query_XD.device))
 
     def spread(self, x_XD: Tensor) -> Tensor:
-        """[X, D] -> [A, W, D]; where there is no row, zeros."""
+        """[X, D] -> [A, W, D]; where there is no row, anything, or zeros where gradients could carry it on."""
         if self.cells_X is not None:
-            x_XD = x_XD.new_zeros(self.num_sources * self.width, x_XD.shape[1]).index_copy_(0, self.cells_X, x_XD)
+            new = x_XD.new_zeros if torch.is_grad_enabled() else x_XD.new_empty
+            x_XD = new((self.num_sources * self.width, x_XD.shape[1])).index_copy_(0, self.cells_X, x_XD)
         return x_XD.view(self.num_sources, self.width, -1)
 
     def collect(self, x_AWD: Tensor) -> Tensor:

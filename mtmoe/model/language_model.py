@@ -29,11 +29,10 @@ class LanguageModelState(NamedTuple):
         """The texts ``rows`` in that order, repeated where an index is."""
         return LanguageModelState(tuple(state.select(rows) for state in self.layers))
 
-    def join(self, other: LanguageModelState) -> LanguageModelState:
+    def join(self, *others: LanguageModelState) -> LanguageModelState:
         """These texts and then the others."""
-        return LanguageModelState(
-            tuple(own.join(theirs) for own, theirs in zip(self.layers, other.layers, strict=True))
-        )
+        of_layers = zip(self.layers, *(other.layers for other in others), strict=True)
+        return LanguageModelState(tuple(own.join(*theirs) for own, *theirs in of_layers))
 
     def detached(self) -> LanguageModelState:
         """The same numbers, through which no gradient flows: where back-propagation through time is cut."""

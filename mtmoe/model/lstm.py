@@ -27,9 +27,9 @@ class LstmState(NamedTuple):
         """The state of the sentences ``rows``."""
         return LstmState(self.output_BD.index_select(0, rows), self.cell_BH.index_select(0, rows))
 
-    def join(self, other: LstmState) -> LstmState:
+    def join(self, *others: LstmState) -> LstmState:
         """The state of these sentences and then of the others."""
-        return LstmState(torch.cat([self.output_BD, other.output_BD]), torch.cat([self.cell_BH, other.cell_BH]))
+        return LstmState(*(torch.cat(parts) for parts in zip(self, *others, strict=True)))
 
 
 class JoinedWeights(NamedTuple):

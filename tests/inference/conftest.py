@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -42,9 +43,10 @@ class State(NamedTuple):
         sources, prefixes = (tuple(values[row] for row in rows) for values in self[:2])
         return State(sources, prefixes, self.num_positions)
 
-    def join(self, other: State) -> State:
-        width = max(self.num_positions, other.num_positions)
-        return State(self.sources + other.sources, self.prefixes + other.prefixes, width)
+    def join(self, *others: State) -> State:
+        states = (self, *others)
+        sources, prefixes = (tuple(itertools.chain(*(state[place] for state in states))) for place in (0, 1))
+        return State(sources, prefixes, max(state.num_positions for state in states))
 
 
 class FakeModel:

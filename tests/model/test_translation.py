@@ -119,15 +119,20 @@ def test_states_of_different_batches_go_on_together_as_they_would_alone():
     hidden_XD, attention_XS, _ = model.decode_step(tokens_X, both)
     torch.testing.assert_close(hidden_XD, torch.cat(hidden))
     torch.testing.assert_close(attention_XS.sum(1), torch.ones(6))
+    three, six_X = states[1].join(states[0], states[1]), torch.tensor([20, 21, 22, 23])
+    hidden_XD, attention_XS, _ = model.decode_step(torch.cat([six_X, tokens_X]), three)
+    torch.testing.assert_close(hidden_XD, torch.cat([hidden[1], *hidden]))
+    torch.testing.assert_close(attention_XS.sum(1), torch.ones(10))
 
 
 def test_memory_of_sources_without_rows_is_let_go():
-    model, batch = _model(), batch_of(SOURCES, TARGETS)
+    model, batch = _model(), batch_of([*SOURCES, *SOURCES[:2]], [*TARGETS, *TARGETS[:2]])
     state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
-    assert state.select(torch.tensor([0, 1])).memory.num_sources == 3  # moving two to save one does not pay
+    assert state.select(torch.tensor([0, 1, 2, 3])).memory.num_sources == 5  # moving four to save one does not pay
+    assert state.select(torch.tensor([0, 1, 3])).memory.num_sources == 3
     alone = state.select(torch.tensor([1, 1]))
     assert tuple(alone.memory.values_BSD.shape[:2]) == (1, len(SOURCES[1]) + 1)
-    assert state.select(torch.tensor([0, 2])).join(alone).memory.num_sources == 3
+    assert state.select(torch.tensor([0, 1, 2, 4])).join(alone).memory.num_sources == 5
 
 
 @torch.inference_mode()
