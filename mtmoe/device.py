@@ -51,10 +51,11 @@ def check_precision(device: torch.device, precision: str, setting: str, fix: str
     Raises:
         UserError: so it is.
     """
-    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise UserError(f'{setting} = "bf16": this processor has no bf16 arithmetic (AVX-512 or AMX)', fix=fix)
-    if precision == "int8" and device.type != "cpu":
-        raise UserError(f'{setting} = "int8" is for CPUs, but the device is {device}', fix=fix)
+    in_bf16 = precision in ("bf16", "bf16-int8")
+    if in_bf16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise UserError(f'{setting} = "{precision}": this processor has no bf16 arithmetic (AVX-512 or AMX)', fix=fix)
+    if precision in ("int8", "bf16-int8") and device.type != "cpu":
+        raise UserError(f'{setting} = "{precision}" is for CPUs, but the device is {device}', fix=fix)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

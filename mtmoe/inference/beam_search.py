@@ -190,6 +190,8 @@ class _Search:
         return new if live is None else live.join(new)
 
     def _next_sources(self, live: Live | None) -> list[int]:
+        if self.waiting.is_over:
+            return []
         inside = np.unique(live.beam_X // self.num_beams) if live is not None else np.zeros(0, dtype=np.int64)
         longest = int(self.source_length_B[inside].max(initial=0))
 
@@ -235,8 +237,8 @@ class _Search:
         return state.join(*states) if states else state, torch.cat(lengths)
 
     def _done(self, before: Live, after: Live) -> Iterator[tuple[int, list[Hypothesis]]]:
-        gone = np.setdiff1d(before.beam_X // self.num_beams, after.beam_X // self.num_beams)
-        for index in gone.tolist():
+        gone = set((before.beam_X // self.num_beams).tolist()).difference((after.beam_X // self.num_beams).tolist())
+        for index in sorted(gone):
             beams = self.options.beams_of(index)
             found = [
                 [self._spelt_out(ending, index) for ending in self.finished.endings_Q[beam][: self.options.num_best]]
@@ -283,10 +285,8 @@ class _Search:
         if live is None:
             return
         first = int(self.first_step_B[live.beam_X // self.num_beams].min())
-        for step in list(self.history):
-            if step >= first:
-                break
-            del self.history[step]
+        while (oldest := next(iter(self.history), first)) < first:
+            del self.history[oldest]
 
     # ---------------------------------------------------------------------------------------------------- a step
 

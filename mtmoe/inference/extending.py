@@ -139,8 +139,10 @@ class Extender:
             possible_XC[~extensions.ends_by_itself_X, 0] = -np.inf
         else:
             asked_XE = words_XC[:, first_asked:]
-            possible_XC[:, first_asked:][asked_XE == PAD] = -np.inf
-            possible_XC[:, :first_asked][(words_XC[:, :first_asked, None] == asked_XE[:, None]).any(axis=2)] = -np.inf
+            if asked_XE.size:
+                is_asked_XC = (words_XC[:, :first_asked, None] == asked_XE[:, None]).any(axis=2)
+                possible_XC[:, first_asked:][asked_XE == PAD] = -np.inf
+                possible_XC[:, :first_asked][is_asked_XC] = -np.inf
             for row, rule in enumerate(rules):
                 if rule.only:
                     possible_XC[row, 1:first_asked] = -np.inf

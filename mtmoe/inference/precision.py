@@ -29,35 +29,34 @@ def full_precision() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = allowed_in_products
 
 
-def prepare_for_search(model: nn.Module, precision: str) -> None:
+def prepare_for_search(model: nn.Module, precision: str, *, with_shortlist: bool = False) -> None:
     """Turn the weights of a model into those of ``decoding.precision``, and lay them out for many steps, in place.
+
+    with_shortlist: no product with the whole vocabulary will be asked for.
 
     Raises:
         UserError: int8, and the model is not on a CPU.
     """
-    lower_precision(model, precision)
-    for module in model.modules():
-        if isinstance(module, TranslationModel | LanguageModel) and next(module.parameters()).device.type == "cpu":
+    models = [module for module in model.modules() if isinstance(module, TranslationModel | LanguageModel)]
+    if precision in ("int8", "bf16-int8") and not with_shortlist:
+        for module in models:
+            module.project_in_int8()
+    if precision == "bf16-int8":  # before the others are rounded
+        for module in models:
+            module.join_step_weights(in_int8=True)
+    if precision in ("bf16", "bf16-int8"):
+        lower_to_bf16(model)
+    if precision != "bf16-int8" and next(model.parameters()).device.type == "cpu":
+        for module in models:
             module.join_step_weights()
 
 
-def lower_precision(model: nn.Module, precision: str) -> None:
-    """Turn the weights of a model into those of ``decoding.precision``, in place; "fp32" leaves it as it is.
+def lower_to_bf16(model: nn.Module) -> None:
+    """All weights but those of gates, in place.
 
     Gates keep theirs: they are small, and which experts a token is sent to is the one thing that rounding changes by
-    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision. "int8" is of the output layer,
-    the largest matrix: in the others it gains less, and for single sentences it is slower.
-
-    Raises:
-        UserError: int8, and the model is not on a CPU.
+    leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision.
     """
-    if precision == "fp32":
-        return
-    if precision == "int8":
-        for module in model.modules():
-            if isinstance(module, TranslationModel | LanguageModel):
-                module.project_in_int8()
-        return
     kept = {id(p) for module in model.modules() if isinstance(module, Gate) for p in module.parameters()}
     for parameter in model.parameters():
         if id(parameter) not in kept:

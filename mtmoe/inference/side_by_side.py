@@ -29,6 +29,11 @@ class Waiting:
         self._most = -(-len(lengths_B) // num_searches)
         self._lock = threading.Lock()
 
+    @property
+    def is_over(self) -> bool:
+        """No source is left."""
+        return not self._indices
+
     def take(self, num_wanted: Callable[[int, int], int]) -> list[int]:
         """The next ones; ``num_wanted(next index, number waiting)`` says how many, and is only asked if there are."""
         with self._lock:

@@ -118,7 +118,9 @@ class Translator:
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
-        prepare_for_search(self.loaded.model, self.decoding.precision)
+        prepare_for_search(
+            self.loaded.model, self.decoding.precision, with_shortlist=self.decoding.shortlist is not None
+        )
         self._device = next(self.loaded.model.parameters()).device
         self._others = OtherModels(others, self.loaded, self.decoding, self._device)
         self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)

@@ -30,8 +30,9 @@ class DecoderState(NamedTuple):
     belong to one source, whose memory they share: nothing of it is copied for a row or at a step.
 
     layers: the state of each LSTM. query_XD: output of the bottom layer at the last step, which the
-    recurrent wiring attends with. memory: the encoded sources. sources_X: the source of each row, a number in
-    ``memory`` (int64, on the CPU, where the layout of a step is decided without waiting for the device).
+    recurrent wiring attends with; without columns in the parallel one. memory: the encoded sources. sources_X: the
+    source of each row, a number in ``memory`` (int64, on the CPU, where the layout of a step is decided without waiting
+    for the device).
     """
 
     layers: tuple[LstmState, ...]
@@ -47,7 +48,8 @@ class DecoderState(NamedTuple):
         state = DecoderState(layers, query_XD, self.memory, self.sources_X[rows_X])
         # Memory of sources without rows goes once it is a quarter of all: until then they are attended to for nothing,
         # and so a source is moved but few times.
-        is_due = 4 * len(state.sources_X.unique()) <= 3 * self.memory.num_sources
+        # (Rows of a source stand side by side as a rule; where they do not, it goes later.)
+        is_due = 4 * len(state.sources_X.unique_consecutive()) <= 3 * self.memory.num_sources
         return state.without_idle_sources() if is_due else state
 
     def without_idle_sources(self) -> DecoderState:
@@ -178,7 +180,8 @@ class Decoder(nn.Module):
         """Before the first step: zeros, one row for each source."""
         num_sources, values = memory.num_sources, memory.values_BSD
         layers = tuple(layer.initial_state(num_sources, values) for layer in (self.bottom, *self.upper))
-        return DecoderState(layers, torch.zeros_like(values[:, 0]), memory, torch.arange(num_sources))
+        query_XD = torch.zeros_like(values[:, 0])
+        return DecoderState(layers, self._kept_query(query_XD), memory, torch.arange(num_sources))
 
     def step(self, embedded_XD: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """One target position without dropout: (output_XD, attention_XS, next state)."""
@@ -200,12 +203,15 @@ class Decoder(nn.Module):
         if self.output_attention is not None:  # its weights are the ones that say what this token was read off
             seen_XD, weights_XS = grid.attend(self.output_attention, x_XD, state.memory)
             x_XD = self._add(x_XD, seen_XD)
-        return x_XD, weights_XS, state._replace(layers=tuple(layers), query_XD=query_XD)
+        return x_XD, weights_XS, state._replace(layers=tuple(layers), query_XD=self._kept_query(query_XD))
 
-    def join_step_weights(self) -> None:
+    def _kept_query(self, query_XD: Tensor) -> Tensor:
+        return query_XD if self.recurrent else query_XD[:, :0]
+
+    def join_step_weights(self, *, in_int8: bool = False) -> None:
         """See :meth:`mtmoe.model.lstm.Lstm.join_weights`."""
         for layer in (self.bottom, *self._upper_layers()):
-            layer.join_weights()
+            layer.join_weights(in_int8=in_int8)
 
     def _upper_layers(self) -> Iterator[Lstm]:
         yield from self.upper  # type: ignore[misc]

@@ -41,7 +41,7 @@ def rows_of(matrix_VD: Tensor, ids: Tensor) -> Tensor:
     The gradient of a large vocabulary is nearly all zeros. On a CPU it gets memory that the last step's has left: fresh
     memory of that size costs more than all else of the gradient (a seventh of a step of ``wikitext2-moe``).
     """
-    if matrix_VD.device.type != "cpu" or torch.compiler.is_compiling():
+    if matrix_VD.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return F.embedding(ids, matrix_VD)
     return _Rows.apply(matrix_VD, ids)
 

@@ -37,10 +37,10 @@ class Int8Matrix:
         self._packed = torch.ops.onednn.qlinear_prepack(rounded_OI, [_USUAL_ROWS, weights_OI.shape[1]])
         self._zeros_O = torch.zeros(len(weights_OI), dtype=torch.int64)
 
-    def product(self, x_XI: Tensor) -> Tensor:
-        """[X, I] -> [X, O], float32."""
+    def product(self, x_XI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        """[X, I] -> [X, O], float32; plus ``bias_O`` (float32) in every row."""
         product_XO, scale_X1 = self._scaled(x_XI)
-        return product_XO.mul_(scale_X1)
+        return product_XO.mul_(scale_X1) if bias_O is None else torch.addcmul(bias_O, product_XO, scale_X1)
 
     def written(self, x_XI: Tensor, out: Tensor) -> Tensor:
         """:meth:`product`, into memory that is there."""

@@ -131,10 +131,10 @@ class LanguageModel(nn.Module):
         """As :meth:`mtmoe.model.translation.TranslationModel.project_in_int8`, of :meth:`decode_step`."""
         self.int8_output = Int8Matrix(self.output_VD)
 
-    def join_step_weights(self) -> None:
+    def join_step_weights(self, *, in_int8: bool = False) -> None:
         """As :meth:`mtmoe.model.translation.TranslationModel.join_step_weights`."""
         for layer in self._lstms():
-            layer.join_weights()
+            layer.join_weights(in_int8=in_int8)
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
         """log P of each token given those of its row before it: float32 [B, T], zero at padding."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.rows import permute_rows, with_common_number_of_rows
 
 
@@ -36,8 +37,16 @@ class JoinedWeights(NamedTuple):
     """Those of both products of a step, [4 x hidden, input_width + width], and the sum of both biases. What makes the
     candidate (third of i, f, g, o) is doubled: see :meth:`Lstm.join_weights`."""
 
-    both_GI: Tensor
+    both_GI: Tensor | Int8Matrix
     bias_G: Tensor
+
+    def gates(self, x_BD: Tensor, output_BD: Tensor) -> Tensor:
+        """Before the sigmoid: [B, 4 x hidden], of the type of the weights, or float32."""
+        both_BI = torch.cat((x_BD, output_BD), dim=1)
+        if isinstance(self.both_GI, Int8Matrix):
+            return self.both_GI.product(both_BI, self.bias_G)
+        gates_BG = torch.addmm(self.bias_G, with_common_number_of_rows(both_BI), self.both_GI.t())
+        return gates_BG[: x_BD.shape[0]]
 
 
 class Lstm(nn.Module):
@@ -126,14 +135,17 @@ class Lstm(nn.Module):
         )
 
     @torch.no_grad()
-    def join_weights(self) -> None:
+    def join_weights(self, *, in_int8: bool = False) -> None:
         """From now on :meth:`step` on a CPU, without gradients, multiplies the weights as they are now, both matrices
-        at once, and gets tanh(x) from 2 sigmoid(2x) - 1, as torch's tanh takes several times as long as its sigmoid."""
+        at once, and gets tanh(x) from 2 sigmoid(2x) - 1, as torch's tanh takes several times as long as its sigmoid.
+
+        in_int8: the products are those of :class:`mtmoe.model.int8.Int8Matrix`, and gates float32.
+        """
         input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
-        joined = JoinedWeights(torch.cat([input_GD, recurrent_GD], dim=1), input_bias_G + recurrent_bias_G)
-        for part in joined:
+        both_GI, bias_G = torch.cat([input_GD, recurrent_GD], dim=1), input_bias_G + recurrent_bias_G
+        for part in (both_GI, bias_G):
             part[2 * self.hidden : 3 * self.hidden] *= 2
-        self.joined = joined
+        self.joined = JoinedWeights(Int8Matrix(both_GI), bias_G.float()) if in_int8 else JoinedWeights(both_GI, bias_G)
 
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
         """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
@@ -154,9 +166,7 @@ class Lstm(nn.Module):
 
     def _joined_step(self, x_BD: Tensor, state: LstmState, weights: JoinedWeights) -> tuple[Tensor, Tensor]:
         """Output, not yet projected, and cell."""
-        both_BI = with_common_number_of_rows(torch.cat((x_BD, state.output_BD), dim=1))
-        gates_BG = torch.addmm(weights.bias_G, both_BI, weights.both_GI.t())[: x_BD.shape[0]]
-        gates_BG = gates_BG.to(state.cell_BH.dtype).sigmoid_()
+        gates_BG = weights.gates(x_BD, state.output_BD).to(state.cell_BH.dtype).sigmoid_()
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.unsafe_chunk(4, dim=1)
         kept_BH = forget_BH.mul_(state.cell_BH).sub_(enter_BH)
         cell_BH = torch.addcmul(kept_BH, enter_BH, candidate_BH, value=2)

@@ -117,9 +117,10 @@ class TranslationModel(nn.Module):
         """
         self.int8_output = Int8Matrix(self.output_VD)
 
-    def join_step_weights(self) -> None:
-        """From now on :meth:`decode_step` multiplies the decoder's weights as they are now, in fewer products."""
-        self.decoder.join_step_weights()
+    def join_step_weights(self, *, in_int8: bool = False) -> None:
+        """From now on :meth:`decode_step` multiplies the weights of the decoder's LSTMs as they are now, in fewer
+        products; and in 8 bits, if so wanted."""
+        self.decoder.join_step_weights(in_int8=in_int8)
 
     def output_vectors(self, words: Tensor) -> Tensor:
         """The rows of the output layer for some words: [words, D]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -10,8 +12,9 @@ from mtmoe.data.batches import batch_of
 from mtmoe.device import check_precision
 from mtmoe.errors import UserError
 from mtmoe.inference.ensemble import Ensemble
-from mtmoe.inference.precision import lower_precision
+from mtmoe.inference.precision import prepare_for_search
 from mtmoe.inference.translator import Translator
+from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.rows import with_common_number_of_rows
 from mtmoe.model.translation import TranslationModel
@@ -49,7 +52,7 @@ WIRINGS = [{}, {"attention_context": "recurrent", "attention": "additive"}, {"ls
 def test_bf16_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
     exact_BT = _model(**wiring).log_probabilities(batch_of(SOURCES, TARGETS))
     model = _model(**wiring)
-    lower_precision(model, "bf16")
+    prepare_for_search(model, "bf16")
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
     assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {n for n in dtypes if ".gate." in n}
     assert set(dtypes.values()) == {torch.float32, torch.bfloat16}
@@ -64,12 +67,30 @@ def test_bf16_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
 def test_int8_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
     exact_BT = _model(**wiring).log_probabilities(batch_of(SOURCES, TARGETS))
     model = _model(**wiring)
-    lower_precision(model, "int8")
+    prepare_for_search(model, "int8")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     found_BT, hidden_BD, logits_BV = _step_by_step(model, torch.float32)
     torch.testing.assert_close(found_BT, exact_BT, rtol=0.02, atol=0.02)
     assert not torch.equal(found_BT, exact_BT)
     assert torch.equal(model.project(hidden_BD, out=torch.empty_like(logits_BV)), logits_BV)
+
+
+@NEEDS_BF16
+@torch.inference_mode()
+@pytest.mark.parametrize("wiring", WIRINGS, ids=str)
+def test_bf16_with_int8_gives_nearly_the_log_probabilities_of_fp32_step_by_step(wiring):
+    exact_BT = _model(**wiring).log_probabilities(batch_of(SOURCES, TARGETS))
+    model, listed, other = _model(**wiring), _model(**wiring), _model(**wiring)
+    prepare_for_search(model, "bf16-int8")
+    prepare_for_search(listed, "bf16-int8", with_shortlist=True)
+    prepare_for_search(other, "bf16")
+    assert (model.int8_output is None, listed.int8_output is None) == (False, True)
+    assert all(isinstance(lstm.joined.both_GI, Int8Matrix) for lstm in (model.decoder.bottom, *model.decoder.upper))
+    assert model.encoder.bottom.forward_direction.joined is None, "it has no steps"
+    found = [_step_by_step(each, torch.bfloat16)[0] for each in (model, listed, other)]
+    for one_BT in found:
+        torch.testing.assert_close(one_BT, exact_BT, rtol=0.03, atol=0.03)
+    assert not any(torch.equal(one_BT, other_BT) for one_BT, other_BT in itertools.combinations(found, 2))
 
 
 @torch.inference_mode()
@@ -79,7 +100,7 @@ def test_int8_is_of_every_model_that_searches():
     tokens_B = torch.tensor([5, 6])
     exact_BV, _ = language_model.decode_step(tokens_B, language_model.initial_state(2))
     for model in (Ensemble([one, other]), language_model):
-        lower_precision(model, "int8")
+        prepare_for_search(model, "int8")
     assert one.int8_output is not None
     assert other.int8_output is not None
     found_BV, _ = language_model.decode_step(tokens_B, language_model.initial_state(2))
@@ -108,9 +129,11 @@ def test_int8_beside_a_shortlist_is_an_error_as_it_would_do_nothing(run_director
         Translator(run_directory, device="cpu", overrides=overrides)
 
 
-def test_int8_is_refused_on_a_gpu():
-    with pytest.raises(UserError, match=r'decoding\.precision = "int8" is for CPUs, but the device is cuda:0') as error:
-        check_precision(torch.device("cuda:0"), "int8", "decoding.precision", "take fp32")
+@pytest.mark.parametrize("precision", ["int8", "bf16-int8"])
+def test_int8_is_refused_on_a_gpu(precision):
+    message = rf'decoding\.precision = "{precision}" is for CPUs, but the device is cuda:0'
+    with pytest.raises(UserError, match=message) as error:
+        check_precision(torch.device("cuda:0"), precision, "decoding.precision", "take fp32")
     assert error.value.fix == "take fp32"
 
 

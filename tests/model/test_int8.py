@@ -27,6 +27,8 @@ def test_it_is_the_product_of_rounded_numbers(num_rows, inputs, outputs):
     weights_OI, x_XI = random(outputs, inputs), random(num_rows, inputs)
     matrix, expected_XO = Int8Matrix(weights_OI), in_whole_numbers(weights_OI, x_XI).float()
     torch.testing.assert_close(matrix.product(x_XI), expected_XO, rtol=1e-5, atol=1e-5)
+    bias_O = random(outputs)
+    torch.testing.assert_close(matrix.product(x_XI, bias_O), expected_XO + bias_O, rtol=1e-5, atol=1e-5)
     out = torch.empty(num_rows, outputs)
     assert matrix.written(x_XI, out) is out
     torch.testing.assert_close(out, expected_XO, rtol=1e-5, atol=1e-5)

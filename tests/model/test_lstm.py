@@ -54,6 +54,21 @@ def test_joined_weights_make_a_step_in_bf16_as_near_to_that_in_fp32_as_the_plain
         assert error <= 1.05 * plain_error
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_joined_weights_in_int8_make_nearly_the_plain_step(shape):
+    lstm, x_BD = _lstm(*shape), torch.randn(40, shape[0], generator=torch.Generator().manual_seed(2))
+    for name, parameter in lstm.named_parameters():
+        if "weight" in name:  # gates that are not all at their ends
+            torch.nn.init.normal_(parameter, std=0.2)
+    with torch.no_grad():
+        plain = lstm.step(x_BD, _state(lstm, 40))
+        lstm.join_weights(in_int8=True)
+        rough = lstm.step(x_BD, _state(lstm, 40))
+    for one, other in zip(rough, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0.1)
+        assert 0 < (one - other).abs().mean() < 0.02
+
+
 def test_training_goes_on_with_the_weights_themselves():
     lstm, x_BD = _lstm(24, 16, 16, False), torch.randn(3, 24)
     lstm.join_weights()

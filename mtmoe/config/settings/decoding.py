@@ -146,12 +146,13 @@ class Decoding(Settings):
         description="Source tokens of a batch times beam size, padding included; not a quality setting. Large batches "
         "are faster, above all where rows are spread over many experts.",
     )
-    precision: Literal["fp32", "bf16", "int8"] = Field(
+    precision: Literal["fp32", "bf16", "int8", "bf16-int8"] = Field(
         default="fp32",
         description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
         "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
         "mtmoe score to 1% or so only. int8: of the output layer, on any CPU; as inexact, and less "
-        "gained.",
+        "gained. bf16-int8: bf16, but 8 bits for the decoder's LSTMs and the output layer; CPUs with instructions for "
+        "both, where large batches are faster still, and single sentences not.",
     )
 
     @model_validator(mode="after")
