@@ -57,15 +57,15 @@ def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
         temporary.unlink(missing_ok=True)
 
 
-def line_chunks(stream: BinaryIO, num_lines: int, *, tell_pauses: bool = False) -> Iterator[list[bytes]]:
+def line_chunks(stream: BinaryIO, num_lines: Callable[[], int], *, tell_pauses: bool = False) -> Iterator[list[bytes]]:
     """Yield all lines in order, in chunks that are as large as can be had without waiting.
 
-    A chunk is given out when it has ``num_lines`` lines or a megabyte, or when the writer of the pipe pauses: a
+    A chunk is given out when it has ``num_lines()`` lines or a megabyte, or when the writer of the pipe pauses: a
     person who types a line gets its answer. The last line need not end in a line feed.
 
     Args:
         stream: bytes.
-        num_lines: most lines of a chunk.
+        num_lines: most lines of the next chunk; asked after each line.
         tell_pauses: yield an empty chunk before waiting for the writer.
     """
     waiting: list[bytes] = []
@@ -78,7 +78,7 @@ def line_chunks(stream: BinaryIO, num_lines: int, *, tell_pauses: bool = False) 
             for line in (b"".join(pieces), *others[:-1]):
                 waiting.append(line)
                 num_bytes += len(line)
-                if len(waiting) >= num_lines or num_bytes >= _MOST_CHUNK_BYTES:
+                if len(waiting) >= num_lines() or num_bytes >= _MOST_CHUNK_BYTES:
                     yield waiting
                     waiting, num_bytes = [], 0
             pieces = [others[-1]]

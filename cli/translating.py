@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from mtmoe.inference.terminology import Terminology
     from mtmoe.inference.translator import Translation
 
-# Lines that are sorted by length together: enough to fill batches, few enough to see progress.
+# Lines that are sorted by length and translated together: few at first, so that there is something to see; then, as
+# each chunk ends in batches that are not full, as many as take some seconds: no more is lost by a crash.
 _CHUNK_LINES = 1024
+_MOST_CHUNK_LINES = 4096
+_CHUNK_SECONDS = 8.0
 
 Translate = Callable[[Iterable[Sequence["Request"]]], Iterator[list["Translation"]]]
 """From chunks of lines to chunks of translations, in order."""
@@ -47,13 +51,29 @@ class Options(NamedTuple):
     """Runs that translate together with ``run``."""
     terms: Terminology | None = None
 
-    @property
-    def chunk_lines(self) -> int:
-        if self.num_workers == 1:
-            return _CHUNK_LINES
-        from mtmoe.inference.worker_pool import CHUNK_LINES
 
-        return CHUNK_LINES
+class _ChunkSize:
+    """How many lines a chunk has."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers, self._fewest = num_workers, _CHUNK_LINES
+        if num_workers > 1:
+            from mtmoe.inference.worker_pool import CHUNK_LINES
+
+            self._fewest = CHUNK_LINES
+        self.num_lines = self._fewest
+        self._began: float | None = None
+        self._num_answered = 0
+
+    def answered(self, num_lines: int) -> None:
+        """So many lines more are done. Until the first are, the model was being loaded."""
+        if self._began is None:
+            self._began = time.monotonic()
+            return
+        self._num_answered += num_lines
+        a_second = self._num_answered / max(time.monotonic() - self._began, 1e-3)
+        wanted = int(a_second * _CHUNK_SECONDS / self._num_workers)
+        self.num_lines = max(self._fewest, min(wanted, _MOST_CHUNK_LINES))
 
 
 def plain_name(path: Path) -> str:
@@ -74,7 +94,7 @@ def translate_stream(options: Options, inputs: Sequence[Path], output_path: Path
     ):
         lines = _Lines(options)
         progress("translate", 0, total, "lines")
-        for answers, _, _ in lines.translated(_chunks(inputs, options), translate_chunks):
+        for answers, _, _ in lines.translated(_chunks(inputs, options, lines.chunk_size), translate_chunks):
             write(answers)
             progress("translate", lines.num_done, total, "lines")
         progress("translate", lines.num_done, lines.num_done, "lines")
@@ -157,7 +177,8 @@ def _do_job(
         lines.num_done += output.num_lines_done
         progress(lines.num_done)
         try:
-            chunks = _chunks([path for path, _ in group], options, num_skipped=output.num_lines_done)
+            paths = [path for path, _ in group]
+            chunks = _chunks(paths, options, lines.chunk_size, num_skipped=output.num_lines_done)
             for answers, num_answered, unreadable in lines.translated(chunks, translate_chunks):
                 output.write(answers, num_answered, unreadable)
                 progress(lines.num_done)
@@ -214,6 +235,7 @@ class _Lines:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.num_done = 0
+        self.chunk_size = _ChunkSize(options.num_workers)
         self.unreadable = Unreadable()
 
     def translated(
@@ -235,6 +257,7 @@ class _Lines:
                     warn(f"line {question.request.number + 1}: {warning}")
                 answers.append(self._options.format.write(question, translation))
             self.num_done += len(questions)
+            self.chunk_size.answered(len(questions))
             problems = [f"line {q.request.number + 1}: {q.problem}" for q in questions if q.problem]
             unreadable = Unreadable(len(problems), problems[0] if problems else "")
             self.unreadable = self.unreadable.and_then(unreadable)
@@ -268,7 +291,9 @@ class _Line(NamedTuple):
     """Of its file."""
 
 
-def _chunks(inputs: Sequence[Path], options: Options, *, num_skipped: int = 0) -> Iterator[list[_Line]]:
+def _chunks(
+    inputs: Sequence[Path], options: Options, size: _ChunkSize, *, num_skipped: int = 0
+) -> Iterator[list[_Line]]:
     """The lines of standard input, or of files one after the other, but for the first so many."""
     from mtmoe.data.lines import check_is_text
 
@@ -277,7 +302,7 @@ def _chunks(inputs: Sequence[Path], options: Options, *, num_skipped: int = 0) -
     for path in paths:
         is_first = True
         with opened_input(path) as stream:
-            for chunk in line_chunks(stream, options.chunk_lines, tell_pauses=options.num_workers > 1):
+            for chunk in line_chunks(stream, lambda: size.num_lines, tell_pauses=options.num_workers > 1):
                 lines = []
                 for content in chunk:
                     if path is None and is_first:

@@ -16,7 +16,7 @@ from mtmoe.errors import UserError
 
 
 def _lines(content: bytes, num_lines: int) -> list[bytes]:
-    return [line for chunk in line_chunks(io.BytesIO(content), num_lines) for line in chunk]
+    return [line for chunk in line_chunks(io.BytesIO(content), lambda: num_lines) for line in chunk]
 
 
 @given(st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"\r")), max_size=20), st.integers(1, 5))
@@ -32,7 +32,7 @@ def test_the_last_line_needs_no_line_feed() -> None:
 
 
 def test_a_chunk_has_at_most_so_many_lines() -> None:
-    assert [len(chunk) for chunk in line_chunks(io.BytesIO(b"x\n" * 7), 3)] == [3, 3, 1]
+    assert [len(chunk) for chunk in line_chunks(io.BytesIO(b"x\n" * 7), lambda: 3)] == [3, 3, 1]
 
 
 def test_a_line_longer_than_a_block_stays_whole() -> None:
@@ -43,7 +43,7 @@ def test_a_line_longer_than_a_block_stays_whole() -> None:
 def test_a_pipe_that_pauses_gets_its_lines_at_once() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stream:
-        chunks = line_chunks(stream, 1000)
+        chunks = line_chunks(stream, lambda: 1000)
         os.write(writing, b"one\ntwo\nhalf of thr")
         assert next(chunks) == [b"one", b"two"]
         threading.Timer(0.05, lambda: (os.write(writing, b"ee\n"), os.close(writing))).start()
@@ -53,7 +53,7 @@ def test_a_pipe_that_pauses_gets_its_lines_at_once() -> None:
 def test_a_pause_is_told_of_before_waiting_if_it_is_asked_for() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stream:
-        chunks = line_chunks(stream, 1000, tell_pauses=True)
+        chunks = line_chunks(stream, lambda: 1000, tell_pauses=True)
         rescue = threading.Timer(20, os.close, [writing])  # a pause that is not told of must not hang the suite
         rescue.start()
         os.write(writing, b"one\n")
@@ -69,7 +69,7 @@ def test_a_pause_is_told_of_before_waiting_if_it_is_asked_for() -> None:
 
 def test_a_chunk_of_long_lines_is_bounded_by_their_bytes() -> None:
     line = b"x" * 400_000
-    chunks = list(line_chunks(io.BytesIO((line + b"\n") * 5), 1000))
+    chunks = list(line_chunks(io.BytesIO((line + b"\n") * 5), lambda: 1000))
     assert [len(chunk) for chunk in chunks] == [3, 2]
     assert {content for chunk in chunks for content in chunk} == {line}
 

@@ -31,13 +31,15 @@ class _Capitals:
 
     num_translated = 0
     loaded = 0
+    with_scores: bool | None = None
 
     def __init__(self, run: Path, **arguments: Any) -> None:
         type(self).loaded += 1
 
     def translate(
-        self, requests: Sequence[Request], num_best: int, *, with_alignment: bool = False
+        self, requests: Sequence[Request], num_best: int, *, with_alignment: bool = False, with_scores: bool = True
     ) -> list[Translation]:
+        type(self).with_scores = with_scores
         if any(request.text == "interrupt" for request in requests):
             raise KeyboardInterrupt
         type(self).num_translated += len(requests)
@@ -51,7 +53,8 @@ class _Capitals:
 @pytest.fixture
 def capitals(monkeypatch: pytest.MonkeyPatch) -> type[_Capitals]:
     monkeypatch.setattr("mtmoe.inference.translator.Translator", _Capitals)
-    monkeypatch.setattr(module, "_CHUNK_LINES", 4)
+    for bound in ("_CHUNK_LINES", "_MOST_CHUNK_LINES"):
+        monkeypatch.setattr(module, bound, 4)
     # It needs no run, so neither does what identifies its output.
     monkeypatch.setattr(module, "_model_identity", lambda options: {"run": str(options.run)})
     _Capitals.num_translated = _Capitals.loaded = 0
@@ -384,10 +387,40 @@ def test_a_job_belongs_to_weights_and_settings(invoke: Any, tiny_run: Any, tmp_p
 # ------------------------------------------------------------------------------- pipes, memory, workers
 
 
+@pytest.mark.parametrize(("options", "with_scores"), [([], False), (["--scores"], True), (["--format", "json"], True)])
+def test_scores_are_asked_for_where_they_are_written(
+    invoke: Any, capitals: Any, options: list[str], with_scores: bool
+) -> None:
+    line = '{"text": "a few words"}\n' if "json" in options else "a few words\n"
+    result = invoke("translate", "run", *options, input=line)
+    assert result.exit_code == 0, result.stderr
+    assert capitals.with_scores is with_scores
+
+
+def test_chunks_grow_to_what_takes_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    for num_workers, fewest, lines in ((1, 1024, 1600), (4, 256, 400)):
+        size = module._ChunkSize(num_workers)
+        size.answered(1024)  # with it the model was loaded, which says nothing
+        assert size.num_lines == fewest
+        for _ in range(3):
+            now[0] += 10.0
+            size.answered(2000)
+        assert size.num_lines == lines, "200 lines/s, 8 s"
+        now[0] += 10_000.0
+        size.answered(100)
+        assert size.num_lines == fewest
+        now[0] += 1.0
+        size.answered(10**9)
+        assert size.num_lines == 4096
+
+
 def test_many_lines_take_the_memory_of_few(
     invoke: Any, capitals: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK_LINES", 64)
+    for bound in ("_CHUNK_LINES", "_MOST_CHUNK_LINES"):
+        monkeypatch.setattr(module, bound, 64)
     monkeypatch.setattr(module, "note", lambda text: None)
     peaks = []
     for num_lines in (1000, 20_000):
