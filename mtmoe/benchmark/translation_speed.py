@@ -155,7 +155,8 @@ def _visit_in_new_process(pool: Pool, test: SpeedTest, settings: tuple[str, ...]
 
 
 def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
-    """The same by several processes, which take the lines in the chunks of ``mtmoe translate --workers``."""
+    """The same by several processes, each of which takes two chunks of lines (``mtmoe translate --workers`` makes them
+    of as many as take some seconds)."""
     overrides = (*test.overrides, *settings)
     with WorkerPool(
         test.run, test.num_workers, devices=test.devices, checkpoint=test.checkpoint, overrides=overrides
@@ -169,7 +170,8 @@ def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
 
         warming = _spread(test.worded, _WARMUP_SENTENCES)
         translated(warming * test.num_workers, len(warming))  # each worker has one chunk, and loads
-        translations, seconds = _timed(lambda: translated(test.sources, CHUNK_LINES))
+        chunk_lines = max(CHUNK_LINES, -(-len(test.sources) // (2 * test.num_workers)))
+        translations, seconds = _timed(lambda: translated(test.sources, chunk_lines))
         latencies_ms = _latencies_ms(test, lambda source: translated([source], 1))
     return _visit_of(translations, seconds, None, latencies_ms, None)
 

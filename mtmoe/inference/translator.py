@@ -110,7 +110,7 @@ class Translator:
 
         Raises:
             UserError: no run, no such checkpoint, device or setting; runs that do not go with it; terms, but no beam;
-                bf16 on a processor without such arithmetic.
+                a precision that the device has no arithmetic for.
         """
         overrides, others = tuple(overrides), others or OtherRuns()
         self.decoding = decoding_settings(run, overrides)
@@ -157,7 +157,8 @@ class Translator:
             with_alignment: fill in :attr:`Translation.alignment`.
             with_scores: the numbers and tokens of each translation are those of its text as ``mtmoe score`` reads it.
                 Without, they are those of the subwords that the search found, which may spell the text in another way;
-                texts are the same, and about a tenth of the time is saved.
+                texts are the same, and about a tenth of the time is saved (but not with ``num_best`` above 1 or with
+                other models, for which they are needed).
             progress: told about sentences, in the stage "translate"; the parts of a line that is split are
                 sentences of their own.
 
@@ -192,8 +193,10 @@ class Translator:
                 shortlist=self._shortlist,
                 num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
             )
-            # Several are ranked by their scores where a line is split, and by other models.
-            as_encoded = with_scores or num_best > 1 or self._others.runs.reranks
+            # Several are ranked by their scores where a line is split, and by other models; and what was found with a
+            # language model has probabilities that are not the model's own.
+            others = self._others
+            as_encoded = with_scores or num_best > 1 or others.runs.reranks or others.fused is not None
             translated = iter(list(self._translated(parts, found, options, as_encoded=as_encoded)))
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")

@@ -61,7 +61,7 @@ class DecoderState(NamedTuple):
         return self._replace(memory=memory, sources_X=torch.searchsorted(busy_A, self.sources_X))
 
     def join(self, *others: DecoderState) -> DecoderState:
-        """These rows and then the others, with a memory of sources that have rows."""
+        """These rows and then the others; with those of its own sources that have rows, and all of the others'."""
         states = [self.without_idle_sources(), *others]
         firsts = itertools.accumulate((state.memory.num_sources for state in states[:-1]), initial=0)
         own_memory, *memories = (state.memory for state in states)

@@ -78,6 +78,8 @@ def test_a_score_with_fusion_is_the_sum_of_what_score_tells_of_both_models(run_d
         assert part.value == pytest.approx(other, abs=1e-4)
         total = own.log_probability + 0.4 * other
         assert translation.score == pytest.approx(total / length_penalty(own.num_tokens, 0.7), abs=1e-4)
+    fused = Translator(run_directory, device="cpu", overrides=overrides, others=others)
+    assert fused.translate(LINES, with_scores=False) == fused.translate(LINES), "they are in what the search found"
     alone = Translator(run_directory, device="cpu", overrides=PLAIN).translate(LINES, 3)
     assert [t.text for t in alone] != [t.text for t in found]
     assert all(t.score_parts == () for _, t in all_of(alone))

@@ -7,12 +7,14 @@ import itertools
 import pytest
 import torch
 
+from mtmoe.checkpoint import load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import batch_of
 from mtmoe.device import check_precision
 from mtmoe.errors import UserError
 from mtmoe.inference.ensemble import Ensemble
 from mtmoe.inference.precision import prepare_for_search
+from mtmoe.inference.scoring import score_pairs
 from mtmoe.inference.translator import Translator
 from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.language_model import LanguageModel
@@ -147,6 +149,17 @@ def test_the_setting_is_the_precision_of_the_translator(run_directory):
         assert translation.log_probability != other.log_probability
         if translation.text == other.text:
             assert translation.log_probability == pytest.approx(other.log_probability, rel=0.05)
+
+
+@NEEDS_BF16
+@pytest.mark.parametrize("precision", ["bf16", "bf16-int8"])
+def test_translations_in_lower_precision_score_nearly_as_in_full(run_directory, precision):
+    lines = ["Where is the station?", "Two dogs play in the snow.", "A man", "Yes."]
+    found = Translator(run_directory, device="cpu", overrides=[f"decoding.precision={precision}"]).translate(lines)
+    loaded = load_model(run_directory, "best", "cpu")
+    for translation, score in zip(found, score_pairs(loaded, lines, [t.text for t in found]), strict=True):
+        assert translation.log_probability != score.log_probability
+        assert translation.log_probability == pytest.approx(score.log_probability, rel=0.05)
 
 
 def test_a_processor_without_bf16_arithmetic_is_told_what_to_set(run_directory, monkeypatch):

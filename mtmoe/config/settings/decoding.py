@@ -151,8 +151,9 @@ class Decoding(Settings):
         description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
         "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
         "mtmoe score to 1% or so only. int8: of the output layer, on any CPU; as inexact, and less "
-        "gained. bf16-int8: bf16, but 8 bits for the decoder's LSTMs and the output layer; CPUs with instructions for "
-        "both, where large batches are faster still, and single sentences not.",
+        "gained. bf16-int8: bf16, but 8 bits for the decoder's LSTMs and, without a shortlist, the output layer "
+        "(of --lm, too); CPUs with instructions for both, where large batches are faster still, and single sentences "
+        "not.",
     )
 
     @model_validator(mode="after")
