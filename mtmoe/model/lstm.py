@@ -139,6 +139,8 @@ class Lstm(nn.Module):
         """From now on :meth:`step` on a CPU, without gradients, multiplies the weights as they are now, both matrices
         at once, and gets tanh(x) from 2 sigmoid(2x) - 1, as torch's tanh takes several times as long as its sigmoid.
 
+        It is a second copy of them.
+
         in_int8: the products are those of :class:`mtmoe.model.int8.Int8Matrix`, and gates float32.
         """
         input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
