@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.rows import with_common_number_of_rows
+
 
 class Memory(NamedTuple):
     """An encoded source: what the decoder may look at.
@@ -108,7 +110,7 @@ class Attention(nn.Module):
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
 
     def project_context(self, context_XD: Tensor) -> Tensor:
-        """What comes out of it, of rows of any shape."""
+        """What comes out of it, of contexts row by row."""
         return context_XD
 
 
@@ -128,7 +130,7 @@ class OutputAttention(nn.Module):
     def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What is added to the top layer's output, [B, T, D], and the attention weights_BTS."""
         context_BTD, weights_BTS = self.attention(query_BTD, memory)
-        return self.project_context(context_BTD), weights_BTS
+        return self.projection(context_BTD), weights_BTS
 
     def project_query(self, query_XD: Tensor) -> Tensor:
         """As :meth:`Attention.project_query`."""
@@ -140,4 +142,4 @@ class OutputAttention(nn.Module):
 
     def project_context(self, context_XD: Tensor) -> Tensor:
         """As :meth:`Attention.project_context`."""
-        return self.projection(context_XD)
+        return self.projection(with_common_number_of_rows(context_XD))[: context_XD.shape[0]]

@@ -114,8 +114,7 @@ class _Grid(NamedTuple):
         num_rows = query_XD.shape[0]
         query_XA = attention.project_query(with_common_number_of_rows(query_XD))[:num_rows]
         context_AWD, weights_AWS = attention.look(self.spread(query_XA), memory)
-        context_XD = with_common_number_of_rows(self.collect(context_AWD))
-        return attention.project_context(context_XD)[:num_rows], self.collect(weights_AWS)
+        return attention.project_context(self.collect(context_AWD)), self.collect(weights_AWS)
 
 
 class Decoder(nn.Module):

@@ -46,7 +46,12 @@ def _step_by_step(model: TranslationModel, dtype: torch.dtype) -> tuple[torch.Te
     return torch.cat(steps, dim=1) * (batch.target_BT[:, 1:] != 0), hidden_BD, logits_BV
 
 
-WIRINGS = [{}, {"attention_context": "recurrent", "attention": "additive"}, {"lstm_hidden": 48}]
+WIRINGS = [
+    {},
+    {"attention_context": "recurrent", "attention": "additive"},
+    {"lstm_hidden": 48},
+    {"output_attention": True},
+]
 
 
 @torch.inference_mode()
