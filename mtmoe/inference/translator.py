@@ -414,8 +414,6 @@ def best_combinations(of_parts: Sequence[Sequence[Translation]], num_best: int) 
     The first of all parts are the first: a score that is higher than that of a translation before it (the text
     was scored anew) counts as equal.
     """
-    if len(of_parts) == 1:
-        return [(translation,) for translation in of_parts[0][:num_best]]
     combinations: list[tuple[float, tuple[Translation, ...]]] = [(0.0, ())]
     for translations in of_parts:
         scores = itertools.accumulate((t.score for t in translations), min)
