@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mtmoe.inference.translator import Translation
 
 # Lines that are sorted by length and translated together: few at first, so that there is something to see; then, as
-# each chunk ends in batches that are not full, as many as take some seconds: no more is lost by a crash.
+# each chunk ends in batches that are not full, as many as take some seconds. A crash loses a chunk, and no more.
 _CHUNK_LINES = 1024
 _MOST_CHUNK_LINES = 4096
 _CHUNK_SECONDS = 8.0

@@ -36,7 +36,7 @@ class FreedMemory:
 
 def keep_few_compiled_products() -> None:
     """oneDNN compiles a product or an LSTM for each shape and keeps the last 1,024, a quarter of a gigabyte after
-    20,000 sentences; few of a search's many shapes come again. 128 are enough for those that do (3 % more time).
+    20,000 sentences; few of a search's many shapes come again. 128 are enough for those that do (5 % more time).
 
     Only before the process has first used oneDNN; what the user has set stays.
     """

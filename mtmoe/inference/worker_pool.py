@@ -25,7 +25,7 @@ from mtmoe.inference.translator import Translation, Translator
 from mtmoe.processor import num_cores
 
 CHUNK_LINES = 256
-"""That a worker is given at a time: a file of a few thousand lines should keep all of them busy."""
+"""That a worker is given at a time, at least: a file of a few thousand lines should keep all of them busy."""
 
 _MOST_ATTEMPTS = 2
 _PATIENCE_SECONDS = 5.0
