@@ -68,10 +68,20 @@ def put_rows(x_ND: Tensor, positions_N: Tensor, num_sentences: int, length: int)
 
 def with_common_number_of_rows(x_XD: Tensor) -> Tensor:
     """Rows of zeros added, on a CPU in bf16 and int8, where oneDNN compiles each product anew for each number of rows
-    (half a millisecond, often more than the product itself): up to a multiple of 1/4 of the next lower power of two."""
-    if x_XD.device.type != "cpu" or x_XD.dtype not in (torch.bfloat16, torch.uint8):
+    (half a millisecond, often more than the product itself): up to a multiple of 1/4 of the next lower power of two.
+
+    How many they then are depends on the number of rows and on the type of the product alone: under autocast float32
+    and bf16 rows go into the same products, and become equally many.
+    """
+    if x_XD.device.type != "cpu" or _type_of_product(x_XD) not in (torch.bfloat16, torch.uint8):
         return x_XD
     num_rows = x_XD.shape[0]
     step = max(16, 1 << max(0, num_rows.bit_length() - 3))
     missing = -num_rows % step
     return F.pad(x_XD, (0, 0, 0, missing)) if missing else x_XD
+
+
+def _type_of_product(x_XD: Tensor) -> torch.dtype:
+    """In which a product of it on a CPU is computed."""
+    is_cast = x_XD.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if is_cast else x_XD.dtype

@@ -81,3 +81,18 @@ def test_training_goes_on_with_the_weights_themselves():
     assert not torch.allclose(output_BD, before)
     output_BD.sum().backward()
     assert all(parameter.grad is not None for parameter in lstm.parameters())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("num_rows", [1, 7, 16, 70])
+def test_steps_under_bf16_autocast_are_those_in_fp32_but_for_rounding(shape, num_rows):
+    lstm, x_BD = _lstm(*shape), torch.randn(num_rows, shape[0], generator=torch.Generator().manual_seed(2))
+    torch.nn.init.normal_(lstm.cell.weight_ih_l0, std=0.1)
+    torch.nn.init.normal_(lstm.cell.weight_hh_l0, std=0.1)
+    exact = narrow = lstm.initial_state(num_rows, x_BD)
+    for _ in range(3):  # the first state is float32, those after it bf16
+        exact = lstm.step(x_BD, exact)
+        with torch.autocast("cpu", torch.bfloat16):
+            narrow = lstm.step(x_BD, narrow)
+    assert narrow.output_BD.shape == exact.output_BD.shape
+    torch.testing.assert_close(narrow.cell_BH, exact.cell_BH, rtol=0.1, atol=0.1)
