@@ -101,7 +101,7 @@ def _parts(line: str, texts: Sequence[str], subwords: SubwordModel) -> list[Sour
     num_words, offset = 0, 0
     for text, ids in zip(texts, subwords.encode_batch(texts), strict=True):
         begin = line.index(text, offset)
-        before, begins = as_spelt(line[:begin])[-1:], as_spelt(text)[:1]
+        before, begins = as_spelt(line[max(0, begin - 1) : begin]), as_spelt(text[:1])
         goes_on = 0 < begin == offset and not before.isspace() and not begins.isspace()  # the cut is inside a word
         parts.append(SourcePart(text, ids, num_words - goes_on))
         num_words += len(as_spelt(text).split()) - goes_on

@@ -22,8 +22,9 @@ _END_WIDE = "。！？｡"
 _END = ".!?…‽।॥؟۔։።"
 _CLAUSE_WIDE = "、，；："
 _CLAUSE = ";:,،؛·—–"
-_SENTENCE = re.compile(f"[{_END}]+[{_CLOSING}]*(?= )|[{_END_WIDE}]+[{_CLOSING}]*")
-_CLAUSES = re.compile(f"[{_CLAUSE}]+[{_CLOSING}]*(?= )|[{_CLAUSE_WIDE}]+[{_CLOSING}]*")
+# A run of signs is tried from its first one only, and never in parts: else a line of dots takes quadratic time.
+_SENTENCE = re.compile(f"(?<![{_END}])[{_END}]++[{_CLOSING}]*+(?= )|[{_END_WIDE}]++[{_CLOSING}]*+")
+_CLAUSES = re.compile(f"(?<![{_CLAUSE}])[{_CLAUSE}]++[{_CLOSING}]*+(?= )|[{_CLAUSE_WIDE}]++[{_CLOSING}]*+")
 
 _ABBREVIATIONS = re.compile(
     "approx|bzw|cf|chap|corp|dept|dr|ed|etc|fr|gen|hr|inc|jr|ltd|mme|mrs?|ms|nr|pp|prof|rev|sen|sgt|sra?|st|str|usw|"
@@ -58,12 +59,14 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
-    following = text[match.end() :].lstrip()[:1]
+    # One space at most follows in the normal form. Nothing is copied, for a line can have very many ends.
+    behind = match.end() + text.startswith(" ", match.end())
+    following = text[behind : behind + 1]
     if following.islower():
         return False
     if match[0] != "." or not following:
         return True
-    word = text[: match.start()].rpartition(" ")[2].lstrip("\"'“‘«(")
+    word = text[text.rfind(" ", 0, match.start()) + 1 : match.start()].lstrip("\"'“‘«(")
     is_short_form = (
         (len(word) == 1 and word.isalpha())  # an initial
         or _ABBREVIATIONS.fullmatch(word)
