@@ -25,7 +25,7 @@ _READ_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 60.0
 _MOST_FRUITLESS_ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_REQUIREMENT = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _PIP_LINES_SHOWN = 5
 _LOCAL_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 

@@ -29,6 +29,8 @@ from mtmoe.vocabulary import BOS, EOS, PAD, UNK
 _NUM_TRAINING_THREADS = 8
 # SentencePiece silently skips longer lines; cleaning has already dropped what is too long.
 _MAX_SENTENCE_BYTES = 1 << 20
+_TOO_LARGE = re.compile(r"Vocabulary size too high [^<]*+<= (\d+)")
+_TOO_SMALL = re.compile(r"smaller than required_chars. \d+ vs (\d+)")
 # The library has one seed for the whole process; a thread reads it when it first draws.
 _sampling_lock = threading.Lock()
 
@@ -108,13 +110,13 @@ def _geometric(generator: random.Random, probability: float) -> int:
 
 def _explained(message: str, settings: Subwords, num_sentences: int) -> UserError:
     size = settings.vocabulary_size
-    if largest := re.search(r"Vocabulary size too high .*<= (\d+)", message):
+    if largest := _TOO_LARGE.search(message):
         return UserError(
             f"subwords.vocabulary_size = {size} is too large for this text: its {num_sentences} sentences "
             f"give at most {largest[1]} subwords",
             fix=f"set subwords.vocabulary_size to {largest[1]} or less, or train on more text",
         )
-    if smallest := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
+    if smallest := _TOO_SMALL.search(message):
         return UserError(
             f"subwords.vocabulary_size = {size} is too small: the special symbols, bytes and single characters "
             f"of this text alone are {smallest[1]}",

@@ -36,11 +36,13 @@ NO_DEMAND = Demand()
 
 
 class Copied(NamedTuple):
-    """A text of the source. is_joined: no space is before it there; goes_on: a letter or digit follows at once."""
+    """A text of the source. is_joined: no space is before it there; goes_on: a letter or digit follows at once.
+    lengthening: signs of ASCII which, were they to follow, would be taken for a part of it (a web address)."""
 
     text: str
     is_joined: bool = False
     goes_on: bool = False
+    lengthening: str = ""
 
 
 class _Completing(NamedTuple):
@@ -58,6 +60,7 @@ class Copies:
         self._copied = tuple(copied)
         self._wanted = [part.text.encode() for part in copied]
         self._spellings = spellings
+        self._lengthening = [[sign.encode() for sign in part.lengthening] for part in copied]
         self._finders = {text: _finder(text) for text in self._wanted}
         self._num_words = [len(spellings.spelt(b" " + text) or ()) for text in self._wanted]
         self._completing = {text: _completing(text, spellings) for text in self._finders}
@@ -81,6 +84,8 @@ class Copies:
         banned = self._out_of_turn(text, due)
         if number and place == len(text) and (is_of_word(text[-1]) or not self._copied[number - 1].goes_on):
             banned |= self._spellings.continuing
+        if number and place == len(text):
+            banned.update(*(self._spellings.beginning_with(sign) for sign in self._lengthening[number - 1]))
         if due is None:
             return Demand(banned=frozenset(banned))
         begun = self._begun(text, due, place)

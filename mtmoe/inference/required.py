@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mtmoe.config.copied import copied_pattern
+import regex
+
+from mtmoe.config.copied import SECONDS_A_LINE, TookTooLong, copied_pattern
 from mtmoe.config.settings import Decoding
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.subwords import SubwordModel
@@ -18,6 +20,8 @@ from mtmoe.inference.soft_terms import SoftTerm
 from mtmoe.inference.spelling import Spellings, begins_with_word, spelling
 from mtmoe.inference.terminology import Term, Terminology
 from mtmoe.vocabulary import UNK
+
+_SIGNS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum())
 
 
 class TermReport(NamedTuple):
@@ -54,6 +58,8 @@ class Required:
         self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
         self._is_soft = decoding.soft_terms is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
+        # By line, so that the time is not spent once more to report of it.
+        self._too_slow: dict[str, str] = {}
 
     def added(self, task: SearchTask, source: SourcePart) -> SearchTask:
         """The task of a source with what is required of its translation."""
@@ -69,7 +75,11 @@ class Required:
             task = task._replace(phrases_ids=(*task.phrases_ids, *ids_of.values()))
         if self._pattern is None or self._spellings is None:
             return task
-        copied = [part for part in self._parts_to_copy(source.text) if can_be_spelt(part.text, self._spellings)]
+        try:
+            parts = self._parts_to_copy(source.text)
+        except TookTooLong:  # the report tells
+            return task
+        copied = [part for part in parts if can_be_spelt(part.text, self._spellings)]
         return task._replace(copies=Copies(copied, self._spellings)) if copied else task
 
     def _soft(self, ids_of: dict[Term, tuple[int, ...]], source: SourcePart) -> tuple[SoftTerm, ...]:
@@ -100,7 +110,12 @@ class Required:
         warnings = [f"the term {r.source!r} is not translated as {r.target!r}" for r in reports if not r.applied]
         if not (parts and self._pattern):
             return reports, warnings
-        wanted, there = self._copied(normalise_line(line)), self._copied(translation)
+        try:
+            wanted, there = self._copied(normalise_line(line)), self._copied(translation)
+        except TookTooLong as expression:
+            within = f"decoding.copied: {expression} was not found within {SECONDS_A_LINE:g} s"
+            warnings.append(f"{within}, so that nothing is sure to be copied; simplify the expression")
+            return reports, warnings
         if wanted != there:
             warnings.append(f"to be copied (decoding.copied): {wanted}; in the translation: {there}")
         return reports, warnings
@@ -118,11 +133,33 @@ class Required:
         return self._terms.found(text, apart=self._words_apart) if self._terms else ()
 
     def _copied(self, text: str) -> list[str]:
-        return [part.text for part in self._parts_to_copy(text)]
+        return [match[0] for match in self._matches(text)]
 
     def _parts_to_copy(self, text: str) -> list[Copied]:
         parts = []
-        for match in self._pattern.finditer(text) if self._pattern else ():
-            is_joined = text[: match.start()][-1:] not in ("", " ")
-            parts.append(Copied(match[0], is_joined, begins_with_word(text[match.end() :].encode())))
+        lengthening: dict[str, str] = {}
+        for match in self._matches(text):
+            is_joined = text[max(0, match.start() - 1) : match.start()] not in ("", " ")
+            following = text[match.end() : match.end() + 1]
+            if match[0] not in lengthening:
+                lengthening[match[0]] = "".join(sign for sign in _SIGNS if self._is_lengthened(match[0], sign))
+            goes_on = begins_with_word(following.encode())
+            parts.append(Copied(match[0], is_joined, goes_on, lengthening[match[0]]))
         return parts
+
+    def _is_lengthened(self, text: str, sign: str) -> bool:
+        return any(match.end() > len(text) for match in self._matches(text + sign) if not match.start())
+
+    def _matches(self, text: str) -> list[regex.Match[str]]:
+        """What ``decoding.copied`` finds in a text.
+
+        Raises:
+            TookTooLong: see there; at once where it has before.
+        """
+        if text in self._too_slow:
+            raise TookTooLong(self._too_slow[text])
+        try:
+            return list(self._pattern.finditer(text)) if self._pattern else []
+        except TookTooLong as expression:
+            self._too_slow[text] = str(expression)
+            raise

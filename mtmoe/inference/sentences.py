@@ -27,12 +27,13 @@ _SENTENCE = re.compile(f"(?<![{_END}])[{_END}]++[{_CLOSING}]*+(?= )|[{_END_WIDE}
 _CLAUSES = re.compile(f"(?<![{_CLAUSE}])[{_CLAUSE}]++[{_CLOSING}]*+(?= )|[{_CLAUSE_WIDE}]++[{_CLOSING}]*+")
 
 _ABBREVIATIONS = re.compile(
-    "approx|bzw|cf|chap|corp|dept|dr|ed|etc|fr|gen|hr|inc|jr|ltd|mme|mrs?|ms|nr|pp|prof|rev|sen|sgt|sra?|st|str|usw|"
-    "vgl|vol|vs",
+    r"\A(?:approx|bzw|cf|chap|corp|dept|dr|ed|etc|fr|gen|hr|inc|jr|ltd|mme|mrs?|ms|nr|pp|prof|rev|sen|sgt|sra?|st|str|usw|"
+    "vgl|vol|vs)",
     re.IGNORECASE,
 )
 _INNER_STOP = re.compile(r"\w\.\w")
 _ORDINAL = re.compile(r"\d{1,2}")
+_WORDS = re.compile(r"(?<! ) *[^ ]+")
 
 
 def divided(text: str, encode: Encode, longest: int) -> list[str]:
@@ -85,7 +86,7 @@ def _clauses(text: str) -> Iterator[str]:
 
 
 def _words(text: str) -> Iterator[str]:
-    yield from re.findall(r" *[^ ]+", text)
+    yield from _WORDS.findall(text)
 
 
 def _halves(text: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -112,3 +113,18 @@ def test_a_term_is_there_where_a_word_begins_with_it(run_directory, text, is_har
         reports, warnings = required.report("a year", ["a year"], text)
         assert reports == (TermReport("year", "an", expected),)
         assert bool(warnings) != expected
+
+
+def test_an_expression_that_takes_too_long_leaves_the_line_in_its_place_and_is_told(run_directory):
+    overrides = ["decoding.copied=['/(?:a|aa)+$/']", "decoding.beam_size=1"]
+    lines = ["Where is aaa", "a" * 50 + "! b", "Two dogs"]
+    begin = time.monotonic()
+    translations = Translator(run_directory, device="cpu", overrides=overrides).translate(lines)
+    assert time.monotonic() - begin < 20
+    told = [
+        [warning for warning in translation.warnings if "(?:a|aa)+$/ was not found within 1 s" in warning]
+        for translation in translations
+    ]
+    assert [len(warnings) for warnings in told] == [0, 1, 0]
+    assert translations[0].text.endswith("aaa")
+    assert translations[1].text

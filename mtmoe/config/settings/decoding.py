@@ -126,8 +126,8 @@ class Decoding(Settings):
     copied: tuple[str, ...] = Field(
         default=(),
         description="What the translation has just as the source has it, once each and in order: any of urls, emails, "
-        "tags (<b>, </b>), braces ({name}, ${0}), printf (%s, %(name)d), numbers, and regular expressions between "
-        "slashes.",
+        "tags (<b>, </b>), braces ({name}, ${0}, {{ name }}), printf (%s, %(name)d), numbers, and regular expressions "
+        "between slashes. What takes longer than a second to find in a line is not copied, and told.",
     )
     soft_terms: float | None = Field(
         default=None,
