@@ -140,14 +140,17 @@ class Cleaner:
         """Begin to count from nothing, in a new dictionary; what was read before stays known as read."""
         self.report = dict.fromkeys(("read", *CHANGES, *DROPS, "kept"), 0)
 
-    def clean(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
-        """Yield the pairs that keep all rules, in the normal form of `normalise_line`."""
+    def clean(self, pairs: Iterable[Pair], direction: str = "") -> Iterator[Pair]:
+        """Yield the pairs that keep all rules, in the normal form of `normalise_line`.
+
+        ``direction``: theirs, where there are several: a pair is no duplicate of one in another direction.
+        """
         for raw in pairs:
             self.report["read"] += 1
             pair = Pair(normalise_line(raw.source), normalise_line(raw.target))
             if pair != raw:
                 self._count_changes(raw)
-            broken = self._broken_rule(pair)
+            broken = self._broken_rule(pair, direction)
             self.report[broken or "kept"] += 1
             if broken is None:
                 yield pair
@@ -157,7 +160,7 @@ class Cleaner:
         self.report["read"] += 1
         self.report["invalid_utf8" if bad_line.problem == INVALID_UTF8 else "unreadable"] += 1
 
-    def _broken_rule(self, pair: Pair) -> str | None:
+    def _broken_rule(self, pair: Pair, direction: str) -> str | None:
         rules = self._cleaning
         num_source, num_target = len(pair.source), len(pair.target)
         if self._monolingual and not num_target:
@@ -169,7 +172,7 @@ class Cleaner:
         if not self._monolingual and (broken := self._broken_rule_of_two_sides(pair)):
             return broken
         # A normalised side holds no newline, so the joined text tells the sides apart.
-        if rules.remove_duplicates and not self._seen.add(hash64(f"{pair.source}\n{pair.target}")):
+        if rules.remove_duplicates and not self._seen.add(hash64("\n".join((*pair, direction)))):
             return "duplicate"
         if self._held_out_keys is not None and pair in self._held_out_keys:
             return "in_dev_or_test"

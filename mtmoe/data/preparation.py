@@ -177,7 +177,7 @@ class _Builder:
         parts = []
         for source in data.train:
             cleaner.new_report()
-            pairs = cleaner.clean(self._counted(source, cleaner.count_bad_line))
+            pairs = cleaner.clean(self._counted(source, cleaner.count_bad_line), source.direction)
             if splitting:
                 num_pairs = _extend(kept, pairs)
                 if source.direction:
@@ -216,7 +216,8 @@ class _Builder:
         data = self.recipe.data
         num_valid = data.held_out.valid_pairs if data.valid == "split" else 0
         num_test = data.held_out.test_pairs if data.test == "split" else 0
-        split = split_by_components(pairs, num_valid, num_test, self.recipe.seed)
+        directions = [self.direction_of[id(pair)] for pair in pairs] if self.direction_of else ()
+        split = split_by_components(pairs, num_valid, num_test, self.recipe.seed, directions=directions)
         self.report["split"] = split.report
         self.spool.write(with_token(pair, self.direction_of.get(id(pair), "")) for pair in split.train)
         return _TrainText(_remaining_parts(parts, pairs, split.train), split.valid, split.test)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,17 +29,23 @@ class Split(NamedTuple):
     report: dict[str, int]
 
 
-def split_by_components(pairs: list[Pair], num_valid: int, num_test: int, seed: int) -> Split:
+def split_by_components(
+    pairs: list[Pair], num_valid: int, num_test: int, seed: int, *, directions: Sequence[str] = ()
+) -> Split:
     """Hold out so many pairs by connected components; a random line would leak.
 
     Two pairs are connected when their source sentences or their target sentences have the same
-    `comparison_key`. Components are held out whole. From a held-out component comes one pair for
-    each source sentence; its other pairs are dropped from all parts, and counted. Components of
-    more than 1 % of the pairs wanted (but of 10 at any rate) stay in the training text: the set
-    must not hang on a few sentences.
+    `comparison_key`; with directions, when any sentence of the one, on either side, has the key of
+    any of the other: what is a source in one direction is a target in another. Components are held
+    out whole. From a held-out component comes one pair for each source sentence (and direction);
+    its other pairs are dropped from all parts, and counted. Components of more than 1 % of the pairs
+    wanted (but of 10 at any rate) stay in the training text: the set must not hang on a few sentences.
 
     What is held out depends on the sentences and the seed alone, not on the order of the pairs:
     a corpus that grows keeps most of its test set.
+
+    Args:
+        directions: of each pair, such as en-fr, for text of several; none for text of one.
 
     Raises:
         UserError: there is not enough text, or less would be left to train on than is held out.
@@ -46,12 +54,14 @@ def split_by_components(pairs: list[Pair], num_valid: int, num_test: int, seed: 
     # Text of one language has empty sources: its sentences alone connect it.
     source_keys = _keys([pair.source or pair.target for pair in pairs])
     target_keys = _keys([pair.target for pair in pairs])
-    component_of = _components(source_keys, target_keys)
+    # Languages are no part of a key: "Taxi!" is the same sentence in all of them, and could leak.
+    component_of = _components(source_keys, target_keys, either_way=bool(directions))
     size_of = np.bincount(component_of)
     largest = max(_LARGEST_ALWAYS_ALLOWED, int(_LARGEST_SHARE * num_wanted))
-    order = _random_order(_pair_hashes(pairs), source_keys, component_of, seed)
+    order = _random_order(_pair_hashes(pairs, directions), source_keys, component_of, seed)
     order = order[size_of[component_of[order]] <= largest]
-    parts = _deal_out(order, source_keys, component_of, (num_test, num_valid))
+    sources = list(zip(source_keys.tolist(), directions or itertools.repeat(""), strict=False))
+    parts = _deal_out(order, sources, component_of, (num_test, num_valid))
 
     touched = np.zeros(len(size_of), dtype=bool)
     for part in parts:
@@ -96,20 +106,31 @@ def _keys(texts: list[str]) -> np.ndarray:
     return np.fromiter((hash64(comparison_key(text)) for text in texts), dtype=np.uint64, count=len(texts))
 
 
-def _pair_hashes(pairs: list[Pair]) -> np.ndarray:
-    """64-bit hashes of the pairs as they stand, as uint64."""
-    return np.fromiter((hash64("\n".join(pair)) for pair in pairs), dtype=np.uint64, count=len(pairs))
+def _pair_hashes(pairs: list[Pair], directions: Sequence[str]) -> np.ndarray:
+    """64-bit hashes of the pairs as they stand, with their directions, as uint64."""
+    told = zip(*zip(*pairs, strict=True), directions, strict=True) if directions and pairs else pairs
+    return np.fromiter((hash64("\n".join(sides)) for sides in told), dtype=np.uint64, count=len(pairs))
 
 
-def _components(source_keys: np.ndarray, target_keys: np.ndarray) -> np.ndarray:
-    """Number of each pair's component, from 0; union-find over the sentences of both sides."""
-    sources, source_of = np.unique(source_keys, return_inverse=True)
-    targets, target_of = np.unique(target_keys, return_inverse=True)
-    parent = list(range(len(sources) + len(targets)))
-    for a, b in zip(source_of.tolist(), (target_of + len(sources)).tolist(), strict=True):
+def _components(source_keys: np.ndarray, target_keys: np.ndarray, *, either_way: bool) -> np.ndarray:
+    """Number of each pair's component, from 0; union-find over the sentences of both sides.
+
+    ``either_way``: a sentence is the same one on both sides.
+    """
+    if either_way:
+        sentences, sentence_of = np.unique(np.concatenate([source_keys, target_keys]), return_inverse=True)
+        source_of, target_of = np.split(sentence_of, 2)
+        num_sentences = len(sentences)
+    else:
+        sources, source_of = np.unique(source_keys, return_inverse=True)
+        targets, target_of = np.unique(target_keys, return_inverse=True)
+        target_of = target_of + len(sources)
+        num_sentences = len(sources) + len(targets)
+    parent = list(range(num_sentences))
+    for a, b in zip(source_of.tolist(), target_of.tolist(), strict=True):
         root_a, root_b = _root(parent, a), _root(parent, b)
         parent[root_b] = root_a
-    roots = np.array([_root(parent, a) for a in range(len(sources))], dtype=np.int64)
+    roots = np.array([_root(parent, a) for a in range(num_sentences)], dtype=np.int64)
     return np.unique(roots[source_of], return_inverse=True)[1]
 
 
@@ -142,11 +163,11 @@ def _mixed(numbers: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _deal_out(
-    order: np.ndarray, source_keys: np.ndarray, component_of: np.ndarray, sizes: tuple[int, ...]
+    order: np.ndarray, sources: Sequence[Hashable], component_of: np.ndarray, sizes: tuple[int, ...]
 ) -> list[list[int]]:
-    """Fill parts of the given sizes from the order: one pair per source sentence, no component in two parts."""
+    """Fill parts of the given sizes from the order: one pair of equal ``sources``, no component in two parts."""
     parts: list[list[int]] = [[] for _ in sizes]
-    seen_sources: set[int] = set()
+    seen_sources: set[Hashable] = set()
     part = 0
     component = -1
     for index in order.tolist():
@@ -156,8 +177,8 @@ def _deal_out(
                 part += 1
             if part == len(parts):
                 break
-        key = int(source_keys[index])
-        if key not in seen_sources and len(parts[part]) < sizes[part]:
-            seen_sources.add(key)
+        source = sources[index]
+        if source not in seen_sources and len(parts[part]) < sizes[part]:
+            seen_sources.add(source)
             parts[part].append(index)
     return parts

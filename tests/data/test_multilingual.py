@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,42 @@ def test_a_split_gives_a_test_set_for_each_direction_and_keeps_a_sentences_direc
     held_out = [line[6:] for s in prepared.test_sets.values() for line in s.source.read_text().splitlines()]
     assert len(held_out) == 30
     assert not trained & set(held_out)
+
+
+def test_the_two_directions_of_the_same_pairs_leak_nothing_into_the_training_text(tmp_path: Path) -> None:
+    there = source_of(tmp_path, "there", "en-fr", sentences(3, 200))
+    files = {"source_file": there["target_file"], "target_file": there["source_file"]}
+    back = {**there, **files, "name": "back", "direction": "fr-en"}
+    held_out = {"valid_pairs": 20, "test_pairs": 34}
+    recipe = multilingual(tmp_path, train=[there, back], valid="split", test="split", held_out=held_out)
+    prepared = prepare(recipe, tmp_path / "data", tmp_path / "cache").prepared
+    model = SubwordModel(prepared.subwords_path)
+
+    def text(ids: np.ndarray) -> str:
+        return re.sub("<2..>", "", model.decode(ids.tolist())).strip()
+
+    trained = {
+        text(side(i)) for i in range(len(prepared.train)) for side in (prepared.train.source, prepared.train.target)
+    }
+    for files in prepared.test_sets.values():
+        for line in (*files.source.read_text().splitlines(), *files.reference.read_text().splitlines()):
+            assert re.sub("<2..> ", "", line) not in trained
+    assert sum(prepared.manifest["test_sets"].values()) == 34
+    assert len(prepared.train) == 400 - 54
+
+
+def test_a_pair_is_a_duplicate_within_its_direction_alone(tmp_path: Path) -> None:
+    """The same words into two languages and the same pair the other way round are text of their own."""
+    path = tmp_path / "same.tsv"
+    path.write_text("".join(f"{a}\t{b}\n{b}\t{a}\n" for a, b in zip(sentences(1, 50), sentences(2, 50), strict=True)))
+    train = [
+        {"name": f"{d}-{copy}", "direction": d, "format": "tsv", "file": {"path": str(path)}}
+        for d in ("en-fr", "en-de", "fr-en")
+        for copy in range(2)
+    ]
+    valid = [source_of(tmp_path, "valid", "fr-en", sentences(11, 5))]
+    prepared = prepare(multilingual(tmp_path, train=train, valid=valid), tmp_path / "data", tmp_path / "cache").prepared
+    assert [prepared.report["train"][source["name"]]["duplicate"] for source in train] == [0, 100] * 3
 
 
 @pytest.mark.parametrize(

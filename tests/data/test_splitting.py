@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtmoe.data.cleaning import comparison_key
 from mtmoe.data.pairs import Pair
@@ -165,3 +168,32 @@ def test_too_little_text_is_an_error_that_names_the_numbers(num_pairs):
         split_by_components(corpus, num_valid=4, num_test=6, seed=1)
     assert "data.held_out.valid_pairs" in caught.value.fix
     assert re.search(rf"of {num_pairs} pairs", caught.value.problem)
+
+
+DIRECTIONS = ("en-fr", "fr-en", "en-de")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.sampled_from(DIRECTIONS)), min_size=40, max_size=120),
+    st.integers(0, 3),
+)
+def test_no_sentence_of_several_directions_is_in_two_parts_on_whichever_side(links, seed):
+    pairs = [Pair(f"sentence {source}", f"Sentence {target}!") for source, target, _ in links]
+    pairs += [Pair(f"lonely {i}", f"alone {i}") for i in range(40)]
+    directions = [direction for *_, direction in links] + ["en-fr"] * 40
+    split = split_by_components(pairs, num_valid=8, num_test=8, seed=seed, directions=directions)
+    sentences = [set.union(*_keys(part)) for part in split[:3]]
+    for one, other in itertools.combinations(sentences, 2):
+        assert one.isdisjoint(other)
+    direction_of = {id(pair): direction for pair, direction in zip(pairs, directions, strict=True)}
+    held_out = [(comparison_key(p.source), direction_of[id(p)]) for p in (*split.valid, *split.test)]
+    assert len(set(held_out)) == len(held_out) == 16
+
+
+def test_what_is_held_out_of_several_directions_does_not_depend_on_their_order():
+    there = _corpus_with_twins(100)
+    back = [Pair(target, source) for source, target in there]
+    one = split_by_components(there + back, 20, 20, 1, directions=["en-de"] * len(there) + ["de-en"] * len(back))
+    other = split_by_components(back + there, 20, 20, 1, directions=["de-en"] * len(back) + ["en-de"] * len(there))
+    assert (one.test, one.valid) == (other.test, other.valid)

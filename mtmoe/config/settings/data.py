@@ -131,7 +131,9 @@ class Cleaning(Settings):
         default=9.0, ge=1.0, description="Largest ratio of the sides' lengths in characters (+10 on both)."
     )
     remove_identical_sides: bool = Field(default=True, description="Drop pairs whose two sides are the same.")
-    remove_duplicates: bool = Field(default=True, description="Drop a pair that was read before.")
+    remove_duplicates: bool = Field(
+        default=True, description="Drop a pair that was read before, in the same direction."
+    )
     remove_test_overlap: bool = Field(
         default=True, description="Drop training pairs of which either side is in dev or test (contamination gate)."
     )
