@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.pieces import ATTENTION_ELEMENTS, in_pieces, places_at_once
 from mtmoe.model.rows import with_common_number_of_rows
 
 
@@ -87,9 +88,15 @@ class Attention(nn.Module):
             keys_BSA = keys_BSA.tanh()
         return Memory(values_BSD, keys_BSA, source_lengths_B)
 
-    def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Returns context_BTD and the attention weights_BTS (float32; zero on padding)."""
-        return self.look(self.project_query(query_BTD), memory)
+    def forward(self, query_BTD: Tensor, memory: Memory) -> Tensor:
+        """Return context_BTD. Without gradients the weights, [B, T, S], are never there as a whole."""
+
+        def contexts(query_BtD: Tensor) -> Tensor:
+            return self.look(self.project_query(query_BtD), memory)[0]
+
+        num_scores = memory.keys_BSA.shape[0] * memory.keys_BSA.shape[1]
+        row_elements = num_scores * (memory.keys_BSA.shape[2] if self.kind == "additive" else 1)
+        return in_pieces(contexts, query_BTD, 1, row_elements, ATTENTION_ELEMENTS)
 
     def project_query(self, query_XD: Tensor) -> Tensor:
         """Rows of any shape, each by itself, as :meth:`look` takes them."""
@@ -97,17 +104,26 @@ class Attention(nn.Module):
         return query_XA.tanh() * self.scale_A if self.kind == "product" else query_XA
 
     def look(self, query_BTA: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """What :meth:`forward` returns, of projected queries."""
+        """What :meth:`forward` returns, of projected queries, and the attention weights_BTS (float32; zero on
+        padding)."""
         if self.kind == "product":
             scores_BTS = query_BTA @ memory.keys_BSA.transpose(1, 2)
         else:
-            summed_BTSA = query_BTA[:, :, None, :] + memory.keys_BSA[:, None, :, :]
-            scores_BTS = summed_BTSA.tanh() @ self.scale_A
+            scores_BTS = self._additive_scores(query_BTA, memory.keys_BSA)
         masked_BTS = scores_BTS.to(torch.promote_types(torch.float32, scores_BTS.dtype)).masked_fill(
             ~memory.mask_BS[:, None, :], -torch.inf
         )
         weights_BTS = masked_BTS.softmax(dim=-1)
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
+
+    def _additive_scores(self, query_BTA: Tensor, keys_BSA: Tensor) -> Tensor:
+        """Without gradients for some source positions at a time: of a long source even one query's sums are large."""
+        length = places_at_once(keys_BSA.shape[1], query_BTA.numel(), ATTENTION_ELEMENTS)
+        parts = [
+            (query_BTA[:, :, None, :] + keys_BsA[:, None, :, :]).tanh() @ self.scale_A
+            for keys_BsA in keys_BSA.split(length, 1)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def project_context(self, context_XD: Tensor) -> Tensor:
         """What comes out of it, of contexts row by row."""
@@ -127,10 +143,9 @@ class OutputAttention(nn.Module):
         self.projection = nn.Linear(width, width, bias=False)
         nn.init.xavier_uniform_(self.projection.weight)
 
-    def forward(self, query_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """What is added to the top layer's output, [B, T, D], and the attention weights_BTS."""
-        context_BTD, weights_BTS = self.attention(query_BTD, memory)
-        return self.projection(context_BTD), weights_BTS
+    def forward(self, query_BTD: Tensor, memory: Memory) -> Tensor:
+        """What is added to the top layer's output, [B, T, D]."""
+        return self.projection(self.attention(query_BTD, memory))
 
     def project_query(self, query_XD: Tensor) -> Tensor:
         """As :meth:`Attention.project_query`."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtmoe.config.settings import Model
 from mtmoe.model.attention import Attention, Memory, OutputAttention
 from mtmoe.model.dropout import Dropout
-from mtmoe.model.feed_forward import feed_forward
+from mtmoe.model.feed_forward import feed_forward, mixed
 from mtmoe.model.lstm import Lstm, LstmState
 from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, take_rows, with_common_number_of_rows
@@ -153,14 +153,13 @@ class Decoder(nn.Module):
             x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory)
         else:
             x_BTD = self._add(x_BTD, self.bottom(x_BTD), self.bottom_residual)
-            context_BTD, _ = self.attention(x_BTD, memory)
+            context_BTD = self.attention(x_BTD, memory)
         x_BTD = self._mix(1, x_BTD, positions_N, balances)
         for place, layer in enumerate(self.upper, start=2):
             x_BTD = self._add(x_BTD, layer(_with_context(x_BTD, context_BTD)))
             x_BTD = self._mix(place, x_BTD, positions_N, balances)
         if self.output_attention is not None:
-            seen_BTD, _ = self.output_attention(x_BTD, memory)
-            x_BTD = self._add(x_BTD, seen_BTD)
+            x_BTD = self._add(x_BTD, self.output_attention(x_BTD, memory))
         return take_rows(x_BTD, positions_N), balances
 
     def _bottom_recurrent(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
@@ -168,7 +167,7 @@ class Decoder(nn.Module):
         query_BD = torch.zeros_like(x_BTD[:, 0])
         outputs, contexts = [], []
         for x_BD in x_BTD.unbind(1):
-            context_B1D, _ = self.attention(query_BD[:, None], memory)
+            context_B1D = self.attention(query_BD[:, None], memory)
             state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state)
             query_BD = self._add(x_BD, state.output_BD, self.bottom_residual)
             outputs.append(query_BD)
@@ -223,7 +222,7 @@ class Decoder(nn.Module):
         if str(place) not in self.mixtures:
             return x_BTD
         x_ND = take_rows(x_BTD, positions_N)
-        y_ND, balance = self.mixtures[str(place)](x_ND)
+        y_ND, balance = mixed(self.mixtures[str(place)], x_ND, x_BTD.shape[1])
         if balance is not None:
             balances[f"decoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND), positions_N, *x_BTD.shape[:2])

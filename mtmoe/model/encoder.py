@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mtmoe.config.settings import Model
 from mtmoe.model.dropout import Dropout
-from mtmoe.model.feed_forward import feed_forward
+from mtmoe.model.feed_forward import feed_forward, mixed
 from mtmoe.model.lstm import BidirectionalLstm, Lstm
 from mtmoe.model.routing import Balance
 from mtmoe.model.rows import put_rows, take_rows
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         if str(place) not in self.mixtures:
             return x_BSD
         x_ND = take_rows(x_BSD, positions_N)
-        y_ND, balance = self.mixtures[str(place)](x_ND)
+        y_ND, balance = mixed(self.mixtures[str(place)], x_ND, x_BSD.shape[1])
         if balance is not None:
             balances[f"encoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND), positions_N, *x_BSD.shape[:2])

@@ -15,7 +15,8 @@ from mtmoe.model.gating import (
     SoftmaxGate,
     StrictlyBalancedGate,
 )
-from mtmoe.model.routing import Balance
+from mtmoe.model.pieces import LAYER_ELEMENTS, in_pieces
+from mtmoe.model.routing import Balance, sum_of_balances
 from mtmoe.model.rows import with_common_number_of_rows
 
 
@@ -54,11 +55,30 @@ class DenseFeedForward(nn.Module):
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
         """[N, D] -> [N, D]; there is nothing to balance."""
+        return in_pieces(self._output, x_ND, 0, self.first_DH.shape[1], LAYER_ELEMENTS), None
+
+    def _output(self, x_ND: Tensor) -> Tensor:
         hidden_NH = (with_common_number_of_rows(x_ND) @ self.first_DH).relu()
         for inner_HH in self.inner_HH:
             hidden_NH = (hidden_NH @ inner_HH).relu()
         y_ND = (hidden_NH @ self.second_HD)[: x_ND.shape[0]]
-        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), None
+        return y_ND.sigmoid() if self.sigmoid_output else y_ND
+
+
+_POSITIONS_AT_ONCE = 8192
+
+
+def mixed(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, Balance | None]:
+    """What the layer returns of the real tokens of sequences that are ``length`` positions long with padding.
+
+    In evaluation some tokens at a time where that is long; as many times on all processes that share the experts, as
+    the length is that of the whole batch. There are no losses then.
+    """
+    num_parts = 1 if layer.training else -(-length // _POSITIONS_AT_ONCE)
+    if num_parts <= 1:
+        return layer(x_ND)
+    outputs, balances = zip(*(layer(part_ND) for part_ND in x_ND.tensor_split(num_parts)), strict=True)
+    return torch.cat(outputs), sum_of_balances(balances) if balances[0] is not None else None
 
 
 def feed_forward(width: int, settings: MixtureOfExpertsSettings) -> MixtureOfExperts | DenseFeedForward:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mtmoe.config.settings import Model
 from mtmoe.model.dropout import Dropout
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
-from mtmoe.model.feed_forward import feed_forward
+from mtmoe.model.feed_forward import feed_forward, mixed
 from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.lstm import Lstm, LstmState
 from mtmoe.model.routing import Balance
@@ -161,7 +161,7 @@ class LanguageModel(nn.Module):
         if str(place) not in self.mixtures:
             return x_BTD
         x_ND = take_rows(x_BTD, positions_N)
-        y_ND, balance = self.mixtures[str(place)](x_ND)
+        y_ND, balance = mixed(self.mixtures[str(place)], x_ND, x_BTD.shape[1])
         if balance is not None:
             balances[f"decoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND, self.residual), positions_N, *x_BTD.shape[:2])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mtmoe.model.int8 import Int8Matrix
+from mtmoe.model.pieces import LAYER_ELEMENTS, places_at_once
 from mtmoe.model.rows import permute_rows, with_common_number_of_rows
 
 
@@ -88,6 +89,19 @@ class Lstm(nn.Module):
                 return self.continued(x_BTD.float(), state)
         if self.is_looped:
             return self._step_by_step(x_BTD, state)
+        # The gates of all positions are there at once.
+        length = places_at_once(x_BTD.shape[1], x_BTD.shape[0] * 4 * self.hidden, LAYER_ELEMENTS)
+        if length < x_BTD.shape[1]:
+            outputs = []
+            for part_BtD in x_BTD.split(length, 1):
+                output_BtD, state = self._at_once(part_BtD, state)
+                outputs.append(output_BtD)
+            assert state is not None
+            return torch.cat(outputs, dim=1), state
+        return self._at_once(x_BTD, state)
+
+    def _at_once(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        """By a library's layer."""
         if x_BTD.is_cuda and torch.is_autocast_enabled("cuda"):
             return self._in_autocast_type(x_BTD, state)
         start = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +22,12 @@ class Balance(NamedTuple):
     load_E: Tensor
     counts_E: Tensor
     losses: dict[str, Tensor]
+
+
+def sum_of_balances(balances: Sequence[Balance]) -> Balance:
+    """Return that of all parts of a batch, without the losses, which are no sums."""
+    vectors = (torch.stack(parts).sum(0) for parts in list(zip(*balances, strict=True))[:3])
+    return Balance(*vectors, losses={})
 
 
 class Routing(NamedTuple):

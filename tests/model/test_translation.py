@@ -158,7 +158,9 @@ def test_output_attention_adds_a_projection_of_what_the_top_layer_looks_at():
     torch.manual_seed(0)
     layer, first = OutputAttention(8, 6, "product"), Attention(8, 6, "product")
     values_BSD, query_BTD = torch.randn(2, 5, 8), torch.randn(2, 3, 8)
-    seen_BTD, weights_BTS = layer(query_BTD, first.memory(values_BSD, torch.tensor([5, 2])))
+    memory = first.memory(values_BSD, torch.tensor([5, 2]))
+    seen_BTD = layer(query_BTD, memory)
+    _, weights_BTS = layer.look(layer.project_query(query_BTD), memory)
     assert not weights_BTS[1, :, 2:].any()
     for sentence, length in ((0, 5), (1, 2)):
         keys_SA = (values_BSD[sentence, :length] @ first.key_projection.weight.t()).tanh()
@@ -185,7 +187,9 @@ def test_product_attention_is_equation_22_and_additive_attention_equation_21():
         attention = Attention(8, 6, kind)
         torch.nn.init.normal_(attention.scale_A)
         memory = attention.memory(values_BSD, torch.tensor([3]))
-        _, weights_BTS = attention(query_BTD, memory)
+        context_BTD = attention(query_BTD, memory)
+        _, weights_BTS = attention.look(attention.project_query(query_BTD), memory)
+        torch.testing.assert_close(context_BTD, weights_BTS @ values_BSD)
         u_DA, w_DA = attention.key_projection.weight.t(), attention.query_projection.weight.t()
         for t in range(2):
             scores = []
@@ -237,7 +241,7 @@ def test_without_a_residual_around_the_bottom_layer_the_decoder_passes_no_embedd
     embedded_BTD, values_BSD = torch.randn(2, 4, 32), torch.randn(2, 5, 32)
     memory = decoder.attention.memory(values_BSD, torch.tensor([5, 5]))
     bottom_BTD = decoder.bottom(embedded_BTD)
-    context_BTD, _ = decoder.attention(bottom_BTD, memory)
+    context_BTD = decoder.attention(bottom_BTD, memory)
     expected_BTD = bottom_BTD + decoder.upper[0](torch.cat((bottom_BTD, context_BTD), dim=2))
     found_ND, _ = decoder(embedded_BTD, memory, torch.arange(8))
     torch.testing.assert_close(found_ND, expected_BTD.reshape(8, 32))
