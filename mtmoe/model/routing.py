@@ -26,8 +26,9 @@ class Balance(NamedTuple):
 
 def sum_of_balances(balances: Sequence[Balance]) -> Balance:
     """Return that of all parts of a batch, without the losses, which are no sums."""
-    vectors = (torch.stack(parts).sum(0) for parts in list(zip(*balances, strict=True))[:3])
-    return Balance(*vectors, losses={})
+    vectors = [(balance.importance_E, balance.load_E, balance.counts_E) for balance in balances]
+    importance_E, load_E, counts_E = (torch.stack(parts).sum(0) for parts in zip(*vectors, strict=True))
+    return Balance(importance_E, load_E, counts_E, {})
 
 
 class Routing(NamedTuple):
