@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import note, shown_progress
+from .console import note, shown_progress, warn
 from .fetch import tell_downloads, told_what_is_missing
 from .options import (
     DIRECTORY,
@@ -57,6 +57,7 @@ def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path |
     if preparation.reused:
         note(f"{data_dir} was prepared before, from the same text and settings")
     _tell_prepared(preparation.prepared)
+    _warn_of_long_sentences(preparation.prepared, recipe)
 
 
 def _tell_prepared(prepared: Prepared) -> None:
@@ -70,3 +71,23 @@ def _tell_prepared(prepared: Prepared) -> None:
     note(
         f"{num_pairs['train']:,} {unit} to train on, {num_pairs['valid']:,} dev {unit}; test {unit}: {tests or 'none'}"
     )
+
+
+def _warn_of_long_sentences(prepared: Prepared, recipe: Recipe) -> None:
+    """Of dev and test text, from which nothing is left out. Running text has no sentences to be long."""
+    if recipe.training.unrolled_steps:
+        return
+    longest = recipe.training.max_tokens_per_sentence
+    for part, called in (("valid", "dev"), ("test", "test")):
+        for name, counts in prepared.report[part].items():
+            told = [
+                f"sentence {sentence['number']:,} has {sentence['num_subwords']:,} subwords"
+                for sentence in counts.get("longest", ())
+                if sentence["num_subwords"] > longest
+            ]
+            if told:
+                warn(
+                    f"{called} set {name}: {', '.join(told)}, more than training.max_tokens_per_sentence = {longest}, "
+                    "up to which sentences are trained on; they are measured whole, which takes time that grows with "
+                    "the square of the length: check whether these lines are one sentence each"
+                )

@@ -32,12 +32,13 @@ from mtmoe.data.corpus import Part
 from mtmoe.data.directions import balanced_by_temperature, language_tokens, with_token
 from mtmoe.data.encoding import encode_corpus
 from mtmoe.data.lexicon import LEXICON_NAME, learn_lexicon, save_lexicon
+from mtmoe.data.long_sentences import longest_sentences, pair_lengths
 from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair
 from mtmoe.data.prepared import Prepared, open_prepared
 from mtmoe.data.sources import read_pairs
 from mtmoe.data.splitting import split_by_components
 from mtmoe.data.subwords import both_sides
-from mtmoe.data.vocabularies import make_vocabulary, take_vocabulary
+from mtmoe.data.vocabularies import load_vocabulary, make_vocabulary, take_vocabulary, vocabulary_file
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
@@ -145,6 +146,8 @@ class _Builder:
         for name, pairs in tests.items():
             write(self.directory / "text" / "test", name, pairs)
         self._encode(train, valid, [Part(name, 1.0, len(pairs)) for name, pairs in valid_sets.items()])
+        self._report_longest("valid", valid_sets)
+        self._report_longest("test", tests)
         self.spool.remove()
         _write_json(self.directory / "report.json", self.report)
         self._write_manifest(
@@ -160,6 +163,13 @@ class _Builder:
             self.report[part][source.name] = {"pairs": len(sets[source.name]), "unreadable": len(bad_lines)}
         self.progress("read", self.num_read, self.num_read, "pairs")
         return sets
+
+    def _report_longest(self, part: str, sets: Mapping[str, list[Pair]]) -> None:
+        vocabulary = load_vocabulary(vocabulary_file(self.directory))
+        for name, pairs in sets.items():
+            normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in pairs)
+            longest = longest_sentences(pair_lengths(normal, vocabulary))
+            self.report[part].setdefault(name, {})["longest"] = [sentence._asdict() for sentence in longest]
 
     def _counted(self, source: Source, on_bad_line: OnBadLine) -> Iterator[Pair]:
         for pair in read_pairs(source, self.recipe.data, self.cache, on_bad_line, self.progress):

@@ -544,3 +544,26 @@ def test_bench_moe_refuses_what_is_not_a_list_of_numbers(invoke: Any, numbers: s
     result = invoke("bench", "moe", "--experts", numbers)
     assert result.exit_code == 2
     assert f"{numbers!r} is not a list of whole numbers from 1, such as 4,32,256" in result.stderr
+
+
+def test_preprocess_names_dev_and_test_sentences_that_are_longer_than_training_takes(
+    invoke: Any, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    from tests.cli.conftest import recipe_text, write_text
+
+    write_text(tmp_path)
+    for part in ("valid", "test"):
+        for language in ("en", "fr"):
+            with (tmp_path / f"{part}.{language}").open("a", encoding="utf-8") as file:
+                file.write("dog " * 100 + "\n")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(recipe_text(tmp_path), encoding="utf-8")
+    result = invoke("preprocess", recipe, tmp_path / "data", "--workers", 1)
+    assert result.exit_code == 0, result.stderr
+    told, report = " ".join(result.stderr.split()), json.loads((tmp_path / "data" / "report.json").read_text())
+    for part, called, line in (("valid", "dev", 7), ("test", "test", 9)):
+        first, second, third = report[part][part]["longest"]
+        assert first["number"] == line
+        assert first["num_subwords"] >= 100 > second["num_subwords"] >= third["num_subwords"] >= 5
+        assert f"{called} set {part}: sentence {line} has {first['num_subwords']} subwords" in told
+    assert "more than training.max_tokens_per_sentence = 50" in told
