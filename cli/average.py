@@ -38,9 +38,9 @@ def average(run: Path, num_last: int | None, names: tuple[str, ...]) -> None:
 
 
 def _newest(run: Path, num_last: int) -> list[str]:
-    from mtmoe.checkpoint import list_checkpoints, open_run
+    from mtmoe.checkpoint import list_steps, open_run
 
-    names = [c.name for c in list_checkpoints(open_run(run)) if not c.name.startswith("averaged-")]
+    names = [checkpoint.name for checkpoint in list_steps(open_run(run))]
     if len(names) < num_last:
         raise UserError(
             f"{run}: has {len(names)} checkpoints, fewer than --last {num_last}",

@@ -9,23 +9,35 @@ Beside the output there are, until it is complete,
                         how many lines of the input and bytes of the output are done
 
 The journal is written after the bytes that it tells of are on the disk. What is behind them, of a chunk that was
-being written, is cut off when the job goes on.
+being written, is cut off when the job goes on. Both are plain files that a job has made: nothing else of these names
+is opened.
+
+A command with several outputs has a job for each. The first journal to be written names all of them, and each journal
+stays until all outputs are complete: so a command that was killed, whenever that was, knows its own outputs from those
+that a user has had there before. When all are complete, each keeps a mark (an extended attribute, where the file system
+has them) that says of which job it is: for the command may be killed while it removes the journals, or behind that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from mtmoe.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place
 from mtmoe.errors import UserError
+from mtmoe.locks import try_lock
 
 _READ_BYTES = 1 << 20
 _IDENTITY_VERSION = 1
+_BEGINNING = b'{"version": '
+_MARK = "user.mtmoe.job"
 
 
 class InputFile(NamedTuple):
@@ -59,15 +71,31 @@ def examine(path: Path) -> InputFile:
 class Job:
     """One output file and what it is the translation of."""
 
-    def __init__(self, output: Path, identity: Mapping[str, Any], inputs: Sequence[InputFile]) -> None:
-        """``identity``: everything that the output depends on, besides the inputs; as JSON can say it."""
+    def __init__(
+        self,
+        output: Path,
+        identity: Mapping[str, Any],
+        inputs: Sequence[InputFile],
+        *,
+        outputs: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+            identity: everything that the output depends on, besides the inputs; as JSON can say it.
+            outputs: the names of all outputs of a command that may have several.
+
+        Raises:
+            OSError: the output cannot be written, or is no file.
+        """
         self.output = output
-        self._partial = output.with_name(f".{output.name}.unfinished")
-        self._journal = output.with_name(f".{output.name}.journal")
+        self._place = place_of(output)
+        check_replaceable(self._place)
+        self._partial = hidden_beside(self._place, "unfinished")
+        self._journal = hidden_beside(self._place, "journal")
         contents = [{"num_lines": file.num_lines, "digest": file.digest} for file in inputs]
         names = [file.path for file in inputs]
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
-        self._contents = contents
+        self._outputs = list(outputs)
         self.unreadable = Unreadable()
         """Of the lines that were answered before the output was opened."""
 
@@ -75,72 +103,133 @@ class Job:
         """Take the output as one of this job's, and what is there as something that it will replace.
 
         Raises:
-            UserError: another process is writing it.
+            UserError: another process is writing it, or there are files in the way.
         """
-        with open(self._journal, "a+", encoding="utf-8") as journal:
-            _lock(journal, self.output)
-            journal.truncate(0)
-            _append(journal, self._identity)
+        self._check_nothing_is_in_the_way()
+        with self._opened_journal() as journal:
+            self._write_first_entry(journal)
+
+    def _check_nothing_is_in_the_way(self) -> None:
+        if os.path.lexists(self._partial) and not self._journal.exists():
+            raise _not_ours(self._partial)
+
+    def outputs_begun(self) -> set[str]:
+        """Names of the outputs that the command began together with this one; none if this one was not begun."""
+        if not self._journal.exists():
+            return set()
+        with self._opened_journal() as journal:
+            entries = list(_entries(journal.read()))
+        return set(entries[0].get("outputs", ())) if entries else set()
 
     @contextlib.contextmanager
-    def opened(self, *, resume: bool) -> Iterator[PartialOutput | None]:
+    def opened(self, *, resume: bool, is_begun: bool = False) -> Iterator[PartialOutput | None]:
         """The output from where it is; None if it is complete already. Complete it with ``finish``.
 
         What was written stays for ``resume`` when the block is left without it.
 
+        Args:
+            is_begun: an earlier command has begun with this output, though nothing of it may be there yet.
+
         Raises:
             UserError: what is there was made by another job, or another process is writing it.
         """
-        with open(self._journal, "a+", encoding="utf-8") as journal:
-            _lock(journal, self.output)
+        self._check_nothing_is_in_the_way()
+        if resume and not self._journal.exists() and self._place.exists():
+            marked = self._marked() if self._outputs else None
+            if marked is not None:
+                self.unreadable = marked
+                yield None
+                return
+            if not is_begun:
+                raise UserError(
+                    f"{self.output}: exists, and there is no unfinished translation of it to go on with",
+                    fix="leave out --resume to translate anew",
+                )
+        with self._opened_journal() as journal:
             done = self._found(journal) if resume else None
             self.unreadable = done.unreadable if done else Unreadable()
             if done and done.is_finished:
                 if self._partial.exists():
-                    os.replace(self._partial, self.output)
+                    put_in_place(self._partial, self._place)
                 yield None
                 return
             if done is None:
                 done = _Done(0, 0, Unreadable())
-                journal.truncate(0)
-                _append(journal, self._identity)
-                self._partial.write_bytes(b"")
-            with self._partial.open("r+b") as file:
+                self._write_first_entry(journal)
+            with _opened_file(self._partial) as file:
                 file.truncate(done.num_bytes)
                 file.seek(done.num_bytes)
                 output = PartialOutput(file, journal, done)
                 yield output
             if output.is_finished:
-                os.replace(self._partial, self.output)
+                self.unreadable = output.unreadable
+                put_in_place(self._partial, self._place)
 
     def forget(self) -> None:
-        """Remove the journal of a complete output."""
+        """Remove the journal of a complete output, and mark the output as this job's."""
+        if self._outputs:
+            self._set_mark()
         self._journal.unlink(missing_ok=True)
 
-    def _found(self, journal: IO[str]) -> _Done | None:
-        """How far the job is; None if it has not begun."""
+    def _set_mark(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            os.setxattr(self._place, _MARK, self._mark(self.unreadable))
+
+    @contextlib.contextmanager
+    def _opened_journal(self) -> Iterator[IO[bytes]]:
+        with _opened_file(self._journal) as journal:
+            if not try_lock(journal.fileno(), self.output):
+                raise UserError(
+                    f"{self.output}: another process is writing it", fix="wait for it, or write to another file"
+                )
+            first = journal.readline()
+            if first and not first.startswith(_BEGINNING):
+                raise UserError(
+                    f"{self._journal}: is no journal of a translation, which would have this name",
+                    fix="move it away, or write to another file",
+                )
+            journal.seek(0)
+            yield journal
+
+    def _write_first_entry(self, journal: IO[bytes]) -> None:
         journal.seek(0)
+        journal.truncate()
+        _append(journal, {**self._identity, "outputs": self._outputs})
+
+    def _mark(self, unreadable: Unreadable) -> bytes:
+        """Which job the output is of, that nobody has changed it since, and what could not be read."""
+        about = self._place.stat()
+        told = {**self._comparable(self._identity), "size": about.st_size, "time": about.st_mtime_ns}
+        digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
+        return json.dumps({"job": digest, **unreadable.as_entry()}).encode()
+
+    def _marked(self) -> Unreadable | None:
+        """What a complete output of this very job is marked with; None if it is none."""
+        with contextlib.suppress(OSError, AttributeError):
+            found = os.getxattr(self._place, _MARK)
+            for entry in _entries(found):
+                unreadable = Unreadable.of(entry)
+                return unreadable if found == self._mark(unreadable) else None
+        return None
+
+    def _found(self, journal: IO[bytes]) -> _Done | None:
+        """How far the job is; None if it has not begun."""
         content = journal.read()
         entries = list(_entries(content))
-        if content and not content.endswith("\n"):
-            journal.write("\n")
+        if content and not content.endswith(b"\n"):
+            journal.write(b"\n")
         if not entries:
-            if self.output.exists():
-                self.forget()
-                raise UserError(
-                    f"{self.output}: exists, and there is no unfinished translation of it to go on with",
-                    fix="leave out --resume to translate anew",
-                )
             return None
         self._check_identity(entries[0])
         last = entries[-1]
-        if last.get("finished") and (self._partial.exists() or self.output.exists()):
+        if last.get("finished") and (self._partial.exists() or self._place.exists()):
             return _Done(0, 0, Unreadable.of(last), is_finished=True)
         entries = [entry for entry in entries if "finished" not in entry]  # what was complete is gone: anew
         num_bytes = self._partial.stat().st_size if self._partial.exists() else 0
         for entry in reversed(entries[1:]):
-            if entry["bytes"] <= num_bytes:
-                return _Done(entry["lines"], entry["bytes"], Unreadable.of(entry))
+            lines_done, bytes_done = entry.get("lines"), entry.get("bytes")
+            if isinstance(lines_done, int) and isinstance(bytes_done, int) and 0 <= bytes_done <= num_bytes:
+                return _Done(lines_done, bytes_done, Unreadable.of(entry))
         return None
 
     def _check_identity(self, found: Mapping[str, Any]) -> None:
@@ -154,10 +243,11 @@ class Job:
                 )
 
     def _comparable(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """Without the names of the inputs: a file may have moved."""
+        """Without the names of the inputs, as a file may have moved, and those of the other outputs."""
         inputs = identity.get("input", {})
         numbered = {str(number): content for number, content in enumerate(inputs.values(), start=1)}
-        return {**identity, "input": {"files": len(numbered), **numbered}}
+        others = {key: value for key, value in identity.items() if key != "outputs"}
+        return {**others, "input": {"files": len(numbered), **numbered}}
 
 
 class Unreadable(NamedTuple):
@@ -193,10 +283,10 @@ class _Done(NamedTuple):
 class PartialOutput:
     """The unfinished output of a job."""
 
-    def __init__(self, file: IO[bytes], journal: IO[str], done: _Done) -> None:
+    def __init__(self, file: IO[bytes], journal: IO[bytes], done: _Done) -> None:
         self._file = file
         self._journal = journal
-        self._unreadable = done.unreadable
+        self.unreadable = done.unreadable
         self.num_lines_done = done.num_lines
         """Lines of the input, in all, of which the answers are on the disk."""
         self.is_finished = False
@@ -210,14 +300,14 @@ class PartialOutput:
         self._file.write(text.encode("utf-8"))
         _sync(self._file)
         self.num_lines_done += num_lines
-        self._unreadable = self._unreadable.and_then(unreadable)
+        self.unreadable = self.unreadable.and_then(unreadable)
         done = {"lines": self.num_lines_done, "bytes": self._file.tell()}
-        _append(self._journal, {**done, **self._unreadable.as_entry()})
+        _append(self._journal, {**done, **self.unreadable.as_entry()})
 
     def finish(self) -> None:
         """Say that all is written."""
         _sync(self._file)
-        _append(self._journal, {"finished": True, **self._unreadable.as_entry()})
+        _append(self._journal, {"finished": True, **self.unreadable.as_entry()})
         self.is_finished = True
 
 
@@ -226,29 +316,45 @@ def _sync(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
-def _append(journal: IO[str], entry: Mapping[str, Any]) -> None:
-    journal.write(json.dumps(entry) + "\n")
+def _append(journal: IO[bytes], entry: Mapping[str, Any]) -> None:
+    journal.write(json.dumps(entry).encode() + b"\n")
     _sync(journal)
 
 
-def _entries(journal: str) -> Iterator[dict[str, Any]]:
+def _entries(journal: bytes) -> Iterator[dict[str, Any]]:
     """Whole entries: a line may have been cut off with the power."""
     for line in journal.splitlines():
         with contextlib.suppress(ValueError):
-            yield json.loads(line)
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                yield entry
 
 
-def _lock(journal: IO[str], output: Path) -> None:
+@contextlib.contextmanager
+def _opened_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file of ours for reading and writing; made if it is not there.
+
+    Raises:
+        UserError: a link, a device or the like has its name, or the file has another name as well.
+    """
     try:
-        import fcntl  # not on Windows: there two commands at the same time are not guarded
-    except ImportError:
-        return
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(
-            f"{output}: another process is writing it", fix="wait for it, or write to another file"
-        ) from None
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        raise _not_ours(path) from None
+    with open(descriptor, "r+b", closefd=True) as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+            raise _not_ours(path)
+        yield file
+
+
+def _not_ours(path: Path) -> UserError:
+    return UserError(
+        f"{path}: is no file of mtmoe's, and a translation needs this name while it is not complete",
+        fix="move it away, or write to another file",
+    )
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,6 @@ the lines behind it.
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import sys
 from collections.abc import Callable, Iterator
@@ -38,23 +37,15 @@ def opened_input(path: Path | None) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """A function that writes text to standard output, or to a file that appears when all is written."""
+    """A function that writes text to standard output, to a device or a named pipe, or to a file that appears when all
+    is written."""
     if path is None:
         yield write_data
         return
-    if path.exists() and not path.is_file():  # /dev/null, a named pipe: nothing that could be replaced
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            yield lambda text: cast(None, file.write(text))
-        return
-    temporary = path.with_name(f".{path.name}.unfinished")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            yield lambda text: cast(None, file.write(text))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    from mtmoe.atomic_files import opened_atomically
+
+    with opened_atomically(path) as file:
+        yield lambda text: cast(None, file.write(text.encode("utf-8")))
 
 
 def line_chunks(stream: BinaryIO, num_lines: Callable[[], int], *, tell_pauses: bool = False) -> Iterator[list[bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mtmoe.atomic_files import make_directory
 from mtmoe.errors import UserError
 
 _NAME = "data"
@@ -59,8 +60,9 @@ def link_data(run_dir: Path, data_dir: Path) -> None:
         raise UserError(
             f"{link}: is this run's own data, and --data gives {data_dir}", fix=f"leave --data out, or remove {link}"
         )
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(run_dir)
     temporary = link.with_name(f".{_NAME}.unfinished")
-    temporary.unlink(missing_ok=True)
+    if temporary.is_symlink():  # of a command that was killed
+        temporary.unlink()
     temporary.symlink_to(os.path.relpath(data_dir.resolve(), run_dir.resolve()), target_is_directory=True)
     os.replace(temporary, link)

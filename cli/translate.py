@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtmoe.atomic_files import is_special
 from mtmoe.errors import UserError
 
 from .formats import Columns, Format, JsonFormat, TextFormat, TsvFormat
@@ -156,7 +157,7 @@ def translate(
         run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others,
         ensemble, _read_terms(terms_path),
     )  # fmt: skip
-    if inputs and (output_dir or (output_path and (not output_path.exists() or output_path.is_file()))):
+    if inputs and (output_dir or (output_path and not is_special(output_path))):
         column = column or 1 if format_name == "tsv" else None
         shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
         shape |= {"prefix_column": prefix_column} if prefix_column else {}
@@ -202,8 +203,7 @@ def _check_usage(
         and not (inputs and (output_path or output_dir)),
         f"--resume needs an output that is a file, and {output_path} is none": resume
         and output_path is not None
-        and output_path.exists()
-        and not output_path.is_file(),
+        and is_special(output_path),
         f"translations are written as plain text, but --output ends in {compressed}": bool(compressed),
         f"two files would both be written to {twice} in --output-dir": bool(twice),
         f"{overwritten} would be overwritten by its translation": overwritten is not None,

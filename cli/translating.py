@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mtmoe.atomic_files import make_directory
 from mtmoe.errors import UserError
 
 from .console import note, shown_progress, warn
@@ -136,10 +137,12 @@ def translate_files(
         groups = [(output_path, list(zip(inputs, examined, strict=True)))]
     else:
         assert output_dir is not None
-        output_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(output_dir)
         pairs = zip(inputs, examined, strict=True)
         groups = [(output_dir / plain_name(path), [(path, file)]) for path, file in pairs]
-    jobs = [(Job(output, identity, [file for _, file in group]), group) for output, group in groups]
+    names = [output.name for output, _ in groups] if output_dir is not None else []
+    jobs = [(Job(output, identity, [file for _, file in group], outputs=names), group) for output, group in groups]
+    begun = {name for job, _ in jobs for name in job.outputs_begun()} if resume else set(names)
     lines = _Lines(options)
     total = sum(file.num_lines for file in examined)
     with _translating(options) as translate_chunks, shown_progress() as progress:
@@ -148,8 +151,9 @@ def translate_files(
                 job.begin()
         for job, group in jobs:
             _do_job(
-                job, group, lines, options, translate_chunks, resume, lambda n: progress("translate", n, total, "lines")
-            )
+                job, group, lines, options, translate_chunks, resume, job.output.name in begun,
+                lambda n: progress("translate", n, total, "lines"),
+            )  # fmt: skip
         progress("translate", total, total, "lines")
     for job, _ in jobs:
         job.forget()
@@ -163,10 +167,11 @@ def _do_job(
     options: Options,
     translate_chunks: Translate,
     resume: bool,
+    is_begun: bool,
     progress: Callable[[int], None],
 ) -> None:
     num_lines = sum(file.num_lines for _, file in group)
-    with job.opened(resume=resume) as output:
+    with job.opened(resume=resume, is_begun=is_begun) as output:
         lines.unreadable = lines.unreadable.and_then(job.unreadable)
         if output is None:
             note(f"{job.output}: complete already")

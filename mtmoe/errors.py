@@ -25,5 +25,9 @@ class Unreachable(UserError):
     """What has to be fetched cannot be had from here: no network, or no such thing there."""
 
 
+class Warned(UserWarning):
+    """Something that the user should look at, but that stops no work. The command line shows its text as a warning."""
+
+
 def _rebuild(problem: str, fix: str) -> UserError:
     return UserError(problem, fix=fix)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
-from mtmoe.checkpoint.files import WEIGHTS, Checkpoint, open_run, sync
+from mtmoe.checkpoint.files import WEIGHTS, Checkpoint, open_run
 from mtmoe.checkpoint.reading import find_checkpoint, find_checkpoints, mean_weights
 from mtmoe.checkpoint.writing import save_directory
 from mtmoe.errors import UserError
-from mtmoe.tensor_files import usual_access
+from mtmoe.tensor_files import save_tensors
 
 
 def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpoint]:
@@ -24,15 +20,11 @@ def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpo
     """
     chosen = find_checkpoints(open_run(directory), checkpoint)
     weights = mean_weights(chosen)
-    unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        with usual_access(unfinished):
-            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, unfinished)
-        sync(unfinished)
-        os.replace(unfinished, file)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"{file}: could not be written: {error}", fix="give another file, or make room") from None
+        save_tensors(file, weights)
+    except OSError as error:
+        problem = f"{file}: could not be written: {error.strerror}"
+        raise UserError(problem, fix="give another file, or make room") from None
     return chosen
 
 

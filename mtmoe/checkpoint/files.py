@@ -6,23 +6,40 @@ Only this package knows these names.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mtmoe.atomic_files import make_directory, write_atomically
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.lexicon import LEXICON_NAME
 from mtmoe.data.vocabularies import vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
+from mtmoe.locks import try_lock
 
 FORMAT_VERSION = 1
 STEP = "step-"
 UNFINISHED, DOOMED = ".unfinished-", ".removed-"
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
 WEIGHT_SHARDS, TRAINING_SHARDS = "model", "training"
+
+
+_NUMBER = r"(?:\d{8}|[1-9]\d{8,})"
+_STEP_NAME = re.compile(rf"{STEP}{_NUMBER}")
+_AVERAGE_NAME = re.compile(rf"averaged-[1-9]\d*-{_NUMBER}-{_NUMBER}")
+
+
+def is_step(name: str) -> bool:
+    """Whether training gives a checkpoint this name. Others, such as a user's copies, are not ours to remove."""
+    return _STEP_NAME.fullmatch(name) is not None
+
+
+def is_average(name: str) -> bool:
+    """Whether ``mtmoe average`` gives a checkpoint this name."""
+    return _AVERAGE_NAME.fullmatch(name) is not None
 
 
 class RunFiles(NamedTuple):
@@ -84,7 +101,7 @@ def create_run(
         raise UserError(
             f"{directory}: holds a run already", fix="add --resume to go on with it, or give another directory"
         )
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    make_directory(run.checkpoints)
     write_atomically(directory / vocabulary_name(subwords_model), subwords_model.read_bytes())
     if lexicon is not None and lexicon.exists():
         write_atomically(run.lexicon, lexicon.read_bytes())
@@ -112,15 +129,14 @@ def locked_run(directory: Path) -> Iterator[None]:
     Raises:
         UserError: another process is training it.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{directory}: another process is training this run", fix="wait for it, or stop it first"
-            ) from None
+    make_directory(directory)
+    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        if not try_lock(lock, directory):
+            raise UserError(f"{directory}: another process is training this run", fix="wait for it, or stop it first")
         yield
+    finally:
+        os.close(lock)
 
 
 def open_run(directory: Path) -> RunFiles:
@@ -143,21 +159,3 @@ def load_run_recipe(run: RunFiles) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{run.recipe}: damaged: {error}", fix="restore it from a backup") from None
     return recipe_from_dict(settings, run.recipe)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.unfinished")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

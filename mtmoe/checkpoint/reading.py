@@ -16,13 +16,13 @@ from torch import Tensor
 from mtmoe.checkpoint.files import (
     FORMAT_VERSION,
     STATE,
-    STEP,
     TRAINING,
     TRAINING_SHARDS,
     WEIGHT_SHARDS,
     WEIGHTS,
     Checkpoint,
     RunFiles,
+    is_step,
 )
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
@@ -37,6 +37,15 @@ def list_checkpoints(run: RunFiles) -> list[Checkpoint]:
             continue
         found.append(Checkpoint(path.name, int(load_state(path)["step"]), path))
     return sorted(found, key=lambda c: (c.step, c.name))
+
+
+def list_steps(run: RunFiles) -> list[Checkpoint]:
+    """Those that training has written, oldest first: no averages, and no copies of a user's."""
+    return _steps(list_checkpoints(run))
+
+
+def _steps(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    return [checkpoint for checkpoint in checkpoints if is_step(checkpoint.name)]
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -54,7 +63,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def last_checkpoint(run: RunFiles) -> Checkpoint | None:
     """The newest checkpoint that training can go on from."""
-    steps = [c for c in list_checkpoints(run) if c.name.startswith(STEP)]
+    steps = list_steps(run)
     return steps[-1] if steps else None
 
 
@@ -65,7 +74,7 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
         UserError: naming what there is.
     """
     available = list_checkpoints(run)
-    steps = [c for c in available if c.name.startswith(STEP)]
+    steps = _steps(available)
     if not available:
         raise UserError(f"{run.directory}: has no checkpoint yet", fix="wait for the first save of `mtmoe train`")
     if name == "last" and steps:
@@ -75,7 +84,7 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
         by_step = {c.step: c for c in steps}
         return next((by_step[step] for step in best if step in by_step), steps[-1])
     for checkpoint in available:
-        if name == checkpoint.name or (name == str(checkpoint.step) and checkpoint.name.startswith(STEP)):
+        if name == checkpoint.name or (name == str(checkpoint.step) and is_step(checkpoint.name)):
             return checkpoint
     names = ", ".join(c.name for c in available)
     raise UserError(f"{run.directory}: no checkpoint {name!r}", fix=f"there are: best, last, {names}")
@@ -93,7 +102,7 @@ def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
         return [find_checkpoint(run, name)]
     if not number.isdecimal() or int(number) < 1:
         raise UserError(f"checkpoint {name!r}: {number!r} is no number of checkpoints", fix=f"for example {kind}:3")
-    steps = [c for c in list_checkpoints(run) if c.name.startswith(STEP)]
+    steps = list_steps(run)
     if kind == "best" and steps:
         by_step = {c.step: c for c in steps}
         kept = [entry[0] for entry in load_state(steps[-1].path).get("best", []) if entry[0] in by_step]

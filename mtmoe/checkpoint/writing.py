@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
+from mtmoe.atomic_files import make_directory, sync, write_atomically
 from mtmoe.checkpoint.files import (
     DOOMED,
     FORMAT_VERSION,
@@ -25,12 +25,14 @@ from mtmoe.checkpoint.files import (
     WEIGHTS,
     Checkpoint,
     RunFiles,
-    sync,
+    is_average,
+    is_step,
 )
-from mtmoe.checkpoint.reading import list_checkpoints, weights_digest
+from mtmoe.checkpoint.reading import list_steps, weights_digest
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.errors import UserError
-from mtmoe.tensor_files import usual_access
+from mtmoe.locks import Lock, ask_for_lock
+from mtmoe.tensor_files import save_tensors
 
 
 def save_checkpoint(
@@ -72,8 +74,8 @@ def save_sharded_checkpoint(
 
     def finish() -> None:
         content = {"format_version": FORMAT_VERSION, "step": step, **state}
-        (unfinished / STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        for file in (unfinished / STATE, unfinished / WEIGHT_SHARDS, unfinished / TRAINING_SHARDS, unfinished):
+        write_atomically(unfinished / STATE, json.dumps(content, indent=1).encode())
+        for file in (unfinished / WEIGHT_SHARDS, unfinished / TRAINING_SHARDS, unfinished):
             sync(file)
         if path.exists():
             _remove(path)
@@ -91,47 +93,89 @@ def save_sharded_checkpoint(
 
 
 def _not_written(path: Path, error: BaseException) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error)
     return UserError(
-        f"{path}: could not be written: {error}", fix="make room on the disk; the checkpoint before it is intact"
+        f"{path}: could not be written: {reason}", fix="make room on the disk; the checkpoint before it is intact"
     )
 
 
 def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically in place of one of that name.
+
+    Raises:
+        UserError: it cannot be written, or another process is writing it.
+    """
     unfinished = path.parent / f"{UNFINISHED}{path.name}"
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        _write_files(unfinished, tensors, state)
-    except (OSError, SafetensorError) as error:  # safetensors has an exception of its own for a full disk
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with _begun(unfinished):
+            try:
+                _write_files(unfinished, tensors, state)
+                if path.exists():  # an average that is made anew
+                    _remove(path)
+                os.replace(unfinished, path)
+                sync(path.parent)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+    except OSError as error:
         raise _not_written(path, error) from None
-    if path.exists():  # an average that is made anew
-        _remove(path)
-    os.replace(unfinished, path)
-    sync(path.parent)
+
+
+@contextlib.contextmanager
+def _begun(unfinished: Path) -> Iterator[None]:
+    """A new directory, which is locked for as long as it is being written: nobody takes it for a leftover."""
+    if not _is_cleared(unfinished):
+        raise UserError(f"{unfinished}: another process is writing it", fix="wait for it, then run the command again")
+    make_directory(unfinished)
+    lock = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        ask_for_lock(lock)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
-    directory.mkdir(parents=True)
     for name, group in tensors.items():
-        with usual_access(directory / name):
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, directory / name)
+        save_tensors(directory / name, group)
     content = {"format_version": FORMAT_VERSION, "weights_digest": weights_digest(tensors[WEIGHTS]), **state}
-    (directory / STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    for file in directory.iterdir():
-        sync(file)
+    write_atomically(directory / STATE, json.dumps(content, indent=1).encode())
     sync(directory)
 
 
 def remove_unfinished(checkpoints: Path) -> None:
-    """Remove what a killed save left behind; for the process that holds the run's lock."""
-    for prefix in (UNFINISHED, DOOMED):
-        for leftover in checkpoints.glob(f"{prefix}*"):
-            shutil.rmtree(leftover)
+    """Remove what killed saves left behind, and nothing that has not a name of theirs; for the process that holds the
+    run's lock."""
+    for leftover in checkpoints.iterdir():
+        for prefix in (UNFINISHED, DOOMED):
+            name = leftover.name.removeprefix(prefix)
+            is_ours = name != leftover.name and (is_step(name) or is_average(name))
+            if is_ours and leftover.is_dir() and not leftover.is_symlink():
+                _is_cleared(leftover)
+
+
+def _is_cleared(leftover: Path) -> bool:
+    """Remove the directory, if there is one; False if a process is at work in it.
+
+    Raises:
+        OSError: it is a link or a file, and so none of ours, or cannot be removed.
+    """
+    try:
+        lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        if ask_for_lock(lock) is Lock.OF_ANOTHER:
+            return False
+        shutil.rmtree(leftover)
+        return True
+    finally:
+        os.close(lock)
 
 
 def retain(run: RunFiles, keep_last: int, best_steps: Sequence[int]) -> None:
     """Remove step checkpoints that are neither among the newest nor among the best."""
-    steps = [c for c in list_checkpoints(run) if c.name.startswith(STEP)]
+    steps = list_steps(run)
     wanted = {c.step for c in steps[-keep_last:]} | set(best_steps)
     for checkpoint in steps:
         if checkpoint.step not in wanted:
@@ -140,6 +184,9 @@ def retain(run: RunFiles, keep_last: int, best_steps: Sequence[int]) -> None:
 
 def _remove(checkpoint: Path) -> None:
     """Renamed first: a removal that is cut short must not leave half a checkpoint under its name."""
+    if checkpoint.is_symlink():  # to another disk, say: what it points to was put there by the user
+        checkpoint.unlink()
+        return
     doomed = checkpoint.with_name(f"{DOOMED}{checkpoint.name}")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(checkpoint, doomed)

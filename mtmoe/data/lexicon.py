@@ -13,20 +13,19 @@ pair (once each), L links (a source and a target subword of one pair), P differe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
-from mtmoe.tensor_files import usual_access
+from mtmoe.tensor_files import save_tensors
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
 LEXICON_NAME = "lexicon.safetensors"
@@ -68,10 +67,7 @@ def learn_lexicon(corpus: ParallelCorpus, progress: Progress = silent) -> Lexico
 
 def save_lexicon(path: Path, lexicon: Lexicon) -> None:
     """Write it, so that what has the name is complete."""
-    temporary = path.with_name(f".{path.name}.unfinished")
-    with usual_access(temporary):
-        save_file({name: np.ascontiguousarray(array) for name, array in lexicon._asdict().items()}, temporary)
-    os.replace(temporary, path)
+    save_tensors(path, lexicon._asdict())
 
 
 def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:

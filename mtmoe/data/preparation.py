@@ -9,8 +9,8 @@
     text/valid.source, text/valid.target, text/test/NAME.source, text/test/NAME.target
 
 Text of one language is pairs with empty sources; text/ has its target sides alone.
-Text is one sentence a line and only a newline ends a line. A directory is built beside its place and moved there
-when it is complete: what stands at DATA_DIR is finished, always.
+Text is one sentence a line and only a newline ends a line. A directory is built out of sight and moved to its place
+when it is complete: a DATA_DIR with a manifest is finished, always.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtmoe.atomic_files import opened_atomically
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Source
 from mtmoe.data import manifest as manifests
-from mtmoe.data.building import built_directory, holds_something
+from mtmoe.data.building import built_directory, check_writable, completed, holds_something
 from mtmoe.data.cleaning import DROPS, Cleaner, HeldOutKeys, normalise_line
 from mtmoe.data.corpus import Part
 from mtmoe.data.directions import balanced_by_temperature, language_tokens, with_token
@@ -47,6 +48,7 @@ __all__ = ["HELD_OUT_TEST", "Preparation", "Prepared", "open_prepared", "prepare
 HELD_OUT_TEST = "held-out"
 """Name of the test set of ``test = "split"``."""
 
+_MANIFEST = "manifest.json"
 _PAIRS_PER_CALL = 10_000
 # What str.splitlines would end a line at.
 _SPACE_FOR_SEPARATOR = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
@@ -68,11 +70,12 @@ def prepare(
         UserError: for a problem in the text or the settings, and when ``data_dir`` holds something else.
     """
     data_dir = Path(os.path.abspath(data_dir))
+    completed(data_dir, last=_MANIFEST)
     _check_place(data_dir)
     ingredients = manifests.ingredients_of(recipe, cache, progress)
     if holds_something(data_dir):
         return Preparation(_same_or_error(data_dir, ingredients), reused=True)
-    with built_directory(data_dir) as directory:
+    with built_directory(data_dir, last=_MANIFEST) as directory:
         _Builder(recipe, directory, cache, num_workers, progress).build(ingredients)
     return Preparation(open_prepared(data_dir), reused=False)
 
@@ -81,11 +84,13 @@ def _check_place(data_dir: Path) -> None:
     """Complain before hours of work about what can be seen at once."""
     if data_dir.exists() and not data_dir.is_dir():
         raise UserError(f"{data_dir}: is a file, not a directory", fix="name a new directory")
-    if holds_something(data_dir) and not (data_dir / "manifest.json").is_file():
+    if holds_something(data_dir) and not (data_dir / _MANIFEST).is_file():
         raise UserError(
             f"{data_dir}: is not empty and holds no prepared data (no manifest.json)",
             fix="name a new or an empty directory",
         )
+    if not holds_something(data_dir):
+        check_writable(data_dir)
 
 
 def _same_or_error(data_dir: Path, ingredients: manifests.Ingredients) -> Prepared:
@@ -269,7 +274,7 @@ class _Builder:
         }
         # Where the text lay is no part of what was made of it: kept apart, so that all else has the same bytes.
         _write_json(self.directory / "origin.json", self.recipe.data.model_dump(mode="json"))
-        _write_json(self.directory / "manifest.json", manifest)
+        _write_json(self.directory / _MANIFEST, manifest)
 
 
 def _refuse(bad_lines: list[BadLine], bad_line: BadLine) -> None:
@@ -376,10 +381,8 @@ def _write_monolingual_text(directory: Path, name: str, pairs: Sequence[Pair]) -
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
+    with opened_atomically(path) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

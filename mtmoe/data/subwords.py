@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import os
 import random
 import re
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
@@ -74,7 +74,7 @@ def train_subwords(
         )
     except (RuntimeError, OSError) as error:
         raise _explained(str(error), settings, len(sample)) from None
-    _write_atomically(model_path, model.getvalue())
+    write_atomically(model_path, model.getvalue())
     progress("subwords", len(sample), len(sample), "sentences")
 
 
@@ -126,18 +126,6 @@ def _explained(message: str, settings: Subwords, num_sentences: int) -> UserErro
         f"SentencePiece could not train {size} subwords on {num_sentences} sentences: {message}",
         fix="check the recipe's [subwords]",
     )
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class SubwordModel:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
 from mtmoe.data.subwords import SubwordModel, train_subwords
 from mtmoe.data.words import WordVocabulary, count_words
@@ -77,7 +78,7 @@ def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) 
             fix="take the vocabulary of a run into the same languages, or leave subwords.file out",
         )
     copy = directory / vocabulary_name(path)
-    copy.write_bytes(path.read_bytes())
+    write_atomically(copy, path.read_bytes())
     return copy
 
 

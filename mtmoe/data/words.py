@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
@@ -44,7 +45,7 @@ def count_words(sentences: Iterable[str], settings: Subwords, words_path: Path, 
             fix=f"set subwords.vocabulary_size to {len(counts) + NUM_SPECIAL} or less",
         )
     words = sorted(counts, key=lambda word: (-counts[word], word))[:num_wanted]
-    words_path.write_text("".join(f"{word}\n" for word in (*_SPECIAL_WORDS, *words)), encoding="utf-8", newline="\n")
+    write_atomically(words_path, "".join(f"{word}\n" for word in (*_SPECIAL_WORDS, *words)).encode())
 
 
 class WordVocabulary:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtmoe.diagnosis.check import Check
+from mtmoe.locks import Lock, ask_for_lock
 
 _LEAST_FREE, _LITTLE_FREE = 1 << 30, 20 << 30
 _SLOW_BYTES_PER_SECOND = 50e6
@@ -65,6 +66,23 @@ def speed(directory: Path) -> Iterator[Check]:
         )
     else:
         yield Check("writing", "ok", found)
+
+
+def locks(directory: Path) -> Iterator[Check]:
+    """Whether two processes that write to the same run, or output, would know of each other."""
+    place = existing(directory)
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
+            found = ask_for_lock(file.fileno())
+    except OSError:  # which `speed` has told of
+        return
+    if found is Lock.THERE_ARE_NONE:
+        yield Check(
+            "locks", "warning", f"none at {place}",
+            "take care that no second process trains the same run, or writes the same output, there",
+        )  # fmt: skip
+    else:
+        yield Check("locks", "ok", f"at {place}")
 
 
 def open_files() -> Iterator[Check]:

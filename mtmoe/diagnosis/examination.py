@@ -64,6 +64,7 @@ def _of_this_machine(run_dir: Path) -> list[Check]:
         "GPUs": hardware.gpus,
         "disk": partial(directory.room, run_dir),
         "writing": partial(directory.speed, run_dir),
+        "locks": partial(directory.locks, run_dir),
         "open files": directory.open_files,
     }
     checks: list[Check] = []

@@ -8,7 +8,6 @@ everything else is the same on every process and written once.
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint._hf_utils import CUSTOM_METADATA_KEY, SAVED_OFFSETS_KEY
 from torch.distributed.checkpoint.api import CheckpointException
@@ -29,7 +27,7 @@ from torch.futures import Future
 
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
-from mtmoe.tensor_files import usual_access
+from mtmoe.tensor_files import save_tensors
 
 __all__ = ["CheckpointException", "load_shards", "save_shards", "whole_tensor"]
 
@@ -58,10 +56,7 @@ class _ShardWriter(HuggingFaceStorageWriter):
             results.append(WriteResult(item.index, tensor.nbytes, storage_data=None))
         if tensors:
             file = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
-            with usual_access(file):
-                save_file(tensors, file, metadata={"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
-            with open(file, "rb") as written:
-                os.fsync(written.fileno())
+            save_tensors(file, tensors, {"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
         done: Future[Any] = Future()
         done.set_result(results)
         return done

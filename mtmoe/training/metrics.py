@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from mtmoe.atomic_files import write_atomically
 from mtmoe.checkpoint import RunFiles
 
 
@@ -46,9 +46,7 @@ def _drop_after(run: RunFiles, step: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError):
             continue  # the line that a crash cut off
-    temporary = run.metrics.with_name(".metrics.jsonl.unfinished")
-    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(temporary, run.metrics)
+    write_atomically(run.metrics, "".join(line + "\n" for line in kept).encode())
 
 
 def _tensorboard(run: RunFiles, step: int) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save as safetensors_bytes
 
 from mtmoe.checkpoint import (
     average_checkpoints,
@@ -15,11 +19,14 @@ from mtmoe.checkpoint import (
     export_weights,
     find_checkpoint,
     find_checkpoints,
+    last_checkpoint,
     list_checkpoints,
+    list_steps,
     load_model,
     load_training,
     open_run,
     read_tensors,
+    read_weights,
     remove_unfinished,
     retain,
     save_checkpoint,
@@ -138,6 +145,82 @@ def test_retention_removes_what_is_neither_new_nor_best(toy, run):
     retain(run, keep_last=1, best_steps=[2])
     assert [c.step for c in list_checkpoints(run)] == [2, 4]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000002", "step-00000004"]
+
+
+def test_only_what_has_the_name_of_a_checkpoint_of_ours_is_ever_removed(toy, run):
+    recipe, _ = toy
+    for step in (1, 2, 3):
+        _save(run, recipe, step)
+    users = ["step-00000001.backup", "step-00000002 (copy)", "step-1", "step-000000001", "averaged-mine", "best"]
+    users += [".unfinished-mine", ".removed-step-00000001.old", ".unfinished-averaged-2-1-2"]
+    for name in users:
+        shutil.copytree(run.checkpoints / "step-00000001", run.checkpoints / name)
+    (run.checkpoints / ".unfinished-step-00000009").write_text("a file")
+    remove_unfinished(run.checkpoints)
+    retain(run, keep_last=2, best_steps=[])
+    average_checkpoints(run.directory, ["2", "3"])
+    left = {path.name for path in run.checkpoints.iterdir()}
+    steps = ["step-00000002", "step-00000003"]
+    assert left == {*users, *steps, ".unfinished-step-00000009", "averaged-2-00000002-00000003"}
+    assert [c.name for c in list_steps(run)] == steps
+    assert last_checkpoint(run).name == "step-00000003"
+
+
+def test_steps_of_more_than_eight_digits_are_checkpoints(toy, run):
+    recipe, _ = toy
+    for step in (99_999_999, 100_000_000, 1_234_567_890):
+        _save(run, recipe, step)
+    retain(run, keep_last=1, best_steps=[100_000_000])
+    assert [c.step for c in list_steps(run)] == [100_000_000, 1_234_567_890]
+
+
+def test_a_checkpoint_that_is_a_link_is_let_go_and_what_it_points_to_stays(toy, run, tmp_path):
+    recipe, _ = toy
+    for step in (1, 2):
+        _save(run, recipe, step)
+    shutil.move(run.checkpoints / "step-00000001", tmp_path / "far")
+    (run.checkpoints / "step-00000001").symlink_to(tmp_path / "far")
+    retain(run, keep_last=1, best_steps=[])
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000002"]
+    assert (tmp_path / "far" / "state.json").exists()
+
+
+def test_what_another_process_is_writing_is_no_leftover(toy, run):
+    recipe, _ = toy
+    for step in (1, 2):
+        _save(run, recipe, step)
+    busy = run.checkpoints / ".unfinished-averaged-2-00000001-00000002"
+    busy.mkdir()
+    lock = os.open(busy, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        remove_unfinished(run.checkpoints)
+        assert busy.exists()
+        with pytest.raises(UserError, match="another process is writing it"):
+            average_checkpoints(run.directory, ["1", "2"])
+    finally:
+        os.close(lock)
+    average_checkpoints(run.directory, ["1", "2"])
+    assert not busy.exists()
+
+
+def test_exported_weights_go_through_a_link_and_into_a_pipe(toy, run, tmp_path):
+    recipe, _ = toy
+    _save(run, recipe, 1)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "weights").touch(0o640)
+    (tmp_path / "link").symlink_to("far/weights")
+    export_weights(run.directory, "last", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far" / "weights").stat().st_mode & 0o777 == 0o640
+    os.mkfifo(tmp_path / "pipe")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    export_weights(run.directory, "last", tmp_path / "pipe")
+    reader.join(30)
+    assert read == [(tmp_path / "link").read_bytes()]
+    assert read[0] == safetensors_bytes(read_weights(last_checkpoint(run).path))
 
 
 def test_an_average_is_the_mean_of_the_weights(toy, run):

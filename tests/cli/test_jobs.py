@@ -199,3 +199,98 @@ def test_a_complete_output_that_is_gone_is_made_anew(tmp_path: Path) -> None:
     with _job(tmp_path).opened(resume=True) as output:
         assert output is not None
         assert output.num_lines_done == 0
+
+
+# ------------------------------------------------------------------------------- several outputs of a command
+
+
+def _jobs(path: Path, identity: Any = None) -> list[Job]:
+    identity = identity or {"weights": "w"}
+    return [Job(path / name, identity, [INPUT], outputs=["a", "b"]) for name in ("a", "b")]
+
+
+def _complete(job: Job) -> None:
+    with job.opened(resume=False) as output:
+        assert output is not None
+        output.write("x\n", 1, Unreadable(1, "line 1: bad"))
+        output.finish()
+
+
+def test_a_command_that_was_killed_before_it_noted_its_second_output_knows_it_by_the_first(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("of before")
+    _jobs(tmp_path)[0].begin()
+    _, second = _jobs(tmp_path)
+    begun = {name for job in _jobs(tmp_path) for name in job.outputs_begun()}
+    with second.opened(resume=True, is_begun=second.output.name in begun) as output:
+        assert output is not None
+        output.finish()
+    assert (tmp_path / "b").read_text() == ""
+
+
+def test_a_command_that_was_killed_behind_its_end_is_complete(tmp_path: Path) -> None:
+    for job in _jobs(tmp_path):
+        _complete(job)
+        job.forget()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    for job in _jobs(tmp_path):
+        with job.opened(resume=True) as output:
+            assert output is None
+        assert job.unreadable == Unreadable(1, "line 1: bad")
+
+
+@pytest.mark.parametrize("change", ["another job", "another text", "no mark"])
+def test_what_is_there_of_another_job_or_was_changed_is_not_taken_for_complete(tmp_path: Path, change: str) -> None:
+    for job in _jobs(tmp_path):
+        _complete(job)
+        job.forget()
+    if change == "another text":
+        (tmp_path / "a").write_text("y\n")
+    if change == "no mark":
+        (tmp_path / "a").unlink()
+        (tmp_path / "a").write_text("x\n")
+    job, _ = _jobs(tmp_path, {"weights": "other"} if change == "another job" else None)
+    with pytest.raises(UserError, match="a: exists, and there is no unfinished translation of it"):
+        with job.opened(resume=True):
+            pass
+
+
+# ----------------------------------------------------------------------------------------- files in the way
+
+
+def test_nothing_is_opened_that_a_job_has_not_made(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    for name in (".out.unfinished", ".out.journal"):
+        for plant in ("symlink_to", "hardlink_to"):
+            getattr(tmp_path / name, plant)(tmp_path / "precious")
+            with pytest.raises(UserError, match=rf"{name}: is no .*\nmove it away"):
+                _job(tmp_path).begin()
+            (tmp_path / name).unlink()
+    (tmp_path / ".out.journal").write_text("a user's\n")
+    with pytest.raises(UserError, match="journal: is no journal"):
+        _job(tmp_path).begin()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / ".out.journal").read_text() == "a user's\n"
+
+
+def test_an_output_that_is_a_link_stays_one_and_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "target").touch(0o640)
+    (tmp_path / "out").symlink_to("far/target")
+    job = _job(tmp_path)
+    _complete(job)
+    job.forget()
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "far" / "target").stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["target"]
+
+
+def test_a_journal_that_a_full_disk_cut_off_in_its_first_line_is_of_a_job_that_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("of before")
+    _job(tmp_path).begin()
+    journal = tmp_path / ".out.journal"
+    for num_bytes in (0, 40):
+        journal.write_bytes(journal.read_bytes()[:num_bytes] or b"")
+        with contextlib.suppress(KeyboardInterrupt), _job(tmp_path).opened(resume=True) as output:
+            assert output is not None
+            assert output.num_lines_done == 0
+            raise KeyboardInterrupt

@@ -1,9 +1,12 @@
 """From a recipe to a data directory, and what stands in the way."""
 
+import errno
 import fcntl
 import json
 import os
 import random
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from mtmoe.data import encoding, preparation
 from mtmoe.data.lexicon import learn_lexicon, load_lexicon
 from mtmoe.data.preparation import HELD_OUT_TEST, open_prepared, prepare
 from mtmoe.data.subwords import SubwordModel
-from mtmoe.errors import UserError
+from mtmoe.errors import UserError, Warned
 
 
 def some_pairs(num_pairs, seed):
@@ -285,6 +288,98 @@ def test_two_processes_do_not_prepare_the_same_directory(work):
     finally:
         os.close(lock)
     assert not work.prepare().reused
+
+
+# -------------------------------------------------------------------- directories that are there, and links to them
+
+
+def _into(work, target: Path):
+    """Prepare into what `data` stands for, and see that another time finds it done."""
+    assert not work.prepare().reused
+    assert work.prepare().reused
+    assert (target / "manifest.json").is_file()
+    assert not [path for path in (*target.iterdir(), *work.directory.iterdir()) if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("target_is_there", [True, False])
+def test_what_a_link_points_to_is_filled_and_the_link_stays(work, target_is_there):
+    target = work.directory / "far" / "target"
+    target.parent.mkdir()
+    if target_is_there:
+        target.mkdir()
+    work.place.symlink_to("far/target")
+    _into(work, target)
+    assert work.place.is_symlink()
+
+
+def test_an_empty_directory_that_is_there_is_filled_and_keeps_its_mode(work):
+    work.place.mkdir()
+    work.place.chmod(0o750)
+    inode = work.place.stat().st_ino
+    (work.place / "lost+found").mkdir()  # as in a new file system
+    assert not work.prepare().reused
+    assert (work.place.stat().st_ino, work.place.stat().st_mode & 0o777) == (inode, 0o750)
+    assert ".mtmoe.part" not in os.listdir(work.place)
+
+
+def test_a_mount_point_is_filled(work):
+    work.place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", work.place]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        _into(work, work.place)
+    finally:
+        subprocess.run(["umount", work.place], check=True)
+
+
+def test_the_same_bytes_come_into_a_directory_that_is_there(work):
+    work.prepare()
+    before = tree(work.place)
+    work.place.rename(work.directory / "other")
+    work.place.mkdir()
+    work.prepare()
+    assert tree(work.place) == before
+
+
+def test_what_a_killed_process_had_half_moved_into_place_is_moved_on(work):
+    work.prepare()
+    before = tree(work.place)
+    hidden = work.place / ".mtmoe.part"
+    hidden.mkdir()
+    for name in ("valid", "text", "manifest.json"):
+        (work.place / name).rename(hidden / name)
+    assert work.prepare().reused
+    assert tree(work.place) == before
+    assert not hidden.exists()
+
+
+def test_what_a_killed_process_left_in_a_directory_that_was_there_is_cleared_away(work):
+    hidden = work.place / ".mtmoe.part"
+    hidden.mkdir(parents=True)
+    (hidden / "train.spool").write_text("half")
+    _into(work, work.place)
+
+
+def test_a_link_in_the_place_of_the_hidden_directory_is_not_followed(work):
+    precious = work.directory / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    (work.directory / ".data.part").symlink_to("precious")
+    with pytest.raises(UserError, match=r"\.data\.part: cannot be made"):
+        work.prepare()
+    assert (precious / "file").exists()
+
+
+def test_a_file_system_without_locks_is_told_once_and_stops_nothing(work, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    monkeypatch.setattr("mtmoe.locks._told_of", set())
+    with pytest.warns(Warned, match="has no locks") as warned:
+        work.prepare()
+    assert len([warning for warning in warned if warning.category is Warned]) == 1
 
 
 # ------------------------------------------------------------------------------------ what stands in the way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -52,7 +53,7 @@ def found(result: Result, name: str) -> Check:
 def test_a_machine_in_order_is_a_table_and_the_exit_status_0(tmp_path: Path) -> None:
     result = doctor(tmp_path)
     assert result.exit_code == 0, result.stderr
-    for name in ("Python", "torch", "text", "processor", "threads", "GPUs", "disk", "writing", "open files"):
+    for name in ("Python", "torch", "text", "processor", "threads", "GPUs", "disk", "writing", "locks", "open files"):
         assert re.search(rf"^\S+ +{name} ", result.stdout, re.MULTILINE) or name == "GPUs", name
     assert "training.precision = auto is " in result.stdout
 
@@ -222,6 +223,16 @@ def test_a_slow_disk_one_that_cannot_be_written_and_a_file_in_the_way_are_told(m
     assert (check.state, check.found) == ("error", f"{tmp_path}: Permission denied")
     (tmp_path / "file").touch()
     assert next(directory.room(tmp_path / "file")).found == f"{tmp_path / 'file'} is a file"
+
+
+def test_a_file_system_without_locks_is_a_warning(monkeypatch, tmp_path) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    (check,) = directory.locks(tmp_path / "not" / "there")
+    assert (check.state, check.found) == ("warning", f"none at {tmp_path}")
+    assert "no second process" in check.advice
 
 
 def test_few_open_files_are_a_warning_with_the_command(monkeypatch) -> None:

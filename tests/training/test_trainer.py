@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -155,13 +156,13 @@ import mtmoe.checkpoint.writing as checkpoint
 from mtmoe.config import load_recipe
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training
-original, saves = checkpoint.save_file, []
-def save_file(tensors, path, *rest):
+original, saves = checkpoint.save_tensors, []
+def save_tensors(path, tensors):
     saves.append(path)
-    original(tensors, path, *rest)
+    original(path, tensors)
     if len(saves) == 4:  # the second file of the second checkpoint is written, its state.json is not
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save_file = save_file
+checkpoint.save_tensors = save_tensors
 recipe, run, data = sys.argv[1:]
 run_training(load_recipe(recipe), Path(run), Path(data), resume=False, reporter=SilentReporter())
 """
@@ -273,16 +274,14 @@ def test_a_resume_with_another_metric_begins_a_new_list_of_the_best(toy, toy_dat
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(toy, toy_data, tmp_path, monkeypatch):
-    from safetensors import SafetensorError
-
     from mtmoe.checkpoint import writing as checkpoint_module
 
     train(toy(max_steps=4), tmp_path / "run", toy_data)
 
     def no_room(*_):
-        raise SafetensorError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module, "save_file", no_room)
+    monkeypatch.setattr(checkpoint_module, "save_tensors", no_room)
     with pytest.raises(UserError, match=r"step-0000000\d: could not be written: No space left") as error:
         train(toy(max_steps=12), tmp_path / "run", toy_data, resume=True)
     assert "the checkpoint before it is intact" in error.value.fix
