@@ -120,12 +120,17 @@ def _explained(message: str, settings: Subwords, num_sentences: int) -> UserErro
         return UserError(
             f"subwords.vocabulary_size = {size} is too small: the special symbols, bytes and single characters "
             f"of this text alone are {smallest[1]}",
-            fix=f"set subwords.vocabulary_size above {smallest[1]}, or lower subwords.character_coverage",
+            fix=f"set subwords.vocabulary_size above {smallest[1]}{_fewer_characters(settings)}",
         )
     return UserError(
         f"SentencePiece could not train {size} subwords on {num_sentences} sentences: {message}",
         fix="check the recipe's [subwords]",
     )
+
+
+def _fewer_characters(settings: Subwords) -> str:
+    """Advice that is left for a text of many characters."""
+    return ", or subwords.character_coverage to 0.9995 or so" if settings.character_coverage > 0.9995 else ""
 
 
 class SubwordModel:

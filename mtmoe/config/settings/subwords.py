@@ -22,7 +22,10 @@ class Subwords(Settings):
     )
     byte_fallback: bool = Field(default=True, description="Spell unknown characters as bytes instead of <unk>.")
     character_coverage: float = Field(
-        default=1.0, ge=0.9, le=1.0, description="Share of characters that get a symbol of their own."
+        default=1.0,
+        ge=0.98,
+        le=1.0,
+        description="Share of characters that get a symbol of their own; SentencePiece takes no less than 0.98.",
     )
     user_symbols: tuple[str, ...] = Field(
         default=(), description="Symbols that are never split, such as language tokens <2de>."
