@@ -106,7 +106,7 @@ def beginning(info: Metrics) -> str:
     """``12,820,736 parameters; 40,012 training pairs, 1,000 dev pairs; cpu, bf16, 2 threads; from step 0``"""
     left_out = info.get("num_left_out_pairs")
     unit = "sentences" if info.get("task") == "language-model" else "pairs"
-    too_long = f" ({left_out:,} more are too long)" if left_out else ""
+    too_long = f" ({left_out:,} of them too long and left out)" if left_out else ""
     return (
         f"{info['num_parameters']:,} parameters; {info['num_train_pairs']:,} training {unit}{too_long}, "
         f"{info['num_valid_pairs']:,} dev {unit}; {info['device']}, {info['precision']}, "

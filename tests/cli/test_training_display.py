@@ -70,7 +70,7 @@ def test_plain_step_lines_are_seconds_apart_but_validations_are_all_told() -> No
 
 def test_the_beginning_tells_model_text_and_machine() -> None:
     assert beginning(FACTS) == (
-        "12,820,736 parameters; 29,000 training pairs (3 more are too long), 1,014 dev pairs; "
+        "12,820,736 parameters; 29,000 training pairs (3 of them too long and left out), 1,014 dev pairs; "
         "cpu, bf16, 2 threads; from step 0"
     )
 
