@@ -52,7 +52,8 @@ def line_chunks(stream: BinaryIO, num_lines: Callable[[], int], *, tell_pauses: 
     """Yield all lines in order, in chunks that are as large as can be had without waiting.
 
     A chunk is given out when it has ``num_lines()`` lines or a megabyte, or when the writer of the pipe pauses: a
-    person who types a line gets its answer. The last line need not end in a line feed.
+    person who types a line gets its answer. The last line need not end in a line feed. Of a line that is too long
+    (`mtmoe.data.lines.is_too_long`) only the beginning is there, so that memory is bounded.
 
     Args:
         stream: bytes.
@@ -61,28 +62,48 @@ def line_chunks(stream: BinaryIO, num_lines: Callable[[], int], *, tell_pauses: 
     """
     waiting: list[bytes] = []
     num_bytes = 0
-    pieces: list[bytes] = []  # of the line that has not ended
+    unended = _UnendedLine()
     while block := _read_some(stream):
         first, *others = block.split(b"\n")
-        pieces.append(first)
+        unended.add(first)
         if others:
-            for line in (b"".join(pieces), *others[:-1]):
+            for line in (unended.content(), *others[:-1]):
                 waiting.append(line)
                 num_bytes += len(line)
                 if len(waiting) >= num_lines() or num_bytes >= _MOST_CHUNK_BYTES:
                     yield waiting
                     waiting, num_bytes = [], 0
-            pieces = [others[-1]]
+            unended = _UnendedLine()
+            unended.add(others[-1])
         if not _more_is_there(stream):
             if waiting:
                 yield waiting
                 waiting, num_bytes = [], 0
             if tell_pauses and not _more_is_there(stream):
                 yield []
-    if any(pieces):
-        waiting.append(b"".join(pieces))
+    if last := unended.content():
+        waiting.append(last)
     if waiting:
         yield waiting
+
+
+class _UnendedLine:
+    """The line that is being read, in pieces; of one that is too long as many as tell that it is."""
+
+    def __init__(self) -> None:
+        from mtmoe.data.lines import LONGEST_LINE_BYTES
+
+        self._most_bytes = LONGEST_LINE_BYTES + len(b"\r")
+        self._pieces: list[bytes] = []
+        self._num_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        if self._num_bytes <= self._most_bytes:
+            self._pieces.append(piece)
+            self._num_bytes += len(piece)
+
+    def content(self) -> bytes:
+        return b"".join(self._pieces)
 
 
 def decoded(line: bytes, number: int, warn: Callable[[str], None], *, is_first: bool | None = None) -> str:

@@ -157,7 +157,16 @@ def translate(
         run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others,
         ensemble, _read_terms(terms_path),
     )  # fmt: skip
-    if inputs and (output_dir or (output_path and not is_special(output_path))):
+    from mtmoe.data.lines import is_open_pipe
+
+    read_once = [path for path in inputs if is_open_pipe(path)]
+    if read_once and (output_dir or resume):
+        raise UserError(
+            f"{read_once[0]}: is a pipe or device, which can be read only once: its translation cannot be resumed",
+            fix="write its text to a file first, or leave out --resume and give --output, not --output-dir",
+        )
+    to_file = output_path is not None and not is_special(output_path)
+    if inputs and not read_once and (output_dir or to_file):
         column = column or 1 if format_name == "tsv" else None
         shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
         shape |= {"prefix_column": prefix_column} if prefix_column else {}

@@ -87,7 +87,12 @@ def plain_name(path: Path) -> str:
 
 def translate_stream(options: Options, inputs: Sequence[Path], output_path: Path | None) -> None:
     """Standard input or files to standard output, or standard input to a file: at once, and never resumed."""
-    total = sum(examine(path).num_lines for path in inputs) if inputs else _lines_of_standard_input()
+    from mtmoe.data.lines import is_open_pipe
+
+    if any(map(is_open_pipe, inputs)):
+        total = None  # they can be read once
+    else:
+        total = sum(examine(path).num_lines for path in inputs) if inputs else _lines_of_standard_input()
     with (
         _translating(options) as translate_chunks,
         opened_output(output_path) as write,
@@ -270,7 +275,12 @@ class _Lines:
                 yield "".join(answers), len(questions), unreadable
 
     def _question(self, line: _Line) -> Question:
+        from mtmoe.data.lines import LONGEST_LINE_BYTES, is_too_long
+
         number = line.number
+        if is_too_long(line.content.removesuffix(b"\r")):
+            problem = f"longer than {LONGEST_LINE_BYTES:,} bytes"
+            return self._options.format.read("", number)._replace(problem=problem)
         text = decoded(line.content, number + 1, warn, is_first=line.is_first)
         return self._options.format.read(text, number)
 
@@ -310,8 +320,8 @@ def _chunks(
             for chunk in line_chunks(stream, lambda: size.num_lines, tell_pauses=options.num_workers > 1):
                 lines = []
                 for content in chunk:
-                    if path is None and is_first:
-                        check_is_text(content, None)
+                    if is_first:
+                        check_is_text(content, path)
                     if number >= num_skipped:
                         lines.append(_Line(content, number, is_first))
                     number += 1

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from mtmoe.config.settings import Cleaning
 from mtmoe.data.hashing import HashSet, hash64
-from mtmoe.data.pairs import INVALID_UTF8, BadLine, Pair
+from mtmoe.data.pairs import INVALID_UTF8, SECOND_VARIANT, TOO_LONG, BadLine, Pair
 
 # Joiners (U+200C, U+200D) are no ornament: they spell Persian words and hold emoji together.
 _INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb"
@@ -104,6 +104,7 @@ CHANGES = ("unicode_nfc", "control_characters", "line_separators", "white_space"
 DROPS = (
     "invalid_utf8",
     "unreadable",
+    "second_variant",
     "empty_side",
     "too_long",
     "length_ratio",
@@ -112,6 +113,8 @@ DROPS = (
     "in_dev_or_test",
 )
 """Counts of pairs that were dropped, each by the first rule that it broke: read = kept + all of these."""
+_RULES = {INVALID_UTF8: "invalid_utf8", TOO_LONG: "too_long", SECOND_VARIANT: "second_variant"}
+"""Of lines that the readers left out; all others are unreadable."""
 
 _LENGTH_RATIO_OFFSET = 10
 """Characters added to both lengths, so that the ratio says little about short sentences."""
@@ -158,7 +161,7 @@ class Cleaner:
     def count_bad_line(self, bad_line: BadLine) -> None:
         """Count a line that the reader left out: the ``on_bad_line`` of `read_pairs`."""
         self.report["read"] += 1
-        self.report["invalid_utf8" if bad_line.problem == INVALID_UTF8 else "unreadable"] += 1
+        self.report[_RULES.get(bad_line.problem, "unreadable")] += 1
 
     def _broken_rule(self, pair: Pair, direction: str) -> str | None:
         rules = self._cleaning

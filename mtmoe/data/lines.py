@@ -1,4 +1,5 @@
-"""Bytes to lines: compression is told by the file's name, and nothing but a newline byte ends a line."""
+"""Bytes to lines: compression is told by the file's name, nothing but a newline byte ends a line, and no line, however
+long it is, takes more memory than `LONGEST_LINE_BYTES`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ import difflib
 import gzip
 import io
 import lzma
+import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +21,30 @@ import zstandard
 
 from mtmoe.errors import UserError
 
+LONGEST_LINE_BYTES = 1 << 20
+"""Of text, without its line end: a thousand times what a sentence has, and as much as SentencePiece is given to learn
+from. A longer line is told of and passed over, in bounded memory; it still counts as a line."""
+
 _READ_BYTES = 1 << 16
+# Of a .zst file at a time: its best is 32 kB from a byte, so that this becomes 32 MB at most.
+_ZSTANDARD_READ_BYTES = 1 << 10
+# What `zstd --long=31` may need (2 GiB); memory is taken as it is used.
+_LARGEST_ZSTANDARD_WINDOW = 1 << 31
+_BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32-LE begins with that of UTF-16-LE
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+# Which of the first four bytes are zero in text that is mostly ASCII and has no mark.
+_ZEROS = {
+    (False, True, True, True): "UTF-32LE",
+    (True, True, True, False): "UTF-32BE",
+    (False, True, False, True): "UTF-16LE",
+    (True, False, True, False): "UTF-16BE",
+}
+
+_OPEN_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 
 _MAGIC_NUMBERS = {
     b"\x1f\x8b": ".gz",
@@ -27,6 +53,10 @@ _MAGIC_NUMBERS = {
     **{b"BZh%d1AY&SY" % level: ".bz2" for level in range(1, 10)},
     b"PK\x03\x04": ".zip",
 }
+
+
+class LongLineError(UserError):
+    """A line has more than `LONGEST_LINE_BYTES`."""
 
 
 def check_is_file(path: Path) -> None:
@@ -39,6 +69,28 @@ def check_is_file(path: Path) -> None:
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file", fix=_nearest_path(path))
+
+
+def is_open_pipe(path: Path) -> bool:
+    """Return whether it names a pipe or terminal that this process was given: ``<(command)`` of a shell, /dev/stdin.
+
+    It can be read, but once only. A named pipe is none: it may wait for a writer for ever.
+    """
+    if str(path) != "/dev/stdin" and str(path.parent) not in _OPEN_DESCRIPTORS:
+        return False
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or (stat.S_ISCHR(mode) and _is_terminal(path))
+
+
+def _is_terminal(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _nearest_path(path: Path) -> str:
@@ -54,14 +106,18 @@ def _nearest_path(path: Path) -> str:
     return f"{what}; did you mean {missing.parent / nearest[0]}?" if nearest else what
 
 
+def _zstandard_frame() -> zstandard.ZstdDecompressionObj:
+    return zstandard.ZstdDecompressor(max_window_size=_LARGEST_ZSTANDARD_WINDOW).decompressobj()
+
+
 class _ZstandardStream(io.RawIOBase):
     """A .zst file; unlike the reader of ``zstandard`` it notices a file that was cut off."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._frame = _zstandard_frame()
         self._frame_has_begun = False
-        self._pending = b""
+        self._pending = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -70,15 +126,15 @@ class _ZstandardStream(io.RawIOBase):
         while not self._pending:
             compressed = self._frame.unused_data if self._frame.eof else b""
             if self._frame.eof:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
+                self._frame = _zstandard_frame()
                 self._frame_has_begun = False
-            compressed = compressed or self._file.read(_READ_BYTES)
+            compressed = compressed or self._file.read(_ZSTANDARD_READ_BYTES)
             if not compressed:
                 if self._frame_has_begun:
                     raise EOFError("the file ends in the middle of a frame")
                 return 0
             self._frame_has_begun = True
-            self._pending = self._frame.decompress(compressed)
+            self._pending = memoryview(self._frame.decompress(compressed))  # slices of it are no copies
         num_bytes = min(len(buffer), len(self._pending))
         buffer[:num_bytes] = self._pending[:num_bytes]
         self._pending = self._pending[num_bytes:]
@@ -105,11 +161,12 @@ _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdErro
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a plain, .gz, .xz, .bz2 or .zst file.
+    """The bytes of a plain, .gz, .xz, .bz2 or .zst file, or of a pipe that `is_open_pipe`.
 
     What goes wrong while the file is read becomes a UserError that names the file.
     """
-    check_is_file(path)
+    if not is_open_pipe(path):
+        check_is_file(path)
     try:
         with _OPENERS.get(path.suffix, lambda plain: plain.open("rb"))(path) as stream:
             yield stream
@@ -128,7 +185,8 @@ def open_text_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a plain or compressed file, without line end and without byte order mark.
 
     Only a newline byte ends a line: a form feed, a lone carriage return, U+0085 or U+2028 in the
-    middle of a sentence never shifts the lines that follow. A carriage return before it is dropped.
+    middle of a sentence never shifts the lines that follow. A carriage return before it is dropped. Of a line that
+    `is_too_long` only the beginning is there.
     """
     with open_decompressed(path) as stream:
         yield from text_lines(stream, path)
@@ -136,13 +194,28 @@ def open_text_lines(path: Path) -> Iterator[bytes]:
 
 def text_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
     """As :func:`open_text_lines`, of what is open already; ``path`` is what errors call it."""
-    first = stream.readline()
-    if not first:
-        return
-    check_is_text(first, path)
-    yield _without_line_end(first.removeprefix(codecs.BOM_UTF8))
-    for line in stream:
+    lines = _bounded_lines(stream)
+    for first in lines:
+        check_is_text(first, path)
+        yield _without_line_end(first.removeprefix(codecs.BOM_UTF8))
+        break
+    for line in lines:
         yield _without_line_end(line)
+
+
+def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines with their ends; of one that is too long the beginning, by which `is_too_long` knows it."""
+    most = LONGEST_LINE_BYTES + len(b"\r\n")
+    while line := stream.readline(most):
+        if len(line) == most and not line.endswith(b"\n"):
+            while (rest := stream.readline(_READ_BYTES)) and not rest.endswith(b"\n"):
+                pass
+        yield line
+
+
+def is_too_long(line: bytes) -> bool:
+    """Return whether a line, without its line end, is (the beginning of) one that is not read."""
+    return len(line) > LONGEST_LINE_BYTES
 
 
 def _without_line_end(line: bytes) -> bytes:
@@ -159,10 +232,19 @@ def check_is_text(beginning: bytes, path: Path | None) -> None:
         path: None for standard input.
 
     Raises:
-        UserError: it is UTF-16, or a compressed file.
+        UserError: it is UTF-16 or UTF-32, or a compressed file.
     """
-    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{path or 'standard input'}: is UTF-16, not UTF-8", fix="convert it: iconv -f UTF-16 -t UTF-8")
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if beginning.startswith(mark)), "")
+    encoding = encoding or _ZEROS.get(tuple(byte == 0 for byte in beginning[:4]), "")
+    if encoding:
+        raise UserError(
+            f"{path or 'standard input'}: is {encoding}, not UTF-8", fix=f"convert it: iconv -f {encoding} -t UTF-8"
+        )
+    check_is_not_compressed(beginning, path)
+
+
+def check_is_not_compressed(beginning: bytes, path: Path | None) -> None:
+    """As :func:`check_is_text`, where any encoding will do."""
     for magic, suffix in _MAGIC_NUMBERS.items():
         if beginning.startswith(magic):
             if path is None:
@@ -176,7 +258,17 @@ def check_is_text(beginning: bytes, path: Path | None) -> None:
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:
-    """Text of line ``number`` (from 1); a UserError names file, line and byte when it is not UTF-8."""
+    """Text of line ``number`` (from 1).
+
+    Raises:
+        LongLineError: it `is_too_long`.
+        UserError: it is not UTF-8: with file, line and byte.
+    """
+    if is_too_long(line):
+        raise LongLineError(
+            f"{path}:{number}: the line is longer than {LONGEST_LINE_BYTES:,} bytes",
+            fix="divide it into lines of one sentence, or remove it",
+        )
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:

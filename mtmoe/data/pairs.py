@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 INVALID_UTF8 = "invalid UTF-8"
 """The ``problem`` of a line whose bytes are not text; the cleaning report counts it by itself."""
+TOO_LONG = "too long to be read"
+"""The ``problem`` of a line of more bytes than are ever read."""
+SECOND_VARIANT = "a second variant of a language in one unit"
+"""The ``problem`` of what a translation memory has beside the translation that is read."""
 
 
 class Pair(NamedTuple):

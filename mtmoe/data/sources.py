@@ -21,8 +21,8 @@ from mtmoe.config.settings import (
 from mtmoe.data.alignment import first_suspicious_line
 from mtmoe.data.fetching import locate
 from mtmoe.data.hugging_face import read_hugging_face
-from mtmoe.data.lines import decode_line, open_text_lines
-from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair, ignore_bad_line
+from mtmoe.data.lines import LongLineError, decode_line, open_text_lines
+from mtmoe.data.pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair, ignore_bad_line
 from mtmoe.data.translation_memory import read_tmx
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
@@ -70,7 +70,7 @@ def _read(source: Source, data: Data, cache: Path, report: OnBadLine, progress: 
             return _read_json_lines(locate(source.file, cache, progress), source, report, skip)
         case TmxSource():
             languages = data.source_language, data.target_language
-            return read_tmx(locate(source.file, cache, progress), *languages, report)
+            return read_tmx(locate(source.file, cache, progress), *languages, report, skip=skip)
         case HuggingFaceSource():
             return read_hugging_face(source, data, report)
 
@@ -98,12 +98,14 @@ def _read_text(source_path: Path, target_path: Path, on_bad_line: OnBadLine, ski
 def _decoded_pair(
     source: bytes, target: bytes, paths: tuple[Path, Path], number: int, on_bad_line: OnBadLine, skip: bool
 ) -> Iterator[Pair]:
-    """One pair, or none (and one call of ``on_bad_line``) when a side is not UTF-8 and may be skipped."""
+    """One pair, or none (and one call of ``on_bad_line``) when a side is too long, or not UTF-8 and may be skipped."""
     path = paths[0]
     try:
         source_text = decode_line(source, path, number)
         path = paths[1]
         target_text = decode_line(target, path, number)
+    except LongLineError:
+        on_bad_line(BadLine(str(path), number, TOO_LONG))
     except UserError:
         if not skip:
             raise
@@ -157,6 +159,8 @@ def _decoded_lines(path: Path, on_bad_line: OnBadLine, skip: bool) -> Iterator[t
     for number, line in enumerate(open_text_lines(path), start=1):
         try:
             text = decode_line(line, path, number)
+        except LongLineError:
+            on_bad_line(BadLine(str(path), number, TOO_LONG))
         except UserError:
             if not skip:
                 raise
@@ -170,47 +174,63 @@ def _decoded_lines(path: Path, on_bad_line: OnBadLine, skip: bool) -> Iterator[t
 # ----------------------------------------------------------------------------------------------- JSON lines
 
 
+_SKIP_ADVICE = 'leave such lines out with data.cleaning.on_invalid_utf8 = "skip"'
+
+
+class _BadRow(Exception):
+    """A line that gives no pair, what to do about it, and what it is counted as when it is left out."""
+
+    def __init__(self, problem: str, fix: str, counted_as: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.fix = problem, f"{fix}, or {_SKIP_ADVICE}"
+        self.counted_as = counted_as or problem
+
+
 def _read_json_lines(path: Path, source: JsonLinesSource, on_bad_line: OnBadLine, skip: bool) -> Iterator[Pair]:
+    num_pairs, first_problem = 0, ""
     for number, line in _decoded_lines(path, on_bad_line, skip):
         if not line.strip():
             on_bad_line(BadLine(str(path), number, "blank line"))
             continue
-        row = _parse_json(line, path, number)
-        pair = Pair(*(_text_at(row, key, path, number) for key in (source.source_key, source.target_key)))
-        if _is_encodable(pair):
-            yield pair
-        elif skip:
-            on_bad_line(BadLine(str(path), number, INVALID_UTF8))
+        try:
+            pair = _json_pair(line, source)
+        except _BadRow as error:
+            if not skip:
+                raise UserError(f"{path}:{number}: {error.problem}", fix=error.fix) from None
+            first_problem = first_problem or f"line {number}: {error.problem}"
+            on_bad_line(BadLine(str(path), number, error.counted_as))
         else:
-            raise UserError(
-                f"{path}:{number}: holds half of a surrogate pair (an escape \\ud800 to \\udfff), which is no text",
-                fix='correct the line, or leave such lines out with data.cleaning.on_invalid_utf8 = "skip"',
-            )
+            num_pairs += 1
+            yield pair
+    if not num_pairs and first_problem:
+        raise UserError(
+            f"{path}: no line of it can be read; the first, {first_problem}",
+            fix="correct the file, or source_key and target_key in the recipe",
+        )
 
 
-def _parse_json(line: str, path: Path, number: int) -> Any:
+def _json_pair(line: str, source: JsonLinesSource) -> Pair:
     try:
-        return json.loads(line)
+        row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}:{number}: not valid JSON: {error}", fix="every line must be one JSON object") from None
+        raise _BadRow(f"not valid JSON: {error}", "every line must be one JSON object: correct it") from None
+    pair = Pair(_text_at(row, source.source_key), _text_at(row, source.target_key))
+    if not _is_encodable(pair):
+        problem = "holds half of a surrogate pair (an escape \\ud800 to \\udfff), which is no text"
+        raise _BadRow(problem, "correct the line", INVALID_UTF8)
+    return pair
 
 
-def _text_at(row: Any, key: str, path: Path, number: int) -> str:
+def _text_at(row: Any, key: str) -> str:
     """The text under a key; a dot goes into an object, unless the whole key stands there as it is."""
     value = row
     for part in [key] if isinstance(row, dict) and key in row else key.split("."):
         if not isinstance(value, dict) or part not in value:
             found = f"the keys there are {', '.join(map(repr, value))}" if isinstance(value, dict) else "no object"
-            raise UserError(
-                f"{path}:{number}: has no key {key!r} ({found})",
-                fix="correct source_key and target_key in the recipe",
-            )
+            raise _BadRow(f"has no key {key!r} ({found})", "correct source_key and target_key in the recipe")
         value = value[part]
     if not isinstance(value, str):
-        raise UserError(
-            f"{path}:{number}: {key!r} is {json.dumps(value)[:40]}, not text",
-            fix="correct the line or the key",
-        )
+        raise _BadRow(f"{key!r} is {json.dumps(value)[:40]}, not text", "correct the line or the key")
     return value
 
 

@@ -334,6 +334,44 @@ def test_a_pipe_in_place_of_a_file_is_told_apart_from_a_path_that_is_not_there(
     assert "pipe: is a pipe or device, and files are read more than once\nwrite its text to a file" in result.stderr
 
 
+def test_a_pipe_of_the_shell_is_translated_and_cannot_be_resumed(invoke: Any, capitals: Any, tmp_path: Path) -> None:
+    def piped(*arguments: str | Path) -> Any:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as file:
+            file.write(b"one\ntwo\n")
+        try:
+            return invoke("translate", "run", f"/dev/fd/{reading}", *arguments)
+        finally:
+            os.close(reading)
+
+    assert piped().stdout == "ONE\nTWO\n"
+    result = piped("--output", tmp_path / "out")
+    assert (result.exit_code, (tmp_path / "out").read_text()) == (0, "ONE\nTWO\n"), result.stderr
+    for options in (("--output", tmp_path / "out", "--resume"), ("--output-dir", tmp_path / "all")):
+        result = piped(*options)
+        assert (result.exit_code, "can be read only once" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("format_name", ["text", "tsv", "json"])
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_line_that_is_too_long_has_an_empty_translation_in_its_place(
+    invoke: Any, capitals: Any, tmp_path: Path, format_name: str, to_file: bool
+) -> None:
+    line = '{{"text": "{}"}}\n' if format_name == "json" else "{}\n"
+    content = line.format("one") + line.format("x" * (1 << 20) + "y") + line.format("three")
+    (tmp_path / "in").write_text(content)
+    output = ["--output", tmp_path / "out"] if to_file else []
+    arguments = ["--format", format_name, *output]
+    result = invoke("translate", "run", *([tmp_path / "in"] if to_file else []), *arguments, input=content)
+    assert result.exit_code == 1
+    assert "1 of 3 lines could not be read (first: line 2: longer than 1,048,576 bytes)" in result.stderr
+    answers = ((tmp_path / "out").read_text() if to_file else result.stdout).splitlines()
+    if format_name == "json":
+        assert [json.loads(answer)["translation"] for answer in answers] == ["ONE", "", "THREE"]
+    else:
+        assert [answer.split("\t")[-1] for answer in answers] == ["ONE", "", "THREE"]
+
+
 def test_of_several_outputs_those_that_are_complete_are_not_made_again(
     invoke: Any, capitals: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

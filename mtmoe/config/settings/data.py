@@ -126,7 +126,10 @@ Source = Annotated[
 class Cleaning(Settings):
     """Rules for training text; each has its own count in the report. Dev and test text is never dropped."""
 
-    max_characters: Positive = Field(default=2000, description="Longest side of a pair that is kept, in characters.")
+    max_characters: Positive = Field(
+        default=2000,
+        description="Longest side of a pair that is kept, in characters; lines of more than 2^20 bytes never are.",
+    )
     max_length_ratio: float = Field(
         default=9.0, ge=1.0, description="Largest ratio of the sides' lengths in characters (+10 on both)."
     )
@@ -142,7 +145,9 @@ class Cleaning(Settings):
         description="Language models: a blank line is a sentence without words, as the standard sets count it.",
     )
     on_invalid_utf8: Literal["stop", "skip"] = Field(
-        default="stop", description="A line that is not UTF-8: stop with file and line, or skip and count it."
+        default="stop",
+        description="A line that is no text (bytes that are not UTF-8; in JSON a null or broken syntax; in TMX control "
+        "characters and unknown entities): stop with file and line, or skip and count it.",
     )
 
 
