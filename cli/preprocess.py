@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mtmoe.config import Recipe
     from mtmoe.data.prepared import Prepared
 
+_MOST_LINES_TOLD = 3
+
 
 @click.command()
 @recipe_argument
@@ -65,6 +67,11 @@ def _tell_prepared(prepared: Prepared) -> None:
     for name, counts in prepared.report["train"].items():
         told = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in counts.items() if count)
         note(f"{name}: {told}")
+    for part, called in (("valid", "dev set"), ("test", "test set")):
+        for name, counts in prepared.report[part].items():
+            if counts.get("unreadable"):
+                first = "; ".join(counts["first_unreadable"][:_MOST_LINES_TOLD])
+                warn(f"{called} {name}: {counts['unreadable']:,} rows without a pair are left out ({first})")
     num_pairs = prepared.manifest["num_pairs"]
     tests = ", ".join(f"{count:,} in {name}" for name, count in prepared.manifest["test_sets"].items())
     unit = "sentences" if prepared.data_settings.monolingual else "pairs"

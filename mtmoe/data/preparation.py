@@ -34,7 +34,7 @@ from mtmoe.data.directions import balanced_by_temperature, language_tokens, with
 from mtmoe.data.encoding import encode_corpus
 from mtmoe.data.lexicon import LEXICON_NAME, learn_lexicon, save_lexicon
 from mtmoe.data.long_sentences import longest_sentences, pair_lengths
-from mtmoe.data.pairs import INVALID_UTF8, BadLine, OnBadLine, Pair
+from mtmoe.data.pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
 from mtmoe.data.prepared import Prepared, open_prepared
 from mtmoe.data.sources import read_pairs
 from mtmoe.data.splitting import split_by_components
@@ -50,6 +50,7 @@ HELD_OUT_TEST = "held-out"
 
 _MANIFEST = "manifest.json"
 _PAIRS_PER_CALL = 10_000
+_MOST_LINES_TOLD = 10
 # What str.splitlines would end a line at.
 _SPACE_FOR_SEPARATOR = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
@@ -160,12 +161,16 @@ class _Builder:
         )
 
     def _read_held_out(self, part: str, sources: Sequence[Source]) -> dict[str, list[Pair]]:
-        """Pairs of each dev or test set as they stand there: none is ever dropped."""
+        """Pairs of each dev or test set as they stand there: none is ever dropped, and rows without one are told."""
         sets = {}
         for source in sources:
             bad_lines: list[BadLine] = []
             sets[source.name] = list(self._counted(source, functools.partial(_refuse, bad_lines)))
-            self.report[part][source.name] = {"pairs": len(sets[source.name]), "unreadable": len(bad_lines)}
+            self.report[part][source.name] = {
+                "pairs": len(sets[source.name]),
+                "unreadable": len(bad_lines),
+                "first_unreadable": [f"line {line}: {problem}" for _, line, problem in bad_lines[:_MOST_LINES_TOLD]],
+            }
         self.progress("read", self.num_read, self.num_read, "pairs")
         return sets
 
@@ -278,7 +283,7 @@ class _Builder:
 
 
 def _refuse(bad_lines: list[BadLine], bad_line: BadLine) -> None:
-    if bad_line.problem == INVALID_UTF8:
+    if bad_line.problem in (INVALID_UTF8, TOO_LONG):
         raise UserError(
             f"{bad_line.file}:{bad_line.line}: {bad_line.problem}; sentences of dev and test text are never left out",
             fix="correct the line",

@@ -486,3 +486,13 @@ def test_data_suits_recipes_of_the_same_languages_and_subwords(work):
         prepared.check_suits(work.recipe(subwords={"vocabulary_size": 360}))
     with pytest.raises(UserError, match=r'data\.source_language is "fr", but was "de"'):
         prepared.check_suits(work.recipe(source_language="fr"))
+
+
+def test_rows_of_dev_and_test_sets_without_a_pair_are_told_by_name_and_number(tmp_path):
+    place = Workplace(tmp_path)
+    (tmp_path / "rows.tsv").write_text("one\teins\n\ntwo\t\n \t \nthree\tdrei\n")
+    rows = {"name": "rows", "format": "tsv", "file": {"path": str(tmp_path / "rows.tsv")}}
+    prepared = prepare(place.recipe(test=[rows]), place.place, tmp_path / "cache").prepared
+    told = prepared.report["test"]["rows"]
+    assert (told["unreadable"], told["first_unreadable"]) == (1, ["line 2: blank line"])
+    assert prepared.test_sets["rows"].reference.read_text() == "eins\n\n \ndrei\n"  # an empty side is no reason
