@@ -37,7 +37,7 @@ _BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32-LE begins with th
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 # Which of the first four bytes are zero in text that is mostly ASCII and has no mark.
-_ZEROS = {
+_ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, True, True): "UTF-32LE",
     (True, True, True, False): "UTF-32BE",
     (False, True, False, True): "UTF-16LE",
