@@ -150,11 +150,11 @@ class Stepper:
             self.optimizer.zero_grad()
             self.carried = carried  # of before the step, on all processes
             return StepResult(loss_sum, *counts, math.nan, auxiliary, StepOutcome.OUT_OF_MEMORY, "", broken)
-        for balance in balances:
-            expert_use.add(balance)
         if not math.isfinite(loss_sum):
             self.carried = None  # what is not finite would never go away again
         outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
+        for balance in balances if outcome is StepOutcome.APPLIED else ():
+            expert_use.add(balance)
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
         return StepResult(loss_sum, *counts, norm, auxiliary, outcome, layer)
 

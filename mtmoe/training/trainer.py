@@ -122,6 +122,8 @@ class Trainer:
         self.steps_not_finite = 0
         self.num_skipped_steps = 0
         self.num_out_of_memory_steps = 0
+        self.window = Window(self.settings, mesh)
+        self.window_state: dict[str, Any] | None = None  # of a run that goes on
         self._load_last()
         self.saved_step = self.stepper.step
         self.saver = Saver(run, recipe, mesh)
@@ -142,7 +144,10 @@ class Trainer:
 
     def _run(self, signals: StopSignals) -> Finished:
         batches = self.stream.batches(self.position)
-        window = Window(self.settings, self.mesh)
+        window = self.window
+        window.restart()  # its clock, that is
+        if self.window_state is not None:
+            window.load_state(self.window_state)
         first = self.stepper.step + 1
         received = 0
         reason = "early_stopping" if self._must_stop_early() else "max_steps"
@@ -259,7 +264,7 @@ class Trainer:
             "max_steps": self.settings.max_steps,
             **expert_metrics,
         }
-        for text in window.expert_use.warnings(expert_metrics, window.num_steps):
+        for text in window.expert_use.warnings(window.num_steps):
             self.reporter.warning(f"step {step}: {text}")
         if self.log is not None:
             self.log.write("train", metrics)
@@ -339,6 +344,7 @@ class Trainer:
             "steps_not_finite": self.steps_not_finite,
             "num_skipped_steps": self.num_skipped_steps,
             "num_out_of_memory_steps": self.num_out_of_memory_steps,
+            "window": self.window.state(),
             "optimizer": optimizer_state,
         }
         best_steps = [s for s, _ in self.best[: self.settings.keep_best]]
@@ -364,6 +370,7 @@ class Trainer:
         self.steps_not_finite = state["steps_not_finite"]
         self.num_skipped_steps = state["num_skipped_steps"]
         self.num_out_of_memory_steps = state.get("num_out_of_memory_steps", 0)
+        self.window_state = state.get("window")
 
 
 # ------------------------------------------------------------------------------------------------- helpers

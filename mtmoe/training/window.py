@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.step import StepResult
+
+_SUMS = (
+    "loss_sum", "norm_sum", "auxiliary_sum", "num_loss_tokens", "num_applied", "num_target_tokens",
+    "num_source_tokens", "num_padded_tokens", "num_steps",
+)  # fmt: skip
 
 
 class Window:
@@ -18,6 +23,7 @@ class Window:
 
     def __init__(self, settings: Any, mesh: Mesh = ONE_PROCESS) -> None:
         self.expert_use = ExpertUse(settings, mesh)
+        self._paused_at: float | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -27,14 +33,32 @@ class Window:
         self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
         self.began = time.monotonic()
 
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain numbers for a checkpoint: a training that is resumed goes on in the same window."""
+        sums = {name: getattr(self, name) for name in _SUMS}
+        return {**sums, "seconds": self.seconds, "expert_use": self.expert_use.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        for name in _SUMS:
+            setattr(self, name, state[name])
+        self.began = time.monotonic() - state["seconds"]
+        self.expert_use.load_state(state["expert_use"])
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Do something else meanwhile, without its time being counted."""
-        paused_at = time.monotonic()
+        self._paused_at = time.monotonic()
         try:
             yield
         finally:
-            self.began += time.monotonic() - paused_at
+            self.began += time.monotonic() - self._paused_at
+            self._paused_at = None
+
+    @property
+    def seconds(self) -> float:
+        """Time that is counted so far."""
+        return (time.monotonic() if self._paused_at is None else self._paused_at) - self.began
 
     def add(self, result: StepResult) -> None:
         self.num_steps += 1
@@ -50,7 +74,7 @@ class Window:
 
     def metrics(self, num_steps_left: int) -> dict[str, float]:
         """loss in nats per target token (no smoothing), rates per second, ETA without validations."""
-        seconds = max(time.monotonic() - self.began, 1e-9)
+        seconds = max(self.seconds, 1e-9)
         steps = max(1, self.num_steps)
         loss = self.loss_sum / max(1, self.num_loss_tokens)
         applied = max(1, self.num_applied)

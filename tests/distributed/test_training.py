@@ -13,6 +13,7 @@ import pytest
 from mtmoe.checkpoint import RunFiles, average_checkpoints, list_checkpoints, load_model, load_training
 from mtmoe.config import Recipe
 from mtmoe.data.preparation import prepare
+from mtmoe.training.expert_use import FIGURES
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import Finished, run_training
 from tests.distributed.group import run_group
@@ -80,8 +81,10 @@ def test_its_metrics_are_those_of_one_process(runs):
     assert [(line["event"], line["step"], line["epoch"]) for line in one] == [
         (line["event"], line["step"], line["epoch"]) for line in two
     ]
+    figures = [f"encoder.moe1.{name}" for name in (*FIGURES, "dead_experts", "importance_loss", "load_loss")]
+    assert one[0].keys() >= set(figures)
     for expected, found in zip(one, two, strict=True):
-        for key in ("loss", "gradient_norm", "padding", "encoder.moe1.importance_cv", "bleu"):
+        for key in ("loss", "gradient_norm", "padding", *figures, "bleu"):
             if key in expected:
                 assert found[key] == pytest.approx(expected[key], rel=1e-3), (key, found["step"])
 

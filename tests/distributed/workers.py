@@ -119,7 +119,7 @@ def trained(job: Job, mesh: Mesh) -> Trained:
         result = stepper(group, use)
         assert result.applied
         losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm))
-        loads.append(use.metrics()[f"{'decoder' if recipe.training.unrolled_steps else 'encoder'}.moe1.load_share"])
+        loads.append(use.metrics()[f"{'decoder' if recipe.training.unrolled_steps else 'encoder'}.moe1.token_share"])
     weights, training, _ = stepper.tensors()  # all processes have the same of what is carried
     return Trained(losses, loads, gradients, whole(stepper, weights), whole(stepper, training))
 

@@ -25,8 +25,8 @@ def test_shares_and_distances_by_hand() -> None:
         "es": {"encoder.moe1": torch.tensor([0, 4, 0, 0])},
     }
     report = routing_by_language(counts)
-    assert report["encoder.moe1.load_share.fr"] == [0.75, 0.25, 0.0, 0.0]
-    assert report["encoder.moe1.load_share.de"] == [0.0, 0.0, 0.75, 0.25]
+    assert report["encoder.moe1.token_share.fr"] == [0.75, 0.25, 0.0, 0.0]
+    assert report["encoder.moe1.token_share.de"] == [0.0, 0.0, 0.75, 0.25]
     assert report["encoder.moe1.routing_distance.de"] == pytest.approx(1.0)  # no expert in common with the others
     # The others together: 0, 4, 3, 1 of 8.
     assert report["encoder.moe1.routing_distance.fr"] == pytest.approx((0.75 + 0.25 + 3 / 8 + 1 / 8) / 2)
@@ -71,7 +71,7 @@ def test_validation_tells_the_loss_and_the_experts_of_each_direction(tmp_path: P
         assert measured[f"loss.{name}"] == pytest.approx(total / num_tokens, rel=1e-4)
         for layer, counts_E in counts[name].items():
             shares = (counts_E / counts_E.sum()).tolist()
-            assert measured[f"{layer}.load_share.{name}"] == pytest.approx(shares, abs=1e-5)
+            assert measured[f"{layer}.token_share.{name}"] == pytest.approx(shares, abs=1e-5)
             assert 0 < measured[f"{layer}.routing_distance.{name}"] < 1
     totals, numbers = zip(*losses.values(), strict=True)
     assert measured["loss"] == pytest.approx(sum(totals) / sum(numbers), rel=1e-4)

@@ -150,7 +150,11 @@ class Training(Settings):
         description="Absent: its defaults.",
     )
     validation: Validation = Field(default=Validation(), description="What is measured on the dev set.")
-    log_every_steps: Positive = Field(default=50, description="Steps between lines of metrics.jsonl.")
+    log_every_steps: Positive = Field(
+        default=50,
+        description="Steps between lines of metrics.jsonl. Its importance_cv, load_cv and max_over_mean_load (eqs. 6 "
+        "and 10, the paper's Table 6), tokens_cv and max_over_mean_tokens (of tokens received) are means over batches.",
+    )
     save_every_steps: Positive = Field(default=1000, description="Steps between checkpoints.")
     keep_last: Positive = Field(default=2, description="Newest checkpoints that are kept.")
     keep_best: Positive = Field(default=1, description="Best checkpoints that are kept.")
