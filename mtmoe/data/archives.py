@@ -1,12 +1,15 @@
-"""One file out of a .zip, .whl or .tar archive."""
+"""One file out of a .zip, .whl or .tar archive, in bounded memory, and of no more bytes than the archive declares."""
 
 from __future__ import annotations
 
 import difflib
+import errno
 import gzip
 import hashlib
 import lzma
 import os
+import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -14,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
 from mtmoe.data.lines import open_decompressed
+from mtmoe.data.tar_members import tar_members
 from mtmoe.errors import UserError
 
 _READ_BYTES = 1 << 20
@@ -32,7 +36,11 @@ _DAMAGED = (
     gzip.BadGzipFile,
     NotImplementedError,  # an unknown compression method in a zip
     RuntimeError,  # an encrypted zip
+    struct.error,  # sizes and places in a zip that make no sense
+    ValueError,
+    OverflowError,
 )
+_MOST_NAMES_REMEMBERED = 1000
 
 
 def extract_member(archive: Path, member: str, path: Path, *, sha256: str = "") -> str:
@@ -47,7 +55,8 @@ def extract_member(archive: Path, member: str, path: Path, *, sha256: str = "") 
     temporary = path.with_name(path.name + ".tmp")
     digest = hashlib.sha256()
     try:
-        with _open_member(archive, member) as stream, temporary.open("wb", buffering=0) as file:
+        with _open_member(archive, member) as (stream, size), temporary.open("wb", buffering=0) as file:
+            _check_room(archive, member, size, path.parent)
             while block := stream.read(_READ_BYTES):
                 digest.update(block)
                 _write(file, block)
@@ -80,37 +89,62 @@ def _write(file: FileIO, block: bytes) -> None:
         ) from None
 
 
+def _check_room(archive: Path, member: str, size: int, directory: Path) -> None:
+    """Raise UserError where the member cannot fit, before the disk is full."""
+    free = shutil.disk_usage(directory).free
+    if size > free:
+        raise UserError(
+            f"{archive}: member {member} has {size:,} bytes, but {directory} has room for {free:,}",
+            fix="free some space, or set MTMOE_CACHE to a directory on another disk",
+        )
+
+
+class _Readable(Protocol):
+    def read(self, num_bytes: int, /) -> bytes:
+        """The next bytes, at most so many; empty at the end."""
+
+
 @contextmanager
-def _open_member(archive: Path, member: str) -> Iterator[BinaryIO]:
-    if zipfile.is_zipfile(archive):
+def _open_member(archive: Path, member: str) -> Iterator[tuple[_Readable, int]]:
+    """Yield what can be read, and how many bytes it is declared to have."""
+    if zipfile.is_zipfile(archive) and ".tar" not in archive.suffixes and archive.suffix != ".tgz":
         with zipfile.ZipFile(archive) as unzipped:
             if member not in unzipped.namelist() or member.endswith("/"):
                 raise _no_such_member(archive, member, unzipped.namelist())
-            with unzipped.open(member) as stream:
-                yield cast(BinaryIO, stream)
+            try:
+                with unzipped.open(member) as stream:
+                    yield stream, unzipped.getinfo(member).file_size
+            except OSError as error:
+                if error.filename is None and error.errno == errno.EINVAL:  # a place before the file's beginning
+                    raise zipfile.BadZipFile("it points to what is not in it") from None
+                raise
         return
     with _open_tar(archive) as tar:
-        names: list[str] = []
-        for entry in tar:
-            if entry.name.removeprefix("./") == member.removeprefix("./") and entry.isfile():
-                stream_in_tar = tar.extractfile(entry)
-                if stream_in_tar is not None:
-                    yield cast(BinaryIO, stream_in_tar)
-                    return
-            names.append(entry.name)
+        names = []
+        for entry in tar_members(tar):
+            if entry.name.removeprefix("./") == member.removeprefix("./") and entry.is_file:
+                if entry.is_sparse:
+                    raise UserError(
+                        f"{archive}: member {member} is stored as a sparse file, which is not read",
+                        fix="pack it again without the option --sparse of tar",
+                    )
+                yield entry, entry.size
+                return
+            if len(names) < _MOST_NAMES_REMEMBERED or entry.name.endswith(f"/{member.rpartition('/')[2]}"):
+                names.append(entry.name)
+                del names[2 * _MOST_NAMES_REMEMBERED :]
         raise _no_such_member(archive, member, names)
 
 
 @contextmanager
-def _open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
+def _open_tar(archive: Path) -> Iterator[BinaryIO]:
+    """A stream that is read once, front to back: no index of a huge archive is built before the first byte."""
     if archive.suffix == ".tgz":
-        with tarfile.open(archive, mode="r|gz") as tar:
-            yield tar
+        with gzip.open(archive) as stream:
+            yield cast(BinaryIO, stream)
         return
     with open_decompressed(archive) as stream:
-        # A stream is read once, front to back: no index of a huge archive is built before the first byte.
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            yield tar
+        yield stream
 
 
 def _no_such_member(archive: Path, member: str, names: list[str]) -> UserError:

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 
 from mtmoe.errors import Unreachable, UserError
 from mtmoe.locks import wait_for_lock
+from mtmoe.printable import printable
 from mtmoe.progress import Progress, silent
 
 _READ_BYTES = 1 << 18
@@ -28,6 +30,9 @@ _MOST_FRUITLESS_ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
 _REQUIREMENT = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _PIP_LINES_SHOWN = 5
+_LONGEST_REASON = 300
+_MOST_BYTES_UNTOLD = 1 << 30
+"""Of a download of which neither the recipe nor the server says how large it is."""
 _LOCAL_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -59,7 +64,8 @@ def download(url: str, path: Path, *, sha256: str, num_bytes: int = 0, progress:
     """Fetch ``url`` to ``path``; what an interrupted call left in ``path.part`` is not fetched again.
 
     Raises:
-        UserError: the server cannot be reached or refuses, or the file has another checksum.
+        UserError: the server cannot be reached or refuses, sends more than it or the recipe says, or more than fits on
+            the disk, or the file has another checksum.
     """
     part = path.with_name(path.name + ".part")
     resumed = part.is_file() and part.stat().st_size > 0
@@ -87,21 +93,28 @@ def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, progress: Pro
                 return file_sha256(part)
             reason = "the connection broke"
         except urllib.error.HTTPError as error:
+            reason = f"the server answered {error.code} {_on_one_line(error.reason)}"
             if error.code < 500 and error.code not in (408, 429):
-                raise _unreachable(url, path, f"the server answered {error.code} {error.reason}") from None
-            reason = f"the server answered {error.code} {error.reason}"
+                raise _unreachable(url, path, reason) from None
+        except (http.client.InvalidURL, ValueError) as error:  # an address that is none, to which it redirects
+            raise _unreachable(url, path, f"the server's answer makes no sense: {_on_one_line(error)}") from None
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in _LOCAL_TROUBLE:
                 raise UserError(
                     f"{part}: cannot be written: {error}",
                     fix="free some space, or set MTMOE_CACHE to a directory on another disk",
                 ) from None
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = _on_one_line(getattr(error, "reason", error))
         after = part.stat().st_size if part.is_file() else 0
         num_fruitless = num_fruitless + 1 if after <= before else 0
         if num_fruitless >= _MOST_FRUITLESS_ATTEMPTS:
             raise _unreachable(url, path, reason)
         time.sleep(_PAUSE_SECONDS)
+
+
+def _on_one_line(reason: object) -> str:
+    """Of what a server or a library says: one line of bounded length."""
+    return " ".join(printable(str(reason)).split())[:_LONGEST_REASON] or type(reason).__name__
 
 
 def _unreachable(url: str, path: Path, reason: str) -> Unreachable:
@@ -130,19 +143,39 @@ def _fetch_rest(url: str, part: Path, num_bytes: int, progress: Progress) -> boo
 
 
 def _append(response: Any, part: Path, done: int, num_bytes: int, progress: Progress) -> bool:
-    length = response.headers.get("Content-Length")
-    total = done + int(length) if length is not None else None
+    length = response.headers.get("Content-Length") or ""
+    # One that is no number is as good as none; the checksum decides.
+    total = done + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     shown_total = total or num_bytes or None
+    url, most = response.url, num_bytes or total or _MOST_BYTES_UNTOLD
+    _check_size(url, part, done, total or 0, most, stated=bool(num_bytes))
     with part.open("r+b" if done else "wb") as file:
         file.seek(done)
         progress("download", done, shown_total, "bytes")
         while block := response.read(_READ_BYTES):
+            _check_size(url, part, done, done + len(block), most, stated=bool(num_bytes))
             file.write(block)
             done += len(block)
             progress("download", done, shown_total, "bytes")
         file.flush()
         os.fsync(file.fileno())
     return total is None or done >= total
+
+
+def _check_size(url: str, part: Path, done: int, total: int, most: int, *, stated: bool) -> None:
+    """Raise UserError where there is more than there can be, or than the disk has room for; its part is removed."""
+    if total <= most:
+        free = shutil.disk_usage(part.parent).free
+        if total - done <= free:
+            return
+        problem = f"{url}: has {total:,} bytes, of which {total - done:,} are missing, but there is room for {free:,}"
+        raise UserError(problem, fix="free some space, or set MTMOE_CACHE to a directory on another disk")
+    part.unlink(missing_ok=True)
+    if stated:
+        problem = f"{url}: the server sends more than the {most:,} bytes that the recipe states as num_bytes"
+        raise UserError(problem, fix="correct num_bytes, or the address")
+    problem = f"{url}: the server sends more than {most:,} bytes and does not say how many they are"
+    raise UserError(problem, fix="state the size of the file as num_bytes in the recipe")
 
 
 # ----------------------------------------------------------------------------------------------------- pip

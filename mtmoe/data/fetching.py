@@ -128,7 +128,8 @@ def _download_path(file: FileLocation, cache: Path) -> Path:
 
 def _last_part(name: str) -> str:
     """What follows the last slash, as a name that is safe in a directory; its ending tells the compression."""
-    last = name.rsplit("/", 1)[-1][-_LONGEST_NAME:]
+    last = name.rsplit("/", 1)[-1].replace("\0", "")
+    last = last.encode("utf-8", "surrogateescape")[-_LONGEST_NAME:].decode("utf-8", "ignore")
     return last if last not in ("", ".", "..") else "file"
 
 

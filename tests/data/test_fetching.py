@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -51,6 +52,8 @@ class _Server(http.server.ThreadingHTTPServer):
         self.knows_ranges = True
         self.break_off_after: list[int] = []  # bytes, for one request each
         self.status: list[int] = []  # answers with an error, for one request each
+        self.answer: list[bytes] = []  # sent as they are, for one request each
+        self.is_endless = False  # whether such an answer goes on for ever
         self.ranges: list[str | None] = []  # asked for, in order
         self.url = f"http://127.0.0.1:{self.server_address[1]}/folder/file%20name.gz?download=1"
 
@@ -62,6 +65,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        if self.server.answer:
+            self.wfile.write(self.server.answer.pop(0))
+            with contextlib.suppress(OSError):
+                while self.server.is_endless:
+                    self.wfile.write(bytes(100_000))
+            return
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)
         if self.server.status:
@@ -188,6 +197,65 @@ def test_a_server_that_cannot_be_reached_is_an_error(server, tmp_path):
     with pytest.raises(UserError, match=r"cannot be fetched: .*refused") as caught:
         locate(location, tmp_path)
     assert "check the network" in caught.value.fix
+
+
+ENDLESS = b"HTTP/1.0 200 OK\r\n\r\n"
+
+
+def test_an_endless_answer_ends_where_the_recipe_says_that_it_must(server, tmp_path):
+    server.answer, server.is_endless = [ENDLESS], True
+    with pytest.raises(UserError, match="the server sends more than the 300,000 bytes that the recipe states"):
+        locate(_location(server, num_bytes=300_000), tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_an_endless_answer_of_unknown_size_ends_at_a_bound(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "_MOST_BYTES_UNTOLD", 1_000_000)
+    server.answer, server.is_endless = [ENDLESS], True
+    with pytest.raises(UserError, match="sends more than 1,000,000 bytes and does not say how many") as caught:
+        locate(_location(server), tmp_path)
+    assert "num_bytes" in caught.value.fix
+
+
+def test_more_than_the_disk_has_room_for_is_refused_before_the_first_byte(server, tmp_path):
+    server.answer = [b"HTTP/1.0 200 OK\r\nContent-Length: 900000000000000000\r\n\r\n"]
+    with pytest.raises(UserError, match=r"has 900,000,000,000,000,000 bytes, .* but there is room for"):
+        locate(_location(server), tmp_path)
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e9", "9" * 30, "\u0663"])
+def test_a_length_that_is_no_number_is_as_good_as_none(length, server, tmp_path):
+    server.answer = [f"HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + CONTENT]
+    assert locate(_location(server), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://[::1", "makes no sense: "),
+        ("http://127.0.0.1:port/x", "makes no sense: "),
+        ("http://" + "a" * 70 + ".example/", "makes no sense: "),
+        ("file:///etc/hostname", "Redirection to url 'file:///etc/hostname' is not allowed"),
+        ("data:,text", "is not allowed"),
+        ("", "would lead to an infinite loop"),
+    ],
+    ids=["half an address", "no port", "no host", "a file", "data", "a circle"],
+)
+def test_a_redirect_that_leads_nowhere_is_an_error_of_one_line(address, reason, server, tmp_path):
+    address = address or server.url
+    server.answer = [f"HTTP/1.0 302 Found\r\nLocation: {address}\r\n\r\n".encode()] * 30
+    with pytest.raises(UserError, match="cannot be fetched: the server") as caught:
+        locate(_location(server), tmp_path)
+    assert reason in caught.value.problem
+    assert "\n" not in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["%00x.en", "%E4%BD%A0" * 200 + ".en", "..%2F..%2Fevil.en"])
+def test_the_name_of_a_fetched_file_is_one_that_a_file_can_have(name, server, tmp_path):
+    location = _location(server).model_copy(update={"url": f"http://127.0.0.1:{server.server_address[1]}/{name}"})
+    path = locate(location, tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert (path.suffix, path.parent.parent) == (".en", tmp_path / "downloads")
 
 
 def test_progress_counts_bytes_up_to_the_total(server, tmp_path):
