@@ -120,7 +120,7 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[_Readable, int]]:
                 raise
         return
     with _open_tar(archive) as tar:
-        names = []
+        names: list[str] = []
         for entry in tar_members(tar):
             if entry.name.removeprefix("./") == member.removeprefix("./") and entry.is_file:
                 if entry.is_sparse:
