@@ -6,20 +6,27 @@ exactly what was encoded. The one exception is SentencePiece's own mark U+2581, 
 
 from __future__ import annotations
 
-import io
+import contextlib
 import itertools
+import json
 import math
 import random
 import re
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
+from typing import IO, Any
 
 import sentencepiece
 
 from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
+from mtmoe.data import subword_learning
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, PAD, UNK
@@ -53,29 +60,76 @@ def train_subwords(
     progress("subwords", 0, len(sample), "sentences")
     if not sample:
         raise UserError("there is no text to train subwords on", fix="check the recipe's data.train")
-    model = io.BytesIO()
+    num_sentences = len(sample)
+    options = {
+        "model_type": settings.algorithm,
+        "vocab_size": settings.vocabulary_size,
+        "byte_fallback": settings.byte_fallback,
+        "character_coverage": settings.character_coverage,
+        "user_defined_symbols": list(settings.user_symbols),
+        "pad_id": PAD,
+        "unk_id": UNK,
+        "bos_id": BOS,
+        "eos_id": EOS,
+        "normalization_rule_name": "identity",
+        "max_sentence_length": _MAX_SENTENCE_BYTES,
+        "num_threads": _NUM_TRAINING_THREADS,
+        "minloglevel": 2,
+    }
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sample),
-            model_writer=model,
-            model_type=settings.algorithm,
-            vocab_size=settings.vocabulary_size,
-            byte_fallback=settings.byte_fallback,
-            character_coverage=settings.character_coverage,
-            user_defined_symbols=list(settings.user_symbols),
-            pad_id=PAD,
-            unk_id=UNK,
-            bos_id=BOS,
-            eos_id=EOS,
-            normalization_rule_name="identity",
-            max_sentence_length=_MAX_SENTENCE_BYTES,
-            num_threads=_NUM_TRAINING_THREADS,
-            minloglevel=2,
-        )
+        model = _learned(sample, options)
     except (RuntimeError, OSError) as error:
-        raise _explained(str(error), settings, len(sample)) from None
-    write_atomically(model_path, model.getvalue())
-    progress("subwords", len(sample), len(sample), "sentences")
+        raise _explained(str(error), settings, num_sentences) from None
+    write_atomically(model_path, model)
+    progress("subwords", num_sentences, num_sentences, "sentences")
+
+
+def _learned(sample: list[str], options: dict[str, Any]) -> bytes:
+    """The model, trained by a process that is killed when this one is interrupted; the sample is emptied.
+
+    Raises:
+        RuntimeError: what the library says.
+        UserError: the process was killed.
+    """
+    # -P: what is imported does not depend on where the program lies.
+    command = [sys.executable, "-P", subword_learning.__file__]
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            process = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=complaints)
+        except OSError:  # no program, no memory or no descriptors for it: then in this process
+            return subword_learning.learn(sample, options)
+        with process:
+            try:
+                return _answer(process, sample, options, complaints)
+            finally:
+                process.kill()
+
+
+def _answer(
+    process: subprocess.Popen[bytes], sample: list[str], options: dict[str, Any], complaints: IO[bytes]
+) -> bytes:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as stream:  # it may have ended: its answer says why
+        stream.write(json.dumps(options).encode() + b"\n")
+        for sentence in sample:
+            stream.write(subword_learning.framed(sentence))
+    sample.clear()  # now it is there, and need not be here
+    answer, _, model = process.stdout.read().partition(b"\n")
+    status = process.wait()
+    if status == 0 and answer:
+        problem = json.loads(answer).get("error")
+        if problem is not None:
+            raise RuntimeError(problem)
+        return model
+    if status < 0:
+        raise UserError(
+            f"the process that learns subwords was ended by signal {-status}, perhaps for want of memory",
+            fix="lower subwords.sample_sentences, or use a machine with more memory",
+        )
+    complaints.seek(0)
+    last = complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    raise RuntimeError(f"status {status}: {''.join(last)}")
 
 
 def sample_sentences(sentences: Iterable[str], num_wanted: int, seed: int) -> list[str]:

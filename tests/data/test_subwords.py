@@ -1,11 +1,15 @@
 """Training the subword model, and text to ids and back."""
 
+import contextlib
 import json
 import pickle
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import sentencepiece
@@ -13,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mtmoe.config.settings import Subwords
+from mtmoe.data import subword_learning
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.subwords import SubwordModel, both_sides, sample_sentences, train_subwords
 from mtmoe.errors import UserError
@@ -215,3 +220,57 @@ def test_a_model_with_other_special_ids_is_refused(tmp_path):
     )
     with pytest.raises(UserError, match=r"ids of pad, unk, bos, eos are \(-1, 0, 1, 2\), but must be \(0, 1, 2, 3\)"):
         SubwordModel(tmp_path / "other.model")
+
+
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+def test_a_process_of_its_own_learns_the_bytes_that_are_learned_here(tmp_path, algorithm, monkeypatch):
+    text = [*some_text(), "a\nb", "\u4f60\u597d \U0001f600", ""]
+    train(tmp_path / "apart", text, algorithm=algorithm)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such program"))
+    train(tmp_path / "here", text, algorithm=algorithm)
+    assert (tmp_path / "apart").read_bytes() == (tmp_path / "here").read_bytes()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_learning_ends_at_once_when_it_is_interrupted_and_leaves_no_process(tmp_path, number, status):
+    generator = random.Random(1)
+    words = ["".join(generator.choices("abcdefghijklmnopqrstuvwxyz", k=9)) for _ in range(200_000)]
+    lines = [" ".join(words[i : i + 8]) for i in range(0, len(words), 8)]
+    for language in ("en", "de"):
+        (tmp_path / f"t.{language}").write_text("".join(f"{line} {language}\n" for line in lines))
+    files = [str(tmp_path / "t.en"), str(tmp_path / "t.de")]
+    command = [sys.executable, "-m", "mtmoe", "preprocess", "multi30k-en-de", str(tmp_path / "data")]
+    for part in ("train", "valid", "test"):
+        command += [f"--{part}", *files]
+    command += ["--set", "data.cleaning.remove_test_overlap=false", "--set", "subwords.vocabulary_size=16000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        learner = _wait_for_child(process)
+        time.sleep(1.5)  # the sentences have been sent, and it learns
+        assert Path(f"/proc/{learner}").exists()
+        begun = time.monotonic()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        seconds = time.monotonic() - begun
+    assert (process.returncode, said.splitlines()[-1]) == (status, "interrupted" if status == 130 else "terminated")
+    assert seconds < 5  # of which the end of the program itself takes most on a busy machine
+    assert not Path(f"/proc/{learner}").exists()
+    assert not (tmp_path / "data").exists()
+
+
+def _wait_for_child(process):
+    """Number of the process that learns."""
+    for _ in range(600):
+        for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"subword_learning" in Path(f"/proc/{number}/cmdline").read_bytes():
+                    return number
+        time.sleep(0.1)
+    raise AssertionError("no process learns subwords")
+
+
+def test_a_learner_that_is_killed_is_an_error_that_says_what_may_help(tmp_path, monkeypatch):
+    (tmp_path / "killed.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(subword_learning, "__file__", str(tmp_path / "killed.py"))
+    with pytest.raises(UserError, match="ended by signal 9, perhaps for want of memory") as caught:
+        train(tmp_path / "model")
+    assert "subwords.sample_sentences" in caught.value.fix
