@@ -4,6 +4,22 @@ Commands parse and show; the library works. They import torch and its like insid
 ``mtmoe --help`` is instant. Standard output is data, standard error is talk.
 """
 
-from .group import main
+from __future__ import annotations
 
-__all__ = ["main"]
+from typing import TYPE_CHECKING, Any
+
+from .entry import run
+
+if TYPE_CHECKING:
+    from .group import main
+
+__all__ = ["main", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """``main``, the group of all commands: imported when it is asked for, behind the handlers of signals."""
+    if name == "main":
+        from .group import main
+
+        return main
+    raise AttributeError(name)

@@ -18,6 +18,8 @@ import click
 
 from mtmoe.progress import Progress, silent
 
+from .entry import OutputClosed
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Display
@@ -25,13 +27,9 @@ if TYPE_CHECKING:
 PLAIN_LINE_EVERY_SECONDS = 5.0
 
 
-class OutputClosed(Exception):
-    """Whoever reads standard output has gone away (``mtmoe translate ... | head``)."""
-
-
 def note(text: str) -> None:
     """Talk to the person: one message on standard error. Nobody listening (`| tee` was stopped) stops no work."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         click.echo(text, err=True)
 
 

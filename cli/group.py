@@ -1,7 +1,7 @@
 """The group of all commands, and the one place where an error becomes a message and an exit status.
 
-Exit status: 0 done; 1 something that the user can put right; 2 wrong usage; 130 and 143 stopped by SIGINT and
-SIGTERM; 141 whoever read the output has closed it.
+Exit status: 0 done; 1 something that the user can put right; 2 wrong usage; 130, 143 and 129 stopped by SIGINT, SIGTERM
+and SIGHUP; 141 whoever read the output has closed it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,31 @@ import errno
 import os
 import signal
 import sys
-import threading
+import warnings
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from mtmoe import __version__
-from mtmoe.errors import UserError
+from mtmoe.errors import UserError, Warned
 from mtmoe.processor import let_waiting_threads_sleep
 
 from .average import average
 from .bench import bench
 from .bleu import bleu
-from .console import OutputClosed, note
+from .console import note, warn
 from .describe import describe
 from .doctor import doctor
+from .entry import (
+    OPEN_FILES_FIX,
+    OutputClosed,
+    Terminated,
+    is_lack_of_files,
+    replace_closed_streams,
+    signal_status,
+    signals_raise,
+)
 from .export import export
 from .fetch import fetch
 from .plan import plan
@@ -36,8 +45,6 @@ from .score import score
 from .train import train
 from .translate import translate
 
-_STATUS_INTERRUPTED = 128 + signal.SIGINT
-_STATUS_TERMINATED = 128 + signal.SIGTERM
 _STATUS_OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -52,49 +59,73 @@ class Failure(click.ClickException):
         note(f"error: {self.message}")
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that temporary files are removed on the way out."""
-
-
 class Group(click.Group):
     """Turns what commands raise into messages and exit statuses; nobody else does."""
 
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        with _explained():  # --help and --version write to standard output here
+            return super().make_context(*arguments, **settings)
+
     def invoke(self, context: click.Context) -> Any:
-        _replace_closed_streams()
+        replace_closed_streams()
         let_waiting_threads_sleep()  # before any command imports torch
-        try:
-            with _sigterm_raises():
-                return super().invoke(context)
-        except UserError as error:
-            raise Failure(str(error)) from None
-        except OutputClosed:
-            _forget_standard_output()
-            raise click.exceptions.Exit(_STATUS_OUTPUT_CLOSED) from None
-        except KeyboardInterrupt:
-            note("interrupted")
-            raise click.exceptions.Exit(_STATUS_INTERRUPTED) from None
-        except _Terminated:
-            note("terminated")
-            raise click.exceptions.Exit(_STATUS_TERMINATED) from None
-        except OSError as error:
-            raise _explained(error) from None
-        except RuntimeError as error:
-            if not _is_out_of_device_memory(error):
-                raise
-            raise Failure(
-                f"the device's memory is full: {str(error).splitlines()[0]}\n"
-                "train with a smaller --set training.batch_tokens=..., translate with a smaller "
-                "--set decoding.batch_tokens=..., or use --device cpu"
-            ) from None
+        with _explained(), _warnings_told(), signals_raise():
+            return super().invoke(context)
 
 
-def _explained(error: OSError) -> Exception:
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise Failure(str(error)) from None
+    except OutputClosed:
+        _forget_standard_output()
+        raise click.exceptions.Exit(_STATUS_OUTPUT_CLOSED) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(signal_status(signal.SIGINT)) from None
+    except Terminated as terminated:
+        raise click.exceptions.Exit(signal_status(terminated.number)) from None
+    except (OSError, ImportError) as error:
+        raise _failure_of_system(error) from None
+    except RuntimeError as error:
+        if not _is_out_of_device_memory(error):
+            raise
+        raise Failure(
+            f"the device's memory is full: {str(error).splitlines()[0]}\n"
+            "train with a smaller --set training.batch_tokens=..., translate with a smaller "
+            "--set decoding.batch_tokens=..., or use --device cpu"
+        ) from None
+
+
+def _failure_of_system(error: OSError | ImportError) -> Exception:
     """A message for the mistakes that a user can put right (a path, a right, a full disk); else the error."""
+    if is_lack_of_files(error):
+        return Failure(f"{error}\n{OPEN_FILES_FIX}")
+    if not isinstance(error, OSError):
+        return error
+    fix = "\nmake room, or write to another place" if error.errno in _FULL_DISK else ""
     if error.filename is not None and error.strerror:
-        return Failure(f"{os.fsdecode(error.filename)}: {error.strerror}")
-    if error.errno in _FULL_DISK:
-        return Failure(f"cannot write: {error.strerror}\nmake room, or write to another place")
-    return error
+        return Failure(f"{os.fsdecode(error.filename)}: {error.strerror}{fix}")
+    return Failure(f"cannot write: {error.strerror}{fix}") if fix else error
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Warnings of the library are those of the command; others are shown as Python does."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, Warned):
+            warn(str(message))
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _is_out_of_device_memory(error: RuntimeError) -> bool:
@@ -102,38 +133,10 @@ def _is_out_of_device_memory(error: RuntimeError) -> bool:
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
-def _replace_closed_streams() -> None:
-    """Python has None for a standard stream that was closed before it began (``2>&-``). Input is then empty, talk is
-    lost, and data has nowhere to go, as in a pipe that nobody reads."""
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
-    if sys.stdout is None:
-        nobody, ours = os.pipe()
-        os.close(nobody)
-        sys.stdout = os.fdopen(ours, "w", encoding="utf-8")
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
 def _forget_standard_output() -> None:
     """Keep the interpreter from writing what is left in the buffer to a closed pipe, and complaining."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def terminate(signal_number: int, frame: Any) -> NoReturn:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

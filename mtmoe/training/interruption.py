@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask training to stop at the end of the step; a second SIGINT stops at once."""
+"""SIGINT, SIGTERM and SIGHUP ask training to stop at the end of the step; a second SIGINT stops at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class StopSignals:
-    """A context in which the two signals are noted instead of obeyed.
+    """A context in which these signals are noted instead of obeyed.
 
     ``received`` is the first signal's number, or 0. Outside the main thread, where Python allows no handlers,
     nothing is noted.
@@ -20,8 +20,9 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

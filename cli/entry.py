@@ -1,0 +1,174 @@
+"""The process of a command, from its first moment to its last: signals, and standard streams that fail.
+
+Nothing is imported here that takes time: a signal that comes before the handlers are there ends the process with a
+status of the system's, and without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+from mtmoe.errors import UserError
+
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
+_replaced: list[Any] = []  # streams close their files when nobody holds them
+OPEN_FILES_FIX = "allow more of them: ulimit -n 1024"
+
+
+class OutputClosed(Exception):
+    """Whoever reads standard output has gone away (``mtmoe translate ... | head``)."""
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP, as an exception, so that temporary files are removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run() -> NoReturn:
+    """Run the command line as this process, and end the process with its exit status.
+
+    A signal ends it with 128 and its number, whenever it comes. Behind the work, while the interpreter goes down, it is
+    too late for one: what is done is done, and the status says so.
+    """
+    status: Any = 1
+    try:
+        for number in _ENDING:
+            _end_on(number)
+        _keep_standard_streams()
+        status = _status_of_command()
+    except KeyboardInterrupt:
+        status = signal_status(signal.SIGINT)
+    except Terminated as terminated:
+        status = signal_status(terminated.number)
+    finally:
+        for number in (signal.SIGINT, *_ENDING):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def signal_status(number: int) -> int:
+    """Say that a signal has ended the command, and return its exit status."""
+    word = _WORDS.get(signal.Signals(number), f"ended by {signal.Signals(number).name}")
+    print(word, file=sys.stderr)
+    return 128 + number
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise :class:`Terminated` inside the block; in a thread that is not the main one, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number in _ENDING:
+        _end_on(number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_on(number: signal.Signals) -> None:
+    if signal.getsignal(number) != signal.SIG_IGN or number != getattr(signal, "SIGHUP", None):  # nohup
+        signal.signal(number, _raise)
+
+
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(number)
+
+
+def _status_of_command() -> Any:
+    try:
+        from .group import main
+
+        main()
+    except SystemExit as end:
+        return end.code
+    except (ImportError, OSError) as error:  # of an import: commands tell of their own
+        if not is_lack_of_files(error):
+            raise
+        print(f"error: {error}\n{OPEN_FILES_FIX}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def is_lack_of_files(error: BaseException) -> bool:
+    """Whether the process may not open as many files as it needs; the loader of libraries has but words for it."""
+    words = map(os.strerror, _TOO_MANY_FILES)
+    return getattr(error, "errno", None) in _TOO_MANY_FILES or any(word in str(error) for word in words)
+
+
+# ----------------------------------------------------------------------------------------- standard streams
+
+
+def replace_closed_streams() -> None:
+    """Python has None for a standard stream that was closed before it began (``2>&-``). Input is then empty, talk is
+    lost, and data has nowhere to go, as in a pipe that nobody reads."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        nobody, ours = os.pipe()
+        os.close(nobody)
+        sys.stdout = os.fdopen(ours, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+class _Talk(io.FileIO):
+    """Standard error. Where nobody can hear it (a full disk, a terminal that is gone), it is lost and stops no work."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError:
+            return memoryview(content).nbytes
+
+
+class _Data(io.FileIO):
+    """Standard output. Its failure is told once; what the interpreter still wants to write at its end is let go."""
+
+    has_failed = False
+
+    def write(self, content: Any) -> int:
+        if not self.has_failed:
+            try:
+                return super().write(content) or 0
+            except BrokenPipeError:
+                self.has_failed = True
+                raise OutputClosed from None
+            except OSError as error:
+                self.has_failed = True
+                raise UserError(
+                    f"standard output: cannot be written: {error.strerror}", fix="make room, or write to another place"
+                ) from None
+        return memoryview(content).nbytes
+
+
+def _keep_standard_streams() -> None:
+    replace_closed_streams()
+    sys.stdout = _over(sys.stdout, _Data)
+    sys.stderr = _over(sys.stderr, _Talk)
+
+
+def _over(stream: Any, kind: type[io.FileIO]) -> io.TextIOWrapper:
+    """The same stream, with a file of ours at its bottom."""
+    _replaced.append(stream)
+    raw = kind(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
+    )
