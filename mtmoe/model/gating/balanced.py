@@ -84,10 +84,12 @@ def best_rows_of_all(values_RE: Tensor, m: int, most: int, others: OtherProcesse
 
 
 def renormalised(values_RE: Tensor, mask_RE: Tensor) -> Tensor:
-    """Eq. 16, with gates of zero for a row that the mask leaves nothing."""
+    """Eq. 16, with gates of zero for a row that the mask leaves nothing; hardly more where it leaves so little that the
+    gradient, which is divided by it, would overflow."""
     kept_RE = torch.where(mask_RE, values_RE, 0.0)
     total_R1 = kept_RE.sum(dim=-1, keepdim=True)
-    return kept_RE / torch.where(total_R1 == 0, 1.0, total_R1)
+    least = torch.finfo(total_R1.dtype).tiny * 2**26
+    return kept_RE / torch.where(total_R1 < least, 1.0, total_R1)
 
 
 def threshold_loss(values_RE: Tensor, threshold_E: Tensor, mask_RE: Tensor) -> Tensor:

@@ -96,8 +96,14 @@ class _NoisyTop(torch.autograd.Function):
 
 
 def noise_scale(raw: Tensor, floor: float) -> Tensor:
-    """Standard deviation of the noise (eq. 4), with the floor of spec 8, row 3."""
-    return F.softplus(raw) + floor
+    """Standard deviation of the noise (eq. 4), with the floor of spec 8, row 3.
+
+    Without a floor softplus underflows to 0, by which eq. 9 divides. It stops where it is too little to change a logit,
+    so that eq. 9 is a step there, and its square is no infinity.
+    """
+    least = torch.finfo(raw.dtype).eps ** 2
+    std = F.softplus(raw) + floor
+    return std if floor >= least else std.clamp(min=least)
 
 
 def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NM: Tensor, experts_NK: Tensor) -> Tensor:
