@@ -122,7 +122,9 @@ class Training(Settings):
     schedule: Schedule = Field(default=Schedule(), description="Learning rate by step.")
     adam_beta1: Fraction = Field(default=0.9, description="Decay of Adam's first moment.")
     adam_beta2: Fraction = Field(default=0.98, description="Decay of Adam's second moment.")
-    adam_epsilon: float = Field(default=1e-9, gt=0, le=1e-2, description="Adam's epsilon.")
+    adam_epsilon: float = Field(
+        default=1e-9, ge=1e-30, le=1e-2, description="Adam's epsilon; what is less is 0 in float32, and divides."
+    )
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay.")
     expert_optimizer: Literal["adam", "factored-adam"] = Field(
         default="adam",
