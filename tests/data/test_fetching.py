@@ -510,6 +510,37 @@ def test_a_local_file_with_another_checksum_is_an_error_with_both_sums(tmp_path)
         locate(FileLocation(path=str(path), sha256="0" * 64), tmp_path / "cache")
 
 
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """A process of a user that nobody knows, without HOME."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("HOME", "MTMOE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_a_home_what_needs_no_cache_works_and_the_rest_says_what_to_set(homeless, server, tmp_path):
+    local = _write(tmp_path / "a.en", b"x\n")
+    assert locate(FileLocation(path=str(local)), cache_directory()) == local
+    archive = _write(tmp_path / "a.zip", _ARCHIVES["a.zip"])
+    for location in (_location(server), FileLocation(path=str(archive), member="corpus/train.en")):
+        with pytest.raises(UserError, match="there is no home directory, in which the cache would be") as caught:
+            locate(location, cache_directory())
+        assert "MTMOE_CACHE" in caught.value.fix
+    assert not server.ranges
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("path", ["~/a.en", "~nosuchuser/a.en"])
+def test_a_home_that_nobody_knows_is_an_error_that_names_it(path, homeless, tmp_path):
+    with pytest.raises(UserError, match=f"^{path}: ~[a-z]* is no home directory that is known here"):
+        locate(FileLocation(path=path), tmp_path)
+
+
 def test_a_home_directory_may_be_written_as_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     path = _write(tmp_path / "train.en", b"hello\n")
