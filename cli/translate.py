@@ -117,9 +117,9 @@ def translate(
             --terms: source, target, applied) and alternatives (with --nbest)
 
     A term of --terms is found as whole words (in languages without spaces anywhere), in any case if it is written
-    without capitals, else only as it is written; the longest counts. Its translation stands as it is written, in every
-    line that has the term, though letters may follow it. With --set decoding.soft_terms=0.5 it is copied, that likely,
-    where the model attends to the term, and left out where it does not fit.
+    without capitals, else only as it is written; the longest counts. Its translation stands as it is written and as
+    whole words, too, in every line that has the term; so do "phrases". With --set decoding.soft_terms=0.5 it is
+    copied, that likely, where the model attends to the term, and left out where it does not fit.
 
     Score and log-probability are natural logarithms, the latter what `mtmoe score` gives for a translation. With
     --lm, --rerank-lm or --rerank-channel, the weighted logarithms of these models are added to it before the score

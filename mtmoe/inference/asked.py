@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mtmoe.inference.choice import Choice, Places, choose, choose_by_progress, choose_diverse, merged
-from mtmoe.inference.constraints import Rule, num_missing_of, room_for, rule_for
+from mtmoe.inference.constraints import Rule, longest_for, num_missing_of, rule_for
 from mtmoe.inference.hypothesis import SearchTask
 from mtmoe.inference.live import Extensions, Live
 from mtmoe.inference.search_options import SearchOptions
@@ -25,13 +25,13 @@ class Asked:
         self.tasks, self.options, self.num_beams = tasks, options, options.num_beams
         self.min_length_B = [options.min_length(number) for number in num_words_B]
         self.max_length_B = [
-            max(options.max_length(number), room_for(task)) for number, task in zip(num_words_B, tasks, strict=True)
+            longest_for(task, options.max_length(number)) for number, task in zip(num_words_B, tasks, strict=True)
         ]
         self.has_soft_terms = any(task.soft_terms for task in tasks)
         self.has_rules = (
             bool(options.min_length_ratio or options.no_repeat_ngram)
             or self.has_soft_terms
-            or any(map(room_for, tasks))
+            or any(task.prefix_ids or task.has_demands for task in tasks)
         )
         self.has_demands_B = np.array([task.has_demands for task in tasks], dtype=bool)
 

@@ -128,8 +128,6 @@ def _check_tasks(tasks: Sequence[SearchTask], num_sources: int, options: SearchO
     if len(tasks) != num_sources:
         raise ValueError(f"{len(tasks)} tasks for {num_sources} sources")
     for task in tasks:
-        if not all(task.phrases_ids):
-            raise ValueError("a phrase without subwords cannot be asked for")
         if task.soft_terms and (options.sampling or options.soft_terms is None):
             raise ValueError("soft terms need a search, and options that say how likely they are")
         if task.has_demands and (options.sampling or options.groups > 1):

@@ -7,12 +7,13 @@ with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mtmoe.inference.copies import NO_DEMAND
 from mtmoe.inference.hypothesis import SearchTask
-from mtmoe.inference.phrases import Words, occurs
+from mtmoe.inference.phrases import Words
 
 
 class Rule(NamedTuple):
@@ -39,33 +40,63 @@ def rule_for(ids: Words, task: SearchTask, *, min_length: int, max_length: int, 
     """What may come after ``ids``; lengths do not count EOS. At ``max_length`` nothing but EOS can come."""
     if len(ids) < len(task.prefix_ids):
         return Rule(frozenset({task.prefix_ids[len(ids)]}), only=True, may_end=False)
+    phrases, progress = task.phrases, task.phrases.after(ids)
     copies = task.copies.demand(ids) if task.copies else NO_DEMAND
     banned = repeating_words(ids, no_repeat_ngram) | copies.banned
-    still_open = [phrase for phrase in task.phrases_ids if not occurs(phrase, ids)]
-    if not still_open and not copies.num_missing:
-        return Rule(banned=banned, may_end=len(ids) >= min_length)
-    allowed = (advancing_words(ids, still_open) - copies.breaking) | copies.allowed
+    is_complete = phrases.is_there(progress) and not copies.num_missing
+    may_end = is_complete and len(ids) >= min_length
+    needed = phrases.room_after_any(progress) + copies.room
+    if not needed:
+        return Rule(banned=banned, may_end=may_end)
+    advancing = phrases.advancing(ids) - copies.breaking - copies.closing
     room_behind = max_length - len(ids) - 1
-    if sum(map(len, still_open)) + copies.room <= room_behind:  # any word leaves room enough, whatever it breaks off
-        return Rule(allowed, banned=banned, may_end=False)
-    if not still_open:
-        return Rule(frozenset({copies.forced}), only=True, may_end=False)
-    # Any other word ends in the beginning of no phrase, and so leaves all of them to come. Copies come after them.
-    words = frozenset().union(*still_open)
-    room_behind -= copies.room
-    fitting = {word for word in words if num_missing((*ids, word), still_open) <= room_behind}
-    return Rule(frozenset(fitting - copies.breaking or fitting), only=True, may_end=False)
+    if needed <= room_behind:  # any word leaves room enough, whatever it breaks off
+        return Rule(advancing | copies.allowed, banned=banned, may_end=may_end)
+    concerned = phrases.concerned(ids) | (task.copies.concerned(ids) if task.copies and copies.num_missing else set())
+    fitting = frozenset(word for word in concerned if _least_room((*ids, word), task) <= room_behind)
+    best = fitting - copies.breaking - copies.banned or fitting
+    room_for_copies = task.copies.needed(ids).anew if task.copies else 0
+    unfit = phrases.unfit(progress, room_behind - room_for_copies)
+    if unfit is None:
+        return Rule(best, only=True, may_end=may_end)
+    return Rule(best & (advancing | copies.allowed), banned=banned | (unfit - best), may_end=may_end)
+
+
+def _least_room(ids: Words, task: SearchTask) -> float:
+    """Words that suffice to complete everything after ``ids``: the least number for the phrases, and then all copies;
+    or the copy that is begun, then the phrases, then the other copies."""
+    phrases, progress = task.phrases, task.phrases.after(ids)
+    if not task.copies:
+        return phrases.distance(progress)
+    needed = task.copies.needed(ids)
+    first = phrases.distance_behind(progress, is_word=True) if needed.is_closed else phrases.distance(progress)
+    least = math.inf if first is None else first + needed.anew
+    if needed.rest is None:
+        return least
+    for word in needed.rest if len(phrases) else ():
+        progress = phrases.step(progress, word)
+    following = phrases.distance_behind(progress, is_word=needed.ends_in_word)
+    return least if following is None else min(least, needed.going_on + following)
 
 
 def room_for(task: SearchTask) -> int:
-    """Words that a translation needs at least to have everything that is asked of it."""
+    """Words that a translation needs at least to have everything that is asked of it (of copies: that suffice)."""
+    room = len(task.prefix_ids) + (task.copies.room if task.copies else 0)
+    return room + (task.phrases.distance(task.phrases.after(task.prefix_ids)) if len(task.phrases) else 0)
+
+
+def longest_for(task: SearchTask, max_length: int) -> int:
+    """``max_length``, or what the task needs if that is more."""
     copies = task.copies.room if task.copies else 0
-    return len(task.prefix_ids) + sum(len(phrase) for phrase in task.phrases_ids) + copies
+    if len(task.prefix_ids) + task.phrases.room + copies <= max_length:  # what is needed at least takes time to find
+        return max_length
+    return max(max_length, room_for(task))
 
 
 def num_missing_of(ids: Words, task: SearchTask) -> int:
     """Words that suffice to complete all phrases and copies of the task."""
-    return num_missing(ids, task.phrases_ids) + (task.copies.num_missing(ids) if task.copies else 0)
+    copies = task.copies.num_missing(ids) if task.copies else 0
+    return task.phrases.num_missing(task.phrases.after(ids)) + copies
 
 
 def repeating_words(ids: Words, size: int) -> frozenset[int]:
@@ -74,23 +105,3 @@ def repeating_words(ids: Words, size: int) -> frozenset[int]:
         return frozenset()
     last = ids[len(ids) - size + 1 :]
     return frozenset(ids[end] for end in range(size - 1, len(ids)) if ids[end - size + 1 : end] == last)
-
-
-def num_missing(ids: Words, phrases: Sequence[Words]) -> int:
-    """Words that suffice to complete all phrases that ``ids`` does not contain; 0 if there are none."""
-    open_phrases = [phrase for phrase in phrases if not occurs(phrase, ids)]
-    if not open_phrases:
-        return 0
-    return sum(map(len, open_phrases)) - max(_begun(phrase, ids) for phrase in open_phrases)
-
-
-def advancing_words(ids: Words, phrases: Sequence[Words]) -> frozenset[int]:
-    """The word after what ``ids`` ends in of each phrase that it does not contain."""
-    return frozenset(phrase[_begun(phrase, ids)] for phrase in phrases if not occurs(phrase, ids))
-
-
-def _begun(phrase: Words, ids: Words) -> int:
-    """Length of the longest beginning of the phrase, short of all of it, that ``ids`` ends in."""
-    return max(
-        length for length in range(min(len(phrase), len(ids) + 1)) if ids[len(ids) - length :] == phrase[:length]
-    )

@@ -30,9 +30,30 @@ class Demand(NamedTuple):
     room: int = 0
     breaking: frozenset[int] = frozenset()
     """Words that would leave the beginning of a copy as one of another ("1" of "10" where "1" is one, too)."""
+    closing: frozenset[int] = frozenset()
+    """Those of ``banned`` that would go on with a copy that is complete."""
 
 
 NO_DEMAND = Demand()
+
+_MOST_ROOM = 100
+"""Words that copies may need so that every way to write them is considered where room is tight."""
+
+
+class Needed(NamedTuple):
+    """Words that suffice for what is still to come. anew: if something else comes first; going_on: if the next copy
+    does, or goes on, with ``rest`` (None: it cannot). ends_in_word: whether its last character is of a word.
+    is_closed: a copy that ends so is complete just now, so that nothing may go on with its word."""
+
+    anew: int = 0
+    going_on: int = 0
+    rest: Sequence[int] | None = None
+    ends_in_word: bool = False
+    is_closed: bool = False
+
+
+_MOST_ROOM = 100
+"""Words that copies may need so that every way to write them is considered where room is tight."""
 
 
 class Copied(NamedTuple):
@@ -63,6 +84,8 @@ class Copies:
         self._lengthening = [[sign.encode() for sign in part.lengthening] for part in copied]
         self._finders = {text: _finder(text) for text in self._wanted}
         self._num_words = [len(spellings.spelt(b" " + text) or ()) for text in self._wanted]
+        self._concerned: dict[bytes, set[int]] = {}
+        self._num_fewest: dict[Copied, int] = {}
         self._completing = {text: _completing(text, spellings) for text in self._finders}
 
     @property
@@ -82,12 +105,14 @@ class Copies:
         number, place = self._done(text)
         due = self._wanted[number] if number < len(self._wanted) else None
         banned = self._out_of_turn(text, due)
-        if number and place == len(text) and (is_of_word(text[-1]) or not self._copied[number - 1].goes_on):
-            banned |= self._spellings.continuing
+        closing: set[int] = set()
         if number and place == len(text):
-            banned.update(*(self._spellings.beginning_with(sign) for sign in self._lengthening[number - 1]))
+            if is_of_word(text[-1]) or not self._copied[number - 1].goes_on:
+                closing |= self._spellings.continuing
+            closing.update(*(self._spellings.beginning_with(sign) for sign in self._lengthening[number - 1]))
+        banned |= closing
         if due is None:
-            return Demand(banned=frozenset(banned))
+            return Demand(banned=frozenset(banned), closing=frozenset(closing))
         begun = self._begun(text, due, place)
         is_another = begun and is_of_word(text[-1]) and self._ends_in_another(text, due)
         breaking = self._spellings.ending if is_another else frozenset()
@@ -99,11 +124,57 @@ class Copies:
         return Demand(
             allowed=frozenset(word for word in allowed if word is not None),
             forced=forced,
+            closing=frozenset(closing),
             banned=frozenset(banned | breaking),
             breaking=breaking,
             num_missing=self._missing(text, number, place),
             room=sum(len(wanted) + 1 for wanted in self._wanted[number:]),
         )
+
+    def needed(self, ids: Sequence[int]) -> Needed:
+        """Words that suffice to complete all, each copy written with as few as can be."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        is_closed = bool(number) and place == len(text) and is_of_word(text[-1])
+        if number == len(self._wanted):
+            return Needed(is_closed=is_closed)
+        others = sum(map(self._fewest, self._copied[number + 1 :]))
+        due = self._wanted[number]
+        anew = others + self._fewest(self._copied[number])
+        begun = self._begun(text, due, place)
+        ways = [due[begun:]] if begun else [_with_space(text, due)]
+        if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
+            ways.append(due)
+        rest = min((found for way in ways if (found := self._spellings.fewest(way)) is not None), key=len, default=None)
+        return Needed(anew, others + len(rest or ()), rest, is_of_word(due[-1]), is_closed)
+
+    def _fewest(self, part: Copied) -> int:
+        """Words that write a copy anywhere: with a space before it, or as it is if no word can go on in it."""
+        found = self._num_fewest.get(part)
+        if found is None:
+            text = part.text.encode()
+            ways = [b" " + text, *([text] if part.is_joined and not is_of_word(text[0]) else [])]
+            found = min(len(ids) for way in ways if (ids := self._spellings.fewest(way)) is not None)
+            self._num_fewest[part] = found
+        return found
+
+    def concerned(self, ids: Sequence[int]) -> set[int]:
+        """Words that have something of the next copy; of very many copies, those that :meth:`demand` allows."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        if number == len(self._wanted):
+            return set()
+        due = self._wanted[number]
+        rest = due[self._begun(text, due, place) :]
+        if self.room > _MOST_ROOM:
+            first = self._spellings.first(rest if len(rest) < len(due) else _with_space(text, due))
+            return {word for word in (first, self._spellings.first(b" " + due)) if word is not None}
+        # Where room is tight, a copy is joined to what is before it only if the source does so.
+        is_behind_space = not text or text.endswith(b" ") or len(rest) < len(due) or self._copied[number].is_joined
+        if due not in self._concerned:
+            self._concerned[due] = self._spellings.overlapping(b" " + due)
+        words = self._concerned[due]
+        return words if is_behind_space else {word for word in words if self._spellings.bytes_of[word][:1] == b" "}
 
     def _done(self, text: bytes) -> tuple[int, int]:
         """How many are there, and where the last of them ends."""

@@ -46,7 +46,7 @@ class Extender:
         """Get ready for sources; ``indices``: their numbers in the search."""
         if self.listed is not None:
             wanted = [
-                list(itertools.chain(task.prefix_ids, *task.phrases_ids, *(term.ids for term in task.soft_terms)))
+                list(itertools.chain(task.prefix_ids, task.phrases.words, *(term.ids for term in task.soft_terms)))
                 for task in tasks
             ]
             self.listed.enter(indices, sources, wanted)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mtmoe.inference.copies import Copies
+from mtmoe.inference.phrases import NO_PHRASES, Phrases
 from mtmoe.inference.soft_terms import SoftTerm
 
 COVERAGE_FLOOR = 1e-6
@@ -28,13 +29,13 @@ COVERAGE_FLOOR = 1e-6
 class SearchTask(NamedTuple):
     """What is asked of the translation of one source; by default nothing. Ids are subwords without special symbols.
 
-    prefix_ids: how it must begin. phrases_ids: sequences, each of which must occur in it somewhere.
-    number: of the source in all of the input; with the seed it decides what is drawn, if anything is. copies: what it
-    must have just as the source has it. soft_terms: what it may copy where the model attends to it.
+    prefix_ids: how it must begin. phrases: what must occur in it somewhere. number: of the source in all of the input;
+    with the seed it decides what is drawn, if anything is. copies: what it must have just as the source has it.
+    soft_terms: what it may copy where the model attends to it.
     """
 
     prefix_ids: tuple[int, ...] = ()
-    phrases_ids: tuple[tuple[int, ...], ...] = ()
+    phrases: Phrases = NO_PHRASES
     number: int = 0
     copies: Copies | None = None
     soft_terms: tuple[SoftTerm, ...] = ()
@@ -42,7 +43,7 @@ class SearchTask(NamedTuple):
     @property
     def has_demands(self) -> bool:
         """Whether anything must occur in it somewhere."""
-        return bool(self.phrases_ids or self.copies)
+        return bool(len(self.phrases) or self.copies)
 
 
 class Hypothesis(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import regex
@@ -16,6 +16,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.copies import Copied, Copies, can_be_spelt
 from mtmoe.inference.hypothesis import SearchTask
 from mtmoe.inference.lines import SourcePart, encode_targets
+from mtmoe.inference.phrases import Phrases, PieceTexts, Words, is_of_word, written
 from mtmoe.inference.soft_terms import SoftTerm
 from mtmoe.inference.spelling import Spellings, begins_with_word, spelling
 from mtmoe.inference.terminology import Term, Terminology
@@ -56,23 +57,33 @@ class Required:
         self._terms = terms
         self._words_apart, self._targets_apart = words_apart, targets_apart
         self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
-        self._is_soft = decoding.soft_terms is not None
+        self._is_soft, self._has_shortlist = decoding.soft_terms is not None, decoding.shortlist is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
         # By line, so that the time is not spent once more to report of it.
         self._too_slow: dict[str, str] = {}
 
-    def added(self, task: SearchTask, source: SourcePart) -> SearchTask:
-        """The task of a source with what is required of its translation."""
-        if not self._terms and self._pattern is None:
+    def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
+        """The task of a source with what is required of its translation, besides the phrases."""
+        if not self._terms and self._pattern is None and not phrases:
             return task
         terms = self._found(source.text)
-        targets = encode_targets([term.target for term in terms], self._subwords)
         # What the vocabulary cannot write cannot be demanded; the report tells of it.
-        ids_of = {term: tuple(ids) for term, ids in zip(terms, targets, strict=True) if UNK not in ids}
+        ids_of = {term: ids for term in terms if (ids := self._written(term.target))}
+        demanded = [ids for phrase in phrases if (ids := self._written(phrase))]
         if self._is_soft:
             task = task._replace(soft_terms=self._soft(ids_of, source))
         else:
-            task = task._replace(phrases_ids=(*task.phrases_ids, *ids_of.values()))
+            demanded += ids_of.values()
+        if demanded:
+            texts = self._piece_texts
+            task = task._replace(
+                phrases=Phrases(
+                    [written(ids, texts) for ids in demanded],
+                    texts,
+                    whole=self._targets_apart,
+                    own_only=self._has_shortlist,
+                )
+            )
         if self._pattern is None or self._spellings is None:
             return task
         try:
@@ -82,7 +93,16 @@ class Required:
         copied = [part for part in parts if can_be_spelt(part.text, self._spellings)]
         return task._replace(copies=Copies(copied, self._spellings)) if copied else task
 
-    def _soft(self, ids_of: dict[Term, tuple[int, ...]], source: SourcePart) -> tuple[SoftTerm, ...]:
+    @cached_property
+    def _piece_texts(self) -> PieceTexts:
+        return PieceTexts(self._subwords.pieces)
+
+    def _written(self, text: str) -> Words:
+        """The subwords of a phrase or of the translation of a term; () if the vocabulary cannot write it."""
+        [ids] = encode_targets([text], self._subwords)
+        return () if UNK in ids or not self._piece_texts.text(ids).strip(" ") else tuple(ids)
+
+    def _soft(self, ids_of: dict[Term, Words], source: SourcePart) -> tuple[SoftTerm, ...]:
         """The terms with the subwords that they are in the source. A term that the subwords do not spell (its letters
         were unknown to them) has none."""
         if not ids_of or self._terms is None:
@@ -96,7 +116,16 @@ class Required:
             num_bytes = len(text[begin : begin + len(term.source)].encode(errors="surrogateescape"))
             if term in positions:
                 positions[term].update(owners[first : first + num_bytes])
-        return tuple(SoftTerm(tuple(sorted(places)), ids_of[term]) for term, places in positions.items() if places)
+        return tuple(
+            SoftTerm(tuple(sorted(places)), ids_of[term], self._going_on(ids_of[term]))
+            for term, places in positions.items()
+            if places
+        )
+
+    def _going_on(self, ids: Words) -> frozenset[int]:
+        """Subwords behind which a term would be a part of a longer word."""
+        ends_in_word = is_of_word(self._piece_texts.text_of[ids[-1]][-1])
+        return self._piece_texts.going_on if self._targets_apart and ends_in_word else frozenset()
 
     def report(self, line: str, parts: Sequence[str], translation: str) -> tuple[tuple[TermReport, ...], list[str]]:
         """The terms of a line, and warnings of what its translation does not have.
@@ -121,13 +150,15 @@ class Required:
         return reports, warnings
 
     def _has(self, translation: str, target: str) -> bool:
-        """Whether a term begins where a word does. Letters may follow (an ending); not where nothing makes sure of the
-        term, so that any word could begin like it."""
-        if not self._targets_apart:
-            return target in translation
-        behind = r"(?!\w)" if self._is_soft and target[-1:].isalnum() else ""
-        ahead = r"(?<!\w)" if target[:1].isalnum() else ""
-        return re.search(ahead + re.escape(target) + behind, translation) is not None
+        """Whether a term is there as whole words, in languages that divide words by spaces."""
+        text = normalise_line(target)
+        place = translation.find(text)
+        while place >= 0:
+            around = translation[max(0, place - 1) : place + 1], translation[place + len(text) - 1 :][:2]
+            if not self._targets_apart or not any(len(pair) == 2 and all(map(is_of_word, pair)) for pair in around):
+                return True
+            place = translation.find(text, place + 1)
+        return False
 
     def _found(self, text: str) -> tuple[Term, ...]:
         return self._terms.found(text, apart=self._words_apart) if self._terms else ()

@@ -30,10 +30,12 @@ from mtmoe.inference.phrases import Words, occurs
 
 
 class SoftTerm(NamedTuple):
-    """positions: subwords of the source that are the term. ids: of its translation."""
+    """positions: subwords of the source that are the term. ids: of its translation. going_on: subwords behind which
+    that would be a part of a longer word."""
 
     positions: tuple[int, ...]
     ids: Words
+    going_on: frozenset[int] = frozenset()
 
 
 class Begun(NamedTuple):
@@ -108,7 +110,7 @@ def mixture_after(
     begin = []
     for number, term in enumerate(terms):
         mass = share * sum(attention_S[position] / num_owners[position] for position in term.positions)
-        if mass > _LEAST and not occurs(term.ids, ids):
+        if mass > _LEAST and not occurs(term.ids, ids, term.going_on):
             begin.append(Begun(number, 0, written_by_model * mass))
     if not begin and not begun:
         return None

@@ -58,6 +58,27 @@ class Spellings:
             text = text[len(self.bytes_of[found]) :]
         return ids
 
+    def fewest(self, text: bytes) -> list[int] | None:
+        """The text by as few subwords as can be; None if it has something that no subword spells."""
+        # From each place to the end; the first word and how many there are.
+        best: list[tuple[int, int] | None] = [None] * len(text) + [(0, 0)]
+        for place in range(len(text) - 1, -1, -1):
+            for length in range(1, min(self._longest, len(text) - place) + 1):
+                word, behind = self._ids.get(text[place : place + length]), best[place + length]
+                if word is not None and behind is not None:
+                    now = best[place]
+                    if now is None or behind[1] + 1 <= now[1]:  # of equals the longest word
+                        best[place] = (word, behind[1] + 1)
+        ids: list[int] = []
+        place = 0
+        while place < len(text):
+            found = best[place]
+            if found is None:
+                return None
+            ids.append(found[0])
+            place += len(self.bytes_of[found[0]])
+        return ids
+
     def beginning_with(self, text: bytes) -> list[int]:
         """Subwords that begin with the text, or are it."""
         begin = bisect.bisect_left(self._sorted, (text, -1))
@@ -66,6 +87,16 @@ class Spellings:
             if not content.startswith(text):
                 break
             found.append(piece_id)
+        return found
+
+    def overlapping(self, text: bytes) -> set[int]:
+        """Subwords that have the text, are a part of it, or end or begin as it begins or ends."""
+        found = set()
+        for content, piece_id in self._sorted:
+            lengths = range(1, min(len(content), len(text)))
+            is_around = content in text or text in content
+            if is_around or any(content.endswith(text[:n]) or content.startswith(text[-n:]) for n in lengths):
+                found.add(piece_id)
         return found
 
     def containing(self, text: bytes) -> list[int]:

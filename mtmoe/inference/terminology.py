@@ -9,7 +9,6 @@ first counts, of these the longest, of these the one in the case of the line.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.data.lines import decode_line, open_text_lines
 from mtmoe.errors import UserError
+from mtmoe.inference.phrases import is_of_word
 
 
 class Term(NamedTuple):
@@ -102,16 +102,9 @@ def _words(text: str, *, apart: bool) -> Iterator[tuple[int, int]]:
     begin = 0
     while begin < len(text):
         end = begin + 1
-        if apart and _is_of_word(text[begin]):
-            while end < len(text) and _is_of_word(text[end]):
+        if apart and is_of_word(text[begin]):
+            while end < len(text) and is_of_word(text[end]):
                 end += 1
         if text[begin] != " ":
             yield begin, end
         begin = end
-
-
-def _is_of_word(character: str) -> bool:
-    # Marks spell vowels in many scripts, and joiners (U+200C, U+200D) are inside words.
-    if character.isascii():
-        return character.isalnum() or character == "_"
-    return character.isalnum() or unicodedata.category(character)[0] == "M" or character in "\u200c\u200d"

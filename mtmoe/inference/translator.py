@@ -310,16 +310,13 @@ class Translator:
         tasks = []
         for request, source in zip(requests, sources, strict=True):
             prefix_ids: list[int] = []
-            phrases_ids: list[list[int]] = []
-            if request.prefix or request.phrases:
-                [prefix_ids, *phrases_ids] = encode_targets([request.prefix, *request.phrases], subwords)
+            if request.prefix:
+                [prefix_ids] = encode_targets([request.prefix], subwords)
                 # What the vocabulary cannot write cannot be had; the line's warnings tell of it.
                 prefix_ids = [] if UNK in prefix_ids else prefix_ids
-                phrases_ids = [ids for ids in phrases_ids if UNK not in ids]
             for place, part in enumerate(source.parts):
-                prefix = tuple(prefix_ids) if place == 0 else ()
-                task = SearchTask(prefix, tuple(tuple(ids) for ids in phrases_ids if ids), request.number)
-                tasks.append(self._required.added(task, part))
+                task = SearchTask(tuple(prefix_ids) if place == 0 else (), number=request.number)
+                tasks.append(self._required.added(task, part, request.phrases))
         return tasks
 
     def _unwritable(self, request: Request) -> list[str]:

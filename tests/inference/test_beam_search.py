@@ -15,6 +15,7 @@ from mtmoe.config.settings import Decoding, DiverseBeams
 from mtmoe.errors import UserError
 from mtmoe.inference.beam_search import search_all
 from mtmoe.inference.hypothesis import NOTHING, SearchTask, coverage_penalty, length_penalty
+from mtmoe.inference.phrases import Phrases
 from mtmoe.inference.search_options import SearchOptions
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
 
@@ -227,7 +228,7 @@ def has_phrases(ids, phrases):
 def test_a_beam_that_holds_everything_finds_the_best_of_all_translations_with_the_phrases(random_model):
     options = replace(OPEN, beam_size=400, num_best=3, length_alpha=0.5, coverage_beta=0.2, max_length_extra=1)
     sources, wanted = [[5, 6, 7], [6, 5], [5, 6, 7]], [((B, A),), ((C,), (A,)), ()]
-    tasks = [SearchTask(phrases_ids=phrases) for phrases in wanted]
+    tasks = [SearchTask(phrases=Phrases.of_words(phrases)) for phrases in wanted]
     for seed in range(2):
         model = random_model(seed, 3)
         for hypotheses, source, phrases in zip(search(model, sources, options, tasks), sources, wanted, strict=True):
@@ -238,7 +239,7 @@ def test_a_beam_that_holds_everything_finds_the_best_of_all_translations_with_th
 @pytest.mark.parametrize("beam_size", [1, 2, 5])
 def test_every_phrase_is_in_every_translation_however_unlikely_and_narrow_the_beam(random_model, beam_size):
     wanted = [((A, B, C), (C, A)), ((B, B),), (), ((C, C, C, C), (A, A, B, A, A), (B,))]
-    tasks = [SearchTask(phrases_ids=phrases) for phrases in wanted]
+    tasks = [SearchTask(phrases=Phrases.of_words(phrases)) for phrases in wanted]
     for seed in range(6):
         options = replace(OPEN, beam_size=beam_size, prune_margin=2.0, coverage_beta=0.2, num_best=beam_size)
         model = random_model(seed, 4, eos_bonus=2.0, sharpness=4.0)
@@ -257,16 +258,16 @@ def test_every_phrase_is_in_every_translation_however_unlikely_and_narrow_the_be
 def test_words_of_a_phrase_are_tried_though_pruning_would_drop_them(scripted_model):
     model = scripted_model({(): {A: 0.99, B: 0.01}, (B,): {EOS: 1.0}})
     options = replace(OPEN, beam_size=2, prune_margin=3.0, max_length_extra=5)
-    ((best, *_),) = search(model, [[4]], options, [SearchTask(phrases_ids=((B,),))])
+    ((best, *_),) = search(model, [[4]], options, [SearchTask(phrases=Phrases.of_words([(B,)]))])
     assert best.ids == (B,)  # ln 99 = 4.6; and not only when no room is left for anything else
 
 
 def test_a_prefix_and_phrases_go_together(random_model):
-    task = SearchTask(prefix_ids=(B, A), phrases_ids=((A, C), (C, C)))
+    task = SearchTask(prefix_ids=(B, A), phrases=Phrases.of_words([(A, C), (C, C)]))
     for seed in range(5):
         (hypotheses,) = search(random_model(seed, 4, eos_bonus=2.0), [[4]], replace(OPEN, beam_size=4), [task])
         assert hypotheses[0].ids[:2] == (B, A)
-        assert has_phrases(hypotheses[0].ids, task.phrases_ids)
+        assert has_phrases(hypotheses[0].ids, ((A, C), (C, C)))
 
 
 def plain_diverse_search(model, source, options):
@@ -323,7 +324,7 @@ def test_diverse_beams_bring_alternatives_that_differ_from_the_first_word_on(scr
 def test_phrases_and_diverse_beams_contradict_each_other(random_model):
     options = replace(OPEN, beam_size=4, groups=2, diversity_penalty=1.0)
     with pytest.raises(UserError, match=r"need one beam, but decoding\.diverse_beams is on"):
-        search(random_model(0, 3), [[4]], options, [SearchTask(phrases_ids=((A,),))])
+        search(random_model(0, 3), [[4]], options, [SearchTask(phrases=Phrases.of_words([(A,)]))])
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mtmoe.inference.constraints import advancing_words, num_missing, repeating_words, room_for, rule_for
+from mtmoe.inference.constraints import repeating_words, room_for, rule_for
 from mtmoe.inference.hypothesis import SearchTask
+from mtmoe.inference.phrases import Phrases
 
 A, B, C, D = 4, 5, 6, 7
+
+
+def num_missing(ids, phrases):
+    found = Phrases.of_words(phrases)
+    return found.num_missing(found.after(tuple(ids)))
+
+
+def least_missing(ids, phrases):
+    """The same with overlaps, by trying everything."""
+    num_words = 0
+    while not any(
+        all(occurs(phrase, (*ids, *more)) for phrase in phrases)
+        for more in itertools.product((A, B, C, D), repeat=num_words)
+    ):
+        num_words += 1
+    return num_words
 
 
 def occurs(phrase, ids):
@@ -42,7 +61,7 @@ def test_missing_words_are_those_of_all_open_phrases_without_the_longest_beginni
     assert num_missing((A, B, A), phrases) == 4
     assert num_missing((A, A, B), ((A, A, B),)) == 0
     assert num_missing((A, A, A, B), ((A, A, B),)) == 0  # the beginning is that of the end, not of the first match
-    assert advancing_words((A, A, A), ((A, A, B), (C,))) == {B, C}
+    assert Phrases.of_words([(A, A, B), (C,)]).advancing((A, A, A)) == {B, C}
 
 
 def test_a_prefix_leaves_one_word_and_no_end():
@@ -60,12 +79,12 @@ phrase = st.lists(words, min_size=1, max_size=3).map(tuple)
 @settings(max_examples=150, deadline=None)
 @given(st.lists(words, max_size=2).map(tuple), st.lists(phrase, max_size=2).map(tuple), st.integers(0, 2), st.data())
 def test_whoever_keeps_to_the_rules_ends_with_everything_that_was_asked_for(prefix, phrases, spare, data):
-    task = SearchTask(prefix, phrases)
+    task = SearchTask(prefix, Phrases.of_words(phrases))
     max_length = max(room_for(task) + spare, 1)
     ids: tuple[int, ...] = ()
     while len(ids) < max_length:
         rule = rule_for(ids, task, min_length=2, max_length=max_length, no_repeat_ngram=0)
-        choices = sorted(rule.allowed if rule.only else set(range(A, D + 1)) | rule.allowed)
+        choices = sorted(rule.allowed if rule.only else (set(range(A, D + 1)) - rule.banned) | rule.allowed)
         assert choices
         if rule.may_end:
             assert len(ids) >= 2
@@ -78,14 +97,13 @@ def test_whoever_keeps_to_the_rules_ends_with_everything_that_was_asked_for(pref
 @settings(max_examples=60, deadline=None)
 @given(st.lists(phrase, min_size=1, max_size=2).map(tuple), st.lists(words, max_size=3).map(tuple), st.integers(1, 4))
 @example(((A, B),), (A,), 2)  # the phrase may begin anew
-def test_a_word_is_forbidden_just_where_it_leaves_no_room_for_the_phrases_one_after_the_other(phrases, ids, room):
-    task, max_length = SearchTask(phrases_ids=phrases), len(ids) + room
-    if num_missing(ids, phrases) > room:
+@example(((A, B, C), (C, D)), (), 4)  # they overlap
+@example(((A, B), (A, B)), (A,), 1)  # twice the same is once enough
+def test_a_word_is_forbidden_just_where_it_leaves_no_room_for_the_phrases(phrases, ids, room):
+    task, max_length = SearchTask(phrases=Phrases.of_words(phrases)), len(ids) + room
+    if least_missing(ids, phrases) > room:
         return  # a search that keeps to the rules never comes here
     rule = rule_for(ids, task, min_length=0, max_length=max_length, no_repeat_ngram=0)
-    for word in set(range(A, D + 1)) - rule.allowed if rule.only else ():
-        assert num_missing((*ids, word), phrases) > room - 1
-    if rule.only:
-        return
     for word in range(A, D + 1):
-        assert num_missing((*ids, word), phrases) <= room - 1
+        is_forbidden = word not in rule.allowed and (rule.only or word in rule.banned)
+        assert is_forbidden == (least_missing((*ids, word), phrases) > room - 1)

@@ -12,6 +12,7 @@ from mtmoe.config.copied import PATTERNS, copied_pattern
 from mtmoe.inference.constraints import room_for, rule_for
 from mtmoe.inference.copies import Copied, Copies, can_be_spelt
 from mtmoe.inference.hypothesis import SearchTask
+from mtmoe.inference.phrases import Phrases
 from mtmoe.inference.spelling import Spellings
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -108,7 +109,7 @@ def test_a_copy_that_begins_like_another_one_is_not_left_at_that():
 )
 def test_whoever_keeps_to_the_rules_ends_with_each_copy_once_and_in_order(copied, phrase, spare, data):
     copies = Copies([Copied(*part) for part in copied], SPELLINGS)
-    task = SearchTask(phrases_ids=(phrase,) if phrase else (), copies=copies)
+    task = SearchTask(phrases=Phrases.of_words([phrase] if phrase else []), copies=copies)
     max_length = room_for(task) + spare
     ids: tuple[int, ...] = ()
     while len(ids) < max_length:

@@ -10,7 +10,7 @@ import pytest
 from mtmoe.config.copied import copied_pattern
 from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
-from mtmoe.inference.required import TermReport
+from mtmoe.inference.required import Required, TermReport
 from mtmoe.inference.terminology import Term, Terminology
 from mtmoe.inference.translator import Translator
 
@@ -97,22 +97,40 @@ def test_terms_and_copies_need_one_beam(run_directory, key):
 
 
 @pytest.mark.parametrize(
-    ("text", "is_hard", "is_soft"),
+    ("text", "is_there"),
     [
-        ("un an", True, True),
-        ("une année", True, False),  # it may have been made sure of, with an ending
-        ("un moment de plan", False, False),
-        ("l'an 2000", True, True),
-        ("an.", True, True),
+        ("un an", True),
+        ("une année", False),
+        ("un moment de plan", False),
+        ("l'an 2000", True),
+        ("l’an 2000", True),
+        ("an.", True),
+        ("«an»", True),
+        ("an-neuf, nouvel-an", True),
+        ("un an\u0302 de", False),  # another letter
+        ("an_2", False),
+        ("année, pan, an!", True),
+        ("Nouvel An", False),  # a term stands as it is written
     ],
 )
-def test_a_term_is_there_where_a_word_begins_with_it(run_directory, text, is_hard, is_soft):
-    terms = Terminology([Term("year", "an")])
-    for overrides, expected in (((), is_hard), (["decoding.soft_terms=0.1"], is_soft)):
-        required = Translator(run_directory, device="cpu", overrides=overrides, terms=terms)._required
-        reports, warnings = required.report("a year", ["a year"], text)
-        assert reports == (TermReport("year", "an", expected),)
-        assert bool(warnings) != expected
+@pytest.mark.parametrize("overrides", [(), ("decoding.soft_terms=0.1",)])
+def test_a_term_is_there_as_a_whole_word(run_directory, text, is_there, overrides):
+    required = Translator(
+        run_directory, device="cpu", overrides=overrides, terms=Terminology([Term("year", "an")])
+    )._required
+    reports, warnings = required.report("a year", ["a year"], text)
+    assert reports == (TermReport("year", "an", is_there),)
+    assert bool(warnings) != is_there
+
+
+def test_in_languages_without_spaces_a_term_is_there_anywhere(run_directory):
+    translator = Translator(run_directory, device="cpu")
+    for target, text, is_there in (("年", "二千年前", True), ("年", "二千", False), ("an", "plan", True)):
+        terms = Terminology([Term("year", target)])
+        required = Required(
+            translator.decoding, translator.loaded.subwords, terms, words_apart=True, targets_apart=False
+        )
+        assert required.report("a year", ["a year"], text)[0] == (TermReport("year", target, is_there),)
 
 
 def test_an_expression_that_takes_too_long_leaves_the_line_in_its_place_and_is_told(run_directory):

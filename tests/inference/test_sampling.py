@@ -14,6 +14,7 @@ from mtmoe.config.settings import Decoding, DiverseBeams, Sampling
 from mtmoe.errors import UserError
 from mtmoe.inference.beam_search import search_all
 from mtmoe.inference.hypothesis import SearchTask
+from mtmoe.inference.phrases import Phrases
 from mtmoe.inference.sampling import gumbel_numbers, sample_keys, sample_words
 from mtmoe.inference.search_options import SearchOptions
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
@@ -171,6 +172,6 @@ def test_what_only_a_beam_search_reads_contradicts_sampling(other, message):
 
 
 def test_phrases_cannot_be_asked_of_samples(random_model):
-    tasks = [SearchTask(phrases_ids=((A,),))]
+    tasks = [SearchTask(phrases=Phrases.of_words([(A,)]))]
     with pytest.raises(UserError, match=r"need one beam, but decoding\.sampling is on"):
         search_all(random_model(0, 3), SOURCES[:1], options(), batch_tokens=10, tasks=tasks)

@@ -17,6 +17,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.beam_search import SearchOptions, SearchTask, search_all
 from mtmoe.inference.ensemble import Ensemble
 from mtmoe.inference.next_words import Ban
+from mtmoe.inference.phrases import Phrases
 from mtmoe.inference.scoring import force_decode
 from mtmoe.inference.shortlist import ListedWords, Shortlist
 from mtmoe.inference.translator import Translator
@@ -154,7 +155,7 @@ def test_a_shortlist_of_everything_changes_nothing(random_model):
 def test_what_a_task_asks_for_is_a_word_of_the_source(random_model):
     own, model = shortlist(1, 1), random_model(4, NUM_WORDS)
     outside = sorted(set(range(NUM_SPECIAL, SIZE)) - allowed_words(own, sources(1)[0]))[:3]
-    task = SearchTask(prefix_ids=tuple(outside[:1]), phrases_ids=(tuple(outside[1:]),))
+    task = SearchTask(prefix_ids=tuple(outside[:1]), phrases=Phrases.of_words([tuple(outside[1:])]))
     [[found]] = search_all(model, sources(1), OPTIONS, batch_tokens=200, tasks=[task], shortlist=own)
     assert found.ids[0] == outside[0]
     assert any(found.ids[i : i + 2] == tuple(outside[1:]) for i in range(len(found.ids)))

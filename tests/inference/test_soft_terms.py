@@ -214,7 +214,7 @@ def test_the_subwords_of_a_term_are_those_that_spell_it(run_directory):
     subwords = translator.loaded.subwords
     (line,) = divide_sources([LINES[1]], subwords, translator.decoding)
     task = translator._required.added(SearchTask(), line.parts[0])
-    assert task.phrases_ids == ()
+    assert not len(task.phrases)
     spelt = []
     for term in task.soft_terms:
         parts = [spelling(line.parts[0].ids[place], subwords.pieces) for place in term.positions]
