@@ -166,10 +166,12 @@ class Decoder(nn.Module):
         state = self.bottom.initial_state(x_BTD.shape[0], x_BTD)
         query_BD = torch.zeros_like(x_BTD[:, 0])
         outputs, contexts = [], []
-        for x_BD in x_BTD.unbind(1):
+        mask_BTD = self.dropout.mask(x_BTD)
+        for position, x_BD in enumerate(x_BTD.unbind(1)):
             context_B1D = self.attention(query_BD[:, None], memory)
             state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state)
-            query_BD = self._add(x_BD, state.output_BD, self.bottom_residual)
+            dropped_BD = state.output_BD if mask_BTD is None else state.output_BD * mask_BTD[:, position]
+            query_BD = x_BD + dropped_BD if self.bottom_residual else dropped_BD
             outputs.append(query_BD)
             contexts.append(context_B1D)
         return torch.stack(outputs, dim=1), torch.cat(contexts, dim=1) if self.context_above else None

@@ -30,14 +30,20 @@ class Dropout(nn.Module):
         self.noise = None
 
     def forward(self, x: Tensor) -> Tensor:
+        mask = self.mask(x)
+        return x if mask is None else x * mask
+
+    def mask(self, like: Tensor) -> Tensor | None:
+        """Return what :meth:`forward` would multiply ``like`` by, drawn anew, of its shape and type; None for nothing
+        to drop. With it positions that are computed one by one are dropped as if they came at once."""
         if not self.training or self.probability == 0.0:
-            return x
+            return None
         if self.noise is not None:
-            words = self.noise.words(x.shape, -(-x.shape[-1] // 4))
-            return x * mask_of_words(words, self.probability, x.dtype)[..., : x.shape[-1]]
-        if x.device.type != "cpu":
-            return F.dropout(x, self.probability)
-        return x * keep_mask(x.shape, self.probability, x.dtype)
+            words = self.noise.words(like.shape, -(-like.shape[-1] // 4))
+            return mask_of_words(words, self.probability, like.dtype)[..., : like.shape[-1]]
+        if like.device.type != "cpu":
+            return F.dropout(torch.ones_like(like), self.probability)
+        return keep_mask(like.shape, self.probability, like.dtype)
 
     def extra_repr(self) -> str:
         return f"probability={self.probability}"

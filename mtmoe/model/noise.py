@@ -46,7 +46,8 @@ class TokenNoise:
     def words(self, shape: torch.Size, num_words: int) -> Tensor:
         """64 random bits ``num_words`` times for each row of a tensor of that shape: int64 [*shape[:-1], num_words].
 
-        shape: [B, T, D], [N, D] of the real tokens, or [B, D].
+        shape: [B, T, D], or [N, D] of the real tokens. Not rows of one position after another: how many draws come
+        before the next layer's would depend on the batch's width.
         """
         if len(shape) == 3:
             same = shape[1] == self._position_keys_BT.shape[1]
@@ -54,7 +55,7 @@ class TokenNoise:
         elif shape[0] == self._token_keys_N.shape[0]:
             keys = self._token_keys_N
         else:
-            keys = _position_keys(self._sentence_keys_B, 1)[:, 0]
+            raise ValueError(f"{shape[0]} rows are not the {self._token_keys_N.shape[0]} tokens of the batch")
         return self._drawn(keys, num_words)
 
     def normal(self, like_NE: Tensor) -> Tensor:

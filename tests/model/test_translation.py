@@ -11,6 +11,7 @@ from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches import Batch, batch_of
 from mtmoe.model.attention import Attention, OutputAttention
 from mtmoe.model.lstm import BidirectionalLstm
+from mtmoe.model.noise import keyed_noise
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import PAD
 
@@ -250,3 +251,27 @@ def test_without_a_residual_around_the_bottom_layer_the_decoder_passes_no_embedd
 def test_gnmts_context_goes_into_every_decoder_layer():
     decoder = _model(**GNMT, encoder_moe_after=()).decoder
     assert [layer.cell.input_size for layer in (decoder.bottom, *decoder.upper)] == [64, 64]
+
+
+@pytest.mark.parametrize("wiring", WIRINGS, ids=lambda w: "-".join(str(value) for value in w.values()))
+def test_in_training_a_sentence_has_its_numbers_and_gradients_whatever_is_beside_it(wiring):
+    """Dropout and the noise of gates belong to its tokens, and not to the width of the batch."""
+    model = _model(**({"dropout": 0.4} | wiring)).double().train()
+    source, target = keyed_noise(model)
+    found = []
+    for rows in ([0, 1, 2], [1]):
+        batch = batch_of([SOURCES[row] for row in rows], [TARGETS[row] for row in rows])
+        source.begin(5, torch.tensor(rows), batch.source_lengths_B, batch.source_BS.shape[1])
+        target.begin(5, torch.tensor(rows), batch.target_lengths_B, batch.target_BT.shape[1] - 1)
+        hidden_ND = model(batch).hidden_ND
+        begin = sum(len(TARGETS[row]) + 1 for row in rows[: rows.index(1)])
+        of_sentence_ND = hidden_ND[begin : begin + len(TARGETS[1]) + 1]
+        model.zero_grad()
+        of_sentence_ND.square().sum().backward()
+        found.append(
+            (of_sentence_ND.detach(), model.source_embedding_VD.grad, model.decoder.bottom.cell.bias_ih_l0.grad)
+        )
+    for among_others, alone in zip(*found, strict=True):
+        assert among_others is not None
+        assert alone is not None
+        torch.testing.assert_close(among_others, alone)
