@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,20 @@ MISFITS = {("lm1b-moe-256", "operations"): "8.7", ("lm1b-moe-34m", "total"): "5.
 
 def described(name: str) -> ModelDescription:
     return describe_recipe(load_recipe(name))
+
+
+def test_the_readme_names_all_counts_that_are_not_the_printed_ones() -> None:
+    """Beside them every row of the tables is tested below to be the printed one."""
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    gnmt = described("wmt14-en-de-gnmt")
+    (misfits,) = re.findall(r"to the last printed digit but for (three models, .*?)\. Operations", readme)
+    assert sorted(name for name, _ in MISFITS) == ["lm1b-moe-256", "lm1b-moe-34m"]
+    for told in (
+        f"MoE-256 with {MISFITS['lm1b-moe-256', 'operations']} M operations (8.6 printed)",
+        f"MoE-34M with {MISFITS['lm1b-moe-34m', 'total']} billion parameters in all (6.0)",
+        f"GNMT with {gnmt.num_parameters / 1e6:.0f} M parameters and {gnmt.operations / 1e6:.0f} M operations",
+    ):
+        assert told in misfits
 
 
 @pytest.mark.parametrize("row", [(*row, None) for row in TABLE_8] + TABLE_7, ids=lambda row: row[0])
