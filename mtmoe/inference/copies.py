@@ -159,7 +159,7 @@ class Copies:
         return found
 
     def concerned(self, ids: Sequence[int]) -> set[int]:
-        """Words that have something of the next copy; of very many copies, those that :meth:`demand` allows."""
+        """Words that have something of the next copy; of very many copies, those that are the fewest."""
         text = self._spellings.text(ids)
         number, place = self._done(text)
         if number == len(self._wanted):
@@ -167,8 +167,11 @@ class Copies:
         due = self._wanted[number]
         rest = due[self._begun(text, due, place) :]
         if self.room > _MOST_ROOM:
-            first = self._spellings.first(rest if len(rest) < len(due) else _with_space(text, due))
-            return {word for word in (first, self._spellings.first(b" " + due)) if word is not None}
+            # Those that bring forward what :meth:`needed` counts, so that one of them always fits.
+            ways = [self._spellings.fewest(b" " + due), self.needed(ids).rest]
+            if self._copied[number].is_joined:
+                ways.append(self._spellings.fewest(due))
+            return {way[0] for way in ways if way}
         # Where room is tight, a copy is joined to what is before it only if the source does so.
         is_behind_space = not text or text.endswith(b" ") or len(rest) < len(due) or self._copied[number].is_joined
         if due not in self._concerned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -123,6 +124,21 @@ def test_whoever_keeps_to_the_rules_ends_with_each_copy_once_and_in_order(copied
     wanted = [text for text, *_ in copied]
     found = occurrences(SPELLINGS.text(ids).decode(errors="replace"))
     assert [one for one in found if one in wanted] == wanted
+
+
+@pytest.mark.parametrize("is_joined", [True, False])
+@pytest.mark.parametrize("text", ["{a}", "10"])
+def test_very_many_copies_have_a_word_that_fits_at_every_step(is_joined, text):
+    copies = Copies([Copied(text, is_joined)] * 60, SPELLINGS)
+    task = SearchTask(copies=copies)
+    draw = random.Random(1)
+    for spare in (0, 3):
+        ids: tuple[int, ...] = ()
+        while copies.num_missing(ids):
+            rule = rule_for(ids, task, min_length=0, max_length=room_for(task) + spare, no_repeat_ngram=0)
+            choices = sorted(rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed)
+            ids = (*ids, draw.choice(choices))
+        assert len(ids) <= room_for(task) + spare
 
 
 @pytest.mark.parametrize(
