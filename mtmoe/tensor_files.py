@@ -6,6 +6,7 @@ own, which replaces devices and links, changes who may read them, and stays behi
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,6 +49,18 @@ def save_tensors(
     """
     with opened_atomically(path) as file:
         write_tensors(file, tensors, metadata)
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """Yield a name of a file for safetensors, which opens no name that is not UTF-8: then that of a descriptor."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
 
 
 def write_tensors(

@@ -27,6 +27,7 @@ from mtmoe.checkpoint.files import (
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
+from mtmoe.tensor_files import utf8_name
 
 
 def list_checkpoints(run: RunFiles) -> list[Checkpoint]:
@@ -118,7 +119,8 @@ def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; a damaged one is a UserError."""
     try:
-        return load_file(path)
+        with utf8_name(path) as name:
+            return load_file(name)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged: {error}", fix=f"remove {path.parent} to use an older checkpoint") from None
 

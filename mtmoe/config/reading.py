@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
@@ -18,6 +19,9 @@ from pydantic import ValidationError
 
 from mtmoe.config.settings import Recipe, Settings
 from mtmoe.errors import UserError
+from mtmoe.printable import printable
+
+_NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_.-]")
 
 
 def shipped_recipes() -> list[str]:
@@ -40,7 +44,7 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     merged, origin = _read_with_bases(path, seen=())
     for override in overrides:
         _apply_override(merged, origin, override)
-    merged.setdefault("name", path.stem)
+    merged.setdefault("name", _NOT_OF_A_NAME.sub("_", path.stem) or "recipe")
     _switch_off(merged, Recipe)
     return _validated(merged, origin, path)
 
@@ -185,6 +189,12 @@ def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: 
 
 
 def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> Recipe:
+    for key, text in _texts(settings):
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode("utf-8"):
+            raise UserError(
+                f"{_origin_of(key, origin, path)}: {key} = {printable(text)}: is not UTF-8, as recipes and runs are",
+                fix="give the file a name that is UTF-8, or a link of such a name: ln -s FILE NAME",
+            )
     try:
         # Through JSON, where strict mode still lets an array be a tuple; nan and inf are not settings.
         return Recipe.model_validate_json(json.dumps(settings, default=str))
@@ -192,6 +202,19 @@ def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> 
         # Unknown names first: they usually explain the other complaints.
         details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         raise UserError(*_explained(details[0], settings, origin, path)) from None
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All strings in the settings, names of settings too, each with its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield key, str(name)
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, f"{key}.{number}")
 
 
 def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:

@@ -25,7 +25,7 @@ from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
-from mtmoe.tensor_files import save_tensors
+from mtmoe.tensor_files import save_tensors, utf8_name
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
 LEXICON_NAME = "lexicon.safetensors"
@@ -83,7 +83,8 @@ def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:
             "or --set decoding.shortlist=false",
         )
     try:
-        lexicon = Lexicon(**load_file(path))
+        with utf8_name(path) as name:
+            lexicon = Lexicon(**load_file(name))
         size = len(lexicon.candidates_VN)
     except (SafetensorError, OSError, TypeError) as error:
         raise UserError(f"{path}: cannot be read: {error}", fix="run `mtmoe preprocess` again, and copy it") from None

@@ -200,7 +200,7 @@ class SubwordModel:
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such subword model", fix="run `mtmoe preprocess` first")
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(self.path))
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.path.read_bytes())
         except (RuntimeError, OSError) as error:
             raise UserError(
                 f"{self.path}: not a SentencePiece model ({error})",

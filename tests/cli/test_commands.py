@@ -567,3 +567,19 @@ def test_preprocess_names_dev_and_test_sentences_that_are_longer_than_training_t
         assert first["num_subwords"] >= 100 > second["num_subwords"] >= third["num_subwords"] >= 5
         assert f"{called} set {part}: sentence {line} has {first['num_subwords']} subwords" in told
     assert "more than training.max_tokens_per_sentence = 50" in told
+
+
+def test_a_run_and_files_whose_names_are_not_utf_8_work_and_training_text_says_that_it_cannot(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff\xfe")
+    shutil.copytree(tiny_run.run, odd / "run", symlinks=True)
+    shutil.copy(tiny_run.folder / "test.en", odd / "in")
+    result = invoke("translate", odd / "run", odd / "in", "--output", odd / "out")
+    assert (result.exit_code, len((odd / "out").read_text().splitlines())) == (0, 8), result.stderr
+    assert invoke("score", odd / "run", odd / "in", odd / "in").exit_code == 0
+    assert invoke("bleu", "--hypothesis", odd / "out", "--reference", odd / "in", "--json").exit_code == 0
+    result = invoke("preprocess", tiny_run.recipe, tmp_path / "data", "--train", odd / "in", odd / "in")
+    assert result.exit_code == 1
+    assert r"\xff\xfe/in: is not UTF-8, as recipes and runs are" in result.stderr
+    assert "ln -s" in result.stderr
