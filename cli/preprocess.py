@@ -64,16 +64,16 @@ def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path |
 
 def _tell_prepared(prepared: Prepared) -> None:
     """What became of the text; report.json has it all."""
-    for name, counts in prepared.report["train"].items():
+    for name, counts in prepared.report.train.items():
         told = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in counts.items() if count)
         note(f"{name}: {told}")
-    for part, called in (("valid", "dev set"), ("test", "test set")):
-        for name, counts in prepared.report[part].items():
-            if counts.get("unreadable"):
-                first = "; ".join(counts["first_unreadable"][:_MOST_LINES_TOLD])
-                warn(f"{called} {name}: {counts['unreadable']:,} rows without a pair are left out ({first})")
-    num_pairs = prepared.manifest["num_pairs"]
-    tests = ", ".join(f"{count:,} in {name}" for name, count in prepared.manifest["test_sets"].items())
+    for called, sets in (("dev set", prepared.report.valid), ("test set", prepared.report.test)):
+        for name, found in sets.items():
+            if found.unreadable:
+                first = "; ".join(found.first_unreadable[:_MOST_LINES_TOLD])
+                warn(f"{called} {name}: {found.unreadable:,} rows without a pair are left out ({first})")
+    num_pairs = prepared.manifest.num_pairs
+    tests = ", ".join(f"{count:,} in {name}" for name, count in prepared.manifest.test_sets.items())
     unit = "sentences" if prepared.data_settings.monolingual else "pairs"
     note(
         f"{num_pairs['train']:,} {unit} to train on, {num_pairs['valid']:,} dev {unit}; test {unit}: {tests or 'none'}"
@@ -85,12 +85,12 @@ def _warn_of_long_sentences(prepared: Prepared, recipe: Recipe) -> None:
     if recipe.training.unrolled_steps:
         return
     longest = recipe.training.max_tokens_per_sentence
-    for part, called in (("valid", "dev"), ("test", "test")):
-        for name, counts in prepared.report[part].items():
+    for called, sets in (("dev", prepared.report.valid), ("test", prepared.report.test)):
+        for name, found in sets.items():
             told = [
-                f"sentence {sentence['number']:,} has {sentence['num_subwords']:,} subwords"
-                for sentence in counts.get("longest", ())
-                if sentence["num_subwords"] > longest
+                f"sentence {sentence.number:,} has {sentence.num_subwords:,} subwords"
+                for sentence in found.longest
+                if sentence.num_subwords > longest
             ]
             if told:
                 warn(

@@ -133,7 +133,7 @@ def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
 
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
-    if before.exists() and open_prepared(before).manifest["digest"] != prepared.manifest["digest"]:
+    if before.exists() and open_prepared(before).manifest.digest != prepared.manifest.digest:
         raise UserError(
             f"{data_dir}: holds other text than {before}, which this run has been trained on",
             fix="leave --data out, or begin another run",

@@ -1,4 +1,7 @@
-"""JSON files of ours, read through a schema: what is damaged is told by file and key, and never travels on."""
+"""Small files of ours, read with care: JSON through a schema, and the true reason where one cannot be read.
+
+What is damaged is told by file and key, and never travels on.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,62 @@ class JsonRecord(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
+class _Versioned(JsonRecord):
+    format_version: int
+
+
 Record = TypeVar("Record", bound=BaseModel)
 
 
-def read_json(path: Path, schema: type[Record], *, fix: str) -> Record:
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        UserError: it cannot be read, with the reason of the operating system and what helps against that; what has the
+            name is no regular file (a named pipe would never end).
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(
+                f"{path}: is a {'directory' if path.is_dir() else 'pipe or device'}, not a file",
+                fix="restore it from a backup",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """Return what a user is told of a file that the operating system does not give: a right that is missing is no
+    damage, and nobody is advised to delete what is sound."""
+    if isinstance(error, PermissionError):
+        return UserError(f"{path}: cannot be read: {error.strerror}", fix="change its permissions, or be another user")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: cannot be read: {error.strerror}", fix="check the path, or restore it from a backup")
+    return UserError(
+        f"{path}: cannot be read: {error.strerror or error}", fix="check the disk and the path; nothing was changed"
+    )
+
+
+def read_json(path: Path, schema: type[Record], *, fix: str, format_version: int | None = None) -> Record:
     """Read a JSON file as what its schema says.
 
     Args:
         fix: what to do about a damaged file.
+        format_version: that it must have, if it has one.
 
     Raises:
-        UserError: it cannot be read (with the reason of the operating system), is not JSON, or a value is not of the
-            schema: with the key, what was found and what is expected.
+        UserError: as :func:`read_bytes`; it is not JSON, has another version, or a value is not of the schema: with
+            the key, what was found and what is expected.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}", fix=_fix_of(error)) from None
+    content = read_bytes(path)
+    if format_version is not None:
+        found = parse_json(content, path, _Versioned, fix=fix).format_version
+        if found != format_version:
+            raise UserError(
+                f"{path}: format version {found}, but this mtmoe reads version {format_version}",
+                fix="use the mtmoe that made it, or make it anew into a new directory",
+            )
     return parse_json(content, path, schema, fix=fix)
 
 
@@ -41,10 +83,11 @@ def parse_json(content: bytes | str, path: Path, schema: type[Record], *, fix: s
     try:
         return schema.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path}: damaged: {_first_problem(error)}", fix=fix) from None
+        raise UserError(f"{path}: damaged: {first_problem(error)}", fix=fix) from None
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that a schema found wrong: key, what is expected, what was found."""
     first = error.errors(include_url=False)[0]
     key = ".".join(map(str, first["loc"]))
     found = "" if first["type"] in ("missing", "json_invalid") else f", found {_shortened(first['input'])}"
@@ -54,9 +97,3 @@ def _first_problem(error: ValidationError) -> str:
 def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _fix_of(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "change its permissions"
-    return "check the path" if isinstance(error, FileNotFoundError) else ""

@@ -5,11 +5,12 @@
     RUN/recipe.toml                      the fully resolved recipe
     RUN/subwords.model                   the vocabulary, frozen with the weights (words.txt: one of words)
     RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
+    RUN/manifest.json                    SHA-256 of the vocabulary and the lexicon, checked when they are loaded
     RUN/metrics.jsonl                    one JSON object a line
     RUN/.launch                          the torchrun job that has begun or resumed it (distributed/launch.py)
     RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
                                          training.safetensors  raw weights, moments and the LSTMs' state, to resume with
-                                         state.json          step, data position, best values, digest of the weights
+                                         state.json          step, data position, best values, digests of the tensors
     RUN/checkpoints/step-00001000/       of several processes: model/ and training/ with the shards of each, state.json
     RUN/checkpoints/averaged-.../        model.safetensors and state.json, made by ``mtmoe average``
 
@@ -26,6 +27,7 @@ from mtmoe.checkpoint.files import (
     Checkpoint,
     RunFiles,
     belongs_to_launch,
+    check_file,
     create_run,
     load_run_recipe,
     locked_run,
@@ -54,6 +56,7 @@ from mtmoe.checkpoint.reading import (
     stored_digest,
     weights_digest,
 )
+from mtmoe.checkpoint.state import CheckpointState, ExpertUseState, OptimizerState, TrainingState, WindowState
 from mtmoe.checkpoint.writing import (
     remove_unfinished,
     retain,
@@ -64,11 +67,17 @@ from mtmoe.checkpoint.writing import (
 __all__ = [
     "FORMAT_VERSION",
     "Checkpoint",
+    "CheckpointState",
+    "ExpertUseState",
     "LoadedLanguageModel",
     "LoadedRun",
+    "OptimizerState",
     "RunFiles",
+    "TrainingState",
+    "WindowState",
     "average_checkpoints",
     "belongs_to_launch",
+    "check_file",
     "create_run",
     "export_weights",
     "find_checkpoint",

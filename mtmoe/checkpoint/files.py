@@ -6,6 +6,8 @@ Only this package knows these names.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import tomllib
@@ -14,13 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtmoe.atomic_files import make_directory, write_atomically
+from mtmoe.checkpoint.state import RunManifest
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.lexicon import LEXICON_NAME
 from mtmoe.data.vocabularies import vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
+from mtmoe.json_files import read_bytes, read_json
 from mtmoe.locks import try_lock
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STEP = "step-"
 UNFINISHED, DOOMED = ".unfinished-", ".removed-"
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
@@ -58,6 +62,10 @@ class RunFiles(NamedTuple):
     @property
     def lexicon(self) -> Path:
         return self.directory / LEXICON_NAME
+
+    @property
+    def manifest(self) -> Path:
+        return self.directory / "manifest.json"
 
     @property
     def metrics(self) -> Path:
@@ -102,12 +110,48 @@ def create_run(
             f"{directory}: holds a run already", fix="add --resume to go on with it, or give another directory"
         )
     make_directory(run.checkpoints)
-    write_atomically(directory / vocabulary_name(subwords_model), subwords_model.read_bytes())
+    contents = {vocabulary_name(subwords_model): subwords_model.read_bytes()}
     if lexicon is not None and lexicon.exists():
-        write_atomically(run.lexicon, lexicon.read_bytes())
+        contents[run.lexicon.name] = lexicon.read_bytes()
+    for name, content in contents.items():
+        write_atomically(directory / name, content)
+    _save_manifest(run, RunManifest(files={name: _sha256(content) for name, content in contents.items()}))
     save_launch(run, launch)
     save_recipe(run, recipe)
     return run
+
+
+def _save_manifest(run: RunFiles, manifest: RunManifest) -> None:
+    content = {"format_version": FORMAT_VERSION, **manifest.model_dump()}
+    write_atomically(run.manifest, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_file(run: RunFiles, path: Path) -> Path:
+    """Return the path of a file of the run when it holds what the run began with, or is none of those files, or is
+    missing, of which whoever reads it knows more.
+
+    Libraries read these files in C++, where a flipped bit can end the process.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    manifest = read_json(
+        run.manifest, RunManifest, fix="restore it from a backup, or train anew", format_version=FORMAT_VERSION
+    )
+    expected = manifest.files.get(path.name)
+    if expected is None or not path.exists():
+        return path
+    found = _sha256(read_bytes(path))
+    if found != expected:
+        raise UserError(
+            f"{path}: damaged: its SHA-256 is {found}, {run.manifest.name} says {expected}",
+            fix=f"restore it from a backup, or copy {path.name} of the data directory that the run was trained on",
+        )
+    return path
 
 
 def save_launch(run: RunFiles, launch: str) -> None:
@@ -119,7 +163,7 @@ def belongs_to_launch(directory: Path, launch: str) -> bool:
     """Whether that torchrun job has begun or resumed the run, so that its workers need no ``--resume``."""
     run = RunFiles(directory)
     known = run.recipe.is_file() and run.launch.is_file()
-    return known and bool(launch) and run.launch.read_text(encoding="utf-8") == launch
+    return known and bool(launch) and run.launch.read_bytes() == launch.encode()
 
 
 @contextlib.contextmanager
@@ -155,7 +199,7 @@ def save_recipe(run: RunFiles, recipe: Recipe) -> None:
 def load_run_recipe(run: RunFiles) -> Recipe:
     """The resolved recipe that the run was trained with."""
     try:
-        settings = tomllib.loads(run.recipe.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        settings = tomllib.loads(read_bytes(run.recipe).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise UserError(f"{run.recipe}: damaged: {error}", fix="restore it from a backup") from None
     return recipe_from_dict(settings, run.recipe)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtmoe.checkpoint.files import Checkpoint, load_run_recipe, open_run
+from mtmoe.checkpoint.files import Checkpoint, check_file, load_run_recipe, open_run
 from mtmoe.checkpoint.reading import find_checkpoints, mean_weights
 from mtmoe.config import Recipe
 from mtmoe.data.subwords import SubwordModel
@@ -76,7 +76,7 @@ def _loaded(
     run = open_run(Path(directory))
     recipe = load_run_recipe(run)
     chosen = find_checkpoints(run, checkpoint)
-    vocabulary = load_vocabulary(run.subwords)
+    vocabulary = load_vocabulary(check_file(run, run.subwords))
     model = build_model(recipe, vocabulary.size)
     load_weights(model, mean_weights(chosen), chosen[-1].path)
     return recipe, vocabulary, model.to(device).eval(), chosen[-1]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,20 +23,32 @@ from mtmoe.checkpoint.files import (
     RunFiles,
     is_step,
 )
+from mtmoe.checkpoint.state import CheckpointState, TrainingState
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
+from mtmoe.json_files import read_json, unreadable
 from mtmoe.tensor_files import utf8_name
+
+State = TypeVar("State", bound=CheckpointState)
 
 
 def list_checkpoints(run: RunFiles) -> list[Checkpoint]:
-    """Complete checkpoints, oldest first."""
-    found = []
-    for path in run.checkpoints.glob("*"):
-        if path.name.startswith(".") or not (path / STATE).is_file():
-            continue
-        found.append(Checkpoint(path.name, int(load_state(path)["step"]), path))
-    return sorted(found, key=lambda c: (c.step, c.name))
+    """Complete checkpoints, oldest first.
+
+    Raises:
+        UserError: the directory may not be read; the state of a checkpoint is damaged.
+    """
+    try:
+        paths = list(run.checkpoints.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(run.checkpoints, error) from None
+    found = [path for path in paths if not path.name.startswith(".") and (path / STATE).exists()]
+    return sorted(
+        (Checkpoint(path.name, load_state(path).step, path) for path in found), key=lambda c: (c.step, c.name)
+    )
 
 
 def list_steps(run: RunFiles) -> list[Checkpoint]:
@@ -49,17 +60,15 @@ def _steps(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     return [checkpoint for checkpoint in checkpoints if is_step(checkpoint.name)]
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path) -> CheckpointState:
     """The state.json of a checkpoint."""
-    file = path / STATE
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: damaged: {error}", fix=f"remove {path} to use an older checkpoint") from None
-    version = state.get("format_version")
-    if version != FORMAT_VERSION:
-        raise UserError(f"{file}: format version {version}, this mtmoe reads version {FORMAT_VERSION}")
-    return state
+    return _state(path, CheckpointState)
+
+
+def _state(path: Path, schema: type[State]) -> State:
+    return read_json(
+        path / STATE, schema, fix=f"remove {path} to use an older checkpoint", format_version=FORMAT_VERSION
+    )
 
 
 def last_checkpoint(run: RunFiles) -> Checkpoint | None:
@@ -81,7 +90,7 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
     if name == "last" and steps:
         return steps[-1]
     if name == "best" and steps:
-        best = [entry[0] for entry in load_state(steps[-1].path).get("best", [])]
+        best = [step for step, _ in load_state(steps[-1].path).best]
         by_step = {c.step: c for c in steps}
         return next((by_step[step] for step in best if step in by_step), steps[-1])
     for checkpoint in available:
@@ -106,7 +115,7 @@ def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
     steps = list_steps(run)
     if kind == "best" and steps:
         by_step = {c.step: c for c in steps}
-        kept = [entry[0] for entry in load_state(steps[-1].path).get("best", []) if entry[0] in by_step]
+        kept = [step for step, _ in load_state(steps[-1].path).best if step in by_step]
         steps = [by_step[step] for step in sorted(kept[: int(number)])]
     if len(steps) < int(number):
         raise UserError(
@@ -117,17 +126,42 @@ def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; a damaged one is a UserError."""
+    """Read a safetensors file.
+
+    Raises:
+        UserError: it may not be read, or is damaged.
+    """
     try:
+        with path.open("rb"):  # the operating system's own reason, which safetensors does not give
+            pass
         with utf8_name(path) as name:
             return load_file(name)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except SafetensorError as error:
         raise UserError(f"{path}: damaged: {error}", fix=f"remove {path.parent} to use an older checkpoint") from None
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """The whole weights of a checkpoint, whatever has written it."""
-    return _read_shards(checkpoint / WEIGHT_SHARDS) if _is_sharded(checkpoint) else read_tensors(checkpoint / WEIGHTS)
+    """The whole weights of a checkpoint, whatever has written it.
+
+    Raises:
+        UserError: a file is damaged, or the weights are not those that were saved.
+    """
+    if _is_sharded(checkpoint):
+        return _read_shards(checkpoint / WEIGHT_SHARDS)
+    return _verified(checkpoint / WEIGHTS, load_state(checkpoint).weights_digest)
+
+
+def _verified(file: Path, expected: str | None) -> dict[str, Tensor]:
+    tensors = read_tensors(file)
+    found = weights_digest(tensors)
+    if found != expected:
+        raise UserError(
+            f"{file}: damaged: its digest is {found}, {STATE} says {expected}",
+            fix=f"remove {file.parent} to use an older checkpoint",
+        )
+    return tensors
 
 
 def mean_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
@@ -141,23 +175,18 @@ def mean_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
     return {name: (tensor / len(checkpoints)).float() for name, tensor in total.items()}
 
 
-def load_training(path: Path, mesh: Mesh = ONE_PROCESS) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+def load_training(path: Path, mesh: Mesh = ONE_PROCESS) -> tuple[dict[str, Tensor], dict[str, Tensor], TrainingState]:
     """(model weights, training tensors, state) of a step checkpoint; of several processes each gets its part.
 
     Raises:
-        UserError: a file is damaged, or the weights are not those that were saved.
+        UserError: a file is damaged, or the tensors are not those that were saved.
     """
-    state = load_state(path)
+    state = _state(path, TrainingState)
     if _is_sharded(path):
         return _read_shards(path / WEIGHT_SHARDS, mesh), _read_shards(path / TRAINING_SHARDS, mesh), state
-    weights = read_tensors(path / WEIGHTS)
-    found = weights_digest(weights)
-    if found != state["weights_digest"]:
-        raise UserError(
-            f"{path / WEIGHTS}: damaged: its digest is {found}, {STATE} says {state['weights_digest']}",
-            fix=f"remove {path} to use an older checkpoint",
-        )
-    return _own_part(weights, mesh), _own_part(read_tensors(path / TRAINING), mesh), state
+    weights = _verified(path / WEIGHTS, state.weights_digest)
+    training = _verified(path / TRAINING, state.training_digest)
+    return _own_part(weights, mesh), _own_part(training, mesh), state
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -171,8 +200,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 def stored_digest(checkpoint: Checkpoint) -> str:
     """The digest of its weights; of a sharded checkpoint, which does not store it, it is computed."""
-    stored = load_state(checkpoint.path).get("weights_digest")
-    return str(stored) if stored else weights_digest(read_weights(checkpoint.path))
+    return load_state(checkpoint.path).weights_digest or weights_digest(read_weights(checkpoint.path))
 
 
 def _is_sharded(path: Path) -> bool:
@@ -184,7 +212,11 @@ def _read_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]
 
     try:
         return load_shards(directory, mesh)
-    except (SafetensorError, OSError, CheckpointException) as error:
+    except PermissionError as error:
+        raise unreadable(directory, error) from None
+    except (SafetensorError, OSError, CheckpointException, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        if mesh.size > 1 and not isinstance(error, (SafetensorError, OSError, CheckpointException)):
+            raise  # what else goes wrong between processes is no damage
         raise UserError(
             f"{directory}: damaged: {error}", fix=f"remove {directory.parent} to use an older checkpoint"
         ) from None

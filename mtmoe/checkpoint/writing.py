@@ -34,6 +34,8 @@ from mtmoe.errors import UserError
 from mtmoe.locks import Lock, ask_for_lock
 from mtmoe.tensor_files import save_tensors
 
+_DIGESTS = {WEIGHTS: "weights_digest", TRAINING: "training_digest"}
+
 
 def save_checkpoint(
     run: RunFiles,
@@ -138,7 +140,8 @@ def _begun(unfinished: Path) -> Iterator[None]:
 def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
     for name, group in tensors.items():
         save_tensors(directory / name, group)
-    content = {"format_version": FORMAT_VERSION, "weights_digest": weights_digest(tensors[WEIGHTS]), **state}
+    digests = {_DIGESTS[name]: weights_digest(group) for name, group in tensors.items()}
+    content = {"format_version": FORMAT_VERSION, **digests, **state}
     write_atomically(directory / STATE, json.dumps(content, indent=1).encode())
     sync(directory)
 

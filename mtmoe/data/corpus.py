@@ -15,16 +15,37 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from mtmoe.atomic_files import write_atomically
 from mtmoe.errors import UserError
+from mtmoe.json_files import JsonRecord, read_json, unreadable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _LENGTHS_PER_BLOCK = 1 << 22
+_IDS_PER_BLOCK = 1 << 24
+_Count = Annotated[int, Field(ge=0, le=1 << 53)]
 _REDO = "remove the directory and run `mtmoe preprocess` again"
+
+
+class _PartRecord(JsonRecord):
+    name: str
+    weight: Annotated[float, Field(gt=0, le=1e12)]
+    num_pairs: _Count
+
+
+class _About(JsonRecord):
+    """The content of corpus.json. No other type of ids: numpy would take some for pointers."""
+
+    id_type: Literal["<u2", "<u4"]
+    vocabulary_size: Annotated[int, Field(ge=1, le=1 << 32)]
+    num_pairs: _Count
+    num_source_tokens: _Count
+    num_target_tokens: _Count
+    parts: tuple[_PartRecord, ...]
 
 
 class Part(NamedTuple):
@@ -40,10 +61,15 @@ class Side:
 
     def __init__(self, directory: Path, name: str, id_type: np.dtype, num_sentences: int, num_tokens: int) -> None:
         offsets_path, ids_path = directory / f"{name}.offsets.npy", directory / f"{name}.ids.bin"
+        self._offsets_path, self._ids_path = offsets_path, ids_path
         self.offsets = _mapped_offsets(offsets_path, num_sentences)
         self.ids = _mapped_ids(ids_path, id_type, num_tokens)
-        if self.offsets[-1] != num_tokens:
-            raise UserError(f"{offsets_path}: ends at {self.offsets[-1]}, but there are {num_tokens} ids", fix=_REDO)
+        if self.offsets[0] != 0 or self.offsets[-1] != num_tokens:
+            raise UserError(
+                f"{offsets_path}: damaged: goes from {self.offsets[0]} to {self.offsets[-1]}, "
+                f"but there are {num_tokens} ids",
+                fix=_REDO,
+            )
         self._lengths: np.ndarray | None = None
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -56,9 +82,32 @@ class Side:
             lengths = np.empty(len(self.offsets) - 1, np.int32)
             for begin in range(0, len(lengths), _LENGTHS_PER_BLOCK):
                 end = min(begin + _LENGTHS_PER_BLOCK, len(lengths))
-                lengths[begin:end] = np.diff(self.offsets[begin : end + 1])
+                differences = np.diff(self.offsets[begin : end + 1])
+                if len(differences) and not 0 <= differences.min() <= differences.max() < 1 << 31:
+                    place = begin + int(np.argmax((differences < 0) | (differences >= 1 << 31)))
+                    raise UserError(
+                        f"{self._offsets_path}: damaged: sentence {place + 1} has length {differences[place - begin]}",
+                        fix=_REDO,
+                    )
+                lengths[begin:end] = differences
             self._lengths = lengths
         return self._lengths
+
+    def check(self, vocabulary_size: int) -> None:
+        """Read everything once, at the speed of the disk.
+
+        Raises:
+            UserError: lengths that cannot be, or an id that is of no subword: a bit has flipped.
+        """
+        assert len(self.lengths) == len(self.offsets) - 1
+        for begin in range(0, len(self.ids), _IDS_PER_BLOCK):
+            block = self.ids[begin : begin + _IDS_PER_BLOCK]
+            if int(block.max()) >= vocabulary_size:
+                place = begin + int(block.argmax())
+                raise UserError(
+                    f"{self._ids_path}: damaged: subword {place + 1} is {block.max()}, but there are {vocabulary_size}",
+                    fix=_REDO,
+                )
 
 
 class ParallelCorpus:
@@ -72,11 +121,17 @@ class ParallelCorpus:
         """
         self.directory = Path(directory)
         about = _read_about(self.directory)
-        self.vocabulary_size: int = about["vocabulary_size"]
-        self.parts = tuple(Part(**part) for part in about["parts"])
-        id_type, self._num_pairs = np.dtype(about["id_type"]), about["num_pairs"]
-        self.source_side = Side(self.directory, "source", id_type, self._num_pairs, about["num_source_tokens"])
-        self.target_side = Side(self.directory, "target", id_type, self._num_pairs, about["num_target_tokens"])
+        self.vocabulary_size = about.vocabulary_size
+        self.parts = tuple(Part(part.name, part.weight, part.num_pairs) for part in about.parts)
+        id_type, self._num_pairs = np.dtype(about.id_type), about.num_pairs
+        self.source_side = Side(self.directory, "source", id_type, self._num_pairs, about.num_source_tokens)
+        self.target_side = Side(self.directory, "target", id_type, self._num_pairs, about.num_target_tokens)
+
+    def check(self) -> ParallelCorpus:
+        """Return this corpus when everything in it can be; see :meth:`Side.check`."""
+        self.source_side.check(self.vocabulary_size)
+        self.target_side.check(self.vocabulary_size)
+        return self
 
     def __len__(self) -> int:
         return self._num_pairs
@@ -115,26 +170,24 @@ class ParallelCorpus:
         return len(self.target_side.ids)
 
 
-def _read_about(directory: Path) -> dict:
+def _read_about(directory: Path) -> _About:
     path = directory / "corpus.json"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{directory}: not an encoded corpus (it has no corpus.json)", fix=_REDO) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", fix=_REDO) from None
-    found = about.get("format_version") if isinstance(about, dict) else None
-    if found != FORMAT_VERSION:
-        raise UserError(f"{path}: format version {found}, but this program reads {FORMAT_VERSION}", fix=_REDO)
+    if not path.exists():
+        raise UserError(f"{directory}: not an encoded corpus (it has no corpus.json)", fix=_REDO)
+    about = read_json(path, _About, fix=_REDO, format_version=FORMAT_VERSION)
+    if sum(part.num_pairs for part in about.parts) != about.num_pairs:
+        raise UserError(f"{path}: damaged: num_pairs is {about.num_pairs}, which its parts do not add up to", fix=_REDO)
     return about
 
 
 def _mapped_offsets(path: Path, num_sentences: int) -> np.ndarray:
     try:
-        offsets = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", fix=_REDO) from None
-    if offsets.shape != (num_sentences + 1,) or offsets.dtype != np.int64:
+        offsets = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, EOFError, SyntaxError, MemoryError) as error:  # what numpy raises over a damaged header
+        raise UserError(f"{path}: damaged: {error}", fix=_REDO) from None
+    if offsets.shape != (num_sentences + 1,) or offsets.dtype != np.dtype("<i8"):
         raise UserError(
             f"{path}: has {offsets.dtype} of shape {offsets.shape}, but corpus.json tells of {num_sentences} pairs",
             fix=_REDO,
@@ -147,11 +200,14 @@ def _mapped_ids(path: Path, id_type: np.dtype, num_tokens: int) -> np.ndarray:
     try:
         found = path.stat().st_size
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}", fix=_REDO) from None
+        raise unreadable(path, error) from None
     if found != expected:
         raise UserError(f"{path}: {found} bytes, but {expected} were written; it was cut short or changed", fix=_REDO)
-    # An empty file cannot be mapped.
-    return np.memmap(path, dtype=id_type, mode="r") if num_tokens else np.empty(0, id_type)
+    try:
+        # An empty file cannot be mapped.
+        return np.memmap(path, dtype=id_type, mode="r") if num_tokens else np.empty(0, id_type)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 class EncodedChunk(NamedTuple):

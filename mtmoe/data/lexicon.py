@@ -24,6 +24,7 @@ from safetensors.numpy import load_file
 from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.errors import UserError
+from mtmoe.json_files import unreadable
 from mtmoe.progress import Progress, silent
 from mtmoe.tensor_files import save_tensors, utf8_name
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
@@ -31,6 +32,7 @@ from mtmoe.vocabulary import NUM_SPECIAL, PAD
 LEXICON_NAME = "lexicon.safetensors"
 _MOST_LINKS = 1 << 28  # in all: of a larger corpus every n-th pair is read
 _LINKS_AT_ONCE = 1 << 22
+_RENEW = "copy it from the data directory again, or make it anew with `mtmoe preprocess`"
 _LEAST_SHARE = 1e-6  # of one target subword in all of the text: less is rounding
 _MOST_COUNTED = 1 << 24  # different links at a time: 256 MB
 
@@ -83,17 +85,38 @@ def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:
             "or --set decoding.shortlist=false",
         )
     try:
+        with path.open("rb"):  # the operating system's own reason, which safetensors does not give
+            pass
         with utf8_name(path) as name:
             lexicon = Lexicon(**load_file(name))
-        size = len(lexicon.candidates_VN)
-    except (SafetensorError, OSError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", fix="run `mtmoe preprocess` again, and copy it") from None
+        size = _checked(lexicon)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged: {error}", fix=_RENEW) from None
     if size != vocabulary_size:
         raise UserError(
             f"{path}: is for a vocabulary of {size}, but the run's has {vocabulary_size}",
             fix="copy the one of the data directory that the run was trained on",
         )
     return lexicon
+
+
+def _checked(lexicon: Lexicon) -> int:
+    """Return the size of its vocabulary.
+
+    Raises:
+        ValueError: an array has another type or shape than was written, or holds ids that no subword has.
+    """
+    for (name, array), num_dimensions in zip(lexicon._asdict().items(), (2, 1), strict=True):
+        if array.dtype != np.int32 or array.ndim != num_dimensions:
+            raise ValueError(f"{name} has type {array.dtype} and shape {array.shape}")
+        size = len(lexicon.candidates_VN)
+        if array.size and not 0 <= int(array.min()) <= int(array.max()) < size:
+            raise ValueError(f"{name} has ids from {array.min()} to {array.max()}, the vocabulary those below {size}")
+    if lexicon.candidates_VN.shape[1] > MOST_CANDIDATES:
+        raise ValueError(f"candidates_VN has shape {lexicon.candidates_VN.shape}")
+    return len(lexicon.candidates_VN)
 
 
 def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:

@@ -8,7 +8,9 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 import mtmoe
 from mtmoe.config import Recipe
@@ -17,12 +19,27 @@ from mtmoe.data.downloads import file_sha256
 from mtmoe.data.fetching import locate
 from mtmoe.data.hugging_face import load
 from mtmoe.data.vocabularies import vocabulary_to_take
+from mtmoe.json_files import JsonRecord
 from mtmoe.progress import Progress, silent
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the data directory. It goes up with every change after which the same recipe gives other text or ids."""
 
 Ingredients = dict[str, Any]
+
+_Count = Annotated[int, Field(ge=0, le=1 << 53)]
+_FileName = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]
+
+
+class Manifest(JsonRecord):
+    """The content of manifest.json. ``outputs``: SHA-256 of each file, by its path in the directory."""
+
+    digest: str
+    ingredients: dict[str, Any]
+    num_pairs: dict[str, _Count]
+    test_sets: dict[_FileName, _Count]
+    outputs: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+
 
 # Where text lies and on which terms does not change what it says; its hash is an ingredient of its own.
 _NO_INGREDIENTS = {"license", "streaming", "name"}

@@ -96,7 +96,7 @@ def _check_place(data_dir: Path) -> None:
 
 def _same_or_error(data_dir: Path, ingredients: manifests.Ingredients) -> Prepared:
     prepared = open_prepared(data_dir)
-    found = manifests.differences(prepared.manifest["ingredients"], ingredients)
+    found = manifests.differences(prepared.manifest.ingredients, ingredients)
     if found:
         raise UserError(
             f"{data_dir}: holds data of another recipe or of other text: {manifests.summary(found)}",

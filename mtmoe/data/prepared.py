@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Data
@@ -16,6 +18,36 @@ from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.data.lexicon import LEXICON_NAME
 from mtmoe.data.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
+from mtmoe.json_files import JsonRecord, read_bytes, read_json
+
+_REDO = "run `mtmoe preprocess` again, into a new directory"
+
+_Counts = dict[str, Annotated[int, Field(ge=0)]]
+
+
+class LongSentenceRecord(JsonRecord):
+    """See :class:`mtmoe.data.long_sentences.LongSentence`."""
+
+    number: Annotated[int, Field(ge=1)]
+    num_subwords: Annotated[int, Field(ge=0)]
+
+
+class HeldOutReport(JsonRecord):
+    """What was read of a dev or test set; of what was split off, only the longest sentences are told."""
+
+    pairs: Annotated[int, Field(ge=0)] = 0
+    unreadable: Annotated[int, Field(ge=0)] = 0
+    first_unreadable: tuple[str, ...] = ()
+    longest: tuple[LongSentenceRecord, ...] = ()
+
+
+class Report(JsonRecord):
+    """The content of report.json: for each source of a part by name, of training text the counts by rule."""
+
+    train: dict[str, _Counts]
+    valid: dict[str, HeldOutReport]
+    test: dict[str, HeldOutReport]
+    split: _Counts = Field(default_factory=dict)
 
 
 class EvaluationSet(NamedTuple):
@@ -30,37 +62,51 @@ class Prepared:
     """A finished data directory."""
 
     directory: Path
-    manifest: Mapping[str, Any]
+    manifest: manifests.Manifest
 
     @property
     def subwords_path(self) -> Path:
-        """The vocabulary."""
-        return vocabulary_file(self.directory)
+        """The vocabulary.
+
+        Raises:
+            UserError: it cannot be read, or has changed since the directory was made.
+        """
+        return self._unchanged(vocabulary_file(self.directory))
+
+    def _unchanged(self, path: Path) -> Path:
+        """Return the path of a file that holds what was written; libraries read these files in C++, where a flipped bit
+        can end the process."""
+        content = read_bytes(path)
+        found, expected = hashlib.sha256(content).hexdigest(), self.manifest.outputs.get(path.name)
+        if found != expected:
+            raise UserError(f"{path}: damaged: its SHA-256 is {found}, manifest.json says {expected}", fix=_REDO)
+        return path
 
     @property
     def lexicon_path(self) -> Path:
         """Likely target subwords of each source subword; text of one language has none."""
-        return self.directory / LEXICON_NAME
+        path = self.directory / LEXICON_NAME
+        return self._unchanged(path) if path.exists() else path
 
     @property
     def data_settings(self) -> Data:
         """The recipe's table ``data`` that it was made by."""
-        return Data.model_validate_json(json.dumps(_read_json(self.directory / "origin.json")))
+        return read_json(self.directory / "origin.json", Data, fix=_REDO)
 
     @functools.cached_property
-    def report(self) -> Mapping[str, Any]:
+    def report(self) -> Report:
         """What cleaning and splitting did."""
-        return _read_json(self.directory / "report.json")
+        return read_json(self.directory / "report.json", Report, fix=_REDO)
 
     @functools.cached_property
     def train(self) -> ParallelCorpus:
         """Encoded training text."""
-        return ParallelCorpus(self.directory / "train")
+        return ParallelCorpus(self.directory / "train").check()
 
     @functools.cached_property
     def valid(self) -> ParallelCorpus:
         """Encoded dev set, in the order of its text."""
-        return ParallelCorpus(self.directory / "valid")
+        return ParallelCorpus(self.directory / "valid").check()
 
     @functools.cached_property
     def valid_source(self) -> Sequence[str]:
@@ -75,7 +121,7 @@ class Prepared:
     @property
     def test_digests(self) -> dict[str, str]:
         """SHA-256 of each file of the test sets: equal for directories that hold the same test sets."""
-        return {path: digest for path, digest in self.manifest["outputs"].items() if path.startswith("text/test/")}
+        return {path: digest for path, digest in self.manifest.outputs.items() if path.startswith("text/test/")}
 
     @property
     def test_sets(self) -> dict[str, EvaluationSet]:
@@ -90,7 +136,7 @@ class Prepared:
                 fix="score it with the language model: mtmoe score RUN TEXT",
             )
         directory = self.directory / "text" / "test"
-        names = self.manifest["test_sets"]
+        names = self.manifest.test_sets
         return {name: EvaluationSet(directory / f"{name}.source", directory / f"{name}.target") for name in names}
 
     def check_holds(self, recipe: Recipe, parts: Sequence[str], keys: Sequence[str], cache: Path) -> None:
@@ -112,7 +158,7 @@ class Prepared:
                 if any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
             }
 
-        found = manifests.differences(named(self.manifest["ingredients"]), named(wanted))
+        found = manifests.differences(named(self.manifest.ingredients), named(wanted))
         if found:
             raise UserError(
                 f"{self.directory}: holds other text than is asked for: {manifests.summary(found)}",
@@ -128,7 +174,7 @@ class Prepared:
         decisive = ("subwords.", "data.source_language", "data.target_language")
         wanted, made_of = (
             {key: value for key, value in settings.items() if key.startswith(decisive)}
-            for settings in (manifests.settings_of(recipe), self.manifest["ingredients"])
+            for settings in (manifests.settings_of(recipe), self.manifest.ingredients)
         )
         found = manifests.differences(made_of, wanted)
         if found:
@@ -159,29 +205,12 @@ def open_prepared(data_dir: str | Path) -> Prepared:
             f"{directory}: not a data directory (it has no manifest.json)",
             fix="name the directory that `mtmoe preprocess RECIPE DATA_DIR` made",
         )
-    manifest = _read_json(path)
-    found = manifest.get("format_version")
-    if found != manifests.FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format version {found}, but this program reads {manifests.FORMAT_VERSION}",
-            fix="run `mtmoe preprocess` again, into a new directory",
-        )
-    return Prepared(directory, manifest)
+    return Prepared(directory, read_json(path, manifests.Manifest, fix=_REDO, format_version=manifests.FORMAT_VERSION))
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", fix="run `mtmoe preprocess` again") from None
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: damaged: {error}", fix=_REDO) from None
     return text.split("\n")[:-1]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", fix="run `mtmoe preprocess` again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object", fix="run `mtmoe preprocess` again")
-    return content

@@ -28,6 +28,7 @@ from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
 from mtmoe.data import subword_learning
 from mtmoe.errors import UserError
+from mtmoe.json_files import read_bytes
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, PAD, UNK
 
@@ -197,10 +198,12 @@ class SubwordModel:
             UserError: when there is no such file, or it is no SentencePiece model with this project's special ids.
         """
         self.path = Path(path)
-        if not self.path.is_file():
+        if not self.path.exists():
             raise UserError(f"{self.path}: no such subword model", fix="run `mtmoe preprocess` first")
+        content = read_bytes(self.path)
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.path.read_bytes())
+            self._processor = sentencepiece.SentencePieceProcessor()
+            self._processor.LoadFromSerializedProto(content)  # the constructor would pass over an empty one
         except (RuntimeError, OSError) as error:
             raise UserError(
                 f"{self.path}: not a SentencePiece model ({error})",

@@ -9,9 +9,11 @@ from typing import Any
 
 from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
+from mtmoe.data.subword_trial import check_in_child_process
 from mtmoe.data.subwords import SubwordModel, train_subwords
 from mtmoe.data.words import WordVocabulary, count_words
 from mtmoe.errors import UserError
+from mtmoe.json_files import read_bytes
 from mtmoe.progress import Progress, silent
 
 Vocabulary = SubwordModel | WordVocabulary
@@ -64,7 +66,7 @@ def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) 
         UserError: it has another size than ``subwords.vocabulary_size``, or lacks a token; as the two kinds do.
     """
     path = vocabulary_to_take(settings)
-    vocabulary = load_vocabulary(path)
+    vocabulary = load_foreign_vocabulary(path)
     if vocabulary.size != settings.vocabulary_size:
         raise UserError(
             f"subwords.vocabulary_size = {settings.vocabulary_size}, but subwords.file = {settings.file!r} has "
@@ -78,7 +80,7 @@ def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) 
             fix="take the vocabulary of a run into the same languages, or leave subwords.file out",
         )
     copy = directory / vocabulary_name(path)
-    write_atomically(copy, path.read_bytes())
+    write_atomically(copy, read_bytes(path))
     return copy
 
 
@@ -92,7 +94,7 @@ def settings_to_take(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{directory}: holds no vocabulary", fix="name a run, or the DATA_DIR of `mtmoe preprocess`")
     kind = {"algorithm": "word", "byte_fallback": False} if vocabulary_name(path) == _WORDS else {}
-    return {"file": str(path), "vocabulary_size": load_vocabulary(path).size, **kind}
+    return {"file": str(path), "vocabulary_size": load_foreign_vocabulary(path).size, **kind}
 
 
 def vocabulary_file(directory: Path) -> Path:
@@ -104,6 +106,20 @@ def vocabulary_file(directory: Path) -> Path:
 def vocabulary_name(path: Path) -> str:
     """The name that a copy of this vocabulary has in a directory."""
     return _WORDS if path.name == _WORDS else _SUBWORDS
+
+
+def load_foreign_vocabulary(path: Path) -> Vocabulary:
+    """Load a vocabulary that nobody here has made, or that may have changed since.
+
+    SentencePiece reads its models in C++, where a damaged or crafted one can end the process: a child process tries it
+    first.
+
+    Raises:
+        UserError: the child did not survive it; else as the two kinds do.
+    """
+    if path.name != _WORDS:
+        check_in_child_process(path)
+    return load_vocabulary(path)
 
 
 def load_vocabulary(path: Path) -> Vocabulary:

@@ -13,6 +13,7 @@ from pathlib import Path
 from mtmoe.atomic_files import write_atomically
 from mtmoe.config.settings import Subwords
 from mtmoe.errors import UserError
+from mtmoe.json_files import read_bytes
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import NUM_SPECIAL, UNK
 
@@ -59,9 +60,9 @@ class WordVocabulary:
         """
         self.path = Path(path)
         try:
-            words = self.path.read_bytes().decode("utf-8").split("\n")[:-1]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path}: cannot be read: {error}", fix="run `mtmoe preprocess` first") from None
+            words = read_bytes(self.path).decode("utf-8").split("\n")[:-1]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: damaged: {error}", fix="use a list that `mtmoe preprocess` wrote") from None
         self._ids = {word: number for number, word in enumerate(words)}
         if tuple(words[:NUM_SPECIAL]) != _SPECIAL_WORDS or len(self._ids) != len(words):
             raise UserError(

@@ -57,7 +57,7 @@ def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -
     """What ``decoding.shortlist`` says; None where it is absent.
 
     Raises:
-        UserError: there is no lexicon, or one of another vocabulary.
+        UserError: there is no lexicon, a damaged one, or one of another vocabulary.
     """
     if decoding.shortlist is None:
         return None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from mtmoe.checkpoint import open_run
+from mtmoe.checkpoint import check_file, open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
 from mtmoe.device import check_precision, choose_device
@@ -123,7 +123,9 @@ class Translator:
         )
         self._device = next(self.loaded.model.parameters()).device
         self._others = OtherModels(others, self.loaded, self.decoding, self._device)
-        self._shortlist = shortlist_of(self.decoding, open_run(Path(run)).lexicon, self.loaded.subwords.size)
+        run_files = open_run(Path(run))
+        lexicon = check_file(run_files, run_files.lexicon) if self.decoding.shortlist is not None else run_files.lexicon
+        self._shortlist = shortlist_of(self.decoding, lexicon, self.loaded.subwords.size)
         self._pieces = self.loaded.subwords.pieces
         data = self.loaded.recipe.data
         self._required = Required(

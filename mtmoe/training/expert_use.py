@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mtmoe.checkpoint import ExpertUseState
 from mtmoe.config.settings import Training
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.model.routing import Balance
@@ -127,14 +128,17 @@ class ExpertUse:
             "steps_dead": dict(self._steps_dead),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
-        self._steps_overloaded, self._steps_dead = dict(state["steps_overloaded"]), dict(state["steps_dead"])
+    def load_state(self, state: ExpertUseState) -> None:
+        """Set everything to what :meth:`state` has told."""
+        self._steps_overloaded, self._steps_dead = dict(state.steps_overloaded), dict(state.steps_dead)
         self._layers = {
             layer: _LayerUse(
-                np.array(use["tokens"], np.int64), use["num_batches"], dict(use["figures"]), dict(use["losses"])
+                np.array(use.tokens, np.int64),
+                use.num_batches,
+                {name: use.figures.get(name, 0.0) for name in FIGURES},
+                dict(use.losses),
             )
-            for layer, use in state["layers"].items()
+            for layer, use in state.layers.items()
         }
 
     def _summed_up(self) -> Iterator[tuple[str, _LayerUse]]:

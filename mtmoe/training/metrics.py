@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mtmoe.atomic_files import write_atomically
 from mtmoe.checkpoint import RunFiles
+from mtmoe.errors import UserError
+from mtmoe.json_files import JsonRecord, parse_json, read_bytes
 
 
 class MetricsLog:
     """Appends one JSON object a line. After a resume, lines of steps that are done again are dropped."""
 
-    def __init__(self, run: RunFiles, step: int) -> None:
+    def __init__(self, run: RunFiles, step: int, warn: Callable[[str], None]) -> None:
+        """Go on with the run's metrics after ``step``.
+
+        Args:
+            warn: told of lines that are damaged; they are put aside, and training goes on.
+        """
         self.path = run.metrics
-        _drop_after(run, step)
+        _drop_after(run, step, warn)
         self._board = _tensorboard(run, step)
 
     def write(self, event: str, metrics: Mapping[str, Any]) -> None:
@@ -36,17 +43,29 @@ class MetricsLog:
             self._board.close()
 
 
-def _drop_after(run: RunFiles, step: int) -> None:
+class _Line(JsonRecord):
+    """What every line has."""
+
+    step: int
+
+
+def _drop_after(run: RunFiles, step: int, warn: Callable[[str], None]) -> None:
     if not run.metrics.exists():
         return
-    kept = []
-    for line in run.metrics.read_text(encoding="utf-8").splitlines():
+    kept, damaged = [], []
+    *lines, last = read_bytes(run.metrics).split(b"\n")
+    for line in [*lines, last] if last else lines:
         try:
-            if json.loads(line)["step"] <= step:
+            if parse_json(line, run.metrics, _Line, fix="").step <= step:
                 kept.append(line)
-        except (ValueError, KeyError):
-            continue  # the line that a crash cut off
-    write_atomically(run.metrics, "".join(line + "\n" for line in kept).encode())
+        except UserError:
+            if line is not last:  # that one was cut off by a crash
+                damaged.append(line)
+    if damaged:
+        aside = run.metrics.with_name(f"{run.metrics.name}.damaged")
+        write_atomically(aside, b"".join(line + b"\n" for line in damaged))
+        warn(f"{run.metrics}: {len(damaged)} lines are damaged; they were moved to {aside}")
+    write_atomically(run.metrics, b"".join(line + b"\n" for line in kept))
 
 
 def _tensorboard(run: RunFiles, step: int) -> Any:

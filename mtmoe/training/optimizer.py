@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -124,24 +125,32 @@ class Adam:
         """The moments, by name; none before the first update."""
         return {f"{moment}.{name}": state[moment] for name, moment, state in self._moments() if state}
 
-    def load_state(self, moments: Mapping[str, Tensor], num_updates: int) -> None:
+    def load_state(self, moments: Mapping[str, Tensor], num_updates: int, where: Path) -> None:
         """The inverse of :meth:`state`, after so many updates.
 
+        Args:
+            where: the checkpoint, for errors.
+
         Raises:
-            UserError: the moments of another optimizer.
+            UserError: the moments of another optimizer, or of another model.
         """
         if not num_updates:
             return
         for name, moment, state in self._moments():
             if f"{moment}.{name}" not in moments:
                 raise UserError(
-                    f"the checkpoint has no {moment}.{name}, which training.expert_optimizer = "
+                    f"{where}: has no {moment}.{name}, which training.expert_optimizer = "
                     f"{self.settings.expert_optimizer} goes on from",
                     fix="resume with the training.expert_optimizer that the run began with, or start a new run",
                 )
-            parameter = self.parameters[name]
-            state[moment] = moments[f"{moment}.{name}"].to(parameter.device).clone()
-            factored = name in self._stacks
+            parameter, factored = self.parameters[name], name in self._stacks
+            stored = moments[f"{moment}.{name}"]
+            if not factored and stored.shape != parameter.shape:
+                raise UserError(
+                    f"{where}: {moment}.{name} has shape {list(stored.shape)}, the parameter {list(parameter.shape)}",
+                    fix=f"the checkpoint is damaged: remove {where} to use an older one",
+                )
+            state[moment] = stored.to(parameter.device).clone()
             state["step"] = num_updates if factored else torch.tensor(float(num_updates), device=parameter.device)
 
     def _moments(self) -> Iterator[tuple[str, str, dict[str, Any]]]:

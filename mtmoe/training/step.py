@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mtmoe.checkpoint import (
+    OptimizerState,
     load_weights,
 )
 from mtmoe.config import Recipe
@@ -254,14 +255,14 @@ class Stepper:
         if self.carried is not None:
             carried = self.carried.tensors()
             training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
-        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict()}
+        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict() or None}
 
     def load(
         self,
         weights: Mapping[str, Tensor],
         training: Mapping[str, Tensor],
         step: int,
-        optimizer_state: Mapping[str, Any],
+        optimizer_state: OptimizerState,
         where: Path,
     ) -> None:
         """The inverse of :meth:`tensors`."""
@@ -275,10 +276,10 @@ class Stepper:
             if key.startswith("carried.")
         }
         self.carried = LanguageModelState.from_tensors(carried).to(self.device) if carried else None
-        self.num_updates = optimizer_state["num_updates"]
-        self.optimizer.load_state(training, self.num_updates)
-        if optimizer_state["loss_scale"]:
-            self.scaler.load_state_dict(optimizer_state["loss_scale"])
+        self.num_updates = optimizer_state.num_updates
+        self.optimizer.load_state(training, self.num_updates, where)
+        if optimizer_state.loss_scale is not None and self.scaler.is_enabled():
+            self.scaler.load_state_dict(optimizer_state.loss_scale.model_dump(by_alias=True))
         self.step = step
 
 

@@ -19,7 +19,9 @@ import torch
 
 from mtmoe.checkpoint import (
     RunFiles,
+    WindowState,
     belongs_to_launch,
+    check_file,
     last_checkpoint,
     load_run_recipe,
     load_training,
@@ -111,7 +113,7 @@ class Trainer:
         """Of several processes all do the same, but the main one alone logs and reports."""
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
         self.device, self.reporter, self.mesh = device, reporter, mesh
-        self.vocabulary = load_vocabulary(run.subwords)
+        self.vocabulary = load_vocabulary(check_file(run, run.subwords))
         self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh)
         self.stream = batch_stream(recipe, prepared, self.vocabulary)
         self.validator = validator_of(recipe, prepared, self.vocabulary, device, mesh)
@@ -123,12 +125,12 @@ class Trainer:
         self.num_skipped_steps = 0
         self.num_out_of_memory_steps = 0
         self.window = Window(self.settings, mesh)
-        self.window_state: dict[str, Any] | None = None  # of a run that goes on
+        self.window_state: WindowState | None = None  # of a run that goes on
         self._load_last()
         self.saved_step = self.stepper.step
         self.saver = Saver(run, recipe, mesh)
         self.stepper.before_update = self.saver.wait_until_copied
-        self.log = MetricsLog(run, self.stepper.step) if mesh.is_main else None
+        self.log = MetricsLog(run, self.stepper.step, reporter.warning) if mesh.is_main else None
         reporter.started(self._facts(prepared))
         self._warn_of_threads()
 
@@ -362,15 +364,15 @@ class Trainer:
         if last is None:
             return
         weights, training, state = load_training(last.path, self.mesh)
-        self.stepper.load(weights, training, state["step"], state["optimizer"], last.path)
-        self.position = Position(*state["position"])
-        if state["metric"] == self.settings.validation.metric:  # values of another one cannot be compared
-            self.best = [(int(step), float(value)) for step, value in state["best"]]
-            self.validations_without_progress = state["validations_without_progress"]
-        self.steps_not_finite = state["steps_not_finite"]
-        self.num_skipped_steps = state["num_skipped_steps"]
-        self.num_out_of_memory_steps = state.get("num_out_of_memory_steps", 0)
-        self.window_state = state.get("window")
+        self.stepper.load(weights, training, state.step, state.optimizer, last.path)
+        self.position = Position(*state.position)
+        if state.metric == self.settings.validation.metric:  # values of another one cannot be compared
+            self.best = list(state.best)
+            self.validations_without_progress = state.validations_without_progress
+        self.steps_not_finite = state.steps_not_finite
+        self.num_skipped_steps = state.num_skipped_steps
+        self.num_out_of_memory_steps = state.num_out_of_memory_steps
+        self.window_state = state.window
 
 
 # ------------------------------------------------------------------------------------------------- helpers

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from mtmoe.checkpoint import WindowState
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.step import StepResult
@@ -38,12 +39,12 @@ class Window:
         sums = {name: getattr(self, name) for name in _SUMS}
         return {**sums, "seconds": self.seconds, "expert_use": self.expert_use.state()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+    def load_state(self, state: WindowState) -> None:
+        """Set everything to what :meth:`state` has told."""
         for name in _SUMS:
-            setattr(self, name, state[name])
-        self.began = time.monotonic() - state["seconds"]
-        self.expert_use.load_state(state["expert_use"])
+            setattr(self, name, getattr(state, name))
+        self.began = time.monotonic() - state.seconds
+        self.expert_use.load_state(state.expert_use)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

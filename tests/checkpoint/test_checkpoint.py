@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_format_is_refused(toy, run):
     recipe, _ = toy
     state = _save(run, recipe, 5).path / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"format_version": 99}))
-    with pytest.raises(UserError, match="format version 99, this mtmoe reads version 1"):
+    with pytest.raises(UserError, match="format version 99, but this mtmoe reads version 2"):
         load_model(run.directory)
 
 

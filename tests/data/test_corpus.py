@@ -102,8 +102,9 @@ def test_a_corpus_larger_than_memory_opens_at_once(tmp_path):
             np.array([num_tokens]).tofile(file)
         with (tmp_path / f"{side}.ids.bin").open("wb") as file:
             file.truncate(2 * num_tokens)
-    about = {"format_version": 1, "id_type": "<u2", "vocabulary_size": 32_000, "num_pairs": num_pairs}
-    about |= {"num_source_tokens": num_tokens, "num_target_tokens": num_tokens, "parts": []}
+    about = {"format_version": 2, "id_type": "<u2", "vocabulary_size": 32_000, "num_pairs": num_pairs}
+    about |= {"num_source_tokens": num_tokens, "num_target_tokens": num_tokens}
+    about |= {"parts": [{"name": "all", "weight": 1.0, "num_pairs": num_pairs}]}
     (tmp_path / "corpus.json").write_text(json.dumps(about))
     before, begin = _resident_bytes(), time.perf_counter()
     corpus = ParallelCorpus(tmp_path)
@@ -225,7 +226,7 @@ def test_offsets_that_were_cut_short_are_refused(tmp_path):
     write(tmp_path / "c", [([4, 5], [6, 7])])
     path = tmp_path / "c" / "source.offsets.npy"
     os.truncate(path, path.stat().st_size - 8)
-    with pytest.raises(UserError, match=r"source\.offsets\.npy: cannot be read"):
+    with pytest.raises(UserError, match=r"source\.offsets\.npy: damaged: mmap length"):
         ParallelCorpus(tmp_path / "c")
 
 
@@ -233,7 +234,7 @@ def test_offsets_of_another_corpus_are_refused(tmp_path):
     write(tmp_path / "a", [([4, 5], [6, 7])])
     write(tmp_path / "b", [([4], [6])])
     write(tmp_path / "c", [([4, 5], [6, 7])] * 2)
-    for other, message in (("b", "ends at 1, but there are 2 ids"), ("c", r"shape \(3,\), .* 1 pairs")):
+    for other, message in (("b", "goes from 0 to 1, but there are 2 ids"), ("c", r"shape \(3,\), .* 1 pairs")):
         (tmp_path / "a" / "source.offsets.npy").write_bytes((tmp_path / other / "source.offsets.npy").read_bytes())
         with pytest.raises(UserError, match=message):
             ParallelCorpus(tmp_path / "a")
@@ -249,9 +250,9 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"corpus\.json: cannot be read"),
-        ("[]", "format version None, but this program reads 1"),
-        ('{"format_version": 2}', "format version 2, but this program reads 1"),
+        ("{", r"corpus\.json: damaged: Invalid JSON"),
+        ("[]", r"corpus\.json: damaged: Input should be an object"),
+        ('{"format_version": 1}', "format version 1, but this mtmoe reads version 2"),
     ],
 )
 def test_another_format_is_refused(tmp_path, content, message):

@@ -110,7 +110,7 @@ def test_a_test_sentence_is_held_out_of_every_direction_and_side(tmp_path: Path,
     valid = [source_of(tmp_path, "valid", "fr-en", sentences(11, 5))]
     recipe = multilingual(tmp_path, train=train, valid=valid, test=[source_of(tmp_path, "test", direction, test)])
     prepared = prepare(recipe, tmp_path / "data", tmp_path / "cache").prepared
-    assert prepared.report["train"]["leak-fr-en"]["in_dev_or_test"] == 6
+    assert prepared.report.train["leak-fr-en"]["in_dev_or_test"] == 6
 
 
 def test_a_split_gives_a_test_set_for_each_direction_and_keeps_a_sentences_directions_together(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_the_two_directions_of_the_same_pairs_leak_nothing_into_the_training_tex
     for files in prepared.test_sets.values():
         for line in (*files.source.read_text().splitlines(), *files.reference.read_text().splitlines()):
             assert re.sub("<2..> ", "", line) not in trained
-    assert sum(prepared.manifest["test_sets"].values()) == 34
+    assert sum(prepared.manifest.test_sets.values()) == 34
     assert len(prepared.train) == 400 - 54
 
 
@@ -160,7 +160,7 @@ def test_a_pair_is_a_duplicate_within_its_direction_alone(tmp_path: Path) -> Non
     ]
     valid = [source_of(tmp_path, "valid", "fr-en", sentences(11, 5))]
     prepared = prepare(multilingual(tmp_path, train=train, valid=valid), tmp_path / "data", tmp_path / "cache").prepared
-    assert [prepared.report["train"][source["name"]]["duplicate"] for source in train] == [0, 100] * 3
+    assert [prepared.report.train[source["name"]]["duplicate"] for source in train] == [0, 100] * 3
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,9 @@ def test_text_comes_out_encoded_and_in_order(work):
     assert list(prepared.test_sets) == ["my-test"]
     source, reference = (path.read_text().splitlines() for path in prepared.test_sets["my-test"])
     assert list(zip(source, reference, strict=True)) == some_pairs(15, 3)
-    assert prepared.manifest["num_pairs"] == {"train": 300, "valid": 20}
-    assert prepared.manifest["test_sets"] == {"my-test": 15}
-    assert prepared.report["train"]["my-train"]["kept"] == 300
+    assert prepared.manifest.num_pairs == {"train": 300, "valid": 20}
+    assert prepared.manifest.test_sets == {"my-test": 15}
+    assert prepared.report.train["my-train"]["kept"] == 300
 
 
 def test_only_what_is_listed_is_left_in_the_directory(work):
@@ -153,7 +153,7 @@ def test_training_text_is_cleaned_and_every_rule_counted(work):
     leaked = (some_pairs(20, 2)[4][0].upper() + "!", "abd ehg")
     work.write("train", [*pairs, pairs[0], ("", "abd"), leaked, ("a\u2028b  c", "x\u00a0y")])
     prepared = work.prepare().prepared
-    report = prepared.report["train"]["my-train"]
+    report = prepared.report.train["my-train"]
     assert (report["read"], report["kept"]) == (304, 301)
     assert (report["duplicate"], report["empty_side"], report["in_dev_or_test"]) == (1, 1, 1)
     assert pairs_of(prepared.train, SubwordModel(prepared.subwords_path))[-1] == ("a b c", "x y")
@@ -204,7 +204,7 @@ def test_a_split_holds_out_dev_and_test_from_all_sources(work):
     assert set(kept[: first.num_pairs]) <= set(some_pairs(300, 1))
     assert set(kept[first.num_pairs :]) <= set(some_pairs(100, 9))
     assert len(kept) == first.num_pairs + second.num_pairs
-    assert prepared.report["split"]["train"] == 350
+    assert prepared.report.split["train"] == 350
 
 
 def test_a_split_test_set_leaves_a_dev_set_of_its_own_alone(work):
@@ -467,13 +467,13 @@ def test_another_format_version_is_refused(work):
     work.prepare()
     path = work.place / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
-    with pytest.raises(UserError, match="format version 99, but this program reads 1"):
+    with pytest.raises(UserError, match="format version 99, but this mtmoe reads version 2"):
         open_prepared(work.place)
 
 
 def test_a_damaged_manifest_is_refused(work):
     work.prepare()
-    for content, message in (("{", "cannot be read"), ("[]", "holds no JSON object")):
+    for content, message in (("{", "damaged: Invalid JSON"), ("[]", "damaged: Input should be an object")):
         (work.place / "manifest.json").write_text(content)
         with pytest.raises(UserError, match=rf"manifest\.json: {message}"):
             open_prepared(work.place)
@@ -493,6 +493,6 @@ def test_rows_of_dev_and_test_sets_without_a_pair_are_told_by_name_and_number(tm
     (tmp_path / "rows.tsv").write_text("one\teins\n\ntwo\t\n \t \nthree\tdrei\n")
     rows = {"name": "rows", "format": "tsv", "file": {"path": str(tmp_path / "rows.tsv")}}
     prepared = prepare(place.recipe(test=[rows]), place.place, tmp_path / "cache").prepared
-    told = prepared.report["test"]["rows"]
-    assert (told["unreadable"], told["first_unreadable"]) == (1, ["line 2: blank line"])
+    told = prepared.report.test["rows"]
+    assert (told.unreadable, told.first_unreadable) == (1, ("line 2: blank line",))
     assert prepared.test_sets["rows"].reference.read_text() == "eins\n\n \ndrei\n"  # an empty side is no reason

@@ -54,7 +54,7 @@ def load_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
         last = last_checkpoint(RunFiles(run))
         assert last is not None
         weights, training, state = load_training(last.path, mesh)
-        stepper.load(weights, training, state["step"], state["optimizer"], last.path)
+        stepper.load(weights, training, state.step, state.optimizer, last.path)
         loaded = _everything(stepper)
         _steps(stepper, islice(batches(STEPS_BEFORE + STEPS_AFTER), STEPS_BEFORE, None))
         return loaded, _everything(stepper)

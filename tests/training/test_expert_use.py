@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from mtmoe.checkpoint import ExpertUseState
 from mtmoe.config.settings import Training
 from mtmoe.model.gating import Gate, HierarchicalGate, NoisyTopKGate, SoftmaxGate, StrictlyBalancedGate
 from mtmoe.model.routing import Balance
@@ -124,7 +125,7 @@ def test_a_use_that_is_saved_and_loaded_goes_on_to_the_same_bits(asked_after: tu
         if number in asked_after:
             saved = json.dumps(parts.state())
             parts = _use(overload_warning_ratio=1.1)
-            parts.load_state(json.loads(saved))
+            parts.load_state(ExpertUseState.model_validate_json(saved))
     assert parts.metrics() == whole.metrics()
     assert list(parts.warnings(5)) == list(whole.warnings(5)) != []
 

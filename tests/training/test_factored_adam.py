@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -233,7 +234,7 @@ def test_a_state_that_was_saved_and_loaded_goes_on_to_the_bit():
     first = Adam(_parameters(), _settings())
     _steps(first, range(1, 4))
     second = Adam({n: nn.Parameter(p.detach().clone()) for n, p in first.parameters.items()}, _settings())
-    second.load_state({key: t.clone() for key, t in first.state().items()}, 3)
+    second.load_state({key: t.clone() for key, t in first.state().items()}, 3, Path("step-00000003"))
     _steps(second, range(4, 6))
     for name in NAMES:
         assert torch.equal(second.parameters[name], whole.parameters[name])
@@ -247,7 +248,7 @@ def test_the_state_of_the_other_optimizer_is_refused_with_the_setting(before, no
     _steps(first, range(1, 2))
     second = Adam(_parameters(), _settings(expert_optimizer=now))
     with pytest.raises(UserError, match=rf"no {missing}\.encoder.*training\.expert_optimizer = {now}") as caught:
-        second.load_state(first.state(), 1)
+        second.load_state(first.state(), 1, Path("step-00000001"))
     assert "that the run began with" in caught.value.fix
 
 

@@ -22,6 +22,7 @@ from mtmoe.checkpoint import (
     load_model,
     load_run_recipe,
     load_state,
+    load_training,
     locked_run,
     read_tensors,
 )
@@ -260,9 +261,8 @@ def test_a_resume_without_the_average_goes_on_from_the_raw_weights(toy, toy_data
     plain = Stepper(toy(), 300, torch.device("cpu"))
     checkpoint = last_checkpoint(RunFiles(tmp_path / "run"))
     assert checkpoint is not None
-    weights, training = (read_tensors(checkpoint.path / name) for name in ("model.safetensors", "training.safetensors"))
-    state = load_state(checkpoint.path)
-    plain.load(weights, training, 8, state["optimizer"], checkpoint.path)
+    weights, training, state = load_training(checkpoint.path)
+    plain.load(weights, training, 8, state.optimizer, checkpoint.path)
     for name, parameter in plain.model.named_parameters():
         assert torch.equal(parameter, saved[f"training.safetensors:weights.{name}"])
 
@@ -273,7 +273,7 @@ def test_a_resume_with_another_metric_begins_a_new_list_of_the_best(toy, toy_dat
     train(toy(max_steps=18, validation=by_loss), tmp_path / "run", toy_data, resume=True)
     checkpoint = last_checkpoint(RunFiles(tmp_path / "run"))
     assert checkpoint is not None
-    assert [step for step, _ in load_state(checkpoint.path)["best"]] == [18]
+    assert [step for step, _ in load_state(checkpoint.path).best] == [18]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(toy, toy_data, tmp_path, monkeypatch):
@@ -307,7 +307,7 @@ def test_retention_keeps_the_newest_and_the_best(toy, toy_data, tmp_path):
     train(recipe, tmp_path / "run", toy_data)
     run = RunFiles(tmp_path / "run")
     steps = [c.step for c in list_checkpoints(run)]
-    best = load_state(run.checkpoints / "step-00000020")["best"][0][0]
+    best = load_state(run.checkpoints / "step-00000020").best[0][0]
     assert steps == sorted({18, 20, best})
     assert load_model(run.directory, "best").checkpoint.step == best
     assert load_model(run.directory, "last").checkpoint.step == 20
