@@ -23,7 +23,6 @@ from mtmoe.checkpoint import (
     list_checkpoints,
     list_steps,
     load_model,
-    load_training,
     open_run,
     read_tensors,
     read_weights,
@@ -285,7 +284,7 @@ def test_a_flipped_bit_is_noticed_before_training_goes_on(toy, run):
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(UserError, match=r"model.safetensors: damaged: its digest is \w+, state.json says \w+"):
-        load_training(checkpoint.path)
+        read_weights(checkpoint.path)
 
 
 def test_the_digest_tells_one_bit_of_difference():

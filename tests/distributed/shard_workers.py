@@ -11,11 +11,13 @@ import numpy as np
 
 from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training
 from mtmoe.config import Recipe
+from mtmoe.config.settings import Training
 from mtmoe.data.batches import Batch
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.expert_use import ExpertUse
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.step import Stepper
+from mtmoe.training.window import Window
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
 
 State = dict[str, np.ndarray]
@@ -30,6 +32,17 @@ class SlowCopies(HostCopies):
         return super()._place(*tensor)
 
 
+_REST_OF_STATE = {
+    "position": [0, 0],
+    "metric": "loss",
+    "validations_without_progress": 0,
+    "steps_not_finite": 0,
+    "num_skipped_steps": 0,
+    "num_out_of_memory_steps": 0,
+    "window": Window(Training(max_steps=1)).state(),
+}
+
+
 def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
     """What was saved after the first steps, beside the others, and what became of it after those."""
     with joined_processes(recipe, CPU) as mesh, doubles(True):
@@ -41,7 +54,7 @@ def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
         _steps(stepper, islice(groups, STEPS_BEFORE))
         saved = _everything(stepper)
         weights, training, plain = stepper.tensors()
-        saver.begin(Snapshot(stepper.step, weights, training, {"optimizer": plain}, []))
+        saver.begin(Snapshot(stepper.step, weights, training, {**_REST_OF_STATE, "optimizer": plain}, []))
         _steps(stepper, groups)
         saver.finish()
         return saved, _everything(stepper)
