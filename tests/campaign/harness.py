@@ -78,18 +78,18 @@ def judge(case: Case, outcome: Outcome) -> tuple[str, ...]:
     elif named := _PYTHON_ERROR.search(outcome.talk):
         findings.append(f"exception's name: {named[0]}")
     if outcome.status == 1:
-        findings += _judge_message(outcome.talk)
+        findings += _judge_message(outcome.talk, [os.fsdecode(argument) for argument in case.arguments[1:]])
     findings += [f"changed: {name}" for name in outcome.changed]
     return tuple(findings)
 
 
-def _judge_message(talk: str) -> Iterator[str]:
+def _judge_message(talk: str, given: Sequence[str]) -> Iterator[str]:
     if "error: " not in talk:
         if "warning: " not in talk:  # translate answers a line that cannot be read, and warns
             yield "message: neither error nor warning, with status 1"
         return
     problem, *others = talk[talk.index("error: ") + 7 :].strip().splitlines()
-    if not _NAMED.search(problem):
+    if not _NAMED.search(problem) and not any(argument and argument in problem for argument in given):
         yield f"message: names no file, line or key: {problem[:100]}"
     if not any(other.strip() for other in others) and ";" not in problem and ": " not in problem:
         yield f"message: does not say what to do: {problem[:100]}"
