@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from mtmoe.errors import UserError
-from mtmoe.json_files import JsonRecord, read_bytes, read_json
+from mtmoe.json_files import JsonRecord, check_readable, read_bytes, read_json
 
 
 class Example(JsonRecord):
@@ -78,5 +78,6 @@ def test_a_missing_right_is_told_as_that(tmp_path, monkeypatch):
 def test_a_pipe_a_directory_and_nothing_are_told_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name, problem in (("pipe", "is a pipe or device"), (".", "is a directory"), ("none", "No such file")):
-        with pytest.raises(UserError, match=problem):
-            read_bytes(tmp_path / name)
+        for read in (read_bytes, check_readable):
+            with pytest.raises(UserError, match=problem):
+                read(tmp_path / name)

@@ -27,7 +27,7 @@ from mtmoe.checkpoint.state import CheckpointState, TrainingState
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
-from mtmoe.json_files import read_json, unreadable
+from mtmoe.json_files import check_readable, read_json, unreadable
 from mtmoe.tensor_files import utf8_name
 
 State = TypeVar("State", bound=CheckpointState)
@@ -131,9 +131,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: it may not be read, or is damaged.
     """
+    check_readable(path)
     try:
-        with path.open("rb"):  # the operating system's own reason, which safetensors does not give
-            pass
         with utf8_name(path) as name:
             return load_file(name)
     except OSError as error:

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from mtmoe.atomic_files import write_atomically
 from mtmoe.errors import UserError
-from mtmoe.json_files import JsonRecord, read_json, unreadable
+from mtmoe.json_files import JsonRecord, check_readable, read_json, unreadable
 
 FORMAT_VERSION = 2
 _LENGTHS_PER_BLOCK = 1 << 22
@@ -181,6 +181,7 @@ def _read_about(directory: Path) -> _About:
 
 
 def _mapped_offsets(path: Path, num_sentences: int) -> np.ndarray:
+    check_readable(path)
     try:
         offsets = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
@@ -197,10 +198,7 @@ def _mapped_offsets(path: Path, num_sentences: int) -> np.ndarray:
 
 def _mapped_ids(path: Path, id_type: np.dtype, num_tokens: int) -> np.ndarray:
     expected = num_tokens * id_type.itemsize
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise unreadable(path, error) from None
+    found = check_readable(path).stat().st_size
     if found != expected:
         raise UserError(f"{path}: {found} bytes, but {expected} were written; it was cut short or changed", fix=_REDO)
     try:

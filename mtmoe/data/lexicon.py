@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.corpus import ParallelCorpus
 from mtmoe.errors import UserError
-from mtmoe.json_files import unreadable
+from mtmoe.json_files import check_readable, unreadable
 from mtmoe.progress import Progress, silent
 from mtmoe.tensor_files import save_tensors, utf8_name
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
@@ -84,9 +84,8 @@ def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:
             fix=f"run `mtmoe preprocess` into a new directory and copy its {path.name} there, "
             "or --set decoding.shortlist=false",
         )
+    check_readable(path)
     try:
-        with path.open("rb"):  # the operating system's own reason, which safetensors does not give
-            pass
         with utf8_name(path) as name:
             lexicon = Lexicon(**load_file(name))
         size = _checked(lexicon)

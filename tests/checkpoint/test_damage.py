@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -204,3 +205,19 @@ def test_damaged_lines_of_the_metrics_do_not_stop_a_resume(place):
     assert metrics.read_bytes().startswith(sound)
     assert [text for text in told if "metrics.jsonl: 2 lines are damaged" in text]
     assert (place / "run" / "metrics.jsonl.damaged").read_bytes() == b'\xff\x00\n["step"]\n'
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run/checkpoints/step-00000002/model.safetensors",
+        "run/checkpoints/step-00000002/training.safetensors",
+        "data/train/source.offsets.npy",
+        "data/train/target.ids.bin",
+    ],
+)
+def test_nothing_waits_at_a_named_pipe_in_place_of_a_file(place, name):
+    (place / name).unlink()
+    os.mkfifo(place / name)
+    with pytest.raises(UserError, match=rf"{Path(name).name}: is a pipe or device, not a file"):
+        _read_run(place) if name.startswith("run") else _read_data(place)
