@@ -6,7 +6,9 @@ Only this package knows these names.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -28,6 +30,7 @@ FORMAT_VERSION = 2
 STEP = "step-"
 UNFINISHED, DOOMED = ".unfinished-", ".removed-"
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+_MOST_SEEN, _MOST_NAMED = 1000, 5
 WEIGHT_SHARDS, TRAINING_SHARDS = "model", "training"
 
 
@@ -184,12 +187,46 @@ def locked_run(directory: Path) -> Iterator[None]:
 
 
 def open_run(directory: Path) -> RunFiles:
-    """Raises UserError when the directory is not a run."""
+    """Return the files of a run.
+
+    Raises:
+        UserError: the directory is not one; the nearest name of a run is told.
+    """
     run = RunFiles(Path(directory))
     if not run.recipe.is_file():
-        found = "does not exist" if not run.directory.exists() else "is not a run directory (it has no recipe.toml)"
-        raise UserError(f"{directory}: {found}", fix="give the RUN_DIR of `mtmoe train`")
+        raise _no_run(run.directory)
     return run
+
+
+def _no_run(directory: Path) -> UserError:
+    fix = "give the RUN_DIR of `mtmoe train`"
+    if not directory.exists():
+        problem = f"no run {directory}: it does not exist"
+        runs = list(_runs_in(directory.parent))
+        near = difflib.get_close_matches(directory.name, [run.name for run in runs], n=1, cutoff=0.5)
+        meant = [run for run in runs if run.name in near]
+    else:
+        problem = f"{directory}: is not a run directory (it has no recipe.toml)"
+        if (directory / "manifest.json").is_file():
+            fix = f"it is the DATA_DIR of `mtmoe preprocess`; {fix}"
+        runs = list(_runs_in(directory))
+        above = [parent for parent in directory.parents[:2] if RunFiles(parent).recipe.is_file()]
+        meant = above[:1] or runs[: len(runs) == 1]
+    if meant:
+        fix = f"did you mean {meant[0]}?"
+    elif runs:
+        others = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
+        fix = f"{fix}; there are {', '.join(map(str, runs[:_MOST_NAMED]))}{others}"
+    return UserError(problem, fix=fix)
+
+
+def _runs_in(directory: Path) -> Iterator[Path]:
+    """Yield the runs in a directory and in those that it has, as far as they can be seen quickly."""
+    with contextlib.suppress(OSError):
+        level = sorted(itertools.islice(directory.iterdir(), _MOST_SEEN))
+        below = [path for inner in level if inner.is_dir() for path in sorted(inner.glob("*/recipe.toml"))[:_MOST_SEEN]]
+        yield from (path for path in level if RunFiles(path).recipe.is_file())
+        yield from (path.parent for path in below)
 
 
 def save_recipe(run: RunFiles, recipe: Recipe) -> None:

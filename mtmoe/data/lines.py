@@ -257,8 +257,11 @@ def check_is_not_compressed(beginning: bytes, path: Path | None) -> None:
             )
 
 
-def decode_line(line: bytes, path: Path, number: int) -> str:
-    """Text of line ``number`` (from 1).
+def decode_line(line: bytes, path: Path, number: int, *, or_else: str = "") -> str:
+    """Return the text of line ``number`` (from 1).
+
+    Args:
+        or_else: what else can be done than to convert the file, for the message.
 
     Raises:
         LongLineError: it `is_too_long`.
@@ -274,5 +277,5 @@ def decode_line(line: bytes, path: Path, number: int) -> str:
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}:{number}: not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1} of the line",
-            fix='convert the file with iconv, or leave such lines out with data.cleaning.on_invalid_utf8 = "skip"',
+            fix="convert the file with iconv, or correct the line" + (f", or {or_else}" if or_else else ""),
         ) from None

@@ -25,6 +25,7 @@ from mtmoe.data.lines import LongLineError, decode_line, open_text_lines
 from mtmoe.data.pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair, ignore_bad_line
 from mtmoe.data.translation_memory import read_tmx
 from mtmoe.errors import UserError
+from mtmoe.languages import parse_direction
 from mtmoe.progress import Progress, silent
 
 __all__ = ["BadLine", "Pair", "open_text_lines", "read_pairs"]
@@ -48,8 +49,12 @@ def read_pairs(
     """
     report = on_bad_line or ignore_bad_line
     if source.direction:
-        source_language, _, target_language = source.direction.partition("-")
-        languages = {"source_language": source_language, "target_language": target_language, "multilingual": None}
+        direction = parse_direction(source.direction)
+        languages = {
+            "source_language": direction.source,
+            "target_language": direction.target,
+            "multilingual": None,
+        }
         data = data.model_copy(update=languages)
     pairs = _read(source, data, cache, report, progress)
     return (Pair("", target) for _, target in pairs) if data.monolingual else pairs
@@ -101,9 +106,9 @@ def _decoded_pair(
     """One pair, or none (and one call of ``on_bad_line``) when a side is too long, or not UTF-8 and may be skipped."""
     path = paths[0]
     try:
-        source_text = decode_line(source, path, number)
+        source_text = decode_line(source, path, number, or_else=_SKIP_ADVICE)
         path = paths[1]
-        target_text = decode_line(target, path, number)
+        target_text = decode_line(target, path, number, or_else=_SKIP_ADVICE)
     except LongLineError:
         on_bad_line(BadLine(str(path), number, TOO_LONG))
     except UserError:
@@ -158,7 +163,7 @@ def _decoded_lines(path: Path, on_bad_line: OnBadLine, skip: bool) -> Iterator[t
     number = 0
     for number, line in enumerate(open_text_lines(path), start=1):
         try:
-            text = decode_line(line, path, number)
+            text = decode_line(line, path, number, or_else=_SKIP_ADVICE)
         except LongLineError:
             on_bad_line(BadLine(str(path), number, TOO_LONG))
         except UserError:

@@ -184,7 +184,7 @@ def test_train_does_not_touch_a_run_without_resume(invoke: Any, tiny_run: Any, t
 def test_resume_needs_a_run(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
     result = invoke("train", tiny_run.recipe, tmp_path / "run", "--data", tiny_run.data, "--resume")
     assert result.exit_code == 1
-    assert f"error: {tmp_path / 'run'}: does not exist" in result.stderr
+    assert f"error: no run {tmp_path / 'run'}: it does not exist" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -472,6 +472,7 @@ def test_an_unknown_test_set_is_an_error_that_lists_those_there_are(invoke: Any,
 
 
 def test_a_run_whose_data_is_gone_says_what_to_give(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes((tiny_run.run / "recipe.toml").read_bytes())
     (tmp_path / "data").symlink_to("../nowhere")
     result = invoke("bleu", tmp_path)
     assert result.exit_code == 1
