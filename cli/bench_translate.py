@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mtmoe.errors import UserError
+from mtmoe.languages import Tokeniser
 
+from .bleu_texts import text_language, tokeniser_for, warn_of_language
 from .console import number, number_of_bytes, shown_progress, warn, write_data, write_json, write_table
 from .lines import read_aligned, read_lines
 from .options import (
@@ -26,6 +28,7 @@ from .run_data import run_data
 
 if TYPE_CHECKING:
     from mtmoe.benchmark.translation_speed import TranslationSpeed
+    from mtmoe.config import Recipe
 
 
 @click.command()
@@ -89,7 +92,11 @@ def translate(
     from mtmoe.processor import num_cores
 
     recipe = load_run_recipe(open_run(run))
-    source, reference = _text_to_translate(run, source_path, reference_path)
+    tokeniser: Tokeniser = "13a"
+    source, reference, language = _text_to_translate(run, recipe, source_path, reference_path)
+    if reference is not None:
+        tokeniser = tokeniser_for(language, None, [recipe])
+        warn_of_language(language, [recipe])
     keys = [key for key, _ in varied]
     if twice := next((key for key in keys if keys.count(key) > 1), ""):
         raise click.UsageError(f"--vary has {twice} twice: give all its values at once, {twice}=VALUE,VALUE,...")
@@ -114,7 +121,7 @@ def translate(
             test,
             cases,
             reference,
-            target_language=recipe.data.target_language,
+            tokeniser=tokeniser,
             num_rounds=rounds,
             progress=progress,
         )
@@ -163,24 +170,25 @@ def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
 
 
 def _text_to_translate(
-    run: Path, source_path: Path | None, reference_path: Path | None
-) -> tuple[list[str], list[str] | None]:
-    """Source lines, and their translation if there is one."""
+    run: Path, recipe: Recipe, source_path: Path | None, reference_path: Path | None
+) -> tuple[list[str], list[str] | None, str]:
+    """Source lines, their translation if there is one, and the code of its language."""
     if source_path is not None and reference_path is not None:
         source, reference = read_aligned(source_path, reference_path)
-        return source, reference
+        return source, reference, text_language(source, recipe.data)
     if source_path is not None:
-        return read_lines(source_path), None
+        return read_lines(source_path), None, ""
     if reference_path is not None:
         raise click.UsageError("--reference is the translation of --source: give both, or none")
     from mtmoe.data.prepared import open_prepared
 
-    test_sets = open_prepared(run_data(run)).test_sets
+    prepared = open_prepared(run_data(run))
+    test_sets = prepared.test_sets
     if not test_sets:
         raise UserError(f"{run}: has no test set", fix="give text to translate: --source FILE --reference FILE")
-    first = next(iter(test_sets.values()))
+    name, first = next(iter(test_sets.items()))
     source, reference = read_aligned(first.source, first.reference)
-    return source, reference
+    return source, reference, prepared.target_language("test", name)
 
 
 def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:

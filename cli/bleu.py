@@ -8,14 +8,29 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtmoe.errors import UserError
+from mtmoe.languages import TOKENISERS, Tokeniser, parse_direction
+
 from .bleu_results import load_comet_model, measured, read_results, show_table, shown
-from .bleu_texts import check_same_tests, own_test, public_test, read_systems, recipe_tests, run_system, target_language
+from .bleu_texts import (
+    check_same_tests,
+    own_test,
+    public_test,
+    read_systems,
+    recipe_tests,
+    recipes_of,
+    run_system,
+    tokeniser_for,
+    warn_of_language,
+)
 from .console import write_data, write_json
 from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
 from .run_data import run_data
 
 if TYPE_CHECKING:
     from mtmoe.inference.requests import Member
+
+_ANOTHER = "--tokeniser char"
 
 
 @click.command()
@@ -31,7 +46,12 @@ if TYPE_CHECKING:
     "-l",
     "--languages",
     metavar="PAIR",
-    help="Direction of sacreBLEU's test sets, such as en-de; of files, what decides the tokeniser.",
+    help="Direction of sacreBLEU's test sets, such as en-de or en-zh-CN; of files, what decides the tokeniser.",
+)
+@click.option(
+    "--tokeniser",
+    type=click.Choice(TOKENISERS),
+    help="sacreBLEU's tokeniser.  [default: that of the recipe or of the target language]",
 )
 @click.option("--source", "source_path", type=FILE, help="Translate this file, not the recipe's test sets.")
 @click.option("--reference", "reference_paths", type=FILE, multiple=True, help="Its translation. Can be repeated.")
@@ -60,6 +80,7 @@ def bleu(
     runs: tuple[Path, ...],
     test_sets: tuple[str, ...],
     languages: str | None,
+    tokeniser: Tokeniser | None,
     source_path: Path | None,
     reference_paths: tuple[Path, ...],
     hypothesis_paths: tuple[Path, ...],
@@ -75,7 +96,8 @@ def bleu(
     """Measure BLEU and chrF, with sacreBLEU's signatures.
 
     Text is detokenised and cased. 95 % intervals are by bootstrap resampling; two or more systems are compared with
-    the first by paired bootstrap.
+    the first by paired bootstrap. The tokeniser of BLEU is that of each test set's target language; of files without
+    RUN, -l or --tokeniser it is 13a.
 
     \b
     mtmoe bleu RUN                                        on the recipe's test sets
@@ -88,23 +110,30 @@ def bleu(
     """
     public = bool(languages and test_sets)
     _check_usage(
-        runs, test_sets, languages, source_path, reference_paths, hypothesis_paths, result_paths, comet_model, data_dir
-    )
+        runs, test_sets, languages, tokeniser, source_path, reference_paths, hypothesis_paths, result_paths,
+        comet_model, data_dir,
+    )  # fmt: skip
     if ensemble and len(runs) != 1:
         raise click.UsageError(f"--with makes an ensemble of one RUN and others, but there are {len(runs)} RUNs")
     if result_paths:
         results = read_results(result_paths)
     else:
-        comet = load_comet_model(comet_model)  # before hours of translating
+        recipes = recipes_of(runs)
+        if languages is not None:  # before anything is fetched
+            tokeniser_for(parse_direction(languages).target, tokeniser, recipes, another=_ANOTHER)
         if public:
             assert languages is not None
             tests = [public_test(name, languages) for name in test_sets]
         elif reference_paths:
-            tests = [own_test(source_path, reference_paths)]
+            tests = [own_test(source_path, reference_paths, languages, recipes)]
         else:
             check_same_tests(runs, data_dir)
             tests = list(recipe_tests(data_dir or run_data(runs[0]), test_sets))
-        language = languages.partition("-")[2] if languages else target_language(runs)
+        # All that can be missing is missed before hours of translating.
+        tokenisers = [tokeniser_for(test.language, tokeniser, recipes, another=_ANOTHER) for test in tests]
+        for language in () if tokeniser else dict.fromkeys(test.language for test in tests):
+            warn_of_language(language, recipes)
+        comet = load_comet_model(comet_model)
         if hypothesis_paths:
             systems = read_systems(hypothesis_paths)
         else:
@@ -112,7 +141,7 @@ def bleu(
             for run in runs:
                 name = " + ".join(str(part) for part in (run, *(other.run for other in ensemble)))
                 systems[name] = run_system(run, ensemble, checkpoint, overrides, device)
-        results = [measured(test, systems, language, comet) for test in tests]
+        results = [measured(test, systems, of_test, comet) for test, of_test in zip(tests, tokenisers, strict=True)]
     if as_json:
         write_json(results)
     elif len(results) == 1 and "systems" not in results[0]:
@@ -125,6 +154,7 @@ def _check_usage(
     runs: Sequence[Path],
     test_sets: Sequence[str],
     languages: str | None,
+    tokeniser: str | None,
     source_path: Path | None,
     reference_paths: Sequence[Path],
     hypothesis_paths: Sequence[Path],
@@ -135,7 +165,8 @@ def _check_usage(
     names = [str(path) for path in (*runs, *hypothesis_paths)]
     public = bool(languages and test_sets)
     files = bool(reference_paths)
-    given = [*runs, *test_sets, *reference_paths, *hypothesis_paths, languages, source_path, comet_model, data_dir]
+    given = [*runs, *test_sets, *reference_paths, *hypothesis_paths, languages, tokeniser, source_path, comet_model]
+    given += [data_dir]
     complaints = {
         "--results shows what was measured before: nothing else can be measured with it": bool(result_paths)
         and any(given),
@@ -155,10 +186,13 @@ def _check_usage(
         "--data belongs to the recipe's test sets, not to -l": public and data_dir is not None,
         "a translation is of one test set: give one --test-set": bool(hypothesis_paths) and len(test_sets) > 1,
         "-l needs a --test-set of sacreBLEU's, or files": languages is not None and not test_sets and not files,
-        "-l is a pair of languages, such as en-de": languages is not None and not all(languages.partition("-")),
         "the same test set is given twice": len(set(test_sets)) < len(test_sets),
         "the same system is given twice": len(set(names)) < len(names),
     }
     for complaint, holds in complaints.items():
         if holds:
             raise click.UsageError(complaint)
+    try:
+        parse_direction(languages or "en-de")
+    except UserError as error:
+        raise click.UsageError(f"-l is a pair of languages, such as en-de: {error.problem}; {error.fix}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtmoe.errors import UserError
+from mtmoe.languages import Tokeniser
 
 from .bleu_texts import Systems, TestText
 from .console import warn, write_data, write_table
@@ -29,7 +30,7 @@ def load_comet_model(model_name: str | None) -> tuple[str, Comet] | None:
     return model_name, load_comet(model_name)
 
 
-def measured(test: TestText, systems: Systems, target_language: str, comet: tuple[str, Comet] | None) -> dict[str, Any]:
+def measured(test: TestText, systems: Systems, tokeniser: Tokeniser, comet: tuple[str, Comet] | None) -> dict[str, Any]:
     from mtmoe.inference.quality import compare, measure_quality
 
     translations = {name: translated(test) for name, translated in systems.items()}
@@ -38,16 +39,14 @@ def measured(test: TestText, systems: Systems, target_language: str, comet: tupl
         by_comet = {name: {"comet": comet[1](test.source, lines, test.references), "comet_model": comet[0]}
                     for name, lines in translations.items()}  # fmt: skip
     if len(translations) > 1:
-        comparison = compare(translations, test.references, num_samples=_NUM_SAMPLES, target_language=target_language)
+        comparison = compare(translations, test.references, num_samples=_NUM_SAMPLES, tokeniser=tokeniser)
         _warn_all(comparison.warnings)
         result = {"test_set": test.name, **_comparison_dict(comparison)}
         for system in result["systems"]:
             system |= by_comet.get(system["system"], {})
         return result
     [(name, lines)] = translations.items()
-    quality = measure_quality(
-        lines, test.references, name=name, num_samples=_NUM_SAMPLES, target_language=target_language
-    )
+    quality = measure_quality(lines, test.references, name=name, num_samples=_NUM_SAMPLES, tokeniser=tokeniser)
     _warn_all(quality.warnings)
     return {"test_set": test.name, "system": name, **quality._asdict(), **by_comet.get(name, {})}
 

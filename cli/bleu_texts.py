@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtmoe.errors import UserError
+from mtmoe.languages import Tokeniser, chosen_tokeniser, parse_direction, same_language, unknown_codes
 
 from .console import shown_progress, warn
 from .lines import read_aligned, read_lines
 from .run_data import run_data
 
 if TYPE_CHECKING:
+    from mtmoe.config import Recipe
+    from mtmoe.config.settings import Data
     from mtmoe.inference.requests import Member
 
 
@@ -22,17 +25,35 @@ class TestText(NamedTuple):
     name: str
     source: list[str]
     references: list[list[str]]
+    language: str = ""
+    """Code of the language of the references; empty if nothing tells it."""
 
 
 Systems = Mapping[str, Callable[[TestText], Sequence[str]]]
 """Name of each system, and how to get its translation of a test set."""
 
 
-def own_test(source_path: Path | None, reference_paths: Sequence[Path]) -> TestText:
+def own_test(
+    source_path: Path | None, reference_paths: Sequence[Path], languages: str | None, recipes: Sequence[Recipe]
+) -> TestText:
+    """The text of files, in the language that ``languages`` names, else in that of the recipes."""
+    language = parse_direction(languages).target if languages else ""
     if source_path is None:
-        return TestText(str(reference_paths[0]), [], [read_lines(path) for path in reference_paths])
+        return TestText(str(reference_paths[0]), [], [read_lines(path) for path in reference_paths], language)
     source, *references = read_aligned(source_path, *reference_paths)
-    return TestText(str(source_path), source, references)
+    if recipes and not language:
+        language = text_language(source, recipes[0].data)
+    return TestText(str(source_path), source, references, language)
+
+
+def text_language(source: Sequence[str], data: Data) -> str:
+    """The language that source lines are translated into; empty if a multilingual model is asked for several."""
+    from mtmoe.inference.lines import language_of_line, source_text
+
+    if data.multilingual is None:
+        return data.target_language
+    languages = {language_of_line(source_text(line, data), data) for line in source if line.strip()}
+    return languages.pop() if len(languages) == 1 else ""
 
 
 def public_test(name: str, languages: str) -> TestText:
@@ -40,21 +61,56 @@ def public_test(name: str, languages: str) -> TestText:
 
     found = public_test_set(name, languages)
     source, *references = read_aligned(found.source, *found.references)
-    return TestText(name, source, references)
+    return TestText(name, source, references, parse_direction(languages).target)
 
 
-def target_language(runs: Sequence[Path]) -> str:
-    """That of the runs; the tokeniser depends on it."""
+def recipes_of(runs: Sequence[Path]) -> list[Recipe]:
+    """The recipes of runs that can be compared: all translate into the same language."""
     from mtmoe.checkpoint import load_run_recipe, open_run
 
-    languages = {str(run): load_run_recipe(open_run(run)).data.target_language for run in runs}
-    for run, language in languages.items():
-        if language != languages[str(runs[0])]:
+    recipes = [load_run_recipe(open_run(run)) for run in runs]
+    for run, recipe in zip(runs, recipes, strict=True):
+        here, there = recipe.data.target_language, recipes[0].data.target_language
+        if not same_language(here, there):
             raise UserError(
-                f"{run} translates into {language!r}, but {runs[0]} into {languages[str(runs[0])]!r}",
+                f"{run} translates into {here!r}, but {runs[0]} into {there!r}",
                 fix="compare runs that translate into the same language",
             )
-    return next(iter(languages.values()), "")
+    return recipes
+
+
+def tokeniser_for(language: str, named: Tokeniser | None, recipes: Sequence[Recipe], *, another: str = "") -> Tokeniser:
+    """The tokeniser that was named, else that of the recipes' setting and of the language, if it is there.
+
+    ``another``: as for :func:`mtmoe.inference.quality.check_tokeniser`.
+
+    Raises:
+        UserError: it is not installed; the recipes name several.
+    """
+    from mtmoe.inference.quality import check_tokeniser
+
+    settings = list(dict.fromkeys(recipe.training.validation.bleu_tokeniser for recipe in recipes))
+    if named is None and len(settings) > 1:
+        raise UserError(
+            f"the runs' recipes have training.validation.bleu_tokeniser = {' and '.join(map(repr, settings))}, and "
+            "BLEU by several tokenisers cannot be compared",
+            fix=f"name one for all: --tokeniser {settings[-1] if settings[0] == 'auto' else settings[0]}",
+        )
+    if named is None:
+        named = chosen_tokeniser(settings[0] if settings else "auto", language)
+    check_tokeniser(named, another=another)
+    return named
+
+
+def warn_of_language(language: str, recipes: Sequence[Recipe]) -> None:
+    """Tell of a language that is not known, and so measured as any other."""
+    if not language and any(recipe.data.multilingual is not None for recipe in recipes):
+        warn(
+            "the lines do not all begin with the same language token, so BLEU is that of the tokeniser 13a; name the "
+            "language with -l, such as -l en-fr, or the tokeniser with --tokeniser"
+        )
+    for text in unknown_codes([language] if language else []):
+        warn(text)
 
 
 def check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
@@ -74,7 +130,8 @@ def check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
 def recipe_tests(data_dir: Path, wanted: Sequence[str]) -> Iterator[TestText]:
     from mtmoe.data.prepared import open_prepared
 
-    test_sets = open_prepared(data_dir).test_sets
+    prepared = open_prepared(data_dir)
+    test_sets = prepared.test_sets
     for name in wanted:
         if name not in test_sets:
             raise UserError(
@@ -83,7 +140,8 @@ def recipe_tests(data_dir: Path, wanted: Sequence[str]) -> Iterator[TestText]:
             )
     for name, files in test_sets.items():
         if not wanted or name in wanted:
-            yield TestText(name, read_lines(files.source), [read_lines(files.reference)])
+            language = prepared.target_language("test", name)
+            yield TestText(name, read_lines(files.source), [read_lines(files.reference)], language)
 
 
 def read_systems(paths: Sequence[Path]) -> Systems:

@@ -23,10 +23,11 @@ import torch
 
 from mtmoe.benchmark.machine import peak_bytes
 from mtmoe.errors import UserError
-from mtmoe.inference.quality import measure_quality
+from mtmoe.inference.quality import check_tokeniser, measure_quality
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
 from mtmoe.inference.worker_pool import CHUNK_LINES, WorkerPool
+from mtmoe.languages import Tokeniser
 from mtmoe.progress import Progress, silent
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ def run_translation_benchmark(
     cases: Sequence[tuple[str, ...]],
     reference: Sequence[str] | None,
     *,
-    target_language: str = "",
+    tokeniser: Tokeniser = "13a",
     num_rounds: int = 3,
     progress: Progress = silent,
 ) -> list[TranslationSpeed]:
@@ -113,11 +114,14 @@ def run_translation_benchmark(
 
     Args:
         reference: a translation of each source.
-        target_language: its code, on which BLEU's tokeniser depends.
+        tokeniser: of BLEU.
 
     Raises:
-        UserError: no source has text; what :class:`Translator` raises; the reference has other lines.
+        UserError: no source has text; what :class:`Translator` raises; the reference has other lines; the tokeniser is
+            not installed.
     """
+    if reference is not None:
+        check_tokeniser(tokeniser)  # before hours of translating
     if not test.worded:
         raise UserError("there is no line with text to translate", fix="give another --source")
     visits: list[list[Visit]] = [[] for _ in cases]
@@ -132,7 +136,7 @@ def run_translation_benchmark(
             visits[place].append(measure(test, cases[place]))
     progress("measure", num_rounds * len(cases), num_rounds * len(cases), "translations")
     return [
-        _summary(settings, own, visits[0], len(test.worded), reference, target_language)
+        _summary(settings, own, visits[0], len(test.worded), reference, tokeniser)
         for settings, own in zip(cases, visits, strict=True)
     ]
 
@@ -214,12 +218,12 @@ def _summary(
     first: Sequence[Visit],
     num_sentences: int,
     reference: Sequence[str] | None,
-    target_language: str,
+    tokeniser: Tokeniser,
 ) -> TranslationSpeed:
     quality = None
     if reference is not None:
         name = " ".join(settings) or "the translation"
-        quality = measure_quality(visits[0].texts, [reference], name=name, target_language=target_language)
+        quality = measure_quality(visits[0].texts, [reference], name=name, tokeniser=tokeniser)
     return TranslationSpeed(
         settings=settings,
         sentences_per_second=statistics.median(num_sentences / own.seconds for own in visits),

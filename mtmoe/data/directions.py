@@ -4,19 +4,47 @@ and how often each direction is seen."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from mtmoe.config.settings import Data
 from mtmoe.data.corpus import Part
 from mtmoe.data.pairs import Pair
+from mtmoe.languages import normal_code, parse_direction
 
-LANGUAGE_TOKEN = re.compile(r"<2[A-Za-z]{2,}>")
+LANGUAGE_TOKEN = re.compile(r"<2([A-Za-z0-9]{2,}([-_][A-Za-z0-9]+)*)>")
 """What every language token looks like."""
 
 
+class TokenedLine(NamedTuple):
+    """A line in normal form whose first word may be a language token."""
+
+    token: str
+    """In normal form; empty if there is none."""
+    text: str
+    """The line without it."""
+
+    @property
+    def language(self) -> str:
+        """The code of the language to translate into; empty if there is no token."""
+        return self.token.removeprefix("<2").removesuffix(">")
+
+    @property
+    def line(self) -> str:
+        return f"{self.token} {self.text}".strip()
+
+
 def language_token(direction: str) -> str:
-    """``<2fr>`` of en-fr."""
-    return f"<2{direction.rpartition('-')[2]}>"
+    """``<2fr>`` of en-fr, ``<2zh-CN>`` of en-zh_cn: one token for a language, however its code is written."""
+    return f"<2{normal_code(parse_direction(direction).target)}>"
+
+
+def tokened(line: str, known: Collection[str]) -> TokenedLine:
+    """Divide a line into its language token, if it begins with one of ``known`` in some spelling, and the rest."""
+    first, _, text = line.partition(" ")
+    match = LANGUAGE_TOKEN.fullmatch(first) if known else None
+    token = f"<2{normal_code(match[1])}>" if match else ""
+    return TokenedLine(token, text) if token in known else TokenedLine("", line)
 
 
 def with_token(pair: Pair, direction: str) -> Pair:

@@ -12,6 +12,7 @@ from mtmoe.config.settings import Data, HuggingFaceSource
 from mtmoe.data.pairs import BadLine, OnBadLine, Pair
 from mtmoe.errors import Unreachable, UserError
 from mtmoe.home import expanded
+from mtmoe.languages import covers, same_language
 
 _ROWS_PER_READ = 1000
 
@@ -145,7 +146,15 @@ def _keys_inside(feature: Any) -> list[str]:
 
 
 def _key(key: str, language: str, columns: dict[str, list[str]]) -> str:
-    return key or (f"translation.{language}" if "translation" in columns else language)
+    if key:
+        return key
+    inside = columns.get("translation")
+    names = columns if inside is None else inside
+    # A column of exactly that name, else the one that means the same language: zh for zho, zh-CN for zh.
+    alike = [name for name in names if same_language(name, language)]
+    alike += [name for name in names if covers(language, name) or covers(name, language)]
+    name = language if language in names or not alike else alike[0]
+    return name if inside is None else f"translation.{name}"
 
 
 def _top(key: str, columns: dict[str, list[str]]) -> str:

@@ -35,7 +35,7 @@ from mtmoe.data.encoding import encode_corpus
 from mtmoe.data.lexicon import LEXICON_NAME, learn_lexicon, save_lexicon
 from mtmoe.data.long_sentences import longest_sentences, pair_lengths
 from mtmoe.data.pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
-from mtmoe.data.prepared import Prepared, open_prepared
+from mtmoe.data.prepared import HELD_OUT_TEST, Prepared, open_prepared
 from mtmoe.data.sources import read_pairs
 from mtmoe.data.splitting import split_by_components
 from mtmoe.data.subwords import both_sides
@@ -44,9 +44,6 @@ from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
 __all__ = ["HELD_OUT_TEST", "Preparation", "Prepared", "open_prepared", "prepare"]
-
-HELD_OUT_TEST = "held-out"
-"""Name of the test set of ``test = "split"``."""
 
 _MANIFEST = "manifest.json"
 _PAIRS_PER_CALL = 10_000

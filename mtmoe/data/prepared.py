@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -19,6 +19,10 @@ from mtmoe.data.lexicon import LEXICON_NAME
 from mtmoe.data.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
 from mtmoe.json_files import JsonRecord, read_bytes, read_json
+from mtmoe.languages import normal_code, parse_direction
+
+HELD_OUT_TEST = "held-out"
+"""Name of a dev or test set that was split off; in a multilingual recipe, with its direction: held-out-en-fr."""
 
 _REDO = "run `mtmoe preprocess` again, into a new directory"
 
@@ -139,6 +143,16 @@ class Prepared:
         names = self.manifest.test_sets
         return {name: EvaluationSet(directory / f"{name}.source", directory / f"{name}.target") for name in names}
 
+    def target_language(self, part: Literal["valid", "test"], name: str) -> str:
+        """Return the code of the language that a dev or test set translates into: that of its own direction."""
+        data = self.data_settings
+        if data.multilingual is None:
+            return data.target_language
+        sources = getattr(data, part)
+        if sources == "split":
+            return parse_direction(name.removeprefix(f"{HELD_OUT_TEST}-")).target
+        return next(parse_direction(source.direction).target for source in sources if source.name == name)
+
     def check_holds(self, recipe: Recipe, parts: Sequence[str], keys: Sequence[str], cache: Path) -> None:
         """Raise UserError unless it holds what a person has asked for by name, beside the recipe.
 
@@ -173,7 +187,7 @@ class Prepared:
         """
         decisive = ("subwords.", "data.source_language", "data.target_language")
         wanted, made_of = (
-            {key: value for key, value in settings.items() if key.startswith(decisive)}
+            {key: _in_normal_form(key, value) for key, value in settings.items() if key.startswith(decisive)}
             for settings in (manifests.settings_of(recipe), self.manifest.ingredients)
         )
         found = manifests.differences(made_of, wanted)
@@ -206,6 +220,11 @@ def open_prepared(data_dir: str | Path) -> Prepared:
             fix="name the directory that `mtmoe preprocess RECIPE DATA_DIR` made",
         )
     return Prepared(directory, read_json(path, manifests.Manifest, fix=_REDO, format_version=manifests.FORMAT_VERSION))
+
+
+def _in_normal_form(key: str, value: Any) -> Any:
+    """The value of a setting; a language in one spelling."""
+    return normal_code(value) if key.endswith("_language") else value
 
 
 def _read_lines(path: Path) -> list[str]:

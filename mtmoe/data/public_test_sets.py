@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtmoe.errors import UserError
+from mtmoe.languages import parse_direction, same_language
 
 
 class PublicTestSet(NamedTuple):
@@ -21,7 +22,7 @@ def public_test_set(name: str, language_pair: str) -> PublicTestSet:
 
     Args:
         name: such as ``wmt14/full``; ``sacrebleu --list`` has all.
-        language_pair: source and target language, such as ``en-de``.
+        language_pair: source and target language, such as ``en-de``, in any spelling.
 
     Raises:
         UserError: there is no such test set, not in this direction, or it cannot be fetched.
@@ -35,9 +36,11 @@ def public_test_set(name: str, language_pair: str) -> PublicTestSet:
             fix=f"did you mean {' or '.join(near)}?" if near else "`sacrebleu --list` names all",
         )
     test_set: Any = DATASETS[name]
-    if language_pair not in test_set.langpairs:
+    wanted = language_pair
+    language_pair = next((pair for pair in test_set.langpairs if pair == wanted or _is_same(pair, wanted)), "")
+    if not language_pair:
         pairs = ", ".join(sorted(test_set.langpairs))
-        raise UserError(f"the test set {name} is not there for {language_pair!r}", fix=f"it is there for: {pairs}")
+        raise UserError(f"the test set {name} is not there for {wanted!r}", fix=f"it is there for: {pairs}")
     try:
         source, references = test_set.get_source_file(language_pair), test_set.get_reference_files(language_pair)
     # sacreBLEU leaves with sys.exit when what was sent is damaged, and raises what it likes.
@@ -48,3 +51,8 @@ def public_test_set(name: str, language_pair: str) -> PublicTestSet:
             f"$SACREBLEU; if a damaged file is to blame, remove {test_set._outdir}",
         ) from None
     return PublicTestSet(Path(source), tuple(map(Path, references)))
+
+
+def _is_same(pair: str, wanted: str) -> bool:
+    """Whether two directions are the same, however they are written (en-zh, en-zho)."""
+    return all(map(same_language, parse_direction(pair), parse_direction(wanted)))

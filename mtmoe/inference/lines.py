@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mtmoe.config.settings import Data, Decoding
 from mtmoe.data.cleaning import normalise_line
-from mtmoe.data.directions import LANGUAGE_TOKEN, language_tokens
+from mtmoe.data.directions import LANGUAGE_TOKEN, language_tokens, tokened
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.inference.sentences import divided
 from mtmoe.inference.spelling import as_spelt
+from mtmoe.languages import space_between_sentences
 
 
 class SourceLine(NamedTuple):
@@ -28,6 +29,14 @@ class SourcePart(NamedTuple):
     ids: list[int]
     word_number: int
     """In the normalised line, from 0, of the part's first word."""
+    repeats_token: bool = False
+    """It begins with the language token of its line, which stands there but once."""
+
+    def word_of_line(self, number: int) -> int:
+        """Return the place in the normalised line of a word of the part."""
+        if not self.repeats_token:
+            return self.word_number + number
+        return self.word_number + number - 1 if number else 0
 
 
 class DividedLine(NamedTuple):
@@ -37,12 +46,23 @@ class DividedLine(NamedTuple):
     warning: str
 
 
-def encode_sources(lines: Sequence[str], subwords: SubwordModel, decoding: Decoding) -> list[SourceLine]:
+def source_text(line: str, data: Data) -> str:
+    """Return the line in normal form, with its language token (if it begins with one) as the vocabulary spells it."""
+    text = normalise_line(line)
+    return tokened(text, language_tokens(data)).line if data.multilingual is not None else text
+
+
+def language_of_line(text: str, data: Data) -> str:
+    """Return the code of the language that a line is translated into: where there are several, that of its token."""
+    return data.target_language if data.multilingual is None else tokened(text, language_tokens(data)).language
+
+
+def encode_sources(lines: Sequence[str], subwords: SubwordModel, decoding: Decoding, data: Data) -> list[SourceLine]:
     """Normalise and encode source lines; one that is too long is handled as ``decoding.over_long`` says.
 
     Here a line is one sequence: a line that translating would split is whole.
     """
-    encoded = subwords.encode_batch([normalise_line(line) for line in lines])
+    encoded = subwords.encode_batch([source_text(line, data) for line in lines])
     return [_bounded(ids, decoding) for ids in encoded]
 
 
@@ -63,26 +83,27 @@ def _bounded(ids: list[int], decoding: Decoding) -> SourceLine:
 def missing_language(line: str, data: Data) -> str:
     """What to warn of a line that does not tell a multilingual model which language to translate into; else empty."""
     known = language_tokens(data)
-    if not known:
+    text = normalise_line(line)
+    if not known or tokened(text, known).token:
         return ""
-    words = normalise_line(line).split(maxsplit=1)
-    if words[0] in known:
-        return ""
+    words = text.split(maxsplit=1)
     found = f"{words[0]} is none of" if LANGUAGE_TOKEN.fullmatch(words[0]) else "it begins with none of"
     return f"the language is left to chance: {found} the vocabulary's language tokens, {', '.join(sorted(known))}"
 
 
 def divide_sources(
-    lines: Sequence[str], subwords: SubwordModel, decoding: Decoding, *, whole: Sequence[bool] = ()
+    lines: Sequence[str], subwords: SubwordModel, decoding: Decoding, data: Data, *, whole: Sequence[bool] = ()
 ) -> list[DividedLine]:
     """Normalise and encode source lines, and split those that are too long if ``decoding.over_long = "split"``.
+
+    Each part begins with the language token of its line, if that has one.
 
     Args:
         whole: for each line, whether it must not be split; none may be given for none of them.
     """
     divided_lines = []
-    for place, source in enumerate(encode_sources(lines, subwords, decoding)):
-        text = normalise_line(lines[place])
+    for place, source in enumerate(encode_sources(lines, subwords, decoding, data)):
+        text = source_text(lines[place], data)
         longest = decoding.max_source_tokens
         if len(source.ids) <= longest or (whole and whole[place]):
             if source.warning and decoding.over_long == "truncate":
@@ -90,10 +111,24 @@ def divide_sources(
             parts = (SourcePart(text, source.ids, 0),) if source.ids else ()
             divided_lines.append(DividedLine(parts, source.warning))
             continue
-        texts = divided(text, subwords.encode_batch, longest)
-        warning = f"split into {len(texts)} parts: {len(source.ids)} subwords are more than decoding.max_source_tokens"
-        divided_lines.append(DividedLine(tuple(_parts(text, texts, subwords)), f"{warning} = {longest}"))
+        several = tuple(_divided(text, subwords, longest, data))
+        warning = (
+            f"split into {len(several)} parts: {len(source.ids)} subwords are more than decoding.max_source_tokens"
+        )
+        divided_lines.append(DividedLine(several, f"{warning} = {longest}"))
     return divided_lines
+
+
+def _divided(text: str, subwords: SubwordModel, longest: int, data: Data) -> Iterator[SourcePart]:
+    line = tokened(text, language_tokens(data) if data.multilingual is not None else ())
+    if not line.token:
+        yield from _parts(text, divided(text, subwords.encode_batch, longest), subwords)
+        return
+    num_of_token = len(subwords.encode_batch([line.token])[0])
+    texts = divided(line.text, subwords.encode_batch, max(1, longest - num_of_token))
+    parts = _parts(line.text, texts, subwords)
+    for part, ids in zip(parts, subwords.encode_batch([f"{line.token} {text}" for text in texts]), strict=True):
+        yield SourcePart(f"{line.token} {part.text}", ids, 1 + part.word_number, repeats_token=True)
 
 
 def _parts(line: str, texts: Sequence[str], subwords: SubwordModel) -> list[SourcePart]:
@@ -107,6 +142,16 @@ def _parts(line: str, texts: Sequence[str], subwords: SubwordModel) -> list[Sour
         num_words += len(as_spelt(text).split()) - goes_on
         offset = begin + len(text)
     return parts
+
+
+def joined(translations: Sequence[str], source: DividedLine, data: Data) -> str:
+    """Return the translation of a line of those of its parts."""
+    return space_after_part(source, data).join(translations)
+
+
+def space_after_part(source: DividedLine, data: Data) -> str:
+    """Return what stands between the translations of two parts of a line: a space, where the language has them."""
+    return space_between_sentences(language_of_line(source.parts[0].text, data)) if source.parts else ""
 
 
 def encode_targets(lines: Sequence[str], subwords: SubwordModel) -> list[list[int]]:

@@ -30,6 +30,7 @@ from mtmoe.inference.precision import prepare_for_search
 from mtmoe.inference.scoring import token_log_probabilities
 from mtmoe.inference.search_model import SearchModel
 from mtmoe.inference.terminology import Terminology
+from mtmoe.languages import same_language
 
 
 class OtherRuns(NamedTuple):
@@ -143,7 +144,9 @@ class OtherModels:
     def _channel_values(self, channel: LoadedRun, candidates: Sequence[Candidate]) -> list[float]:
         """log P(X|Y); an empty translation is read as such, where `mtmoe score` has no score."""
         texts = [candidate.text for candidate in candidates]
-        sources = [line.ids for line in encode_sources(texts, channel.subwords, channel.recipe.decoding)]
+        sources = [
+            line.ids for line in encode_sources(texts, channel.subwords, channel.recipe.decoding, channel.recipe.data)
+        ]
         targets = encode_targets([candidate.source for candidate in candidates], channel.subwords)
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         found = token_log_probabilities(channel.model, sources, targets, batch_tokens)
@@ -185,7 +188,7 @@ def _column(name: str, weight: float, values: Sequence[float]) -> list[ScorePart
 def _language_model_of(run: str, loaded: LoadedRun | LoadedEnsemble, device: str | torch.device) -> LoadedLanguageModel:
     language_model = load_language_model(run, device=device)
     language, target = language_model.recipe.data.target_language, loaded.recipe.data.target_language
-    if language != target and loaded.recipe.data.multilingual is None:
+    if not same_language(language, target) and loaded.recipe.data.multilingual is None:
         raise UserError(
             f"{run}: is a language model of {language!r}, but {loaded.recipe.name} translates into {target!r}",
             fix="train one on text of the target language",
@@ -211,7 +214,8 @@ def _named(path: Path, size: int) -> str:
 def _channel_of(run: str, loaded: LoadedRun | LoadedEnsemble, device: str | torch.device) -> LoadedRun:
     channel = load_model(run, device=device)
     forth, back = loaded.recipe.data, channel.recipe.data
-    fits = (forth.source_language, forth.target_language) == (back.target_language, back.source_language)
+    fits = same_language(forth.source_language, back.target_language)
+    fits = fits and same_language(forth.target_language, back.source_language)
     if not fits or forth.multilingual is not None:
         raise UserError(
             f"{run}: translates {back.languages}, but the channel of {loaded.recipe.name} ({forth.languages}) goes "

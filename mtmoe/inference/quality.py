@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,11 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacrebleu.utils import SACREBLEU_DIR
 
 from mtmoe.errors import UserError
+from mtmoe.languages import Tokeniser, is_written_without_spaces
 
 _MARKS = {
     "▁": "SentencePiece's mark of a word's beginning (U+2581)",
@@ -25,6 +29,8 @@ _MARKS = {
 # A mark that detokenised text writes to the word before it.
 _LOOSE_MARK = re.compile(r"\S [.,](?= |$)")
 _FEWEST_LOOSE_MARKS = 0.2
+_DIVIDES_AT_SPACES = ("13a", "intl")
+_LINES_LOOKED_AT = 1000
 
 
 class Quality(NamedTuple):
@@ -76,23 +82,23 @@ def measure_quality(
     references: Sequence[Sequence[str]],
     *,
     name: str = "the translation",
-    target_language: str = "",
+    tokeniser: Tokeniser = "13a",
     num_samples: int = 0,
 ) -> Quality:
-    """Score detokenised, cased text; sacreBLEU tokenises it (13a, for Chinese, Japanese and Korean as they need it).
+    """Score detokenised, cased text, which sacreBLEU tokenises.
 
     Args:
         hypotheses: a translation of each sentence.
         references: one or more reference translations of all sentences.
         name: what a message calls the hypotheses, such as their file.
-        target_language: its code, which decides the tokeniser.
+        tokeniser: for BLEU; that of a language is :func:`mtmoe.languages.tokeniser_of`.
         num_samples: resampled test sets for the 95 % intervals; 0 for none. The scores do not depend on it.
 
     Raises:
         UserError: there are no lines, or not equally many; both counts are named. A tokeniser is not installed.
     """
     _check_line_counts({name: hypotheses}, references)
-    bleu, chrf = _of_floats(_bleu(target_language)), _of_floats(CHRF())
+    bleu, chrf = _of_floats(_bleu(tokeniser)), _of_floats(CHRF())
     signed: dict[str, Any] = {}
     for metric_name, metric in (("bleu", bleu), ("chrf", chrf)):
         score = metric.corpus_score(hypotheses, references, n_bootstrap=max(num_samples, 1))
@@ -100,7 +106,11 @@ def measure_quality(
         metric.n_bootstrap = metric.seed = None
         signed[metric_name], signed[f"{metric_name}_signature"] = score.score, str(metric.get_signature())
         signed[f"{metric_name}_interval"] = float(score._ci) if num_samples > 1 else None
-    warnings = (*_marks_left(name, hypotheses, references), *_tokenised(name, hypotheses, references))
+    warnings = (
+        *_marks_left(name, hypotheses, references),
+        *_tokenised(name, hypotheses, references),
+        *_without_spaces(references, tokeniser),
+    )
     return Quality(num_sentences=len(hypotheses), warnings=warnings, **signed)
 
 
@@ -109,7 +119,7 @@ def compare(
     references: Sequence[Sequence[str]],
     *,
     num_samples: int = 1000,
-    target_language: str = "",
+    tokeniser: Tokeniser = "13a",
 ) -> Comparison:
     """Test whether systems differ from the first one by more than chance (paired bootstrap, Koehn 2004).
 
@@ -117,7 +127,7 @@ def compare(
         systems: name and translations of at least two systems.
         references: as for :func:`measure_quality`.
         num_samples: resampled test sets. Their seed is in the signatures.
-        target_language: as for :func:`measure_quality`.
+        tokeniser: as for :func:`measure_quality`.
 
     Raises:
         UserError: fewer than two systems, or other line counts; both counts are named.
@@ -125,7 +135,7 @@ def compare(
     if len(systems) < 2:
         raise UserError(f"a comparison needs at least 2 systems, found {len(systems)}", fix="name another run")
     _check_line_counts(systems, references)
-    metrics = {"bleu": _bleu(target_language, references), "chrf": CHRF(references=references)}
+    metrics = {"bleu": _bleu(tokeniser, references), "chrf": CHRF(references=references)}
     test = PairedTest(list(systems.items()), metrics, references=None, test_type="bs", n_samples=num_samples)
     signatures, results = test()
     bleu_key, chrf_key = signatures  # in the order of the metrics
@@ -140,7 +150,8 @@ def compare(
             for name, lines in systems.items()
             for warnings in (_marks_left(name, lines, references), _tokenised(name, lines, references))
             for warning in warnings
-        ),
+        )
+        + _without_spaces(references, tokeniser),
     )
 
 
@@ -187,14 +198,40 @@ def load_comet(model_name: str) -> Callable[[Sequence[str], Sequence[str], Seque
     return score
 
 
-def _bleu(target_language: str, references: Sequence[Sequence[str]] | None = None) -> BLEU:
+def check_tokeniser(tokeniser: Tokeniser, *, another: str = "") -> None:
+    """Find out whether a tokeniser is installed, with its dictionary or model; nothing is fetched.
+
+    Args:
+        another: how another one is chosen, for the message, such as ``--tokeniser char``.
+
+    Raises:
+        UserError: it is not.
+    """
+    or_another = f"; or choose another tokeniser: {another}" if another else ""
+    if (found := SPM_MODELS.get(tokeniser)) is not None:
+        model = Path(SACREBLEU_DIR) / "models" / Path(found["url"]).name
+        if not model.is_file():
+            raise UserError(
+                f"sacreBLEU's tokeniser {tokeniser} needs a model that is not there: {model}",
+                fix=f"curl --location --create-dirs --output {shlex.quote(str(model))} {found['url']}{or_another}",
+            )
     try:
-        return BLEU(trg_lang=target_language, references=references)
-    except (ImportError, RuntimeError) as error:
+        BLEU(tokenize=tokeniser)
+    except (ImportError, RuntimeError):
         raise UserError(
-            f"sacreBLEU's tokeniser for the language {target_language!r} is not installed: {str(error).strip()}",
-            fix=f"pip install 'sacrebleu[{target_language}]'",
+            f"sacreBLEU's tokeniser {tokeniser} is not installed",
+            fix=f"pip install 'sacrebleu[{tokeniser.partition('-')[0]}]'{or_another}",
         ) from None
+    except Exception as error:  # a dictionary or a model that is damaged or of another kind
+        raise UserError(
+            f"sacreBLEU's tokeniser {tokeniser} cannot be used: {' '.join(str(error).split())}",
+            fix=f"install it again{or_another}",
+        ) from None
+
+
+def _bleu(tokeniser: Tokeniser, references: Sequence[Sequence[str]] | None = None) -> BLEU:
+    check_tokeniser(tokeniser)
+    return BLEU(tokenize=tokeniser, references=references)
 
 
 def _of_floats(metric: Any) -> Any:
@@ -257,4 +294,17 @@ def _tokenised(name: str, hypotheses: Sequence[str], references: Sequence[Sequen
     return (
         f"{len(loose)} lines of {name} have white space before a full stop or comma, as if they were tokenised "
         f"(first: line {loose[0]}); scores are comparable on detokenised text only",
+    )
+
+
+def _without_spaces(references: Sequence[Sequence[str]], tokeniser: Tokeniser) -> tuple[str, ...]:
+    """A warning if whole sentences are single words to the tokeniser."""
+    if tokeniser not in _DIVIDES_AT_SPACES:
+        return ()
+    letters = [character for line in references[0][:_LINES_LOOKED_AT] for character in line if character.isalpha()]
+    if 2 * sum(map(is_written_without_spaces, letters)) <= len(letters):
+        return ()
+    return (
+        f"the references have no spaces between words, and the tokeniser {tokeniser} takes a sentence for one word, so "
+        "BLEU says little; name the language with -l, such as -l en-zh, or a tokeniser with --tokeniser",
     )

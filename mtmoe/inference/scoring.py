@@ -167,7 +167,7 @@ def _scores(
 def _window_scores(
     loaded: LoadedRun | LoadedEnsemble, source_lines: Sequence[str], target_lines: Sequence[str], decoding: Decoding
 ) -> list[Score]:
-    sources = encode_sources(source_lines, loaded.subwords, decoding)
+    sources = encode_sources(source_lines, loaded.subwords, decoding, loaded.recipe.data)
     targets = encode_targets(target_lines, loaded.subwords)
     scores = [_not_scored(source.warning, target) for source, target in zip(sources, targets, strict=True)]
     worded = [index for index, source in enumerate(sources) if source.ids]

@@ -25,6 +25,7 @@ from mtmoe.inference.lines import (
     divide_sources,
     encode_targets,
     missing_language,
+    space_after_part,
 )
 from mtmoe.inference.loading import load_together
 from mtmoe.inference.other_models import (
@@ -42,11 +43,11 @@ from mtmoe.inference.required import Required, TermReport
 from mtmoe.inference.scoring import force_decode
 from mtmoe.inference.shortlist import ListedWords, shortlist_of
 from mtmoe.inference.terminology import Terminology
+from mtmoe.languages import has_spaces
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import EOS, UNK
 
 _WINDOW_LINES = 2048
-_LANGUAGES_WITHOUT_SPACES = ("zh", "ja", "th", "lo", "km", "my")
 
 
 class Translation(NamedTuple):
@@ -54,8 +55,9 @@ class Translation(NamedTuple):
 
     text: str
     score: float = 0.0
-    """GNMT's score, which ranks; where other models take part, that of :mod:`mtmoe.inference.other_models`. Of a line
-    that was split, the sum over its parts. Soft terms rank, too, and are not in it."""
+    """What ranks. GNMT's score of the subwords that the search found, which may spell the text in another way than it
+    is encoded; where other models take part, that of :mod:`mtmoe.inference.other_models`, of the text as it is encoded.
+    What soft terms added is in both. Of a line that was split, the sum over its parts."""
     log_probability: float = 0.0
     """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text. Of a line that was split,
     the sum over its parts. With ``decoding.shortlist`` it is normalised over the words of the shortlist and those of
@@ -71,7 +73,7 @@ class Translation(NamedTuple):
     warnings: tuple[str, ...] = ()
     """What the user should know, such as a source that was truncated."""
     alternatives: tuple[Translation, ...] = ()
-    """Next best translations with other texts, in the order of their rank."""
+    """Next best translations with other texts, highest score first (samples as they were drawn)."""
     score_parts: tuple[ScorePart, ...] = ()
     """What other models added to the score: ``(log_probability + sum of weight x value) / lp + cp``."""
     terms: tuple[TermReport, ...] = ()
@@ -132,8 +134,8 @@ class Translator:
             self.decoding,
             self.loaded.subwords,
             terms,
-            words_apart=data.source_language not in _LANGUAGES_WITHOUT_SPACES,
-            targets_apart=data.target_language not in _LANGUAGES_WITHOUT_SPACES,
+            words_apart=has_spaces(data.source_language),
+            targets_apart=has_spaces(data.target_language),
         )
         self._search_model = self._others.searching(self.loaded.model)
         self._freed_memory = FreedMemory()
@@ -176,7 +178,7 @@ class Translator:
         # Which part of a line a phrase belongs to is not known, so such a line stays whole.
         whole = [bool(request.phrases) for request in requests]
         texts = [request.text for request in requests]
-        sources = divide_sources(texts, self.loaded.subwords, self.decoding, whole=whole)
+        sources = divide_sources(texts, self.loaded.subwords, self.decoding, self.loaded.recipe.data, whole=whole)
         parts = [part for source in sources for part in source.parts]
         num_blank = sum(not source.parts for source in sources)
 
@@ -234,21 +236,27 @@ class Translator:
         *,
         as_encoded: bool,
     ) -> Iterator[list[Translation]]:
-        """The translations of each part that have different texts, in the order of the search, or of reranking."""
+        """The translations of each part that have different texts, highest score first (samples as they were drawn).
+
+        A score and the rank are of the same numbers: those of the search; where other models take part, which know
+        nothing but texts, those of the texts.
+        """
         decoded = iter(decode_lines([hypothesis.ids for group in found for hypothesis in group], self.loaded.subwords))
         texts = [list(itertools.islice(decoded, len(group))) for group in found]
         encoded = self._as_encoded(parts, texts, found, options) if as_encoded else found
         others_say = self._of_others(parts, texts, encoded)
+        with_others = self._others.runs.reranks or self._others.fused is not None
+        is_sorted = self._others.runs.reranks or (with_others and not self.decoding.sampling)
         for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
-            ranks: dict[str, float] = {}
             for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
                 score_parts = others_say[place][rank]
+                ranked = hypothesis if with_others else found[place][rank]
                 translation = Translation(
                     text=text,
-                    score=with_parts(hypothesis, score_parts, options.length_alpha).score,
+                    score=with_parts(ranked, score_parts, options.length_alpha).score + hypothesis.gain,
                     log_probability=hypothesis.log_probability,
                     num_tokens=len(hypothesis.token_log_probabilities),
                     tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
@@ -258,9 +266,8 @@ class Translator:
                     score_parts=score_parts,
                 )
                 distinct.setdefault(text, translation)
-                ranks.setdefault(text, translation.score + hypothesis.gain)
-            ranked = list(distinct.values())
-            yield sorted(ranked, key=lambda t: -ranks[t.text]) if self._others.runs.reranks else ranked
+            translations = list(distinct.values())
+            yield sorted(translations, key=lambda t: -t.score) if is_sorted else translations
 
     def _of_others(
         self, sources: Sequence[SourcePart], texts: list[list[str]], found: list[list[Hypothesis]]
@@ -286,7 +293,7 @@ class Translator:
             source = source._replace(warning="; ".join(filter(None, [source.warning, cannot])))
         if source.parts and (missing := missing_language(request.text, self.loaded.recipe.data)):
             source = source._replace(warning="; ".join(filter(None, [source.warning, missing])))
-        glue = "" if self.loaded.recipe.data.target_language in _LANGUAGES_WITHOUT_SPACES else " "
+        glue = space_after_part(source, self.loaded.recipe.data)
         has_links = any(t.alignment for translations in of_parts for t in translations)
         numbers = word_numbers(request.text) if has_links else []
         joined: dict[str, Translation] = {}
@@ -297,7 +304,7 @@ class Translator:
             for part, translation in zip(source.parts, translations, strict=True):
                 goes_on = num_words and not glue
                 first = num_words - bool(goes_on)
-                links += [(numbers[part.word_number + i], first + j) for i, j in translation.alignment]
+                links += [(numbers[part.word_of_line(i)], first + j) for i, j in translation.alignment]
                 num_words = first + len(translation.text.split())
             terms, lost = self._required.report(request.text, [part.text for part in source.parts], whole.text)
             warnings = dict.fromkeys(filter(None, (source.warning, *whole.warnings, *lost)))

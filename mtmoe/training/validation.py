@@ -18,9 +18,12 @@ from mtmoe.data.vocabularies import Vocabulary
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.sentences import own_sentences
 from mtmoe.distributed.turns import taking_turns
-from mtmoe.inference.beam_search import SearchOptions, search_all
-from mtmoe.inference.quality import measure_quality
+from mtmoe.inference.beam_search import SearchOptions, SearchTask, search_all
+from mtmoe.inference.lines import decode_lines, divide_sources, joined
+from mtmoe.inference.quality import check_tokeniser, measure_quality
+from mtmoe.inference.required import Required
 from mtmoe.inference.shortlist import shortlist_of
+from mtmoe.languages import Tokeniser, chosen_tokeniser
 from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
@@ -44,9 +47,12 @@ class Validator:
     """Measures one model after another on the same dev set.
 
     The loss is in nats per target token with its end of sentence, without label smoothing; perplexity is its
-    exponential. BLEU is sacreBLEU on detokenised text of the first ``translate_sentences`` dev sentences; where there
-    are several dev sets, it is their mean, each of the first of its equal share of the sentences. Loss, BLEU and the
-    use of the experts are then told of each set, too.
+    exponential. BLEU is sacreBLEU on detokenised text of the first ``translate_sentences`` dev sentences, by the
+    tokeniser of the language that the set translates into: what ``mtmoe bleu`` finds for these sentences with the same
+    beam. Where there are several dev sets, it is their mean, in which each counts the same, whatever its size, its
+    language and its tokeniser: a direction that is measured in characters weighs no more than one in words, and only
+    changes of a set, which are of one tokeniser, decide which checkpoint is better. Of each set the first of its equal
+    share of the sentences are translated. Loss, BLEU and the use of the experts are then told of each set, too.
 
     Of several processes all must call it, each with its experts: each takes its share of the sentences, and the main
     one alone is told of BLEU.
@@ -65,7 +71,7 @@ class Validator:
         self.corpus = prepared.valid
         self.source_lines: list[str] = []
         self.reference_lines: list[str] = []
-        self.parts: list[tuple[str, int]] = []  # name and number of lines
+        self.parts: list[_Part] = []
         self.shortlist = shortlist_of(recipe.decoding, prepared.lexicon_path, subwords.size)
         begin, parts = 0, self.corpus.parts
         for part in parts:
@@ -73,7 +79,10 @@ class Validator:
             self.source_lines += prepared.valid_source[chosen]
             self.reference_lines += prepared.valid_target[chosen]
             if chosen.stop > chosen.start:
-                self.parts.append((part.name, chosen.stop - chosen.start))
+                language = prepared.target_language("valid", part.name)
+                tokeniser = chosen_tokeniser(settings.bleu_tokeniser, language)
+                check_tokeniser(tokeniser, another="--set training.validation.bleu_tokeniser=char")
+                self.parts.append(_Part(part.name, chosen.stop - chosen.start, tokeniser))
             begin += part.num_pairs
 
     @torch.no_grad()
@@ -89,17 +98,23 @@ class Validator:
         return measured
 
     def _quality(self, translations: Sequence[str]) -> dict[str, Any]:
-        """BLEU and chrF; of several dev sets (a multilingual recipe) the means, and BLEU of each."""
+        """BLEU and chrF; of several dev sets the means, and BLEU of each, with its signature where these differ."""
         found, begin = {}, 0
-        for name, number in self.parts:
-            references = self.reference_lines[begin : begin + number]
-            found[name] = measure_quality(translations[begin : begin + number], [references])
-            begin += number
+        for part in self.parts:
+            lines = slice(begin, begin + part.num_lines)
+            found[part.name] = measure_quality(
+                translations[lines], [self.reference_lines[lines]], tokeniser=part.tokeniser
+            )
+            begin = lines.stop
         measured: dict[str, Any] = {
             "bleu": sum(quality.bleu for quality in found.values()) / len(found),
-            "bleu_signature": next(iter(found.values())).bleu_signature,
             "chrf": sum(quality.chrf for quality in found.values()) / len(found),
         }
+        signatures = {quality.bleu_signature for quality in found.values()}
+        if len(signatures) == 1:
+            measured["bleu_signature"] = signatures.pop()
+        else:
+            measured |= {f"bleu_signature.{name}": quality.bleu_signature for name, quality in found.items()}
         return measured | ({f"bleu.{name}": q.bleu for name, q in found.items()} if len(found) > 1 else {})
 
     def _loss(self, model: TranslationModel) -> dict[str, Any]:
@@ -125,17 +140,22 @@ class Validator:
         one_beam = {"beam_size": beam_size, "diverse_beams": None, "sampling": None}
         options = SearchOptions.from_settings(decoding.model_copy(update=one_beam))
         own_lines = self.source_lines[self.mesh.rank :: self.mesh.size]
-        sources = [ids[: decoding.max_source_tokens] for ids in self.subwords.encode_batch(own_lines)]
+        data = self.recipe.data
+        sources = divide_sources(own_lines, self.subwords, decoding, data)
+        parts = [part for source in sources for part in source.parts]
+        required = Required(decoding, self.subwords, None, words_apart=True)
         with taking_turns(model, self.mesh):
             found = search_all(
                 model,
-                sources,
+                [part.ids for part in parts],
                 options,
                 batch_tokens=decoding.batch_tokens,
                 device=self.device,
+                tasks=[required.added(SearchTask(number=number), part) for number, part in enumerate(parts)],
                 shortlist=self.shortlist,
             )
-        own = [self.subwords.decode(hypotheses[0].ids) for hypotheses in found]
+        texts = iter(decode_lines([hypotheses[0].ids for hypotheses in found], self.subwords))
+        own = [joined([next(texts) for _ in source.parts], source, data) for source in sources]
         translations = [""] * len(self.source_lines)
         for rank, of_process in enumerate(self.mesh.gathered_by_main(own, "translations of the dev set")):
             translations[rank :: self.mesh.size] = of_process
@@ -175,6 +195,14 @@ class LanguageModelValidator:
             output, after = model.continued(_own_part(batch, self.mesh).to(self.device), state)
             state = after if runs_on else None
             yield output
+
+
+class _Part(NamedTuple):
+    """A dev set, as far as it is translated."""
+
+    name: str
+    num_lines: int
+    tokeniser: Tokeniser
 
 
 class _Sums(NamedTuple):

@@ -195,7 +195,7 @@ def test_chinese_is_divided_into_characters(invoke: Any, tmp_path: Path) -> None
     assert "tok:zh" in measured["bleu_signature"]
     missing = invoke(*arguments, "-l", "en-ja")
     if missing.exit_code:
-        assert "tokeniser for the language 'ja' is not installed" in missing.stderr
+        assert "sacreBLEU's tokeniser ja-mecab is not installed\npip install 'sacrebleu[ja]'" in missing.stderr
         assert "pip install 'sacrebleu[ja]'" in missing.stderr
 
 
@@ -214,10 +214,10 @@ def test_runs_into_different_languages_are_not_compared(invoke: Any, tiny_run: A
 
 
 def test_comet_that_is_not_installed_is_named_before_anything_is_translated(
-    invoke: Any, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    invoke: Any, tiny_run: Any, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "comet", None)
-    command = ("bleu", "nowhere", "--source", files["source"], "--reference", files["reference"])
+    command = ("bleu", tiny_run.run, "--source", files["source"], "--reference", files["reference"])
     result = invoke(*command, "--comet", "Unbabel/wmt22-comet-da")
     assert result.exit_code == 1
     assert "COMET cannot be imported" in result.stderr

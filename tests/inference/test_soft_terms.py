@@ -212,7 +212,7 @@ LINES = ["Two dogs play in the snow.", "A man rides a bicycle past the old stati
 def test_the_subwords_of_a_term_are_those_that_spell_it(run_directory):
     translator = Translator(run_directory, device="cpu", overrides=["decoding.soft_terms=0.9"], terms=TERMINOLOGY)
     subwords = translator.loaded.subwords
-    (line,) = divide_sources([LINES[1]], subwords, translator.decoding)
+    (line,) = divide_sources([LINES[1]], subwords, translator.decoding, translator.loaded.recipe.data)
     task = translator._required.added(SearchTask(), line.parts[0])
     assert not len(task.phrases)
     spelt = []
@@ -247,7 +247,7 @@ def test_reranking_ranks_by_what_the_terms_have_added_too(run_directory, languag
         others=OtherRuns(reranking_language_model=str(language_model_run)),
     )
     subwords = translator.loaded.subwords
-    (line,) = divide_sources(LINES[:1], subwords, translator.decoding)
+    (line,) = divide_sources(LINES[:1], subwords, translator.decoding, translator.loaded.recipe.data)
     with_term, without = encode_targets(["Deux toutous jouent", "Deux chiens jouent"], subwords)
     found = [
         Hypothesis(tuple(with_term), -5.0, -5.0, (-1.0,) * (len(with_term) + 1), False, gain=2.0),
@@ -256,7 +256,7 @@ def test_reranking_ranks_by_what_the_terms_have_added_too(run_directory, languag
     found_options = SearchOptions.from_settings(translator.decoding, num_best=2)
     (ranked,) = translator._translated(list(line.parts), [found], found_options, as_encoded=True)
     assert [(t.text, round(t.score, 3)) for t in ranked] == [
-        ("Deux toutous jouent", -5.0),
+        ("Deux toutous jouent", -3.0),
         ("Deux chiens jouent", -4.0),
     ]
 

@@ -360,7 +360,7 @@ def test_the_links_of_a_split_line_are_those_of_its_parts_moved(splitter):
 
 def test_the_parts_of_a_line_know_their_first_word(splitter):
     line = "one, two three " + "x" * 90 + " four"
-    (source,) = divide_sources([line], splitter.loaded.subwords, splitter.decoding)
+    (source,) = divide_sources([line], splitter.loaded.subwords, splitter.decoding, splitter.loaded.recipe.data)
     assert len(source.parts) > 3
     words = line.split()
     for part in source.parts:

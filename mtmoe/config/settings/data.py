@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mtmoe.config.settings.base import Count, Positive, Settings, Sha256
+from mtmoe.errors import UserError
+from mtmoe.languages import normal_code, parse_direction, same_language
 
 
 class FileLocation(Settings):
@@ -49,9 +51,17 @@ class _Source(Settings):
     license: str = Field(default="", description="Terms of the text, told before a download.")
     direction: str = Field(
         default="",
-        pattern=r"^([A-Za-z]{2,}-[A-Za-z]{2,})?$",
-        description="SOURCE-TARGET, such as en-fr, in a multilingual recipe: its source sentences get the token <2fr>.",
+        description="SOURCE-TARGET, such as en-fr or en-zh-CN, in a multilingual recipe: its source sentences get the "
+        "token <2fr> or <2zh-CN>.",
     )
+
+    @field_validator("direction")
+    @classmethod
+    def _of_two_languages(cls, direction: str) -> str:
+        try:
+            return str(parse_direction(direction)) if direction else ""
+        except UserError as error:
+            raise ValueError(f"{error.problem}; {error.fix}") from None
 
 
 class TextSource(_Source):
@@ -180,10 +190,10 @@ class Data(Settings):
     source_language: str = Field(
         default="",
         pattern="^(..+)?$",
-        description="ISO code of the source language, such as en; left out for language models.",
+        description="Code of the source language (BCP 47 or ISO 639), such as en; left out for language models.",
     )
     target_language: str = Field(
-        min_length=2, description="ISO code of the target language, such as de; the one of a language model."
+        min_length=2, description="Code of the target language, such as de or zh-CN; the one of a language model."
     )
     train: tuple[Source, ...] = Field(min_length=1, description="Sources of the training text.")
     valid: tuple[Source, ...] | Literal["split"] = Field(
@@ -253,14 +263,30 @@ class Data(Settings):
                         f"weight = {source.weight} of {source.name!r} and multilingual.temperature = "
                         f"{self.multilingual.temperature} both say how often a direction is seen"
                     )
-        return self._evaluates_what_it_trains()
+        return self._each_direction_in_one_spelling()._evaluates_what_it_trains()
+
+    def _each_direction_in_one_spelling(self) -> Data:
+        spellings: dict[tuple[str, ...], str] = {}
+        for part in ("train", "valid", "test"):
+            for source in () if getattr(self, part) == "split" else getattr(self, part):
+                if source.direction:
+                    codes = tuple(map(normal_code, parse_direction(source.direction)))
+                    first = spellings.setdefault(codes, source.direction)
+                    if first != source.direction:
+                        raise ValueError(
+                            f"{part}: {source.direction!r} of {source.name!r} is {first!r} in another spelling; write "
+                            "one of them everywhere"
+                        )
+        return self
 
     def _evaluates_what_it_trains(self) -> Data:
-        known = {source.direction.rpartition("-")[2] for source in self.train}
+        if self.multilingual is None:
+            return self
+        known = {_target_of(source) for source in self.train}
         for part in ("valid", "test"):
             for source in () if getattr(self, part) == "split" else getattr(self, part):
-                target = source.direction.rpartition("-")[2]
-                if self.multilingual is not None and target not in known:
+                target = _target_of(source)
+                if target not in known:
                     raise ValueError(
                         f"{part}: {source.name!r} translates into {target!r}, whose token the vocabulary lacks: "
                         f"the directions of train lead into {', '.join(sorted(known))}"
@@ -289,6 +315,13 @@ class Data(Settings):
             value, default = getattr(self.held_out, key), HeldOut.model_fields[key].default
             if value != default and getattr(self, part) != "split":
                 raise ValueError(f'held_out.{key} = {value} does nothing: {part} is not "split"')
-        if self.source_language == self.target_language and self.multilingual is None:
-            raise ValueError(f"source_language and target_language are both {self.source_language!r}")
+        if self.multilingual is None and same_language(self.source_language, self.target_language):
+            raise ValueError(
+                f"source_language and target_language are both {self.source_language!r}"
+                + ("" if self.source_language == self.target_language else f" ({self.target_language!r})")
+            )
         return self
+
+
+def _target_of(source: Source) -> str:
+    return normal_code(parse_direction(source.direction).target)

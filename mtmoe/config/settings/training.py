@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mtmoe.config.settings.base import Count, Fraction, Positive, Settings
 from mtmoe.config.settings.subwords import SubwordSampling
+from mtmoe.languages import ChosenTokeniser
 
 
 class Schedule(Settings):
@@ -80,7 +81,14 @@ class Validation(Settings):
 
     every_steps: Positive = Field(default=1000, description="Steps between validations.")
     metric: Literal["bleu", "loss", "perplexity"] = Field(
-        default="bleu", description="Chooses the best checkpoint and drives early stopping."
+        default="bleu",
+        description="Chooses the best checkpoint and drives early stopping. bleu: of several dev sets the mean, in "
+        "which each counts the same, whatever its size, language and tokeniser.",
+    )
+    bleu_tokeniser: ChosenTokeniser = Field(
+        default="auto",
+        description="sacreBLEU's tokeniser, of the dev sets and of `mtmoe bleu`. auto: that of each set's target "
+        "language (zh, ja-mecab, ko-mecab; char for other languages without spaces between words; else 13a).",
     )
     translate_sentences: Count = Field(
         default=1000, description="Dev sentences translated for BLEU; 0 measures the loss alone."
