@@ -7,7 +7,6 @@ import errno
 import gzip
 import hashlib
 import lzma
-import os
 import shutil
 import struct
 import tarfile
@@ -15,12 +14,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
+from mtmoe.atomic_files import opened_atomically
 from mtmoe.data.lines import open_decompressed
 from mtmoe.data.tar_members import tar_members
 from mtmoe.errors import UserError
@@ -52,41 +51,31 @@ def extract_member(archive: Path, member: str, path: Path, *, sha256: str = "") 
         UserError: no such member (the nearest name is given), a damaged archive, or another
             checksum than ``sha256``.
     """
-    temporary = path.with_name(path.name + ".tmp")
     digest = hashlib.sha256()
     try:
-        with _open_member(archive, member) as (stream, size), temporary.open("wb", buffering=0) as file:
+        with _open_member(archive, member) as (stream, size):
             _check_room(archive, member, size, path.parent)
-            while block := stream.read(_READ_BYTES):
-                digest.update(block)
-                _write(file, block)
-            os.fsync(file.fileno())
-        if sha256 and digest.hexdigest() != sha256:
-            raise UserError(
-                f"{archive}: member {member}: SHA-256 is {digest.hexdigest()}, but the recipe pins {sha256}",
-                fix="correct member_sha256, or name the archive that the recipe means",
-            )
-        os.replace(temporary, path)
+            with opened_atomically(path) as file:
+                while block := stream.read(_READ_BYTES):
+                    digest.update(block)
+                    file.write(block)
+                if sha256 and digest.hexdigest() != sha256:
+                    raise UserError(
+                        f"{archive}: member {member}: SHA-256 is {digest.hexdigest()}, but the recipe pins {sha256}",
+                        fix="correct member_sha256, or name the archive that the recipe means",
+                    )
     except _DAMAGED as error:
         raise UserError(
             f"{archive}: cannot be unpacked: {error}", fix="the archive is damaged: fetch it again"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest.hexdigest()
-
-
-def _write(file: FileIO, block: bytes) -> None:
-    """Write all of it; trouble with the disk must not look like a damaged archive."""
-    rest = memoryview(block)
-    try:
-        while rest:
-            rest = rest[file.write(rest) :]
-    except OSError as error:
+    except OSError as error:  # trouble with the disk must not look like a damaged archive
+        if error.filename != str(path):
+            raise
         raise UserError(
-            f"{file.name}: cannot be written: {error.strerror}",
+            f"{path}: cannot be written: {error.strerror}",
             fix="free some space, or set MTMOE_CACHE to a directory on another disk",
         ) from None
+    return digest.hexdigest()
 
 
 def _check_room(archive: Path, member: str, size: int, directory: Path) -> None:
