@@ -147,8 +147,15 @@ def check_replaceable(place: Path) -> None:
     if place.exists() and not place.is_file():
         raise OSError(errno.EINVAL, "is no regular file", str(place))
     for path in (place.parent, place):
-        if path.exists() and not os.access(path, os.W_OK):
-            raise _error(errno.EACCES, path)
+        if path.exists():
+            check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError that says why a file or directory may not be written to, if that is so."""
+    if not os.access(path, os.W_OK):
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        raise _error(errno.EROFS if read_only else errno.EACCES, path)
 
 
 def _error(number: int, path: Path) -> OSError:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtmoe import atomic_files
 from mtmoe.atomic_files import hidden_beside, make_directory, sync
 from mtmoe.errors import UserError
 from mtmoe.locks import try_lock
@@ -90,11 +91,15 @@ def check_writable(place: Path) -> None:
     directory = Path(os.path.realpath(place))
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent
-    if not os.access(directory, os.W_OK | os.X_OK):
-        problem = os.strerror(errno.EACCES if directory.is_dir() else errno.ENOTDIR)
+    try:
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        atomic_files.check_writable(directory)
+    except OSError as error:
         raise UserError(
-            f"{place}: cannot be made: {directory}: {problem}", fix="name another directory, or change its permissions"
-        )
+            f"{place}: cannot be made: {directory}: {error.strerror}",
+            fix="name another directory, or change its permissions",
+        ) from None
 
 
 def holds_something(directory: Path) -> bool:

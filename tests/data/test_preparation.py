@@ -1,5 +1,6 @@
 """From a recipe to a data directory, and what stands in the way."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -322,15 +323,35 @@ def test_an_empty_directory_that_is_there_is_filled_and_keeps_its_mode(work):
     assert ".mtmoe.part" not in os.listdir(work.place)
 
 
-def test_a_mount_point_is_filled(work):
-    work.place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", work.place]
+@contextlib.contextmanager
+def _mounted(place: Path, options: str):
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     try:
-        _into(work, work.place)
+        yield
     finally:
-        subprocess.run(["umount", work.place], check=True)
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_mount_point_is_filled(work):
+    with _mounted(work.place, "size=20m"):
+        _into(work, work.place)
+
+
+def test_a_read_only_file_system_is_told_before_any_work(work):
+    with _mounted(work.place, "ro"):
+        with pytest.raises(UserError, match=f"{work.place}: cannot be made: .*: Read-only file system"):
+            prepare(work.recipe(), work.place, work.directory / "cache", progress=lambda *_: pytest.fail("too late"))
+
+
+@pytest.mark.parametrize("kilobytes", [8, 40, 80, 120, 160])
+def test_a_disk_that_is_full_at_any_moment_is_told_and_nothing_is_left(work, kilobytes):
+    with _mounted(work.place, f"size={kilobytes}k"):
+        with pytest.raises(UserError, match="data: cannot be written: No space left on device"):
+            work.prepare()
+        assert os.listdir(work.place) == []
 
 
 def test_the_same_bytes_come_into_a_directory_that_is_there(work):
