@@ -8,7 +8,7 @@ import click
 
 from mtmoe.errors import UserError
 
-from .console import note, write_data
+from .console import command_line, note, write_data
 from .options import run_argument
 
 
@@ -34,7 +34,7 @@ def average(run: Path, num_last: int | None, names: tuple[str, ...]) -> None:
 
     averaged = average_checkpoints(run, names or _newest(run, num_last or 0))
     write_data(f"{averaged.name}\n")
-    note(f"next: mtmoe translate {run} --checkpoint {averaged.name}")
+    note(f"next: {command_line('translate', run, '--checkpoint', averaged.name)}")
 
 
 def _newest(run: Path, num_last: int) -> list[str]:

@@ -11,7 +11,7 @@ from mtmoe.errors import UserError
 from mtmoe.languages import Tokeniser
 
 from .bleu_texts import text_language, tokeniser_for, warn_of_language
-from .console import number, number_of_bytes, shown_progress, warn, write_data, write_json, write_table
+from .console import number, number_of_bytes, shown_progress, warn, write_data, write_json, write_table, write_text
 from .lines import read_aligned, read_lines
 from .options import (
     FILE,
@@ -166,7 +166,7 @@ def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
     ]
     write_table(columns, rows)
     if results[0].bleu_signature:
-        write_data(f"BLEU: {results[0].bleu_signature}\n")
+        write_text(f"BLEU: {results[0].bleu_signature}\n")
 
 
 def _text_to_translate(

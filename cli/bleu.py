@@ -23,7 +23,7 @@ from .bleu_texts import (
     tokeniser_for,
     warn_of_language,
 )
-from .console import write_data, write_json
+from .console import write_json, write_text
 from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
 from .run_data import run_data
 
@@ -145,7 +145,7 @@ def bleu(
     if as_json:
         write_json(results)
     elif len(results) == 1 and "systems" not in results[0]:
-        write_data(shown(results[0]))
+        write_text(shown(results[0]))
     else:
         show_table(results)
 

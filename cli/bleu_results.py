@@ -11,7 +11,7 @@ from mtmoe.errors import UserError
 from mtmoe.languages import Tokeniser
 
 from .bleu_texts import Systems, TestText
-from .console import warn, write_data, write_table
+from .console import warn, write_data, write_table, write_text
 from .lines import read_lines
 
 if TYPE_CHECKING:
@@ -183,4 +183,4 @@ def show_table(results: Sequence[Mapping[str, Any]]) -> None:
             f"  chrF2: {result['chrf_signature']}\n"
         )
     write_data("+-: 95 % interval by bootstrap; p: of such a difference by chance\n")
-    write_data("".join(dict.fromkeys(blocks)))
+    write_text("".join(dict.fromkeys(blocks)))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from mtmoe.printable import printable
 from mtmoe.progress import Progress, silent
 
 from .entry import OutputClosed
@@ -23,14 +25,32 @@ from .entry import OutputClosed
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Display
+    from rich.text import Text
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
 
 
 def note(text: str) -> None:
-    """Talk to the person: one message on standard error. Nobody listening (`| tee` was stopped) stops no work."""
+    """Talk to the person: one message on standard error. Nobody listening (`| tee` was stopped) stops no work.
+
+    What comes from files and arguments cannot steer the terminal, and is escaped where the terminal lacks its letters.
+    """
     with contextlib.suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(shown_in(printable(text), sys.stderr), err=True)
+
+
+def shown_in(text: str, stream: TextIO) -> str:
+    """The text with escapes for what the stream's encoding does not have (``LANG=C``, Latin-1)."""
+    try:
+        encoding = stream.encoding or "utf-8"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except (LookupError, UnicodeError, AttributeError):
+        return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def command_line(*words: object) -> str:
+    """A command for the user to copy: ``mtmoe`` and the words, quoted where the shell needs it."""
+    return shlex.join(["mtmoe", *map(str, words)])
 
 
 def warn(text: str) -> None:
@@ -51,6 +71,11 @@ def write_data(text: str) -> None:
         raise OutputClosed from None
 
 
+def write_text(text: str) -> None:
+    """Write lines for a person to standard output; what comes from files cannot steer the terminal."""
+    write_data(printable(text))
+
+
 def number_or_null(value: float) -> float | None:
     """JSON has no infinity."""
     return value if math.isfinite(value) else None
@@ -63,7 +88,7 @@ def write_json(value: Any) -> None:
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a table to standard output: folded to fit a terminal, or of aligned columns into a file."""
-    lines = [list(columns), *(list(row) for row in rows)]
+    lines = [[_cell(text) for text in row] for row in (columns, *rows)]
     if not sys.stdout.isatty():
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -74,10 +99,15 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(_literal(_cell(column)), overflow="fold")
     for line in lines[1:]:
-        table.add_row(*map(_literal, line))
-    Console(highlight=False).print(table)
+        table.add_row(*(_literal(shown_in(text, sys.stdout)) for text in line))
+    Console(highlight=False, emoji=False).print(table)
+
+
+def _cell(text: str) -> str:
+    """On one line: a line feed of a file's would tear the table."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def is_terminal() -> bool:
@@ -89,7 +119,7 @@ def terminal_console() -> Console:
     """The rich console that live displays use."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 @contextlib.contextmanager
@@ -158,7 +188,7 @@ class LiveProgress:
 
     def __call__(self, stage: str, done: int, total: int | None, unit: str) -> None:
         if stage not in self._tasks:
-            self._tasks[stage] = self._display.add_task(_literal(stage), total=total, amount="")
+            self._tasks[stage] = self._display.add_task(shown_in(_cell(stage), sys.stderr), total=total, amount="")
         of = "" if total is None else f" / {amount(total, unit)}"
         text = amount(done, unit) if done == total else f"{amount(done, unit, bare=total is not None)}{of}"
         self._display.update(self._tasks[stage], completed=done, total=total, amount=text)
@@ -171,9 +201,9 @@ def _live_display() -> Display:
     from rich.progress import Progress as Display
 
     return Display(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
-        TextColumn("{task.fields[amount]}"),
+        TextColumn("{task.fields[amount]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -211,7 +241,7 @@ def number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _literal(text: str) -> str:
-    from rich.markup import escape
+def _literal(text: str) -> Text:
+    from rich.text import Text
 
-    return escape(text)
+    return Text(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import number_of_bytes, write_data, write_json, write_table
+from .console import number_of_bytes, write_json, write_table, write_text
 from .options import json_option, own_recipe, set_option
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _write_model(recipe: Recipe, as_json: bool) -> None:
         )
         return
     about = f": {recipe.about.description}" if recipe.about.description else ""
-    write_data(f"{recipe.name} ({recipe.data.languages}){about}\n\n")
+    write_text(f"{recipe.name} ({recipe.data.languages}){about}\n\n")
     write_table(("layer", "kind", "parameters", "operations"), _model_rows(model))
 
 

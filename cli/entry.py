@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,6 +24,19 @@ _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
 _replaced: list[Any] = []  # streams close their files when nobody holds them
+# With less address space, libraries end the process by themselves (signal 6, OpenBLAS's own status 1) or the
+# interpreter fails on its way out: seen up to 0.7 GB with torch for CPUs on two cores, where 0.8 was enough.
+_LEAST_ADDRESS_SPACE = 1 << 30
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|std::bad_array_new_length|failed to map "
+    r"segment|could not create a (memory|primitive)|can't start new thread|unable to allocate|malloc of size|"
+    r"Resource temporarily unavailable|bytes of memory|unable to mmap|Storage size calculation overflowed",
+    re.IGNORECASE,
+)
+MEMORY_FIX = (
+    "train with a smaller --set training.batch_tokens=... or model.width, translate with a smaller --set "
+    "decoding.batch_tokens=... or --beam, take fewer --workers, or allow more memory (ulimit -v, the job's limit)"
+)
 OPEN_FILES_FIX = "allow more of them: ulimit -n 1024"
 
 
@@ -99,10 +113,13 @@ def _status_of_command() -> Any:
         main()
     except SystemExit as end:
         return end.code
-    except (ImportError, OSError) as error:  # of an import: commands tell of their own
-        if not is_lack_of_files(error):
+    except (ImportError, OSError, MemoryError, RuntimeError) as error:  # of an import: commands tell of their own
+        if is_lack_of_memory(error):
+            print(f"error: {memory_problem(error)}\n{MEMORY_FIX}", file=sys.stderr)
+        elif is_lack_of_files(error):
+            print(f"error: {error}\n{OPEN_FILES_FIX}", file=sys.stderr)
+        else:
             raise
-        print(f"error: {error}\n{OPEN_FILES_FIX}", file=sys.stderr)
         return 1
     return 0
 
@@ -111,6 +128,39 @@ def is_lack_of_files(error: BaseException) -> bool:
     """Whether the process may not open as many files as it needs; the loader of libraries has but words for it."""
     words = map(os.strerror, _TOO_MANY_FILES)
     return getattr(error, "errno", None) in _TOO_MANY_FILES or any(word in str(error) for word in words)
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, or address space; each library says it in its own words."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError | ImportError | OSError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def memory_problem(error: BaseException) -> str:
+    """What was asked for, as far as it is known, on one line."""
+    said = (str(error).strip().splitlines() or [""])[0][:300]
+    return f"not enough memory{f': {said}' if said else ''}"
+
+
+def check_address_space() -> None:
+    """Refuse what could only crash.
+
+    Raises:
+        UserError: the process may not have the address space that the libraries take.
+    """
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except (ImportError, OSError, ValueError):  # not a POSIX system
+        return
+    if 0 <= limit < _LEAST_ADDRESS_SPACE:
+        raise UserError(
+            f"not enough memory: the address space of this process is limited to {limit / 1e9:.2f} GB, and its "
+            f"libraries need {_LEAST_ADDRESS_SPACE / 1e9:.2f} GB",
+            fix="allow more: ulimit -v unlimited",
+        )
 
 
 # ----------------------------------------------------------------------------------------- standard streams
@@ -170,5 +220,8 @@ def _over(stream: Any, kind: type[io.FileIO]) -> io.TextIOWrapper:
     _replaced.append(stream)
     raw = kind(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors="backslashreplace",  # no letter that the terminal lacks (LANG=C) stops any work
+        line_buffering=stream.line_buffering,
     )

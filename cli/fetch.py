@@ -11,7 +11,7 @@ import click
 
 from mtmoe.errors import Unreachable
 
-from .console import note, number_of_bytes, shown_progress
+from .console import command_line, note, number_of_bytes, shown_progress
 from .options import cache_option, own_recipe, recipe_argument, set_option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def fetch(recipe_name: str, overrides: tuple[str, ...], cache: Path | None) -> N
     tell_downloads(fetching.planned_downloads(recipe, where), where)
     with shown_progress() as progress, told_what_is_missing(recipe, recipe_name, where):
         fetching.fetch(recipe, where, progress)
-    note(f"the text of {recipe.name} is complete; next: mtmoe preprocess {recipe_name} DATA_DIR")
+    note(f"the text of {recipe.name} is complete; next: {command_line('preprocess', recipe_name, 'DATA_DIR')}")
 
 
 @contextlib.contextmanager
@@ -52,7 +52,8 @@ def told_what_is_missing(recipe: Recipe, recipe_name: str, cache: Path) -> Itera
             f"  {download.name}: {_size(download)} from {download.origin} to {download.path.parent}"
             for download in missing
         ]
-        advice = f"where there is a network, `mtmoe fetch {recipe_name}` fetches what is missing; then copy it here:"
+        command = command_line("fetch", recipe_name)
+        advice = f"where there is a network, `{command}` fetches what is missing; then copy it here:"
         raise Unreachable(error.problem, fix="\n".join([f"{error.fix};", advice, *lines])) from error
 
 

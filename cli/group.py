@@ -19,6 +19,7 @@ import click
 
 from mtmoe import __version__
 from mtmoe.errors import UserError, Warned
+from mtmoe.printable import printable
 from mtmoe.processor import let_waiting_threads_sleep
 
 from .average import average
@@ -28,10 +29,14 @@ from .console import note, warn
 from .describe import describe
 from .doctor import doctor
 from .entry import (
+    MEMORY_FIX,
     OPEN_FILES_FIX,
     OutputClosed,
     Terminated,
+    check_address_space,
     is_lack_of_files,
+    is_lack_of_memory,
+    memory_problem,
     replace_closed_streams,
     signal_status,
     signals_raise,
@@ -72,6 +77,13 @@ class Group(click.Group):
         with _explained(), _warnings_told(), signals_raise():
             return super().invoke(context)
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if arguments and arguments[0] in self.commands and not {"--help", "-h"} & set(arguments):
+            check_address_space()
+        return super().resolve_command(context, arguments)
+
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
@@ -79,6 +91,10 @@ def _explained() -> Iterator[None]:
         yield
     except UserError as error:
         raise Failure(str(error)) from None
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:  # it quotes arguments
+        raise click.UsageError(printable(error.format_message()), error.ctx) from None
     except OutputClosed:
         _forget_standard_output()
         raise click.exceptions.Exit(_STATUS_OUTPUT_CLOSED) from None
@@ -88,8 +104,10 @@ def _explained() -> Iterator[None]:
         raise click.exceptions.Exit(signal_status(terminated.number)) from None
     except (OSError, ImportError) as error:
         raise _failure_of_system(error) from None
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         if not _is_out_of_device_memory(error):
+            if is_lack_of_memory(error):
+                raise Failure(f"{memory_problem(error)}\n{MEMORY_FIX}") from None
             raise
         raise Failure(
             f"the device's memory is full: {str(error).splitlines()[0]}\n"
@@ -102,6 +120,8 @@ def _failure_of_system(error: OSError | ImportError) -> Exception:
     """A message for the mistakes that a user can put right (a path, a right, a full disk); else the error."""
     if is_lack_of_files(error):
         return Failure(f"{error}\n{OPEN_FILES_FIX}")
+    if is_lack_of_memory(error):
+        return Failure(f"{memory_problem(error)}\n{MEMORY_FIX}")
     if not isinstance(error, OSError):
         return error
     fix = "\nmake room, or write to another place" if error.errno in _FULL_DISK else ""
@@ -128,7 +148,7 @@ def _warnings_told() -> Iterator[None]:
         warnings.showwarning = before
 
 
-def _is_out_of_device_memory(error: RuntimeError) -> bool:
+def _is_out_of_device_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # whoever has not imported it has not run out of its memory
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 

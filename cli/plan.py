@@ -9,7 +9,7 @@ import click
 
 from mtmoe.errors import UserError
 
-from .console import duration, note, number_of_bytes, warn, write_data, write_json, write_table
+from .console import duration, note, number_of_bytes, warn, write_data, write_json, write_table, write_text
 from .options import json_option, own_recipe, recipe_argument, set_option
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _write(recipe: Recipe, planned: Plan) -> None:
     cluster, layout = planned.cluster, planned.layout
     copies = f", {layout.data_processes} copies of them" if layout.data_processes > 1 else ""
     spread = f"; experts spread over {layout.expert_processes}{copies}" if recipe.has_experts else ""
-    write_data(
+    write_text(
         f"{planned.recipe} on {cluster.num_gpus} x {cluster.gpu.name} ({planned.precision}): a prediction, "
         f"not a measurement{spread}\n\n"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import note, shown_progress, warn
+from .console import command_line, note, shown_progress, warn
 from .fetch import tell_downloads, told_what_is_missing
 from .options import (
     DIRECTORY,
@@ -42,7 +42,7 @@ def preprocess(recipe_name: str, data_dir: Path, num_workers: int | None, cache:
     what each cleaning rule did. A DATA_DIR that is finished is used as it is.
     """
     prepare_data(own_recipe(recipe_name, **own), recipe_name, data_dir, cache, num_workers)
-    note(f"{data_dir} is ready; next: mtmoe train {recipe_name} RUN_DIR --data {data_dir}")
+    note(f"{data_dir} is ready; next: {command_line('train', recipe_name, 'RUN_DIR', '--data', data_dir)}")
 
 
 def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path | None, num_workers: int | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import write_data, write_json, write_table
+from .console import write_json, write_table, write_text
 from .options import json_option
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def recipes(markdown: bool, as_json: bool) -> None:
         write_json(summaries)
         return
     if markdown:
-        write_data(markdown_table(summaries))
+        write_text(markdown_table(summaries))
         return
     columns = ("recipe", "languages", "text", "parameters", "operations", "chosen for", "result")
     write_table(columns, [_row(summary) for summary in summaries])

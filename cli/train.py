@@ -12,7 +12,7 @@ import click
 
 from mtmoe.errors import UserError
 
-from .console import note
+from .console import command_line, note
 from .options import (
     DIRECTORY,
     cache_option,
@@ -92,7 +92,7 @@ def train(
     elif num_processes > 1:
         raise UserError(
             f"{num_processes} processes (WORLD_SIZE) and no --data: text is preprocessed by one process",
-            fix=f"run `mtmoe preprocess {recipe_name} DATA_DIR` first, then add --data DATA_DIR",
+            fix=f"run `{command_line('preprocess', recipe_name, 'DATA_DIR')}` first, then add --data DATA_DIR",
         )
     else:
         data_dir = place_of_data(run_dir)
@@ -172,6 +172,6 @@ def _tell_end(finished: Finished, recipe_name: str, run_dir: Path) -> None:
 
     run = os.fspath(run_dir)
     if load_run_recipe(open_run(run_dir)).task == "language-model":
-        note(f"next: mtmoe score {run} TEXT")
+        note(f"next: {command_line('score', run, 'TEXT')}")
     else:
-        note(f"next: mtmoe bleu {run}, or mtmoe translate {run} < text")
+        note(f"next: {command_line('bleu', run)}, or {command_line('translate', run)} < text")

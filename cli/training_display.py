@@ -6,12 +6,15 @@ Both are a :class:`mtmoe.training.reporting.Reporter`.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import is_terminal, note, terminal_console, warn
+from mtmoe.printable import printable
+
+from .console import is_terminal, note, shown_in, terminal_console, warn
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -74,7 +77,11 @@ class LiveTraining(PlainTraining):
     """The steps are one line that is drawn anew; all else scrolls by above it."""
 
     def __init__(self, display: Display) -> None:
-        super().__init__(write=lambda text: display.console.print(text, markup=False, soft_wrap=True))
+        super().__init__(
+            write=lambda text: display.console.print(
+                shown_in(printable(text), sys.stderr), markup=False, soft_wrap=True
+            )
+        )
         self._display = display
         self._task: Any = None
         self._max_steps = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def load_model(directory: str | Path, checkpoint: str = "best", device: str | to
     if not isinstance(model, TranslationModel) or not isinstance(vocabulary, SubwordModel):
         raise UserError(
             f'{directory}: is a run of task = "{recipe.task}", which translates nothing',
-            fix=f"score text with it: mtmoe score {directory} TEXT",
+            fix=f"score text with it: mtmoe score {shlex.quote(str(directory))} TEXT",
         )
     return LoadedRun(recipe, vocabulary, model, chosen)
 

@@ -12,6 +12,7 @@ the language model's part step by step; all others are added to what it has foun
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -202,7 +203,8 @@ def _check_vocabulary(run: str, language_model: LoadedLanguageModel, loaded: Loa
         raise UserError(
             f"the language model has another vocabulary than the translation model: "
             f"{_named(theirs, language_model.vocabulary.size)}, {_named(own, loaded.subwords.size)}",
-            fix=f"train it on the subwords of the other: mtmoe train RECIPE {run}-2 --subwords-of {own.parent}; "
+            fix=f"train it on the subwords of the other: mtmoe train RECIPE {shlex.quote(f'{run}-2')} "
+            f"--subwords-of {shlex.quote(str(own.parent))}; "
             "or use it with --rerank-lm, which reads text",
         )
 

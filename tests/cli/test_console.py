@@ -10,10 +10,14 @@ from mtmoe.cli.console import (
     PLAIN_LINE_EVERY_SECONDS,
     PlainProgress,
     amount,
+    command_line,
     duration,
+    note,
     number_of_bytes,
+    warn,
     without_repeats,
     write_table,
+    write_text,
 )
 
 
@@ -93,3 +97,59 @@ def test_a_table_in_a_file_has_aligned_columns_and_is_never_cut(monkeypatch: pyt
     write_table(("name", "meaning"), [("a", "x" * 300), ("longer", "café [bold]")])
     lines = written.getvalue().decode().splitlines()
     assert lines == ["name    meaning", "a       " + "x" * 300, "longer  café [bold]"]
+
+
+ESCAPE, BIDI = "\x1b[31m", "\u202e"
+
+
+def test_what_comes_from_files_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    note(f"a{ESCAPE}.en: no such file\ngive{BIDI} another")
+    warn(f"{ESCAPE}x")
+    PlainProgress()(f"encode {ESCAPE}", 3, 3, "pairs")
+    write_table(("name", "value"), [(f"{ESCAPE}b", "1\n2")])
+    write_text(f"{ESCAPE}set: 3 sentences\n")
+    told = capsys.readouterr()
+    assert "a\\x1b[31m.en: no such file\ngive\\u202e another\n" in told.err
+    assert "warning: \\x1b[31mx\n" in told.err
+    assert "encode \\x1b[31m: 3 pairs" in told.err
+    assert told.out == "name       value\n\\x1b[31mb  1\\n2\n\\x1b[31mset: 3 sentences\n"
+
+
+def test_a_table_on_a_terminal_shows_markup_and_escapes_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        encoding = "ascii"  # type: ignore[assignment]
+
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "1000")
+    write_table(("[bold]name", "value"), [(f"[red]{ESCAPE}:smile:", "é")])
+    assert terminal.getvalue().isascii()
+    assert [line.split() for line in terminal.getvalue().splitlines()] == [
+        ["[bold]name", "value"],
+        ["[red]\\x1b[31m:smile:", "\\xe9"],
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_note_is_written_whatever_the_letters_of_the_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding=encoding, errors="strict"))
+    note("日本 é \udcff")
+    sys.stderr.flush()
+    assert (
+        written.getvalue().decode(encoding)
+        == {
+            "ascii": "\\u65e5\\u672c \\xe9 \\xff\n",
+            "latin-1": "\\u65e5\\u672c é \\xff\n",
+            "utf-8": "日本 é \\xff\n",
+        }[encoding]
+    )
+
+
+def test_a_command_to_copy_is_quoted_for_the_shell() -> None:
+    assert command_line("bleu", "runs/my run") == "mtmoe bleu 'runs/my run'"
+    assert command_line("train", "a;b", "RUN_DIR") == "mtmoe train 'a;b' RUN_DIR"

@@ -121,3 +121,52 @@ def test_translating_nothing_from_a_closed_input_gives_nothing(tiny_run: Any) ->
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 8.00 EiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a memory object"),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_too_little_memory_is_a_message_with_what_was_said_and_the_settings(fail: Any, error: Exception) -> None:
+    result = fail(_raiser(error))
+    assert result.exit_code == 1
+    problem, fix = result.stderr.splitlines()
+    assert problem.startswith("error: not enough memory")
+    assert str(error)[:30] in problem
+    assert "training.batch_tokens" in fix
+    assert "--beam" in fix
+
+
+def test_an_address_space_that_is_too_small_for_the_libraries_is_told_before_they_crash() -> None:
+    command = f"ulimit -v 400000; {shlex.quote(sys.executable)} -m mtmoe recipes"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "error: not enough memory: the address space of this process is limited to 0.41 GB, and its libraries need "
+        "1.07 GB\nallow more: ulimit -v unlimited\n"
+    )
+
+
+def test_wrong_usage_is_told_harmlessly_and_with_what_is_near() -> None:
+    for arguments, told in (
+        (["transalte"], "Did you mean 'translate'?"),
+        (["\x1b[31m"], "\\x1b[31m"),
+        (["translate", "run", "--beam", "\x1b[31mz"], "\\x1b[31mz"),
+        (["translate", "run", "--baem", "3"], "--beam"),
+        (["translate"], "Missing argument 'RUN'"),
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2
+        assert "Usage: " in result.stderr
+        assert told in result.stderr
+        assert "\x1b" not in result.stderr
