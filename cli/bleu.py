@@ -24,6 +24,7 @@ from .bleu_texts import (
     warn_of_language,
 )
 from .console import write_json, write_text
+from .lines import STANDARD_INPUT
 from .options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
 from .run_data import run_data
 
@@ -188,6 +189,10 @@ def _check_usage(
         "-l needs a --test-set of sacreBLEU's, or files": languages is not None and not test_sets and not files,
         "the same test set is given twice": len(set(test_sets)) < len(test_sets),
         "the same system is given twice": len(set(names)) < len(names),
+        "- is standard input, which can be one of the files alone": _num_standard_input(
+            source_path, *reference_paths, *hypothesis_paths, *result_paths
+        )
+        > 1,
     }
     for complaint, holds in complaints.items():
         if holds:
@@ -196,3 +201,7 @@ def _check_usage(
         parse_direction(languages or "en-de")
     except UserError as error:
         raise click.UsageError(f"-l is a pair of languages, such as en-de: {error.problem}; {error.fix}") from None
+
+
+def _num_standard_input(*paths: Path | None) -> int:
+    return paths.count(STANDARD_INPUT)

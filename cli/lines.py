@@ -17,7 +17,7 @@ from mtmoe.errors import UserError
 
 from .console import write_data
 
-STANDARD_INPUT = Path("-")
+STANDARD_INPUT = STANDARD_OUTPUT = Path("-")
 """How a command line names it where it asks for a FILE."""
 _BLOCK_BYTES = 1 << 16
 _MOST_CHUNK_BYTES = 1 << 20

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtmoe.languages import unknown_codes
+
 from .console import command_line, note, shown_progress, warn
 from .fetch import tell_downloads, told_what_is_missing
 from .options import (
@@ -41,8 +43,16 @@ def preprocess(recipe_name: str, data_dir: Path, num_workers: int | None, cache:
     Downloads what is missing. The same text, recipe and seed give the same bytes; DATA_DIR/report.json counts
     what each cleaning rule did. A DATA_DIR that is finished is used as it is.
     """
-    prepare_data(own_recipe(recipe_name, **own), recipe_name, data_dir, cache, num_workers)
+    recipe = own_recipe(recipe_name, **own)
+    warn_of_languages(recipe)
+    prepare_data(recipe, recipe_name, data_dir, cache, num_workers)
     note(f"{data_dir} is ready; next: {command_line('train', recipe_name, 'RUN_DIR', '--data', data_dir)}")
+
+
+def warn_of_languages(recipe: Recipe) -> None:
+    """Tell of each language code that is not known, once."""
+    for text in unknown_codes(recipe.data.language_codes):
+        warn(text)
 
 
 def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path | None, num_workers: int | None) -> None:

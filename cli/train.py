@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtmoe.errors import UserError
+from mtmoe.languages import chosen_tokeniser
 
 from .console import command_line, note
 from .options import (
@@ -24,7 +25,7 @@ from .options import (
     subwords_of_option,
     workers_option,
 )
-from .preprocess import prepare_data
+from .preprocess import prepare_data, warn_of_languages
 from .run_data import earlier_data, link_data, place_of_data, run_data
 from .training_display import PlainTraining, shown_training
 
@@ -72,6 +73,7 @@ def train(
     if data_dir is not None and any(own[f"{part}_files"] for part in ("train", "valid", "test")):
         raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
     recipe = own_recipe(recipe_name, **own)
+    _check_tokenisers(recipe)
     from mtmoe.device import choose_device
     from mtmoe.distributed.mesh import rank_and_size
 
@@ -79,6 +81,7 @@ def train(
     if rank == 0:
         resume = resume or _is_restart(run_dir)
         _check_run_dir(run_dir, resume)
+        warn_of_languages(recipe)
     chosen_device = choose_device(device)
     if data_dir is not None:
         if rank == 0:
@@ -102,6 +105,17 @@ def train(
         _tell_end(finished, recipe_name, run_dir)
     if finished.signal:
         context.exit(128 + finished.signal)
+
+
+def _check_tokenisers(recipe: Recipe) -> None:
+    """Before any text is fetched or encoded: what BLEU of the dev sets needs is installed."""
+    settings = recipe.training.validation
+    if recipe.task == "language-model" or not settings.translate_sentences:
+        return
+    from mtmoe.inference.quality import ANOTHER_TOKENISER, check_tokeniser
+
+    for language in recipe.data.valid_languages:
+        check_tokeniser(chosen_tokeniser(settings.bleu_tokeniser, language), another=ANOTHER_TOKENISER)
 
 
 def _is_restart(run_dir: Path) -> bool:

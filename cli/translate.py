@@ -14,6 +14,7 @@ from mtmoe.atomic_files import is_special
 from mtmoe.errors import UserError
 
 from .formats import Columns, Format, JsonFormat, TextFormat, TsvFormat
+from .lines import STANDARD_INPUT, STANDARD_OUTPUT
 from .options import (
     DIRECTORY,
     FILE,
@@ -105,7 +106,8 @@ def translate(
 ) -> None:
     """Translate standard input, or files: one line out per line in.
 
-    FILE can be compressed, and a pattern such as 'news/*.en'. The order is kept, an empty line stays empty.
+    FILE can be compressed, a pattern such as 'news/*.en', or - for standard input. The order is kept, an empty line
+    stays empty.
 
     \b
     text    a line has columns with tabs between: the number of the input line (with --nbest), score and
@@ -130,6 +132,12 @@ def translate(
     an empty translation, and at the end the exit status is 1.
     """
     inputs = [path for pattern in (*files, *input_paths) for path in _matching(pattern)]
+    if STANDARD_INPUT in inputs:
+        if len(inputs) > 1:
+            raise click.UsageError("- is standard input, which is translated alone: give no other FILE with it")
+        inputs = []
+    if output_path == STANDARD_OUTPUT:
+        output_path = None
     devices = devices_of(device, num_workers)
     if with_scores and format_name == "json":
         raise click.UsageError("--scores has no meaning with --format json: scores are always in it")

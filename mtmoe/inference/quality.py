@@ -29,6 +29,8 @@ _MARKS = {
 # A mark that detokenised text writes to the word before it.
 _LOOSE_MARK = re.compile(r"\S [.,](?= |$)")
 _FEWEST_LOOSE_MARKS = 0.2
+ANOTHER_TOKENISER = "--set training.validation.bleu_tokeniser=char"
+"""How a training takes another one, for :func:`check_tokeniser`."""
 _DIVIDES_AT_SPACES = ("13a", "intl")
 _LINES_LOOKED_AT = 1000
 

@@ -20,7 +20,7 @@ from mtmoe.distributed.sentences import own_sentences
 from mtmoe.distributed.turns import taking_turns
 from mtmoe.inference.beam_search import SearchOptions, SearchTask, search_all
 from mtmoe.inference.lines import decode_lines, divide_sources, joined
-from mtmoe.inference.quality import check_tokeniser, measure_quality
+from mtmoe.inference.quality import ANOTHER_TOKENISER, check_tokeniser, measure_quality
 from mtmoe.inference.required import Required
 from mtmoe.inference.shortlist import shortlist_of
 from mtmoe.languages import Tokeniser, chosen_tokeniser
@@ -81,7 +81,7 @@ class Validator:
             if chosen.stop > chosen.start:
                 language = prepared.target_language("valid", part.name)
                 tokeniser = chosen_tokeniser(settings.bleu_tokeniser, language)
-                check_tokeniser(tokeniser, another="--set training.validation.bleu_tokeniser=char")
+                check_tokeniser(tokeniser, another=ANOTHER_TOKENISER)
                 self.parts.append(_Part(part.name, chosen.stop - chosen.start, tokeniser))
             begin += part.num_pairs
 

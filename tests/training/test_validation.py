@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mtmoe.config.settings import Decoding
+from mtmoe.data.preparation import prepare
 from mtmoe.data.prepared import open_prepared
 from mtmoe.data.subwords import SubwordModel
 from mtmoe.errors import UserError
@@ -16,6 +17,7 @@ from mtmoe.inference.beam_search import search_all
 from mtmoe.model.translation import TranslationModel
 from mtmoe.training import validation as module
 from mtmoe.training.validation import Validator
+from tests.data.test_multilingual import multilingual, sentences, source_of
 
 
 def test_dev_sentences_are_translated_by_the_words_of_the_recipes_shortlist(
@@ -70,3 +72,33 @@ def test_dev_sentences_are_translated_by_one_beam_whatever_the_recipe_decodes_wi
         for changes in ({}, {"decoding": decoding})
     ]
     assert bleu[0] == bleu[1]
+
+
+@pytest.mark.parametrize("named", ["auto", "intl"])
+def test_each_dev_set_is_measured_by_the_tokeniser_of_its_own_direction(tmp_path: Path, named: str) -> None:
+    train, valid = [], []
+    for number, language in enumerate(("fr", "zh-CN", "th")):
+        for part, found in (("train", train), ("valid", valid)):
+            source = source_of(tmp_path, part, "en-fr", sentences(number, 40 if part == "train" else 4))
+            renamed = {"name": f"{part}-{language}", "direction": f"en-{language}"}
+            for side in ("source_file", "target_file"):
+                path = Path(source[side]["path"])
+                source[side] = {"path": str(path.rename(path.with_name(f"{language}.{path.name}")))}
+            found.append(source | renamed)
+    recipe = multilingual(tmp_path, train=train, valid=valid, test=[])
+    settings = recipe.training.validation.model_copy(update={"bleu_tokeniser": named})
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"validation": settings})})
+    prepare(recipe, tmp_path / "data", tmp_path / "cache")
+    prepared = open_prepared(tmp_path / "data")
+    assert prepared.valid_source[4].startswith("<2zh-CN> ")
+    torch.manual_seed(1)
+    model = TranslationModel(recipe.model, prepared.valid.vocabulary_size).eval()
+    measured = Validator(recipe, prepared, SubwordModel(prepared.subwords_path), torch.device("cpu"))(model)
+    names = [source["name"] for source in valid]
+    assert measured["bleu"] == pytest.approx(sum(measured[f"bleu.{name}"] for name in names) / 3)
+    if named == "intl":
+        assert "|tok:intl|" in measured["bleu_signature"]
+        return
+    assert "bleu_signature" not in measured
+    tokenisers = [measured[f"bleu_signature.{name}"].partition("|tok:")[2].partition("|")[0] for name in names]
+    assert tokenisers == ["13a", "zh", "char"]

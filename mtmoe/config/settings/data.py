@@ -220,6 +220,22 @@ class Data(Settings):
             return ", ".join(dict.fromkeys(source.direction for source in self.train))
         return self.target_language if self.monolingual else f"{self.source_language}-{self.target_language}"
 
+    @property
+    def language_codes(self) -> tuple[str, ...]:
+        """All codes of languages that it names, each once."""
+        parts = (self.train, self.valid, self.test)
+        sources = [source for part in parts if part != "split" for source in part if source.direction]
+        in_directions = [code for source in sources for code in parse_direction(source.direction)]
+        return tuple(dict.fromkeys(filter(None, (self.source_language, self.target_language, *in_directions))))
+
+    @property
+    def valid_languages(self) -> tuple[str, ...]:
+        """Codes of the languages that the dev sets translate into, each once."""
+        if self.multilingual is None:
+            return (self.target_language,)
+        sources = self.train if self.valid == "split" else self.valid
+        return tuple(dict.fromkeys(parse_direction(source.direction).target for source in sources))
+
     @model_validator(mode="after")
     def _one_language_or_two(self) -> Data:
         for part in ("train", "valid", "test"):
