@@ -58,7 +58,8 @@ def score(
     The perplexity per subword goes to standard error. JSON has all of this.
 
     With a language model there is one text, SOURCE: a logarithm for each line, its end included, and the perplexity
-    per word and per subword, ends of lines counted, unknown words as <unk>.
+    per word and per subword, ends of lines counted, unknown words as <unk>. In a language without spaces between
+    words (Chinese, Thai), its letters count as words.
 
     One of the texts can be `-`, standard input.
     """

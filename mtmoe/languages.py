@@ -113,6 +113,21 @@ def is_written_without_spaces(character: str) -> bool:
     return not character.isascii() and unicodedata.name(character, "").startswith(_CHARACTERS_WITHOUT_SPACES)
 
 
+def num_words(text: str, code: str) -> int:
+    """Return how many words a text in normal form has: what spaces divide; in a language without them, each letter of
+    a script without spaces is one (a mark belongs to its letter), as is what stands together of other scripts."""
+    if has_spaces(code):
+        return len(text.split())
+    number, goes_on = 0, False
+    for character in text:
+        if unicodedata.category(character)[0] == "M":
+            continue
+        stands_alone = is_written_without_spaces(character)
+        number += not character.isspace() and (stands_alone or not goes_on)
+        goes_on = not character.isspace() and not stands_alone
+    return number
+
+
 def tokeniser_of(code: str) -> Tokeniser:
     """Return the name of the tokeniser with which BLEU of a language is measured.
 

@@ -168,3 +168,17 @@ def test_characters_tell_whether_their_script_has_spaces():
 def test_codes_are_read_only_where_one_is_asked_about():
     code = "import sys, mtmoe.languages; sys.exit('langcodes' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "number"),
+    [
+        ("the dog sees me", "en", 4),
+        ("我爱 NLP 和 GPU 。", "zh-CN", 6),
+        ("我爱 NLP", "en", 2),
+        ("กินข้าว", "th", 6),
+        ("", "ja", 0),
+    ],
+)
+def test_words_are_counted_by_spaces_or_by_letters(text, code, number):
+    assert languages.num_words(text, code) == number

@@ -23,6 +23,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.batching import group_by_length
 from mtmoe.inference.precision import full_precision
 from mtmoe.inference.scoring import perplexity_of
+from mtmoe.languages import num_words
 from mtmoe.model.language_model import LanguageModelState
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, UNK
@@ -80,12 +81,12 @@ def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Prog
     """One score for each line, in order; lines are read a window at a time."""
     iterator = iter(lines)
     reader = _RunningReader(loaded) if loaded.recipe.training.unrolled_steps else SentenceReader(loaded)
-    num_done = 0
+    num_done, language = 0, loaded.recipe.data.target_language
     while window := list(itertools.islice(iterator, _WINDOW_LINES)):
         texts = [normalise_line(line) for line in window]
         encoded = loaded.vocabulary.encode_batch(texts)
         for text, ids, log_probability in zip(texts, encoded, reader.read(encoded), strict=True):
-            yield LineScore(log_probability, len(text.split()) + 1, len(ids) + 1, ids.count(UNK))
+            yield LineScore(log_probability, num_words(text, language) + 1, len(ids) + 1, ids.count(UNK))
         num_done += len(window)
         progress("score", num_done, None, "lines")
 
