@@ -176,7 +176,7 @@ def test_codes_are_read_only_where_one_is_asked_about():
         ("the dog sees me", "en", 4),
         ("我爱 NLP 和 GPU 。", "zh-CN", 6),
         ("我爱 NLP", "en", 2),
-        ("กินข้าว", "th", 6),
+        ("กินข้าว", "th", 5),
         ("", "ja", 0),
     ],
 )
