@@ -14,7 +14,9 @@ from .options import run_argument
 
 @click.command()
 @run_argument
-@click.option("--last", "num_last", type=click.IntRange(min=2), metavar="N", help="Average the newest N checkpoints.")
+@click.option(
+    "--last", "num_last", type=click.IntRange(2, 1_000_000), metavar="N", help="Average the newest N checkpoints."
+)
 @click.option(
     "--checkpoint",
     "names",

@@ -9,7 +9,20 @@ import click
 
 from .bench_translate import translate
 from .console import number, number_of_bytes, shown_progress, write_data, write_json, write_table
-from .options import DIRECTORY, device_option, json_option, own_recipe, recipe_argument, set_option, threads_option
+from .options import (
+    DAY,
+    DIRECTORY,
+    MOST_EXPERTS,
+    TOKENS,
+    WIDTH,
+    RealRange,
+    device_option,
+    json_option,
+    own_recipe,
+    recipe_argument,
+    set_option,
+    threads_option,
+)
 
 
 @click.group()
@@ -23,7 +36,7 @@ bench.add_command(translate)
 @bench.command()
 @recipe_argument
 @click.option("--data", "data_dir", type=DIRECTORY, required=True, help="DATA_DIR of `mtmoe preprocess`.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True, help="How long to measure.")
+@click.option("--seconds", type=RealRange(1, DAY), default=60.0, show_default=True, help="How long to measure.")
 @set_option
 @device_option
 @json_option
@@ -64,10 +77,12 @@ def train(
     metavar="E,E,...",
     help="Numbers of experts; from 32 on with two levels, too.",
 )
-@click.option("--width", type=click.IntRange(8), default=256, show_default=True, help="D: width of the layer.")
-@click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="H: units of one expert.")
-@click.option("--per-token", type=click.IntRange(1), default=4, show_default=True, help="k: experts of each token.")
-@click.option("--tokens", type=click.IntRange(1), default=4096, show_default=True, help="N: tokens at a time.")
+@click.option("--width", type=WIDTH, default=256, show_default=True, help="D: width of the layer.")
+@click.option("--hidden", type=WIDTH, default=512, show_default=True, help="H: units of one expert.")
+@click.option(
+    "--per-token", type=click.IntRange(1, MOST_EXPERTS), default=4, show_default=True, help="k: experts of each token."
+)
+@click.option("--tokens", type=TOKENS, default=4096, show_default=True, help="N: tokens at a time.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "bf16", "fp16", "fp32"]),
@@ -91,7 +106,7 @@ def train(
 )
 @click.option("--loop", is_flag=True, help="Time a plain loop over the experts, too.")
 @threads_option
-@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time for each layer.")
+@click.option("--seconds", type=RealRange(0, DAY), default=10.0, show_default=True, help="Time for each layer.")
 @device_option
 @json_option
 def moe(
@@ -158,8 +173,12 @@ def moe(
 
 @bench.command()
 @recipe_argument
-@click.option("--rows", type=click.IntRange(1), default=32, show_default=True, help="Sentences of a made-up batch.")
-@click.option("--length", type=click.IntRange(1), default=20, show_default=True, help="Tokens of each side of each.")
+@click.option(
+    "--rows", type=click.IntRange(1, 1_000_000), default=32, show_default=True, help="Sentences of a made-up batch."
+)
+@click.option(
+    "--length", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Tokens of each side of each."
+)
 @set_option
 @device_option
 @json_option
@@ -187,6 +206,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         numbers = tuple(int(word) for word in text.split(","))
     except ValueError:
         numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise click.BadParameter(f"{text!r} is not a list of whole numbers from 1, such as 4,32,256")
+    if not numbers or min(numbers) < 1 or max(numbers) > MOST_EXPERTS:
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers from 1 to {MOST_EXPERTS}, such as 4,32,256")
     return numbers

@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     callback=lambda _context, _option, texts: tuple(map(key_and_values, texts)),
     help="Measure each of these values. Can be repeated, for all combinations.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Measurements of each, in turn.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Measurements of each, in turn."
+)
 @click.option(
     "--single",
     "num_single",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=100,
     show_default=True,
     help="Sentences that are translated one by one, for the latency.",

@@ -19,6 +19,27 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
+
+class RealRange(click.FloatRange):
+    """A number within bounds; nan, which is within any, is none."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        number = super().convert(value, parameter, context)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", parameter, context)
+        return number
+
+
+# Beyond these nobody measures or translates; each bound keeps a misspelt number from taking all memory or all day.
+WORKERS = click.IntRange(1, 1024)  # processes of one machine
+COLUMN = click.IntRange(1, 10_000)
+BEAM = click.IntRange(1, 1000)  # as decoding.beam_size; not imported, so that --help is instant
+WIDTH = click.IntRange(8, 65_536)  # as model.width
+MOST_EXPERTS = 1 << 20  # as model.moe.num_experts
+TOKENS = click.IntRange(1, 1 << 24)  # a million times a sentence, and 17 GB of activations at width 256
+DAY = 86_400.0
+MOST_WEIGHT = 1e6  # beside it the other's share is not to be seen in float32
+
 recipe_argument = click.argument("recipe_name", metavar="RECIPE")
 run_argument = click.argument("run", metavar="RUN", type=DIRECTORY)
 
@@ -50,7 +71,7 @@ devices_option = click.option(
 translators_option = click.option(
     "--workers",
     "num_workers",
-    type=click.IntRange(min=1),
+    type=WORKERS,
     default=1,
     show_default=True,
     help="Processes that translate; the result does not depend on it.",
@@ -93,8 +114,12 @@ class _MemberType(click.ParamType):
             number = float(weight)
         except ValueError:
             number = math.nan
-        if not 0 < number < math.inf:
-            self.fail(f"{weight!r} is no weight of {run}: it must be a number above 0", parameter, context)
+        if not 0 < number <= MOST_WEIGHT:
+            self.fail(
+                f"{weight!r} is no weight of {run}: it must be a number above 0, and {MOST_WEIGHT:g} at most",
+                parameter,
+                context,
+            )
         return Member(Path(run), number)
 
 
@@ -115,10 +140,12 @@ cache_option = click.option(
 workers_option = click.option(
     "--workers",
     "num_workers",
-    type=click.IntRange(min=1),
+    type=WORKERS,
     help="Processes that encode text; the result does not depend on it.  [default: number of CPU cores]",
 )
-threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: as torch chooses]")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: as torch chooses]"
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 

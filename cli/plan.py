@@ -10,7 +10,7 @@ import click
 from mtmoe.errors import UserError
 
 from .console import duration, note, number_of_bytes, warn, write_data, write_json, write_table, write_text
-from .options import json_option, own_recipe, recipe_argument, set_option
+from .options import RealRange, json_option, own_recipe, recipe_argument, set_option
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from mtmoe.planning.plan import Plan, Shortage
 
 
+_MOST = 1e9  # of any figure of a machine: a million times what there is, and all sums stay finite
+
+
 @click.command()
 @recipe_argument
-@click.option("--gpus", "num_gpus", type=click.IntRange(1), required=True, help="GPUs in all, one process on each.")
+@click.option(
+    "--gpus", "num_gpus", type=click.IntRange(1, 1_000_000), required=True, help="GPUs in all, one process on each."
+)
 @click.option(
     "--gpu",
     "gpu_name",
@@ -28,27 +33,23 @@ if TYPE_CHECKING:
     metavar="KIND",
     help="h200, h100, a100, a100-40gb, v100, l40s, t4 or k40; the options below replace what its data sheet says.",
 )
-@click.option("--gpu-memory", type=click.FloatRange(min=0.1), metavar="GIB", help="Memory of one GPU.")
-@click.option("--peak", type=click.FloatRange(min=0.001), metavar="TFLOPS", help="Rate of products of one GPU.")
-@click.option("--memory-bandwidth", type=click.FloatRange(min=0.001), metavar="GB/S", help="Of a GPU's own memory.")
-@click.option(
-    "--node-bandwidth", type=click.FloatRange(min=0.001), metavar="GB/S", help="Of one GPU to those of its node."
-)
-@click.option(
-    "--network-bandwidth", type=click.FloatRange(min=0.001), metavar="GB/S", help="Of one GPU to other nodes."
-)
-@click.option("--gpus-per-node", type=click.IntRange(1), help="GPUs of a node.  [default: 8]")
-@click.option("--node-memory", type=click.FloatRange(min=0.1), metavar="GB", help="Main memory of a node.")
+@click.option("--gpu-memory", type=RealRange(0.1, _MOST), metavar="GIB", help="Memory of one GPU.")
+@click.option("--peak", type=RealRange(0.001, _MOST), metavar="TFLOPS", help="Rate of products of one GPU.")
+@click.option("--memory-bandwidth", type=RealRange(0.001, _MOST), metavar="GB/S", help="Of a GPU's own memory.")
+@click.option("--node-bandwidth", type=RealRange(0.001, _MOST), metavar="GB/S", help="Of one GPU to those of its node.")
+@click.option("--network-bandwidth", type=RealRange(0.001, _MOST), metavar="GB/S", help="Of one GPU to other nodes.")
+@click.option("--gpus-per-node", type=click.IntRange(1, 1_000_000), help="GPUs of a node.  [default: 8]")
+@click.option("--node-memory", type=RealRange(0.1, _MOST), metavar="GB", help="Main memory of a node.")
 @click.option(
     "--reserved",
-    type=click.FloatRange(min=0),
+    type=RealRange(0, _MOST),
     metavar="GB",
     help="Memory of each GPU that CUDA, its libraries and NCCL take (assumed, not measured).  [default: 1; of a k40 "
     "0.3]",
 )
 @click.option(
     "--efficiency",
-    type=click.FloatRange(0.01, 1),
+    type=RealRange(0.01, 1),
     default=1.0,
     show_default=True,
     help="Share of the floor's speed that is reached; 1 tells the floor itself, which no program reaches.",

@@ -16,8 +16,11 @@ from mtmoe.errors import UserError
 from .formats import Columns, Format, JsonFormat, TextFormat, TsvFormat
 from .lines import STANDARD_INPUT, STANDARD_OUTPUT
 from .options import (
+    BEAM,
+    COLUMN,
     DIRECTORY,
     FILE,
+    RealRange,
     checkpoint_option,
     decoding_set_option,
     devices_of,
@@ -44,18 +47,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the lines, in and out.",
 )
-@click.option(
-    "--column", type=click.IntRange(min=1), help="Column of the source, from 1, in --format tsv.  [default: 1]"
-)
+@click.option("--column", type=COLUMN, help="Column of the source, from 1, in --format tsv.  [default: 1]")
 @click.option(
     "--prefix-column",
-    type=click.IntRange(min=1),
+    type=COLUMN,
     help="Column of how the translation must begin, from 1, in --format tsv.",
 )
-@click.option("--nbest", "num_best", type=click.IntRange(min=1), help="Write the N best translations of each line.")
+@click.option("--nbest", "num_best", type=BEAM, help="Write the N best translations of each line.")
 @click.option("--scores", "with_scores", is_flag=True, help="Write score and log-probability before a translation.")
 @click.option("--alignment", "with_alignment", is_flag=True, help="Write which word comes from which (0-0 2-1).")
-@click.option("--beam", "beam_size", type=click.IntRange(min=1), help="Beam size.  [default: the recipe's]")
+@click.option("--beam", "beam_size", type=BEAM, help="Beam size.  [default: the recipe's]")
 @click.option(
     "--terms",
     "terms_path",
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 @click.option("--lm", "language_model", metavar="RUN", type=DIRECTORY, help="A language model that searches along.")
 @click.option(
     "--lm-weight",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RealRange(0, 10, min_open=True),
     help="Its weight.  [default: decoding.language_model.weight]",
 )
 @click.option("--rerank-lm", metavar="RUN", type=DIRECTORY, help="A language model that chooses among candidates.")

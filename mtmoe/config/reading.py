@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from mtmoe.config.settings import Recipe, Settings
+from mtmoe.config.toml_text import leaves, parse_value, read_toml, unusable_values
 from mtmoe.errors import UserError
 from mtmoe.printable import printable
 
@@ -64,6 +64,8 @@ def _find(recipe: str | Path) -> Path:
     if path.is_file():
         return path
     names = shipped_recipes()
+    if path.exists() and str(recipe) not in names:
+        return path  # a directory, a pipe: reading it tells
     if str(recipe) in names:
         return Path(str(resources.files("mtmoe.recipes") / f"{recipe}.toml"))
     if path.suffix == ".toml" or len(path.parts) > 1:
@@ -76,19 +78,10 @@ def _find(recipe: str | Path) -> Path:
 
 def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge the file over what it extends; also tell for each dotted key which file and line set it."""
-    if path in seen:
+    if path.resolve() in [other.resolve() for other in seen]:  # ./a.toml, a link: one file has many spellings
         chain = " -> ".join(str(p) for p in (*seen, path))
         raise UserError(f"{path}: recipes extend each other in a circle: {chain}", fix="remove one `extend`")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte {error.start})", fix="save the recipe as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        own = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}", fix="see https://toml.io for the syntax") from None
+    own, text = read_toml(path)
     origin = {key: f"{path}:{line}" for key, line in _key_lines(text)}
     base_name = own.pop("extend", None)
     if base_name is None:
@@ -169,18 +162,22 @@ def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: 
     key = key.strip()
     if not equals or not key:
         raise UserError(f"--set {override}: not of the form section.key=value", fix="--set training.max_steps=2000")
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw.strip()
+    value = parse_value(raw, f"--set {override}")
+    if key.count(".") > 20 or "" in key.split("."):
+        raise UserError(f"--set {override}: {key} is not a setting", fix="--set training.max_steps=2000")
     *tables, last = key.split(".")
     where = settings
     for depth, table in enumerate(tables, start=1):
         if table not in where:  # it is the override that brings it in, right or misspelt
             origin[".".join(tables[:depth])] = f"--set {override}"
         child = where.setdefault(table, {})
+        if child is False:  # a table that is off comes back by what is set of it
+            child = {}
         if not isinstance(child, dict):
-            raise UserError(f"--set {override}: {table} is not a table", fix="see `mtmoe describe RECIPE --settings`")
+            raise UserError(
+                f"--set {override}: {table} is not a table (it is {_shown(child)})",
+                fix="see `mtmoe describe RECIPE --settings`",
+            )
         where[table] = where = dict(child)
     where[last] = value
     for name in [name for name in origin if name.startswith(f"{key}.")]:
@@ -189,6 +186,8 @@ def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: 
 
 
 def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> Recipe:
+    for key, what in unusable_values(settings):
+        raise UserError(f"{_origin_of(key, origin, path)}: {key}: {what}", fix=_range_of(key))
     for key, text in _texts(settings):
         if not text.isascii() and text != text.encode("utf-8", "replace").decode("utf-8"):
             raise UserError(
@@ -204,17 +203,20 @@ def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> 
         raise UserError(*_explained(details[0], settings, origin, path)) from None
 
 
-def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def _texts(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """All strings in the settings, names of settings too, each with its dotted key."""
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield key, str(name)
-            yield from _texts(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _texts(inner, f"{key}.{number}")
+    for key, value in leaves(settings):
+        yield key, key
+        if isinstance(value, str):
+            yield key, value
+
+
+def _range_of(key: str) -> str:
+    """What a setting takes, by the documentation; "" for one that is not there."""
+    for name, kind, _, sentence in describe_settings():
+        if name == key:
+            return f"{key} is {kind}: {sentence}"
+    return "see `mtmoe describe RECIPE --settings`"
 
 
 def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:
@@ -230,7 +232,7 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
     kind = error["type"]
     if kind == "extra_forbidden":
         names = _valid_names(location[:-1], settings)
-        guess = _nearest(str(location[-1]), names)
+        guess = _elsewhere(str(location[-1])) or _nearest(str(location[-1]), names)
         hint = guess or f"; valid here: {', '.join(names)}"
         return (f"{where}: unknown setting {key} = {_shown(value)}{hint}",)
     if kind == "missing":
@@ -238,7 +240,8 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
         return (f"{where}: {key} is missing{f' ({sentence})' if sentence else ''}",)
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if kind == "value_error":
-        return (f"{where}: {key + ': ' if key else ''}{message}",)
+        blamed = " and ".join(_lines_of_contradiction(message, key, origin)) or where
+        return (f"{blamed}: {key + ': ' if key else ''}{message}",)
     context = error.get("ctx", {})
     if kind == "union_tag_invalid":
         tag, tags = context["tag"], [name.strip(" '") for name in context["expected_tags"].split(",")]
@@ -251,6 +254,24 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
         guess = _nearest(value, choices)
     sentence = _sentence_of(location)
     return (f"{where}: {key} = {_shown(value)}: {message}{guess}{f' ({sentence})' if sentence else ''}",)
+
+
+def _lines_of_contradiction(message: str, table: str, origin: dict[str, str]) -> list[str]:
+    """Where the settings that a message names have been set: it may be in two files."""
+    lines = []
+    for name in re.findall(r"[A-Za-z_][A-Za-z0-9_.]*(?= = )", message):
+        inside = f"{table}." if table else ""
+        keys = [key for key in (f"{inside}{name}", name) if key in origin]
+        keys += [key for key in origin if key.startswith(inside) and key.endswith(f".{name}")]
+        if keys:
+            lines.append(origin[keys[0]])
+    return list(dict.fromkeys(lines))
+
+
+def _elsewhere(name: str) -> str:
+    """A guess at the table of a setting that was named without it."""
+    keys = [key for key, *_ in describe_settings() if key.endswith(f".{name}") and "[" not in key]
+    return f"; did you mean {' or '.join(map(repr, keys))}?" if 0 < len(keys) <= 3 else ""
 
 
 def _origin_of(key: str, origin: dict[str, str], path: Path) -> str:
@@ -340,10 +361,24 @@ def describe_settings(table: type[Settings] = Recipe, prefix: str = "") -> Itera
                     marker += "[]"
                 yield from describe_settings(inner, marker + ".")
             continue
-        annotation = str(field.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
-        bounds = ", ".join(str(m) for m in field.metadata if "Ge" in str(m) or "Gt" in str(m) or "Le" in str(m))
         default = "required" if field.is_required() else _shown(field.default)
-        yield key, f"{annotation}{f' ({bounds})' if bounds else ''}", default, field.description or ""
+        yield key, _type_of(field), default, field.description or ""
+
+
+def _type_of(field: Any) -> str:
+    """``int, from 1 to 1000``."""
+    name, metadata = str(field.annotation), list(field.metadata)
+    numbers = [part for part in get_args(field.annotation) if hasattr(part, "__metadata__")]
+    for number in numbers:  # of `Beam | None` the range is inside
+        metadata += [inner for part in number.__metadata__ for inner in getattr(part, "metadata", [])]
+        name = name.replace(str(number), number.__origin__.__name__)
+    name = name.replace("typing.", "").removeprefix("<class '").removesuffix("'>")
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below", "multiple_of": "a multiple of"}
+    bounds = {word: getattr(m, key) for key, word in words.items() for m in metadata if hasattr(m, key)}
+    told = " ".join(
+        f"{word} {value:g}" if isinstance(value, float) else f"{word} {value}" for word, value in bounds.items()
+    )
+    return f"{name}, {told}" if told else name
 
 
 def _toml_lines(table: dict[str, Any], prefix: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ One file a table. A table that is absent is a feature that is off. Reading and t
 """
 
 from mtmoe.config.settings.about import About, Result
-from mtmoe.config.settings.base import Count, Fraction, Positive, Settings, Sha256
+from mtmoe.config.settings.base import MOST_BEAM, MOST_VOCABULARY, MOST_WIDTH, Fraction, Settings, Sha256
 from mtmoe.config.settings.data import (
     Cleaning,
     Data,
@@ -42,10 +42,12 @@ from mtmoe.config.settings.training import (
 )
 
 __all__ = [
+    "MOST_BEAM",
     "MOST_CANDIDATES",
+    "MOST_VOCABULARY",
+    "MOST_WIDTH",
     "About",
     "Cleaning",
-    "Count",
     "Data",
     "Decoding",
     "Distributed",
@@ -63,7 +65,6 @@ __all__ = [
     "MixtureOfExpertsSettings",
     "Model",
     "Multilingual",
-    "Positive",
     "Recipe",
     "Reranking",
     "Result",

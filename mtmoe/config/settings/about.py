@@ -15,10 +15,10 @@ class Result(Settings):
     chrf: float = Field(default=0.0, ge=0, le=100, description="chrF2 score.")
     signature: str = Field(default="", description="sacreBLEU's signature of the BLEU score.")
     perplexity: float | None = Field(
-        default=None, ge=1, description="Of a language model, per token of its vocabulary."
+        default=None, ge=1, le=1e9, description="Of a language model, per token of its vocabulary."
     )
     hardware: str = Field(description="What it ran on.")
-    training_minutes: float = Field(gt=0, description="Wall-clock minutes of training.")
+    training_minutes: float = Field(gt=0, le=1e9, description="Wall-clock minutes of training.")
     commit: str = Field(description="Commit of this repository that produced it.")
 
     @model_validator(mode="after")

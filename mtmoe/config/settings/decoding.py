@@ -7,14 +7,23 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mtmoe.config.copied import copied_pattern
-from mtmoe.config.settings.base import Count, Positive, Settings
+from mtmoe.config.settings.base import (
+    MOST_BEAM,
+    MOST_VOCABULARY,
+    BatchTokens,
+    Beam,
+    Margin,
+    Seed,
+    Settings,
+    TokensOfSentence,
+)
 
 
 class DiverseBeams(Settings):
     """Groups of hypotheses that are kept apart, so that alternatives differ in more than a word (Vijayakumar et al.
     2018). A group chooses after those before it, and pays for a word that they have chosen at the same position."""
 
-    groups: int = Field(ge=2, description="Groups, which share beam_size evenly.")
+    groups: int = Field(ge=2, le=MOST_BEAM, description="Groups, which share beam_size evenly.")
     penalty: float = Field(
         default=0.5, gt=0, le=100, description="Log-probability that each earlier choice of a word takes from it."
     )
@@ -23,12 +32,19 @@ class DiverseBeams(Settings):
 class Sampling(Settings):
     """Words are drawn from the model's distribution instead of searched for; alternatives are further samples."""
 
-    temperature: float = Field(default=1.0, gt=0, le=100, description="Divides the logits; below 1: likelier words.")
-    top_k: Count = Field(default=0, description="Draw from so many of the likeliest words only; 0 means from all.")
+    temperature: float = Field(
+        default=1.0, ge=0.001, le=100, description="Divides the logits; below 1: likelier words."
+    )
+    top_k: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_VOCABULARY,
+        description="Draw from so many of the likeliest words only; 0 means from all.",
+    )
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Draw from the fewest words only that have this probability together."
     )
-    seed: Count = Field(default=1, description="What is drawn for a line depends on it and on the line's number alone.")
+    seed: Seed = Field(default=1, description="What is drawn for a line depends on it and on the line's number alone.")
 
 
 MOST_CANDIDATES = 100
@@ -47,8 +63,11 @@ class Shortlist(Settings):
         le=MOST_CANDIDATES,
         description="Likely target subwords of each source subword, by the lexicon that preprocessing learned.",
     )
-    frequent: Count = Field(
-        default=1000, description="Most frequent target subwords of the training text, which are allowed always."
+    frequent: int = Field(
+        default=1000,
+        ge=0,
+        le=MOST_VOCABULARY,
+        description="Most frequent target subwords of the training text, which are allowed always.",
     )
 
 
@@ -65,7 +84,7 @@ class Reranking(Settings):
     score(Y, X) + (language_model_weight x log P_lm(Y) + channel_weight x log P(X|Y) + length_bonus x |Y|) / lp(Y)
     """
 
-    candidates: Positive | None = Field(
+    candidates: Beam | None = Field(
         default=None,
         description="With --rerank-lm or --rerank-channel: translations of a sentence to choose from. Absent: as many "
         "as beam_size.",
@@ -87,15 +106,14 @@ class Reranking(Settings):
 class Decoding(Settings):
     """Beam search with GNMT's score (spec 7.6)."""
 
-    beam_size: Positive = Field(default=5, description="Hypotheses kept at each step.")
+    beam_size: Beam = Field(default=5, description="Hypotheses kept at each step.")
     length_alpha: float = Field(default=0.2, ge=0, le=5, description="alpha of GNMT's length term lp(Y).")
     coverage_beta: float = Field(default=0.2, ge=0, le=5, description="beta of GNMT's coverage term cp(X;Y).")
-    prune_margin: float = Field(
-        default=3.0, gt=0, description="GNMT's beamsize: hypotheses further below the best (log score) are dropped."
+    prune_margin: Margin = Field(
+        default=3.0, description="GNMT's beamsize: hypotheses further below the best (log score) are dropped."
     )
-    beam_margin: float | None = Field(
+    beam_margin: Margin | None = Field(
         default=None,
-        gt=0,
         description="Hypotheses that are further behind the likeliest one of their beam (difference of log "
         "probabilities) are dropped, so that clear sentences need fewer of them. Not where phrases, terms or copies "
         "are asked for; with a beam of 1 there is nothing to drop. Absent: only beam_size limits them.",
@@ -114,14 +132,19 @@ class Decoding(Settings):
     language_model: LanguageModelFusion = Field(default=LanguageModelFusion(), description="With --lm.")
     reranking: Reranking = Field(default=Reranking(), description="With --rerank-lm or --rerank-channel.")
     max_length_ratio: float = Field(
-        default=2.0, gt=0, description="Longest translation, in subwords per source subword."
+        default=2.0, ge=0.01, le=100, description="Longest translation, in subwords per source subword."
     )
-    max_length_extra: Count = Field(default=10, description="Subwords allowed on top of max_length_ratio.")
+    max_length_extra: int = Field(
+        default=10, ge=0, le=100_000, description="Subwords allowed on top of max_length_ratio."
+    )
     min_length_ratio: float = Field(
-        default=0.0, ge=0, description="Shortest translation, in subwords per source subword."
+        default=0.0, ge=0, le=100, description="Shortest translation, in subwords per source subword."
     )
-    no_repeat_ngram: Count = Field(
-        default=0, description="No sequence of so many subwords comes twice in a translation; 0 allows it."
+    no_repeat_ngram: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="No sequence of so many subwords comes twice in a translation; 0 allows it.",
     )
     copied: tuple[str, ...] = Field(
         default=(),
@@ -136,12 +159,12 @@ class Decoding(Settings):
         description="With --terms. Absent: each is sure to be in the translation. Else how likely it is to be copied "
         "where the model attends to it: a sentence in which it does not fit goes without.",
     )
-    max_source_tokens: Positive = Field(default=400, description="Longest source sentence, in subwords.")
+    max_source_tokens: TokensOfSentence = Field(default=400, description="Longest source sentence, in subwords.")
     over_long: Literal["split", "truncate", "empty"] = Field(
         default="split",
         description="A longer source line: translate its sentences one by one, only its beginning, or nothing.",
     )
-    batch_tokens: Positive = Field(
+    batch_tokens: BatchTokens = Field(
         default=65536,
         description="Source tokens of a batch times beam size, padding included; not a quality setting. Large batches "
         "are faster, above all where rows are spread over many experts.",

@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mtmoe.config.settings.base import Count, Fraction, Positive, Settings
+from mtmoe.config.settings.base import (
+    MOST_WIDTH,
+    Experts,
+    Fraction,
+    Layers,
+    LossWeight,
+    Settings,
+)
+
+MOST_DENSE_HIDDEN = 1 << 24
+"""Hidden units of a dense network: a matrix between two such layers has 2^48 elements."""
 
 
 class Hierarchy(Settings):
@@ -16,8 +26,8 @@ class Hierarchy(Settings):
     (row 8).
     """
 
-    groups: Positive = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")
-    groups_per_token: Positive = Field(
+    groups: Experts = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")
+    groups_per_token: Experts = Field(
         default=2,
         description="k of the first level (2 in the paper). experts_per_token is then k within a group, and a token "
         "has the product of both in all.",
@@ -32,7 +42,7 @@ class MixtureOfExpertsSettings(Settings):
         description="mixture: experts behind a gate. dense: one always-active network whose hidden size is that of all "
         "experts of a token together, the baseline of equal operations per timestep.",
     )
-    dense_layers: Positive = Field(
+    dense_layers: Layers = Field(
         default=1, description="dense: hidden layers of the network, all of the same size (4 in MoE-1-Deep of app. C)."
     )
     gate: Literal["noisy-top-k", "softmax", "strictly-balanced"] = Field(
@@ -43,33 +53,31 @@ class MixtureOfExpertsSettings(Settings):
         "those above its threshold otherwise; a token has k experts on average, and without any the output 0 before "
         "the sigmoid; small random weights at the start; in a decoder its training routing sees later positions.",
     )
-    num_experts: Positive = Field(default=16, description="Number of experts of each layer.")
-    experts_per_token: Positive = Field(
+    num_experts: Experts = Field(default=16, description="Number of experts of each layer.")
+    experts_per_token: Experts = Field(
         default=2, description="k: experts that each token is sent to; with a hierarchy, in each of its groups."
     )
-    expert_hidden: int = Field(default=512, gt=0, multiple_of=8, description="Hidden units of one expert.")
+    expert_hidden: int = Field(
+        default=512, ge=8, le=MOST_WIDTH, multiple_of=8, description="Hidden units of one expert."
+    )
     hierarchy: Hierarchy | None = Field(default=None, description="Absent: one gate over all experts.")
-    importance_loss_weight: float = Field(
+    importance_loss_weight: LossWeight = Field(
         default=0.01,
-        ge=0,
         description="w_importance (eq. 7; 0.01 in app. E, 0.1 in app. C); CV with the population's variance.",
     )
-    load_loss_weight: float = Field(
+    load_loss_weight: LossWeight = Field(
         default=0.01,
-        ge=0,
         description="w_load (eq. 11; 0.01 in app. E, 0.1 in app. C). Only noisy-top-k has this loss, and only when "
         "fewer experts than all are chosen: otherwise the load is a count, which cannot be learned from.",
     )
-    threshold_loss_weight: float = Field(
+    threshold_loss_weight: LossWeight = Field(
         default=1.0,
-        ge=0,
         description="Weight of the loss by which strictly-balanced learns its thresholds (eq. 20; the paper states no "
         "weight). Here it is a mean over tokens, not a sum; thresholds are learned as log(n T); nothing else learns "
         "from it.",
     )
-    noise_floor: float = Field(
+    noise_floor: LossWeight = Field(
         default=0.01,
-        ge=0,
         description="noisy-top-k: added to the learned noise's standard deviation (not in the paper).",
     )
     sigmoid_output: bool = Field(default=True, description="Sigmoid on the layer's summed output, as in the paper.")
@@ -112,6 +120,12 @@ class MixtureOfExpertsSettings(Settings):
             ("noise_floor", "noisy-top-k"),
             ("threshold_loss_weight", "strictly-balanced"),
         )
+        hidden = self.experts_per_token_in_all * self.expert_hidden
+        if self.kind == "dense" and hidden > MOST_DENSE_HIDDEN:
+            raise ValueError(
+                f"experts_per_token = {self.experts_per_token} and expert_hidden = {self.expert_hidden} make a dense "
+                f"network of {hidden} hidden units; at most {MOST_DENSE_HIDDEN}"
+            )
         if self.dense_layers != 1 and self.kind != "dense":
             raise ValueError(f'dense_layers = {self.dense_layers} belongs to kind = "dense", but kind = "{self.kind}"')
         for key, gate in owners:
@@ -127,10 +141,13 @@ class Model(Settings):
     A language model (appendix C) is a decoder alone: embedding, LSTM and MoE layers, output.
     """
 
-    width: int = Field(default=256, ge=8, multiple_of=8, description="Size of every layer's input and output.")
+    width: int = Field(
+        default=256, ge=8, le=MOST_WIDTH, multiple_of=8, description="Size of every layer's input and output."
+    )
     lstm_hidden: int = Field(
         default=0,
         ge=0,
+        le=MOST_WIDTH,
         multiple_of=8,
         description="LSTM units, at least width; more than width adds a projection back to it; 0 means width.",
     )
@@ -139,19 +156,19 @@ class Model(Settings):
         description="A projection also where lstm_hidden is width (LSTM-512-512 of Jozefowicz et al.); slow, as no "
         "library has it.",
     )
-    encoder_layers: Positive = Field(
+    encoder_layers: Layers = Field(
         default=2, description="Encoder LSTM layers; the bottom one is bidirectional and counts as one."
     )
-    decoder_layers: Positive = Field(default=2, description="Decoder LSTM layers.")
+    decoder_layers: Layers = Field(default=2, description="Decoder LSTM layers.")
     encoder_bottom: Literal["concatenate", "sum", "wide"] = Field(
         default="concatenate",
         description="Bidirectional layer: two directions of width / 2 side by side, or two of full width added, or "
         "(wide, as in GNMT) two of full width side by side for the layer above; no residuals around these layers.",
     )
-    encoder_moe_after: tuple[Positive, ...] = Field(
+    encoder_moe_after: tuple[Layers, ...] = Field(
         default=(), description="Encoder LSTM layers, from 1, that a mixture-of-experts layer follows."
     )
-    decoder_moe_after: tuple[Positive, ...] = Field(
+    decoder_moe_after: tuple[Layers, ...] = Field(
         default=(), description="Decoder LSTM layers, from 1, that a mixture-of-experts layer follows."
     )
     moe: MixtureOfExpertsSettings = Field(
@@ -174,7 +191,9 @@ class Model(Settings):
         description="A second look at the source with the top layer's output as the query; what it sees is added to "
         "that output (Luong et al. 2015; not in the paper). From little text the model learns much faster.",
     )
-    attention_width: Count = Field(default=0, description="Hidden size of the score function; 0 means width.")
+    attention_width: int = Field(
+        default=0, ge=0, le=MOST_WIDTH, description="Hidden size of the score function; 0 means width."
+    )
     attention_context: Literal["parallel", "recurrent", "recurrent-all"] = Field(
         default="parallel",
         description="Where the attention's context goes. parallel: into the layers above the first, so that a "

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mtmoe.config.settings.about import About
-from mtmoe.config.settings.base import Count, Settings
+from mtmoe.config.settings.base import Seed, Settings
 from mtmoe.config.settings.data import Data
 from mtmoe.config.settings.decoding import Decoding
 from mtmoe.config.settings.model import Model
@@ -34,7 +34,7 @@ class Recipe(Settings):
         description="language-model: a decoder without a source, trained on text of data.target_language.",
     )
     about: About = Field(default=About(), description="For people.")
-    seed: Count = Field(default=1, description="Seeds everything that is random.")
+    seed: Seed = Field(default=1, description="Seeds everything that is random.")
     data: Data = Field(description="Which text.")
     subwords: Subwords = Field(default=Subwords(), description="Subword model.")
     model: Model = Field(default=Model(), description="Network.")

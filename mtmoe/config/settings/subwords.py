@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mtmoe.config.settings.base import Positive, Settings
+from mtmoe.config.settings.base import MOST_VOCABULARY, Settings
 
 
 class Subwords(Settings):
@@ -18,7 +18,10 @@ class Subwords(Settings):
         "all the text, every other one is <unk>; for language models.",
     )
     vocabulary_size: int = Field(
-        default=8000, ge=8, le=1_000_000, description="Number of subwords or words, special and byte symbols included."
+        default=8000,
+        ge=8,
+        le=MOST_VOCABULARY,
+        description="Number of subwords or words, special and byte symbols included.",
     )
     byte_fallback: bool = Field(default=True, description="Spell unknown characters as bytes instead of <unk>.")
     character_coverage: float = Field(
@@ -30,8 +33,11 @@ class Subwords(Settings):
     user_symbols: tuple[str, ...] = Field(
         default=(), description="Symbols that are never split, such as language tokens <2de>."
     )
-    sample_sentences: Positive = Field(
-        default=2_000_000, description="Sentences (both sides together) that the model is trained on at most."
+    sample_sentences: int = Field(
+        default=2_000_000,
+        ge=1,
+        le=100_000_000,
+        description="Sentences (both sides together) that the model is trained on at most.",
     )
 
     file: str = Field(
@@ -67,7 +73,10 @@ class SubwordSampling(Settings):
     """Subword regularisation: another segmentation of each sentence at every visit (Kudo 2018; BPE dropout)."""
 
     alpha: float = Field(
-        default=0.2, gt=0, le=10, description="unigram: smoothing (smaller is more varied); bpe: dropout probability."
+        default=0.2,
+        ge=1e-4,
+        le=10,
+        description="unigram: smoothing (smaller is more varied); bpe: dropout probability.",
     )
 
     sides: Literal["both", "source"] = Field(default="both", description="Which sides are sampled.")

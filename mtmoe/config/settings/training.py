@@ -6,7 +6,19 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mtmoe.config.settings.base import Count, Fraction, Positive, Settings
+from mtmoe.config.settings.base import (
+    MOST_EXPERTS,
+    MOST_VOCABULARY,
+    BatchTokens,
+    Beam,
+    Fraction,
+    SentencesOrNone,
+    Settings,
+    Steps,
+    StepsOrNone,
+    Times,
+    TokensOfSentence,
+)
 from mtmoe.config.settings.subwords import SubwordSampling
 from mtmoe.languages import ChosenTokeniser
 
@@ -19,8 +31,8 @@ class Schedule(Settings):
         description="paper: linear warm-up, constant, then inverse square root (app. E); cosine: warm-up, then a "
         "half cosine to final_fraction at max_steps; constant: warm-up, then constant.",
     )
-    warmup_steps: Count = Field(default=2000, description="Steps of the linear warm-up.")
-    constant_steps: Count = Field(default=8000, description="paper: steps at the base rate after the warm-up.")
+    warmup_steps: StepsOrNone = Field(default=2000, description="Steps of the linear warm-up.")
+    constant_steps: StepsOrNone = Field(default=8000, description="paper: steps at the base rate after the warm-up.")
     final_fraction: float = Field(
         default=0.01, ge=0, le=1, description="cosine: learning rate at the end, as a share of the base rate."
     )
@@ -39,8 +51,10 @@ class Schedule(Settings):
 class SampledSoftmax(Settings):
     """Train the output layer on the label and so many sampled others (Jozefowicz et al.); evaluation has all."""
 
-    num_samples: Positive = Field(
+    num_samples: int = Field(
         default=8192,
+        ge=1,
+        le=MOST_VOCABULARY,
         description="Draws for a batch, shared by all its tokens, log-uniform over ids (frequent words first): each "
         "class takes part with the probability that so many draws have it, and is corrected for it. The training loss "
         "that is logged is that of the sampled problem.",
@@ -51,20 +65,22 @@ class ExponentialAverage(Settings):
     """Exponential moving average of the weights; validation, checkpoints and translation use the average."""
 
     decay: float = Field(default=0.999, gt=0, lt=1, description="Share of the old average kept at each step.")
-    every_steps: Positive = Field(default=8, description="Steps between updates of the average.")
+    every_steps: Steps = Field(default=8, description="Steps between updates of the average.")
 
 
 class Distributed(Settings):
     """How several processes, which torchrun starts, divide the model. The batches are the same for any number."""
 
-    expert_processes: Positive | None = Field(
+    expert_processes: int | None = Field(
         default=None,
+        ge=1,
+        le=MOST_EXPERTS,
         description="Processes that have one copy of each expert between them; divides the number of processes. With 1 "
         "every process has all experts. Absent: as many as possible hold equal shares of them.",
     )
     collective_timeout_seconds: float = Field(
         default=600.0,
-        gt=0,
+        ge=0.1,
         le=86400,
         description="How long a process waits for the others before it says which have not come, and gives up.",
     )
@@ -73,13 +89,13 @@ class Distributed(Settings):
 class EarlyStopping(Settings):
     """Stop when the validation metric has not improved for so many validations."""
 
-    patience: Positive = Field(default=10, description="Validations without improvement.")
+    patience: Times = Field(default=10, description="Validations without improvement.")
 
 
 class Validation(Settings):
     """What is measured on the dev set, and when."""
 
-    every_steps: Positive = Field(default=1000, description="Steps between validations.")
+    every_steps: Steps = Field(default=1000, description="Steps between validations.")
     metric: Literal["bleu", "loss", "perplexity"] = Field(
         default="bleu",
         description="Chooses the best checkpoint and drives early stopping. bleu: of several dev sets the mean, in "
@@ -90,10 +106,10 @@ class Validation(Settings):
         description="sacreBLEU's tokeniser, of the dev sets and of `mtmoe bleu`. auto: that of each set's target "
         "language (zh, ja-mecab, ko-mecab; char for other languages without spaces between words; else 13a).",
     )
-    translate_sentences: Count = Field(
+    translate_sentences: SentencesOrNone = Field(
         default=1000, description="Dev sentences translated for BLEU; 0 measures the loss alone."
     )
-    beam_size: Positive = Field(default=1, description="Beam size of the translations for BLEU.")
+    beam_size: Beam = Field(default=1, description="Beam size of the translations for BLEU.")
     early_stopping: EarlyStopping | None = Field(default=None, description="Absent: train to max_steps.")
 
     @model_validator(mode="after")
@@ -108,25 +124,27 @@ class Validation(Settings):
 class Training(Settings):
     """From a corpus to weights."""
 
-    max_steps: Positive = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
-    batch_tokens: Positive = Field(
+    max_steps: Steps = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
+    batch_tokens: BatchTokens = Field(
         default=2048,
         description="Tokens of a batch on its longer side, padding included; bounds memory. Processes divide it.",
     )
-    accumulate_batches: Positive = Field(
+    accumulate_batches: Times = Field(
         default=1,
         description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
     )
-    unrolled_steps: Count = Field(
+    unrolled_steps: int = Field(
         default=0,
+        ge=0,
+        le=100_000,
         description="Language models. 0: batches of whole sentences, each from a zero state. Else the text runs on "
         "over the ends of sentences, in batch_tokens / unrolled_steps rows of so many tokens, and the LSTMs' state "
         "goes from batch to batch, never reset.",
     )
-    max_tokens_per_sentence: Positive = Field(
+    max_tokens_per_sentence: TokensOfSentence = Field(
         default=200, description="Longer training sentences (subwords, either side) are left out and counted."
     )
-    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Base (highest) learning rate.")
+    learning_rate: float = Field(default=1e-3, ge=1e-12, le=1, description="Base (highest) learning rate.")
     schedule: Schedule = Field(default=Schedule(), description="Learning rate by step.")
     adam_beta1: Fraction = Field(default=0.9, description="Decay of Adam's first moment.")
     adam_beta2: Fraction = Field(default=0.98, description="Decay of Adam's second moment.")
@@ -146,7 +164,7 @@ class Training(Settings):
     )
     label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
     sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
-    clip_norm: float = Field(default=5.0, gt=0, description="Largest global gradient norm.")
+    clip_norm: float = Field(default=5.0, ge=1e-6, le=1e9, description="Largest global gradient norm.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto",
         description="Arithmetic of the forward and backward pass; weights and moments stay fp32. auto: bf16 where the "
@@ -160,23 +178,23 @@ class Training(Settings):
         description="Absent: its defaults.",
     )
     validation: Validation = Field(default=Validation(), description="What is measured on the dev set.")
-    log_every_steps: Positive = Field(
+    log_every_steps: Steps = Field(
         default=50,
         description="Steps between lines of metrics.jsonl. Its importance_cv, load_cv and max_over_mean_load (eqs. 6 "
         "and 10, the paper's Table 6), tokens_cv and max_over_mean_tokens (of tokens received) are means over batches.",
     )
-    save_every_steps: Positive = Field(default=1000, description="Steps between checkpoints.")
-    keep_last: Positive = Field(default=2, description="Newest checkpoints that are kept.")
-    keep_best: Positive = Field(default=1, description="Best checkpoints that are kept.")
-    max_nonfinite_steps: Positive = Field(
+    save_every_steps: Steps = Field(default=1000, description="Steps between checkpoints.")
+    keep_last: Times = Field(default=2, description="Newest checkpoints that are kept.")
+    keep_best: Times = Field(default=1, description="Best checkpoints that are kept.")
+    max_nonfinite_steps: Steps = Field(
         default=10,
         description="Steps in a row that are skipped, for a loss that is NaN or infinite or for lack of memory, before "
         "training stops.",
     )
     overload_warning_ratio: float = Field(
-        default=4.0, gt=1, description="max/mean load of an MoE layer above which a warning is due."
+        default=4.0, gt=1, le=MOST_EXPERTS, description="max/mean load of an MoE layer above which a warning is due."
     )
-    overload_warning_steps: Positive = Field(
+    overload_warning_steps: Steps = Field(
         default=500, description="Steps in a row above the ratio, or with a dead expert, before the warning."
     )
 
