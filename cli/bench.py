@@ -207,5 +207,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 1 or max(numbers) > MOST_EXPERTS:
-        raise click.BadParameter(f"{text!r} is not a list of whole numbers from 1 to {MOST_EXPERTS}, such as 4,32,256")
+        raise click.BadParameter(
+            f"{text!r} is not a list of whole numbers from 1, such as 4,32,256 (to {MOST_EXPERTS})"
+        )
     return numbers
