@@ -118,7 +118,7 @@ class Job:
         if not self._journal.exists():
             return set()
         with self._opened_journal() as journal:
-            entries = list(_entries(journal.read()))
+            entries = list(_entries(journal.read(), self._journal))
         return set(entries[0].get("outputs", ())) if entries else set()
 
     @contextlib.contextmanager
@@ -205,9 +205,9 @@ class Job:
 
     def _marked(self) -> Unreadable | None:
         """What a complete output of this very job is marked with; None if it is none."""
-        with contextlib.suppress(OSError, AttributeError):
+        with contextlib.suppress(OSError, AttributeError, UserError):
             found = os.getxattr(self._place, _MARK)
-            for entry in _entries(found):
+            for entry in _entries(found, self._place):
                 unreadable = Unreadable.of(entry)
                 return unreadable if found == self._mark(unreadable) else None
         return None
@@ -215,7 +215,7 @@ class Job:
     def _found(self, journal: IO[bytes]) -> _Done | None:
         """How far the job is; None if it has not begun."""
         content = journal.read()
-        entries = list(_entries(content))
+        entries = list(_entries(content, self._journal))
         if content and not content.endswith(b"\n"):
             journal.write(b"\n")
         if not entries:
@@ -227,9 +227,8 @@ class Job:
         entries = [entry for entry in entries if "finished" not in entry]  # what was complete is gone: anew
         num_bytes = self._partial.stat().st_size if self._partial.exists() else 0
         for entry in reversed(entries[1:]):
-            lines_done, bytes_done = entry.get("lines"), entry.get("bytes")
-            if isinstance(lines_done, int) and isinstance(bytes_done, int) and 0 <= bytes_done <= num_bytes:
-                return _Done(lines_done, bytes_done, Unreadable.of(entry))
+            if "lines" in entry and "bytes" in entry and entry["bytes"] <= num_bytes:
+                return _Done(entry["lines"], entry["bytes"], Unreadable.of(entry))
         return None
 
     def _check_identity(self, found: Mapping[str, Any]) -> None:
@@ -321,13 +320,23 @@ def _append(journal: IO[bytes], entry: Mapping[str, Any]) -> None:
     _sync(journal)
 
 
-def _entries(journal: bytes) -> Iterator[dict[str, Any]]:
-    """Whole entries: a line may have been cut off with the power."""
+def _entries(journal: bytes, path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the whole entries: a line may have been cut off with the power.
+
+    Raises:
+        UserError: a line is whole and yet none of ours.
+    """
+    if not journal:
+        return
+    from mtmoe.json_files import parse_json
+
+    from .job_records import JournalEntry
+
     for line in journal.splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
-            if isinstance(entry, dict):
-                yield entry
+            parse_json(line, path, JournalEntry, fix="leave out --resume to translate anew")
+            yield entry
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ def main() -> int:
             sound.make()
         parts = arguments.part or list(PARTS)
         total = sum(_SHARES[part] for part in parts)
+        before = sound.digests()
         for part in parts:
             count = max(1, round(arguments.count * _SHARES[part] / total))
             chosen = (c for c in PARTS[part](sound, arguments.seed, count) if arguments.only in ("", c.name))
@@ -40,9 +41,12 @@ def main() -> int:
                 verdicts.append(verdict)
                 if verdict.findings:
                     print(shown(verdict), flush=True)
+        harmed = sorted(name for name, digest in before.items() if sound.digests().get(name) != digest)
     print(table(verdicts))
+    if harmed:
+        print(f"changed, though nobody was asked to: {', '.join(harmed)}")
     print(f"seed {arguments.seed}, {time.monotonic() - began:.0f} s")
-    return int(any(verdict.findings for verdict in verdicts))
+    return int(bool(harmed) or any(verdict.findings for verdict in verdicts))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import NamedTuple, NoReturn
 NUM_AT_ONCE = 2
 _MOST_SECONDS = 60.0
 _POLL_SECONDS = 0.005
+EARLIER = "out.earlier"
 _PYTHON_ERROR = re.compile(r"\b(?!UserError)[A-Z]\w+(?:Error|Exception|Warning)\b(?!\s*=)")
 _NAMED = re.compile(r"[/.\d'\"=]|--\w|[a-z]_[a-z]")
 
@@ -91,7 +92,7 @@ def _judge_message(talk: str, given: Sequence[str]) -> Iterator[str]:
     problem, *others = talk[talk.index("error: ") + 7 :].strip().splitlines()
     if not _NAMED.search(problem) and not any(argument and argument in problem for argument in given):
         yield f"message: names no file, line or key: {problem[:100]}"
-    if not any(other.strip() for other in others) and ";" not in problem and ": " not in problem:
+    if not any(other.strip() for other in others) and "; " not in problem:
         yield f"message: does not say what to do: {problem[:100]}"
 
 
@@ -205,7 +206,11 @@ class _Running:
     def outcome(self, status: int | None) -> Outcome:
         output, talk = (_text(self.place / name) for name in ("stdout", "stderr"))
         after = _digests(self.work)
-        changed = tuple(name for name, digest in self.before.items() if after.get(name) != digest)
+        changed = tuple(
+            name
+            for name, digest in self.before.items()
+            if after.get(name) != digest and (name != EARLIER or (status == 1 and "error: " in talk))
+        )
         seconds = time.monotonic() - self.began
         shutil.rmtree(self.place, ignore_errors=True)
         return Outcome(status, output, talk, seconds, changed)
@@ -216,10 +221,11 @@ def _text(path: Path) -> str:
 
 
 def _digests(place: Path) -> dict[str, str]:
-    """Of each input of a case: what lies in ``in``. The rest is the command's to change."""
+    """Of each input of a case, which is what lies in ``in``, and of an earlier output, which an error must not take.
+    The rest is the command's to change."""
     inputs = place / "in"
     found = {}
-    for path in sorted(inputs.rglob("*")) if inputs.is_dir() else ():
+    for path in (place / EARLIER, *(sorted(inputs.rglob("*")) if inputs.is_dir() else ())):
         if path.is_file() and not path.is_symlink():
             found[path.relative_to(place).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import zstandard
 
-from tests.campaign.harness import Case
+from tests.campaign.harness import EARLIER, Case
 from tests.campaign.setup import Sound, recipe_text
 
 _LINES = ("the red dog runs today", "a man sees the house", "the cat sleeps")
@@ -54,6 +54,9 @@ _NASTY = (
     "\u200b",
     "ﷺ" * 40,
 )
+
+
+GPUS = ("--gpus", "2", "--gpu", "h100")
 
 
 def text_content(generator: random.Random) -> bytes:
@@ -130,7 +133,7 @@ def text_cases(sound: Sound, seeds: range) -> Iterator[Case]:
 
     run, lm = str(sound.run), str(sound.lm)
     commands: list[tuple[str, int, Callable[[list[str], random.Random], list[str]]]] = [
-        ("translate", 1, lambda t, g: ["translate", run, *t, "--output", "out"]),
+        ("translate", 1, lambda t, g: ["translate", run, *t, "--output", EARLIER]),
         ("translate-json", 1, lambda t, g: ["translate", run, "--format", "json", *t]),
         ("translate-tsv", 1, lambda t, g: ["translate", run, "--format", "tsv", "--column", "2", *t]),
         ("translate-terms", 2, lambda t, g: ["translate", run, t[0], "--terms", t[1]]),
@@ -143,6 +146,7 @@ def text_cases(sound: Sound, seeds: range) -> Iterator[Case]:
         ("preprocess", 2, lambda t, g: ["preprocess", str(sound.recipe), "out", "--train", *t]),
         ("preprocess-valid", 2, lambda t, g: ["preprocess", str(sound.recipe), "out", "--valid", *t]),
         ("recipe", 1, lambda t, g: [g.choice(["describe", "plan", "preprocess"]), t[0]]),
+        ("train-recipe", 1, lambda t, g: ["train", t[0], "out", "--set", "training.max_steps=1"]),
         ("run", 1, lambda t, g: [g.choice(["translate", "bleu", "export", "average", "doctor"]), t[0]]),
     ]
     for seed in seeds:
@@ -151,20 +155,23 @@ def text_cases(sound: Sound, seeds: range) -> Iterator[Case]:
         with tempfile.TemporaryDirectory() as trial:
             texts = _names(Path(trial), num_texts, seed)
         given = arguments(texts, generator)
+        if given[0] == "plan":
+            given += GPUS
         if name == "recipe" and given[0] == "preprocess":
             given.append("out")
         if name == "run" and given[0] == "export":
-            given.append("out")
+            given.append(EARLIER)
         yield Case(f"inputs:{name}:{seed}", tuple(given), functools.partial(_write_texts, num_texts, seed))
         if name.startswith("translate") and num_texts == 1:
             yield Case(
                 f"inputs:{name}-stdin:{seed}",
-                tuple(argument for argument in given if argument not in (*texts, "--output", "out")),
+                tuple(argument for argument in given if argument not in (*texts, "--output", EARLIER)),
                 stdin=text_content(generator),
             )
 
 
 def _write_texts(num_texts: int, seed: int, place: Path) -> None:
+    (place / EARLIER).write_text("of an earlier command\n")
     _names(place, num_texts, seed)
 
 
@@ -353,7 +360,7 @@ def recipe_cases(sound: Sound, seeds: range) -> Iterator[Case]:
     commands = (
         ("describe", "in/r.toml"),
         ("preprocess", "in/r.toml", "out"),
-        ("plan", "in/r.toml"),
+        ("plan", "in/r.toml", *GPUS),
         ("describe", "in/r.toml", "--settings"),
         ("train", "in/r.toml", "out", "--set", "training.max_steps=1"),
         ("fetch", "in/r.toml"),

@@ -27,7 +27,7 @@ def cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
         ("train", str(sound.recipe), "out", "--data", str(sound.data), "--set", "training.max_steps=2"),
         ("bleu", str(sound.run)),
         ("describe", str(sound.recipe)),
-        ("plan", str(sound.recipe)),
+        ("plan", str(sound.recipe), "--gpus", "2", "--gpu", "h100"),
         ("doctor",),
         ("recipes",),
         ("score", str(sound.run), "-", str(sound.place / "test.fr")),

@@ -82,7 +82,7 @@ def set_cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
     keys, recipe, run = setting_keys(), str(sound.recipe), str(sound.run)
     commands: list[Sequence[str]] = [
         ("describe", recipe),
-        ("plan", recipe),
+        ("plan", recipe, "--gpus", "2", "--gpu", "h100"),
         ("describe", recipe, "--settings"),
         ("preprocess", recipe, "out"),
         ("train", recipe, "out", "--data", str(sound.data), "--set", "training.max_steps=1"),
@@ -111,21 +111,24 @@ def option_cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
         "recipes": [],
         "describe": [str(sound.recipe)],
         "fetch": [str(sound.recipe)],
-        "plan": [str(sound.recipe)],
+        "plan": [str(sound.recipe), "--gpus", "2", "--gpu", "h100"],
         "preprocess": [str(sound.recipe), "out"],
         "translate": [str(sound.run)],
-        "score": [str(sound.run), "in", "in"],
+        "score": [str(sound.run), str(sound.place / "test.en"), str(sound.place / "test.fr")],
         "train": [str(sound.recipe), "out", "--data", str(sound.data), "--set", "training.max_steps=1"],
         "bleu": [str(sound.run), "--data", str(sound.data)],
         "average": [str(sound.run)],
         "export": [str(sound.run), "out"],
         "doctor": [],
+        "bench moe": ["--experts", "4", "--width", "8", "--hidden", "8", "--tokens", "64"],
+        "bench train": [str(sound.recipe), "--data", str(sound.data), "--seconds", "1"],
+        "bench translate": [str(sound.run), str(sound.place / "test.en")],
     }
     assert isinstance(main, click.Group)
     options = [
         (name, option)
         for name in arguments
-        for option in main.commands[name].params
+        for option in _command(main, name).params
         if isinstance(option, click.Option) and option.opts[0] not in ("--checkpoint-dir",)
     ]
     for number in range(count):
@@ -140,7 +143,16 @@ def option_cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
             given.insert(1, generator.choice(ODD))
         if name == "average" and option.is_flag is False and option.opts[0] == "--last":
             given[0] = "nowhere"  # it writes into the run
-        yield Case(f"settings:option:{seed}-{number}", (name, *given), stdin=b"the red dog runs today\n")
+        yield Case(f"settings:option:{seed}-{number}", (*name.split(), *given), stdin=b"the red dog runs today\n")
+
+
+def _command(main: click.Group, name: str) -> click.Command:
+    first, _, second = name.partition(" ")
+    command = main.commands[first]
+    if second:
+        assert isinstance(command, click.Group)
+        return command.commands[second]
+    return command
 
 
 _ENVIRONMENTS: tuple[dict[str, str | None], ...] = (
@@ -173,7 +185,7 @@ def environment_cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
     commands: list[Sequence[Any]] = [
         ("recipes",),
         ("describe", str(sound.recipe)),
-        ("plan", str(sound.recipe)),
+        ("plan", str(sound.recipe), "--gpus", "2", "--gpu", "h100"),
         ("translate", str(sound.run)),
         ("doctor",),
         ("train", str(sound.recipe), "out", "--data", str(sound.data), "--set", "training.max_steps=1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
@@ -71,6 +72,14 @@ class Sound:
         self._command("train", self.recipe, self.run, "--data", self.data)
         self._command("train", self.place / "lm.toml", self.lm)
         return self
+
+    def digests(self) -> dict[str, str]:
+        """Return a hash of every file: no command of a campaign may change one."""
+        return {
+            path.relative_to(self.place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.place.rglob("*"))
+            if path.is_file() and path.name != ".lock"
+        }
 
     def _command(self, *arguments: str | Path) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -294,3 +294,29 @@ def test_a_journal_that_a_full_disk_cut_off_in_its_first_line_is_of_a_job_that_h
             assert output is not None
             assert output.num_lines_done == 0
             raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lines", "3"), ("lines", -1), ("bytes", None), ("bytes", 1 << 70), ("finished", "yes"), ("unreadable", [])],
+)
+def test_a_damaged_key_of_the_journal_is_told(tmp_path: Path, key: str, value: Any) -> None:
+    _begin(_job(tmp_path))
+    journal = tmp_path / ".out.journal"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([*lines[:-1], json.dumps({**json.loads(lines[-1]), key: value})]) + "\n")
+    with pytest.raises(UserError, match=rf"\.out\.journal: damaged: {key}: ") as caught:
+        with _job(tmp_path).opened(resume=True):
+            pass
+    assert "without --resume" in caught.value.fix or "leave out --resume" in caught.value.fix
+
+
+@pytest.mark.parametrize("value", [[], "a.en", {"a.en": 1}, {"a.en": {"num_lines": "x", "digest": "d"}}])
+def test_damaged_inputs_in_the_journal_are_told(tmp_path: Path, value: Any) -> None:
+    _begin(_job(tmp_path))
+    journal = tmp_path / ".out.journal"
+    first, *others = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps({**json.loads(first), "input": value}), *others]) + "\n")
+    with pytest.raises(UserError, match=r"\.out\.journal: damaged: input"):
+        with _job(tmp_path).opened(resume=True):
+            pass
