@@ -66,7 +66,7 @@ _MARK = re.compile(f"[{_NOT_OF_THE_ENCODING}{_NOT_OF_XML}]")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile("&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,10}));")
 _LONGEST_REFERENCE = len("&#4294967295;")
-_DECLARED = re.compile(rb"\s*<\?xml[^>]{0,1000}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
+_DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,1000}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
 _FIRST_BYTES = {
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",

@@ -74,11 +74,12 @@ def together(translator: Translator, sentences: list[str]) -> list[Translation]:
 
 
 def assert_same(translator: Translator, found: Sequence[Translation], expected: Sequence[Translation]) -> None:
-    # This model knows nothing, and with this gate a sentence comes to -263, where float32 has steps of 3e-5.
-    relative = 1e-7 if translator.loaded.recipe.model.moe.gate == "strictly-balanced" else 0.0
+    # This model knows nothing, and with this gate a sentence comes to -263, where float32 has steps of 3e-5. Others
+    # come to -42, of which products in another order (AVX2) change the third step: 1.0015e-5.
+    relative = 1e-7 if translator.loaded.recipe.model.moe.gate == "strictly-balanced" else 2.5e-7
     assert [t.text for t in found] == [t.text for t in expected]
     for one, other in zip(found, expected, strict=True):
-        assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert one.score == pytest.approx(other.score, abs=1e-5, rel=relative)
         assert one.log_probability == pytest.approx(other.log_probability, abs=1e-5, rel=relative)
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import mtmoe.inference.required as required_module
 import mtmoe.inference.translator as translator_module
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.cleaning import normalise_line
 from mtmoe.errors import UserError
 from mtmoe.inference.alignment import align_words, words_of_subwords
 from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.beam_search import NOTHING, SearchTask
+from mtmoe.inference.beam_search import NOTHING
 from mtmoe.inference.lines import decode_line, divide_sources, missing_language
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator, best_combinations
@@ -274,7 +275,8 @@ def test_a_prefix_or_phrase_that_the_vocabulary_cannot_write_is_left_out_with_a_
     def without_japanese(lines, subwords):
         return [[UNK] if "日" in line else ids for line, ids in zip(lines, encode(lines, subwords), strict=True)]
 
-    monkeypatch.setattr(translator_module, "encode_targets", without_japanese)
+    for module in (translator_module, required_module):
+        monkeypatch.setattr(module, "encode_targets", without_japanese)
     asked = [Request("Snow.", prefix="日本"), Request("Snow.", phrases=("日本", "a")), Request("Snow.", phrases=("a",))]
     plain, *found = translator.translate(["Snow.", *asked])
     assert found[0].text == plain.text
@@ -328,10 +330,14 @@ def test_a_request_becomes_a_task_of_the_search(translator, splitter, monkeypatc
     ]
     blank = splitter.translate(requests)[2]
     assert blank.warnings == ("there is nothing to translate, so its prefix and phrases are left out",)
-    asked = SearchTask(tuple(encode("Un homme")), (tuple(encode("la neige")),), 7)
-    parts = [SearchTask(tuple(encode("Un")), (), 9), SearchTask((), (), 9), SearchTask((), (), 9)]
+    snow, un, un_homme = (tuple(encode(text)) for text in ("la neige", "Un", "Un homme"))
     # Which part a phrase belongs to is not known, so a line with phrases is not split.
-    assert seen == [SearchTask(), asked, *parts, SearchTask((), (tuple(encode("Un")),), 10)]
+    assert [(task.prefix_ids, len(task.phrases), task.number) for task in seen] == [
+        ((), 0, 0), (un_homme, 1, 7), (un, 0, 9), ((), 0, 9), ((), 0, 9), ((), 1, 10)
+    ]  # fmt: skip
+    for task, phrase in ((seen[1], snow), (seen[-1], un)):
+        assert task.phrases.num_missing(task.phrases.after(phrase[:-1])) == 1
+        assert task.phrases.num_missing(task.phrases.after(phrase)) == 0
 
 
 def test_lines_of_a_stream_have_their_numbers_in_all_of_it(translator, monkeypatch):
