@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import NamedTuple
 from mtmoe.diagnosis import directory, hardware, software
 from mtmoe.diagnosis.check import Check, looked_at
 from mtmoe.diagnosis.processes import Report, gathered, own_report
+from mtmoe.errors import UserError
+from mtmoe.torchrun import is_launched, place_of_process
 
 
 class Examination(NamedTuple):
@@ -34,8 +36,14 @@ class Examination(NamedTuple):
 def examine(run_dir: Path) -> Examination:
     """Look at this machine and ``run_dir``, which need not exist; under torchrun, with all processes, which must call
     it together. Never raises, whatever is missing."""
-    own = own_report(_of_this_machine(run_dir))
-    if "RANK" not in os.environ:
+    checks = _of_this_machine(run_dir)
+    try:
+        own = own_report(checks)
+    except UserError as error:
+        return Examination(
+            [Report(socket.gethostname(), 0, 0, checks)], [Check("processes", "error", error.problem, error.fix)], True
+        )
+    if not is_launched():
         return Examination([own], [], True)
     is_main = own.rank == 0
     if any(check.name == "import torch" for check in own.checks):
@@ -48,7 +56,7 @@ def examine(run_dir: Path) -> Examination:
         return checks
 
     together = looked_at("processes", all_together)
-    alone = len(reports) == 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    alone = len(reports) == 1 and place_of_process().size > 1
     # One report for each machine: its processes see the same. A process that found nobody speaks for itself.
     return Examination([report for report in reports if report.local_rank == 0 or alone], together, is_main or alone)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from mtmoe.diagnosis.check import Check
 from mtmoe.processor import fair_threads, num_cores
+from mtmoe.torchrun import local_world_size
 
 _SMALL_GPU = 4 << 30
 
@@ -35,7 +36,7 @@ def threads() -> Iterator[Check]:
 
     cores = num_cores()
     busy = os.getloadavg()[0]  # of the last minute
-    each, processes = torch.get_num_threads(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    each, processes = torch.get_num_threads(), local_world_size()
     given = os.environ.get("OMP_NUM_THREADS", "not set")
     found = f"{each} for each of {processes} processes, {cores} cores; OMP_NUM_THREADS {given}"
     if (fair := fair_threads(each, processes)) is not None:
@@ -68,7 +69,7 @@ def gpus() -> Iterator[Check]:
     num_gpus = torch.cuda.device_count()
     for number in range(num_gpus):
         yield _gpu(torch.cuda.get_device_properties(number), number, torch.cuda.get_arch_list())
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    processes = local_world_size()
     if processes > num_gpus:
         yield Check(
             "processes", "error", f"{processes} on this machine for {num_gpus} GPUs",

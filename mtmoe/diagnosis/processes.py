@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtmoe.diagnosis.check import Check
+from mtmoe.torchrun import place_of_process
 
 _PATIENCE = timedelta(seconds=60)
 _ROUNDS = 5
@@ -34,9 +35,13 @@ class Report(NamedTuple):
 
 
 def own_report(checks: list[Check]) -> Report:
-    return Report(
-        socket.gethostname(), int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0")), checks
-    )
+    """This process's report.
+
+    Raises:
+        UserError: torchrun's variables are incomplete or wrong.
+    """
+    place = place_of_process()
+    return Report(socket.gethostname(), place.rank, place.local_rank, checks)
 
 
 def gathered(own: Report, directory: Path) -> tuple[list[Report], list[Check]]:

@@ -1,4 +1,4 @@
-"""The processes of one training, and what they add up together: the only module that reads RANK.
+"""The processes of one training, and what they add up together.
 
 Processes stand in a grid of [data, expert]. A row of it, the expert axis, has one copy of every expert between its
 processes; a column, the data axis, has copies of the same experts. All other parameters are on every process. One
@@ -28,11 +28,11 @@ from mtmoe.distributed.calls import Calls
 from mtmoe.distributed.launch import store_of_processes
 from mtmoe.distributed.watchdog import Watchdog
 from mtmoe.errors import UserError
+from mtmoe.torchrun import check_master_address, is_launched, local_rank, local_world_size, place_of_process
 
 DATA, EXPERT = "data", "expert"
 _PATIENCE = timedelta(days=1)  # of processes that wait for the slowest disk, or for the main one to validate
 _TIME_TO_TELL_SECONDS = 5.0  # between the watchdog's report and the end of the collective that waits in vain
-_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells its processes
 
 
 @dataclass(frozen=True)
@@ -233,17 +233,11 @@ def rank_and_size() -> tuple[int, int]:
     """The number of this process and of all, as torchrun tells them; without it (0, 1).
 
     Raises:
-        UserError: torchrun's variables are incomplete.
+        UserError: torchrun's variables are incomplete or wrong.
     """
-    if "RANK" not in os.environ:
-        return 0, 1
-    missing = [name for name in _VARIABLES if name not in os.environ]
-    if missing:
-        raise UserError(
-            f"RANK is set, but {', '.join(missing)} are not: this process is one of several and cannot find the others",
-            fix="start all of them with torchrun, or unset RANK",
-        )
-    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    place = place_of_process()
+    check_master_address()
+    return place.rank, place.size
 
 
 @contextlib.contextmanager
@@ -255,10 +249,11 @@ def joined_processes(
     gloo connects processes on CPUs, nccl those on GPUs. ``tell`` is called with what a process has waited for in vain.
 
     Raises:
-        UserError: torchrun's variables are incomplete, or settings do not fit the number of processes.
+        UserError: torchrun's variables are incomplete or wrong, the port of the main process is taken, or settings do
+            not fit the number of processes.
     """
     rank, size = rank_and_size()
-    if "RANK" not in os.environ:
+    if not is_launched():
         choose_expert_size(recipe, 1)
         yield ONE_PROCESS
         return
@@ -269,7 +264,7 @@ def joined_processes(
     calls = Calls(rank)
     try:
         with calls.waiting("all processes to be connected"):
-            store = store_of_processes(rank, timeout_seconds)
+            store = _store(rank, timeout_seconds)
             timeout = timedelta(seconds=timeout_seconds + _TIME_TO_TELL_SECONDS)
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
@@ -293,6 +288,18 @@ def joined_processes(
             dist.destroy_process_group()
 
 
+def _store(rank: int, timeout_seconds: float) -> dist.Store:
+    try:
+        return store_of_processes(rank, timeout_seconds)
+    except (dist.DistNetworkError, OverflowError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"the processes cannot meet at MASTER_ADDR = {os.environ['MASTER_ADDR']}, "
+            f"MASTER_PORT = {os.environ['MASTER_PORT']}: {said}",
+            fix="take a port that is free and open: torchrun --master-port PORT or --rdzv-endpoint HOST:PORT",
+        ) from None
+
+
 def _patient_group(connection_timeout: timedelta) -> dist.ProcessGroup:
     """All processes, where one may wait long for another. gloo's, because that keeps no GPU from what goes on."""
     group = dist.new_group(backend="gloo", timeout=connection_timeout)
@@ -306,14 +313,14 @@ def device_of_process(device: torch.device) -> torch.device:
     Raises:
         UserError: one GPU is named for several processes, or there are too few.
     """
-    local = os.environ.get("LOCAL_RANK")
-    if local is None or device.type != "cuda":
+    if "LOCAL_RANK" not in os.environ or device.type != "cuda":
         return device
-    if device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+    local = local_rank()
+    if device.index is not None and local_world_size() > 1:
         raise UserError(f"--device {device}: is one GPU for several processes", fix="give --device cuda")
-    if device.index is None and int(local) >= torch.cuda.device_count():
+    if device.index is None and local >= torch.cuda.device_count():
         raise UserError(
             f"LOCAL_RANK = {local}, but this machine has {torch.cuda.device_count()} GPUs",
             fix="start one process a GPU: torchrun --nproc-per-node GPUS",
         )
-    return device if device.index is not None else torch.device("cuda", int(local))
+    return device if device.index is not None else torch.device("cuda", local)

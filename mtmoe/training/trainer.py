@@ -39,6 +39,7 @@ from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
 from mtmoe.errors import UserError
 from mtmoe.processor import fair_threads, num_cores
+from mtmoe.torchrun import local_world_size
 from mtmoe.training.interruption import StopSignals
 from mtmoe.training.metrics import MetricsLog
 from mtmoe.training.opening import opened_run
@@ -320,7 +321,7 @@ class Trainer:
 
     def _warn_of_threads(self) -> None:
         """Not an error: it is the user's machine. But such a training is several times slower than it could be."""
-        threads, processes = torch.get_num_threads(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads, processes = torch.get_num_threads(), local_world_size()
         fair = fair_threads(threads, processes)
         if self.device.type == "cpu" and fair is not None:
             each = f" for each of {processes} processes" if processes > 1 else ""
