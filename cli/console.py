@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
+_LEAST_WIDTH = 40  # columns; in fewer (COLUMNS=0) a table's cells would be empty
 
 
 def note(text: str) -> None:
@@ -102,7 +103,9 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(_literal(_cell(column)), overflow="fold")
     for line in lines[1:]:
         table.add_row(*(_literal(shown_in(text, sys.stdout)) for text in line))
-    Console(highlight=False, emoji=False).print(table)
+    console = Console(highlight=False, emoji=False)
+    console.width = max(console.width, _LEAST_WIDTH)
+    console.print(table)
 
 
 def _cell(text: str) -> str:

@@ -97,3 +97,22 @@ def test_a_port_that_is_taken_is_told_at_once() -> None:
     assert done.returncode == 0, done.stderr
     assert f"MASTER_PORT = {port}: " in done.stdout
     assert "--master-port" in done.stdout
+
+
+def test_processes_that_do_not_come_are_waited_for_as_long_as_the_setting_says() -> None:
+    program = (
+        "import torch\nfrom mtmoe.config import load_recipe\nfrom mtmoe.distributed.mesh import joined_processes\n"
+        "from mtmoe.errors import UserError\n"
+        "recipe = load_recipe('demo', ['training.distributed.collective_timeout_seconds=1'])\n"
+        "try:\n    with joined_processes(recipe, torch.device('cpu')): pass\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    changed = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | changed, capture_output=True, text=True, timeout=120
+    )  # torch's own patience is 300 s
+    assert done.returncode == 0, done.stderr
+    assert "1/2 clients joined" in done.stdout

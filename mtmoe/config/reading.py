@@ -21,6 +21,7 @@ from mtmoe.config.toml_text import leaves, parse_value, read_toml, unusable_valu
 from mtmoe.errors import UserError
 from mtmoe.printable import printable
 
+_MOST_BASES = 20  # recipes that extend each other in a chain; shipped ones are three
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_.-]")
 
 
@@ -81,6 +82,10 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any]
     if path.resolve() in [other.resolve() for other in seen]:  # ./a.toml, a link: one file has many spellings
         chain = " -> ".join(str(p) for p in (*seen, path))
         raise UserError(f"{path}: recipes extend each other in a circle: {chain}", fix="remove one `extend`")
+    if len(seen) > _MOST_BASES:
+        raise UserError(
+            f"{path}: is the base of a base, more than {_MOST_BASES} deep", fix="extend a recipe nearer to it"
+        )
     own, text = read_toml(path)
     origin = {key: f"{path}:{line}" for key, line in _key_lines(text)}
     base_name = own.pop("extend", None)
@@ -92,7 +97,7 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any]
             fix="name one recipe or file",
         )
     beside = path.parent / base_name
-    base_path = beside if beside.is_file() else _find(base_name)
+    base_path = beside if beside.exists() and not beside.is_dir() else _find(base_name)
     base, base_origin = _read_with_bases(base_path, (*seen, path))
     base.pop("about", None)  # results and hardware of the base are not those of what extends it
     base.pop("name", None)
@@ -138,7 +143,7 @@ def _key_lines(text: str) -> Iterator[tuple[str, int]]:
     """Dotted key and line number of each `key = value` and table header (good enough for messages)."""
     table = ""
     array_counts: dict[str, int] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):  # TOML has no other ends of lines
         line = raw.strip()
         if line.startswith("[["):
             name = line.strip("[]").split("]")[0].strip()

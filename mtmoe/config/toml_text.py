@@ -39,17 +39,21 @@ def parse_value(raw: str, where: str) -> Any:
     """Return the value of a ``--set``: TOML, or else the text as it is.
 
     Raises:
-        UserError: it begins with ``where``; the value is too long or nested too deeply.
+        UserError: it begins with ``where``; the value is too long, of several lines, nested too deeply, or half quoted.
     """
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        settings = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
+        if raw.strip().startswith(("'", '"')):
+            raise UserError(f"{where}: a value that begins with a quotation mark ends with it", fix="add it") from None
         return raw.strip()
     except (RecursionError, ValueError) as error:
         raise UserError(f"{where}: {_beyond(error)}", fix="see `mtmoe describe RECIPE --settings`") from None
-    if _is_too_deep(value):
+    if set(settings) != {"value"}:
+        raise UserError(f"{where}: has several lines, of which only the first would count", fix="give one --set each")
+    if _is_too_deep(settings["value"]):
         raise UserError(f"{where}: {_beyond(RecursionError())}", fix="see `mtmoe describe RECIPE --settings`")
-    return value
+    return settings["value"]
 
 
 def unusable_values(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:

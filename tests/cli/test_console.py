@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
+import click
 import pytest
 from mtmoe.cli.console import (
     PLAIN_LINE_EVERY_SECONDS,
@@ -115,13 +116,30 @@ def test_what_comes_from_files_cannot_steer_the_terminal(capsys: pytest.CaptureF
     assert told.out == "name       value\n\\x1b[31mb  1\\n2\n\\x1b[31mset: 3 sentences\n"
 
 
+class Terminal(io.StringIO):
+    encoding = "ascii"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "3", "-5", "x", ""])
+def test_a_table_on_a_terminal_that_says_it_has_no_room_is_written_all_the_same(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")  # of a dumb one rich does not ask for columns
+    monkeypatch.setenv("COLUMNS", columns)
+    write_table(("name", "value"), [("first", "one"), ("second", "two")])
+    assert [line.split() for line in click.unstyle(terminal.getvalue()).splitlines()] == [
+        ["name", "value"],
+        ["first", "one"],
+        ["second", "two"],
+    ]
+
+
 def test_a_table_on_a_terminal_shows_markup_and_escapes_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        encoding = "ascii"  # type: ignore[assignment]
-
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "dumb")

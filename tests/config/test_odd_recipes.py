@@ -107,6 +107,10 @@ def test_a_contradiction_names_the_lines_of_both_settings_wherever_they_are(tmp_
         ("seed=[1, 2]", "seed = [1, 2]"),
         ("seed='1'", 'seed = "1"'),
         ("seed={}", "seed = {}"),
+        ('name="half', "begins with a quotation mark"),
+        ("name='half\"", "begins with a quotation mark"),
+        ("seed=2\nname='lost'", "has several lines"),
+        ("seed=2\n[data]", "has several lines"),
         ("training.max_steps=12:30:00", "is a date or a time"),
     ],
     ids=lambda value: repr(value)[:24],
@@ -127,3 +131,21 @@ def test_a_table_that_is_off_comes_back_by_what_is_set_of_it(tmp_path: Path) -> 
     recipe = load_recipe(path, ["training.sampled_softmax.num_samples=5"])
     assert recipe.training.sampled_softmax is not None
     assert recipe.training.sampled_softmax.num_samples == 5
+
+
+def test_a_chain_of_bases_is_not_endless(tmp_path: Path) -> None:
+    for number in range(1500):
+        _write(tmp_path, f'extend = "{number + 1}.toml"\n', f"{number}.toml")
+    assert "is the base of a base, more than 20 deep" in _problem(tmp_path / "0.toml")
+
+
+def test_a_pipe_beside_a_recipe_is_no_base_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    problem = _problem(_write(tmp_path, 'extend = "pipe.toml"\n'))
+    assert problem.startswith(f"{tmp_path}/pipe.toml: is a pipe or a device")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085"])
+def test_what_only_python_takes_for_ends_of_lines_does_not_shift_the_lines(tmp_path: Path, separator: str) -> None:
+    problem = _problem(_write(tmp_path, f"# a{separator}b\nseeed = 1\n"))
+    assert problem.startswith(f"{tmp_path}/mine.toml:2: unknown setting seeed")
