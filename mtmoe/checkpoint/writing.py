@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -96,9 +97,9 @@ def save_sharded_checkpoint(
 
 def _not_written(path: Path, error: BaseException) -> UserError:
     reason = getattr(error, "strerror", None) or str(error)
-    return UserError(
-        f"{path}: could not be written: {reason}", fix="make room on the disk; the checkpoint before it is intact"
-    )
+    may_not = getattr(error, "errno", None) in (errno.EACCES, errno.EPERM)
+    what_helps = "change the permissions of its directory" if may_not else "make room on the disk"
+    return UserError(f"{path}: could not be written: {reason}", fix=f"{what_helps}; the checkpoint before it is intact")
 
 
 def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:

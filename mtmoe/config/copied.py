@@ -49,7 +49,7 @@ _UNIT = r"(?:s|ms|h|m|min|px|pt|x|k|[kKMGT]?i?[Bb]|st|nd|rd|th)(?![A-Za-z0-9])"
 PATTERNS = {
     # A scheme or "www.", then anything but white space, quotes and angle brackets. What punctuates the sentence and a
     # bracket that was not opened in it are no part of it; neither are names alone, "example.org".
-    "urls": rf"(?:(?<![A-Za-z0-9+.-])(?i:https?|ftps?)://|(?<![\w.@/-])(?i:www)\.(?=[^\W_])){_ADDRESS}",
+    "urls": rf"(?:(?<![A-Za-z0-9+-])(?i:https?|ftps?)://|(?<![\w.@/-])(?i:www)\.(?=[^\W_])){_ADDRESS}",
     "emails": rf"(?<![\w.+%-])[.%-]*+\K[\w+][\w.+%-]*+@{_LABEL}(?:\.{_LABEL})++",
     # HTML, XML, XLIFF, and numbers as tags. A word in a tag is an attribute only with a value, or where HTML has it.
     "tags": rf"<(?:/[A-Za-z][\w:.-]*+\s*+|/?\d++\s*+/?|[A-Za-z][\w:.-]*+(?:\s++(?:{_ATTRIBUTE}))*+\s*+/?)>"

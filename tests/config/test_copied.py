@@ -206,3 +206,9 @@ def test_an_expression_that_takes_too_long_is_given_up_and_named():
         slow.findall("1 " + "a" * 60 + "!")
     assert time.monotonic() - begin < 5
     assert slow.findall("1 aa") == ["1", "aa"]
+
+
+def test_an_address_that_follows_a_full_stop_is_one():
+    assert [m[0] for m in copied_pattern(["urls"]).finditer("It is good.https://example.org/a_(b)")] == [
+        "https://example.org/a_(b)"
+    ]
