@@ -38,7 +38,7 @@ WIDTH = click.IntRange(8, 65_536)  # as model.width
 MOST_EXPERTS = 1 << 20  # as model.moe.num_experts
 TOKENS = click.IntRange(1, 1 << 24)  # a million times a sentence, and 17 GB of activations at width 256
 DAY = 86_400.0
-MOST_WEIGHT = 1e6  # beside it the other's share is not to be seen in float32
+MOST_WEIGHT = 1e9  # beside it the other's share is not to be seen in float32
 
 recipe_argument = click.argument("recipe_name", metavar="RECIPE")
 run_argument = click.argument("run", metavar="RUN", type=DIRECTORY)

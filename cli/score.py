@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtmoe.errors import UserError
+
 from .console import note, number_or_null, shown_progress, warn, write_data, write_json
 from .lines import read_aligned, read_lines
 from .options import (
@@ -166,6 +168,8 @@ def _score_text(run: Path, text: Path, checkpoint: str, device: str | None, as_j
             scores.append(scored)
             if not as_json:
                 write_data(f"{scored.log_probability:.6f}\n")
+    if not scores:
+        raise UserError(f"{text}: has no line to score", fix="give a text of at least one line")
     sums = total(scores)
     if as_json:
         totals: dict[str, Any] = sums._asdict()

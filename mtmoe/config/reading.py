@@ -22,6 +22,19 @@ from mtmoe.errors import UserError
 from mtmoe.printable import printable
 
 _MOST_BASES = 20  # recipes that extend each other in a chain; shipped ones are three
+_WORDS_OF_TOML = {
+    "a valid dictionary or object": "a table",
+    "an object": "a table",
+    "a valid dictionary": "a table",
+    "a valid array": "a list",
+    "a valid list": "a list",
+    "a valid tuple": "a list",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text in quotes",
+    "a valid boolean": "true or false",
+}
+"""What the validator calls Python's and JSON's kinds, in a recipe's words."""
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_.-]")
 
 
@@ -244,6 +257,8 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
         sentence = _sentence_of(location)
         return (f"{where}: {key} is missing{f' ({sentence})' if sentence else ''}",)
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    for term, word in _WORDS_OF_TOML.items():
+        message = message.replace(term, word)
     if kind == "value_error":
         blamed = " and ".join(_lines_of_contradiction(message, key, origin)) or where
         return (f"{blamed}: {key + ': ' if key else ''}{message}",)

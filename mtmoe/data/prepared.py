@@ -224,7 +224,7 @@ def open_prepared(data_dir: str | Path) -> Prepared:
 
 def _in_normal_form(key: str, value: Any) -> Any:
     """The value of a setting; a language in one spelling."""
-    return normal_code(value) if key.endswith("_language") else value
+    return normal_code(value) if key.endswith("_language") and isinstance(value, str) else value
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -65,6 +65,10 @@ class Verdict(NamedTuple):
     findings: tuple[str, ...]
 
 
+_ADVICE = re.compile(r"; |should be|it is one of")
+"""What says in the line itself what to do: an advice after a semicolon, or the values that a key may have."""
+
+
 def judge(case: Case, outcome: Outcome) -> tuple[str, ...]:
     """Return what is wrong with an outcome, in words."""
     findings = []
@@ -92,7 +96,7 @@ def _judge_message(talk: str, given: Sequence[str]) -> Iterator[str]:
     problem, *others = talk[talk.index("error: ") + 7 :].strip().splitlines()
     if not _NAMED.search(problem) and not any(argument and argument in problem for argument in given):
         yield f"message: names no file, line or key: {problem[:100]}"
-    if not any(other.strip() for other in others) and "; " not in problem:
+    if not any(other.strip() for other in others) and not _ADVICE.search(problem):
         yield f"message: does not say what to do: {problem[:100]}"
 
 

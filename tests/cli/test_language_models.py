@@ -63,6 +63,13 @@ def test_a_language_model_takes_one_text_and_translates_nothing(invoke: Any, fol
     assert f"mtmoe score {folder / 'run'} TEXT" in translated.stderr
 
 
+def test_a_text_without_a_line_is_named(invoke: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.txt").touch()
+    result = invoke("score", folder / "run", tmp_path / "none.txt")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'none.txt'}: has no line to score" in result.stderr
+
+
 def test_a_translation_model_wants_the_target(invoke: Any, tiny_run: Any) -> None:
     result = invoke("score", tiny_run.run, tiny_run.folder / "test.en")
     assert result.exit_code == 2

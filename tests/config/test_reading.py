@@ -110,7 +110,7 @@ def test_a_source_without_a_format_is_told_which_there_are(tmp_path):
 
 def test_a_wrong_type_names_the_value_and_what_it_should_be(tmp_path):
     message = _error(tmp_path, BASE.replace("max_steps = 10", 'max_steps = "ten"'))
-    assert message.startswith(f'{tmp_path}/mine.toml:16: training.max_steps = "ten": it should be a valid integer')
+    assert message.startswith(f'{tmp_path}/mine.toml:16: training.max_steps = "ten": it should be a whole number')
     assert "Optimizer steps in all" in message
 
 
@@ -121,6 +121,8 @@ def test_an_integer_is_a_number_but_a_number_is_not_an_integer(tmp_path):
 
 
 def test_a_value_out_of_range_names_the_bound(tmp_path):
+    assert "data = 3: it should be a table" in _error(tmp_path, BASE, "data=3")
+    assert 'about.results = {"bleu": 2}: it should be a list' in _error(tmp_path, BASE, "about.results.bleu=2")
     assert "model.dropout = 1.5: it should be less than 1" in _error(tmp_path, BASE, "model.dropout=1.5")
 
 

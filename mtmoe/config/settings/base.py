@@ -23,7 +23,7 @@ worse."""
 MOST_VOCABULARY = 1_000_000
 
 Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
-Beam = Annotated[int, Field(ge=1, le=MOST_BEAM)]
+Beam = Annotated[int, Field(gt=0, le=MOST_BEAM)]
 Experts = Annotated[int, Field(ge=1, le=MOST_EXPERTS)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]  # at ten a second, three years
 StepsOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]

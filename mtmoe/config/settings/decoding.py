@@ -32,9 +32,7 @@ class DiverseBeams(Settings):
 class Sampling(Settings):
     """Words are drawn from the model's distribution instead of searched for; alternatives are further samples."""
 
-    temperature: float = Field(
-        default=1.0, ge=0.001, le=100, description="Divides the logits; below 1: likelier words."
-    )
+    temperature: float = Field(default=1.0, ge=1e-6, le=100, description="Divides the logits; below 1: likelier words.")
     top_k: int = Field(
         default=0,
         ge=0,
