@@ -7,10 +7,8 @@ status of the system's, and without a word.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -19,20 +17,14 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mtmoe.errors import UserError
+from mtmoe.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
 _replaced: list[Any] = []  # streams close their files when nobody holds them
 # With less address space, libraries end the process by themselves (signal 6, OpenBLAS's own status 1) or the
 # interpreter fails on its way out: seen up to 0.7 GB with torch for CPUs on two cores, where 0.8 was enough.
 _LEAST_ADDRESS_SPACE = 1 << 30
-_OUT_OF_MEMORY = re.compile(
-    r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|std::bad_array_new_length|failed to map "
-    r"segment|could not create a (memory|primitive)|can't start new thread|unable to allocate|malloc of size|"
-    r"Resource temporarily unavailable|bytes of memory|unable to mmap|Storage size calculation overflowed",
-    re.IGNORECASE,
-)
 MEMORY_FIX = (
     "train with a smaller --set training.batch_tokens=... or model.width, translate with a smaller --set "
     "decoding.batch_tokens=... or --beam, take fewer --workers, or allow more memory (ulimit -v, the job's limit)"
@@ -122,25 +114,6 @@ def _status_of_command() -> Any:
             raise
         return 1
     return 0
-
-
-def is_lack_of_files(error: BaseException) -> bool:
-    """Whether the process may not open as many files as it needs; the loader of libraries has but words for it."""
-    words = map(os.strerror, _TOO_MANY_FILES)
-    return getattr(error, "errno", None) in _TOO_MANY_FILES or any(word in str(error) for word in words)
-
-
-def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether there was too little memory, or address space; each library says it in its own words."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return True
-    return isinstance(error, RuntimeError | ImportError | OSError) and bool(_OUT_OF_MEMORY.search(str(error)))
-
-
-def memory_problem(error: BaseException) -> str:
-    """What was asked for, as far as it is known, on one line."""
-    said = (str(error).strip().splitlines() or [""])[0][:300]
-    return f"not enough memory{f': {said}' if said else ''}"
 
 
 def check_address_space() -> None:

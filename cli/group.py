@@ -21,6 +21,7 @@ from mtmoe import __version__
 from mtmoe.errors import UserError, Warned
 from mtmoe.printable import printable
 from mtmoe.processor import let_waiting_threads_sleep
+from mtmoe.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
 from .average import average
 from .bench import bench
@@ -34,9 +35,6 @@ from .entry import (
     OutputClosed,
     Terminated,
     check_address_space,
-    is_lack_of_files,
-    is_lack_of_memory,
-    memory_problem,
     replace_closed_streams,
     signal_status,
     signals_raise,

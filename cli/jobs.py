@@ -14,8 +14,8 @@ is opened.
 
 A command with several outputs has a job for each. The first journal to be written names all of them, and each journal
 stays until all outputs are complete: so a command that was killed, whenever that was, knows its own outputs from those
-that a user has had there before. When all are complete, each keeps a mark (an extended attribute, where the file system
-has them) that says of which job it is: for the command may be killed while it removes the journals, or behind that.
+that a user has had there before. A complete output keeps a mark (an extended attribute, where the file system has them)
+that says of which job it is: for the command may be killed while it removes the journals, or be given again later.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Job:
         """
         self._check_nothing_is_in_the_way()
         if resume and not self._journal.exists() and self._place.exists():
-            marked = self._marked() if self._outputs else None
+            marked = self._marked()
             if marked is not None:
                 self.unreadable = marked
                 yield None
@@ -167,8 +167,7 @@ class Job:
 
     def forget(self) -> None:
         """Remove the journal of a complete output, and mark the output as this job's."""
-        if self._outputs:
-            self._set_mark()
+        self._set_mark()
         self._journal.unlink(missing_ok=True)
 
     def _set_mark(self) -> None:

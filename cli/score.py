@@ -117,6 +117,8 @@ def score(
                 write_data("\t".join(columns) + "\n")
             if number % _LINES_BETWEEN_PROGRESS == 0 or number == len(sources):
                 progress("score", number, len(sources), "lines")
+    if not any(scored.num_tokens for scored in scores[0]):  # whether a line is scored depends on its source
+        raise UserError(f"{source}: no line was scored", fix="give source lines that are not blank")
     totals: list[dict[str, Any]] = [
         {
             "target": str(path),

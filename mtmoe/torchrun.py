@@ -39,7 +39,8 @@ def place_of_process() -> Place:
     missing = [name for name in _NAMES if name not in os.environ]
     if missing:
         raise UserError(
-            f"RANK is set, but {', '.join(missing)} are not: this process is one of several and cannot find the others",
+            f"RANK = {os.environ['RANK']!r} in the environment, but no {', '.join(missing)}: this process is one of "
+            "several and cannot find the others",
             fix="start all of them with torchrun, or unset RANK",
         )
     size = _number("WORLD_SIZE", 1, _MOST_PROCESSES)
@@ -49,6 +50,12 @@ def place_of_process() -> Place:
     _less("LOCAL_RANK", local, "WORLD_SIZE", size)
     if "LOCAL_WORLD_SIZE" in os.environ:
         _less("LOCAL_RANK", local, "LOCAL_WORLD_SIZE", local_size)
+        if local_size > size:
+            raise UserError(
+                f"LOCAL_WORLD_SIZE = {local_size} and WORLD_SIZE = {size} in the environment: a machine has no more "
+                "processes than there are in all",
+                fix=_FIX,
+            )
     return Place(rank, size, local, local_size)
 
 

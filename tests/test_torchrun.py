@@ -49,6 +49,7 @@ def test_without_torchrun_a_process_is_the_first_of_one(monkeypatch: pytest.Monk
         ({"LOCAL_RANK": "-1"}, "LOCAL_RANK = '-1'"),
         ({"LOCAL_RANK": "2"}, "LOCAL_RANK = 2 and WORLD_SIZE = 2"),
         ({"LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK = 1 and LOCAL_WORLD_SIZE = 1"),
+        ({"LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE = 3 and WORLD_SIZE = 2"),
         ({"LOCAL_WORLD_SIZE": "x"}, "LOCAL_WORLD_SIZE = 'x'"),
         ({"MASTER_PORT": "99999"}, "MASTER_PORT = '99999' in the environment: is not a whole number from 1 to 65535"),
         ({"MASTER_PORT": "0"}, "MASTER_PORT = '0'"),

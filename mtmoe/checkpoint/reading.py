@@ -28,6 +28,7 @@ from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
 from mtmoe.json_files import check_readable, read_json, unreadable
+from mtmoe.scarce_resources import is_lack_of_files, is_lack_of_memory
 from mtmoe.tensor_files import utf8_name
 
 State = TypeVar("State", bound=CheckpointState)
@@ -214,6 +215,8 @@ def _read_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]
     except PermissionError as error:
         raise unreadable(directory, error) from None
     except (SafetensorError, OSError, CheckpointException, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        if is_lack_of_memory(error) or is_lack_of_files(error):
+            raise
         if mesh.size > 1 and not isinstance(error, (SafetensorError, OSError, CheckpointException)):
             raise  # what else goes wrong between processes is no damage
         raise UserError(

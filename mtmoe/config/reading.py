@@ -250,12 +250,15 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
     kind = error["type"]
     if kind == "extra_forbidden":
         names = _valid_names(location[:-1], settings)
-        guess = _elsewhere(str(location[-1])) or _nearest(str(location[-1]), names)
+        name = str(location[-1])
+        inside = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else ""  # of --set TABLE.NAME=...
+        guess = _elsewhere(name, 1.0) or _elsewhere(inside, 1.0) or _nearest(name, names) or _elsewhere(name)
         hint = guess or f"; valid here: {', '.join(names)}"
         return (f"{where}: unknown setting {key} = {_shown(value)}{hint}",)
     if kind == "missing":
         sentence = _sentence_of(location)
-        return (f"{where}: {key} is missing{f' ({sentence})' if sentence else ''}",)
+        told = f" ({sentence})" if sentence else ""
+        return (f"{where}: {key} is missing{told}; write it there, or let the recipe extend one that has it",)
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     for term, word in _WORDS_OF_TOML.items():
         message = message.replace(term, word)
@@ -288,9 +291,14 @@ def _lines_of_contradiction(message: str, table: str, origin: dict[str, str]) ->
     return list(dict.fromkeys(lines))
 
 
-def _elsewhere(name: str) -> str:
+def _elsewhere(name: str, least_similarity: float = 0.8) -> str:
     """A guess at the table of a setting that was named without it."""
-    keys = [key for key, *_ in describe_settings() if key.endswith(f".{name}") and "[" not in key]
+    by_name: dict[str, list[str]] = {}
+    for key, *_ in describe_settings():
+        if "[" not in key:
+            by_name.setdefault(key.rpartition(".")[2], []).append(key)
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=least_similarity)
+    keys = by_name[near[0]] if near else []
     return f"; did you mean {' or '.join(map(repr, keys))}?" if 0 < len(keys) <= 3 else ""
 
 

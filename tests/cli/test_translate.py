@@ -310,6 +310,15 @@ def test_resuming_translates_what_is_left_and_nothing_else(
     assert output.read_text() == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.en", "out"]
     again = invoke(*command, "--resume")
+    if "user.mtmoe.job" in os.listxattr(output):
+        assert again.exit_code == 0, again.stderr
+        assert "out: complete already" in again.stderr
+        assert output.read_text() == expected
+    else:  # a file system without extended attributes
+        assert again.exit_code == 1
+        assert "there is no unfinished translation of it to go on with" in again.stderr
+    output.write_text("another text")
+    again = invoke(*command, "--resume")
     assert again.exit_code == 1
     assert "there is no unfinished translation of it to go on with" in again.stderr
 

@@ -126,6 +126,19 @@ def test_a_value_out_of_range_names_the_bound(tmp_path):
     assert "model.dropout = 1.5: it should be less than 1" in _error(tmp_path, BASE, "model.dropout=1.5")
 
 
+@pytest.mark.parametrize(
+    ("override", "guess"),
+    [
+        ("max_step=15", "'training.max_steps'"),
+        ("training.max_step=15", "'max_steps'"),
+        ("moe.num_experts=8", "'model.moe.num_experts'"),
+        ("lstm_hiden=3", "'model.lstm_hidden'"),
+    ],
+)
+def test_a_setting_without_its_table_is_guessed_whole(tmp_path, override, guess):
+    assert f"did you mean {guess}?" in _error(tmp_path, BASE, override)
+
+
 def test_a_misspelt_choice_is_answered_with_the_nearest_one(tmp_path):
     message = _error(tmp_path, BASE, "model.attention=aditive")
     assert "model.attention = \"aditive\": it should be 'additive' or 'product'; did you mean 'additive'?" in message

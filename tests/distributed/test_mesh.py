@@ -60,7 +60,9 @@ def test_half_of_torchruns_variables_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="RANK is set, but LOCAL_RANK, MASTER_ADDR, MASTER_PORT are not"):
+    with pytest.raises(
+        UserError, match="in the environment, but no LOCAL_RANK, MASTER_ADDR, MASTER_PORT: this process"
+    ):
         rank_and_size()
 
 

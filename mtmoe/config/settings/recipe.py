@@ -73,7 +73,10 @@ class Recipe(Settings):
 
     def _suits_translation(self) -> Recipe:
         if self.data.monolingual:
-            raise ValueError('data.source_language is missing: task = "translation" needs it')
+            raise ValueError(
+                'data.source_language is missing: task = "translation" needs it, for example "en"; a model '
+                'of one language has task = "language-model"'
+            )
         for key, value, absent in (
             ("subwords.algorithm", self.subwords.algorithm, self.subwords.algorithm != "word"),
             ("training.unrolled_steps", self.training.unrolled_steps, self.training.unrolled_steps == 0),
