@@ -48,7 +48,7 @@ def own_test(
 
 def text_language(source: Sequence[str], data: Data) -> str:
     """The language that source lines are translated into; empty if a multilingual model is asked for several."""
-    from mtmoe.inference.lines import language_of_line, source_text
+    from mtmoe.inference.text.lines import language_of_line, source_text
 
     if data.multilingual is None:
         return data.target_language
@@ -57,7 +57,7 @@ def text_language(source: Sequence[str], data: Data) -> str:
 
 
 def public_test(name: str, languages: str) -> TestText:
-    from mtmoe.data.public_test_sets import public_test_set
+    from mtmoe.data.raw.public_test_sets import public_test_set
 
     found = public_test_set(name, languages)
     source, *references = read_aligned(found.source, *found.references)
@@ -82,12 +82,12 @@ def recipes_of(runs: Sequence[Path]) -> list[Recipe]:
 def tokeniser_for(language: str, named: Tokeniser | None, recipes: Sequence[Recipe], *, another: str = "") -> Tokeniser:
     """The tokeniser that was named, else that of the recipes' setting and of the language, if it is there.
 
-    ``another``: as for :func:`mtmoe.inference.quality.check_tokeniser`.
+    ``another``: as for :func:`mtmoe.evaluation.quality.check_tokeniser`.
 
     Raises:
         UserError: it is not installed; the recipes name several.
     """
-    from mtmoe.inference.quality import check_tokeniser
+    from mtmoe.evaluation.quality import check_tokeniser
 
     settings = list(dict.fromkeys(recipe.training.validation.bleu_tokeniser for recipe in recipes))
     if named is None and len(settings) > 1:
@@ -115,7 +115,7 @@ def warn_of_language(language: str, recipes: Sequence[Recipe]) -> None:
 
 def check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
     """What one run holds out another may have trained on: all must have been prepared with the same test sets."""
-    from mtmoe.data.prepared import open_prepared
+    from mtmoe.data.prepared.data_directory import open_prepared
 
     places = [*([data_dir] if data_dir else []), *(run_data(run) for run in runs if not data_dir or len(runs) > 1)]
     first, *others = [(place, open_prepared(place).test_digests) for place in places]
@@ -128,7 +128,7 @@ def check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
 
 
 def recipe_tests(data_dir: Path, wanted: Sequence[str]) -> Iterator[TestText]:
-    from mtmoe.data.prepared import open_prepared
+    from mtmoe.data.prepared.data_directory import open_prepared
 
     prepared = open_prepared(data_dir)
     test_sets = prepared.test_sets

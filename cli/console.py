@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from mtmoe.printable import printable
 from mtmoe.progress import Progress, silent
+from mtmoe.system.printable import printable
 
 from .entry import OutputClosed
 

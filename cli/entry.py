@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mtmoe.errors import UserError
-from mtmoe.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
+from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}

@@ -54,7 +54,7 @@ class Columns(NamedTuple):
 
     def of(self, number: int, translation: Translation) -> Iterator[list[str]]:
         """Columns of the best translation and its alternatives."""
-        from mtmoe.inference.alignment import pharaoh
+        from mtmoe.inference.text.word_alignment import pharaoh
 
         for found in (translation, *translation.alternatives):
             columns = [str(number + 1)] if self.numbered else []

@@ -19,16 +19,24 @@ import click
 
 from mtmoe import __version__
 from mtmoe.errors import UserError, Warned
-from mtmoe.printable import printable
-from mtmoe.processor import let_waiting_threads_sleep
-from mtmoe.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
+from mtmoe.system.cpu_cores import let_waiting_threads_sleep
+from mtmoe.system.printable import printable
+from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
-from .average import average
-from .bench import bench
-from .bleu import bleu
+from .commands.average import average
+from .commands.bench import bench
+from .commands.bleu import bleu
+from .commands.describe import describe
+from .commands.doctor import doctor
+from .commands.export import export
+from .commands.fetch import fetch
+from .commands.plan import plan
+from .commands.preprocess import preprocess
+from .commands.recipes import recipes
+from .commands.score import score
+from .commands.train import train
+from .commands.translate import translate
 from .console import note, warn
-from .describe import describe
-from .doctor import doctor
 from .entry import (
     MEMORY_FIX,
     OPEN_FILES_FIX,
@@ -39,18 +47,21 @@ from .entry import (
     signal_status,
     signals_raise,
 )
-from .export import export
-from .fetch import fetch
-from .plan import plan
-from .preprocess import preprocess
-from .recipes import recipes
-from .score import score
-from .train import train
-from .translate import translate
 
 _STATUS_OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_MAKE_ROOM = "make room, or write to another place"
+_FIXES = {
+    **dict.fromkeys(_FULL_DISK, _MAKE_ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "ask for the right to it (ls -ld tells whose it is), or name another"),
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOENT: "look at the spelling, or make it first",
+    errno.ENOTDIR: "name a path below a directory",
+    errno.EISDIR: "name a file in it",
+    errno.EIO: "look at the disk (dmesg), or use another",
+}
+_FIX_OF_PATHS = "name another path"
 
 
 class Failure(click.ClickException):
@@ -122,10 +133,9 @@ def _failure_of_system(error: OSError | ImportError) -> Exception:
         return Failure(f"{memory_problem(error)}\n{MEMORY_FIX}")
     if not isinstance(error, OSError):
         return error
-    fix = "\nmake room, or write to another place" if error.errno in _FULL_DISK else ""
     if error.filename is not None and error.strerror:
-        return Failure(f"{os.fsdecode(error.filename)}: {error.strerror}{fix}")
-    return Failure(f"cannot write: {error.strerror}{fix}") if fix else error
+        return Failure(f"{os.fsdecode(error.filename)}: {error.strerror}\n{_FIXES.get(error.errno, _FIX_OF_PATHS)}")
+    return Failure(f"cannot write: {error.strerror}\n{_MAKE_ROOM}") if error.errno in _FULL_DISK else error
 
 
 @contextlib.contextmanager

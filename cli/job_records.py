@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mtmoe.json_files import JsonRecord
+from mtmoe.system.json_files import JsonRecord
 
 _Count = Annotated[int, Field(ge=0, le=1 << 53)]
 

@@ -30,9 +30,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from mtmoe.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place
 from mtmoe.errors import UserError
-from mtmoe.locks import try_lock
+from mtmoe.system.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place
+from mtmoe.system.locks import try_lock
 
 _READ_BYTES = 1 << 20
 _IDENTITY_VERSION = 1
@@ -54,7 +54,7 @@ def examine(path: Path) -> InputFile:
     Raises:
         UserError: it cannot be read, or holds no text.
     """
-    from mtmoe.data.lines import check_is_text, open_decompressed
+    from mtmoe.data.raw.lines import check_is_text, open_decompressed
 
     digest = hashlib.blake2b(digest_size=16)
     num_lines, last = 0, b"\n"
@@ -327,7 +327,7 @@ def _entries(journal: bytes, path: Path) -> Iterator[dict[str, Any]]:
     """
     if not journal:
         return
-    from mtmoe.json_files import parse_json
+    from mtmoe.system.json_files import parse_json
 
     from .job_records import JournalEntry
 

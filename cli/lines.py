@@ -29,7 +29,7 @@ def opened_input(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdin.buffer
         return
-    from mtmoe.data.lines import open_decompressed
+    from mtmoe.data.raw.lines import open_decompressed
 
     with open_decompressed(path) as stream:
         yield stream
@@ -42,7 +42,7 @@ def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
     if path is None:
         yield write_data
         return
-    from mtmoe.atomic_files import opened_atomically
+    from mtmoe.system.atomic_files import opened_atomically
 
     with opened_atomically(path) as file:
         yield lambda text: cast(None, file.write(text.encode("utf-8")))
@@ -53,7 +53,7 @@ def line_chunks(stream: BinaryIO, num_lines: Callable[[], int], *, tell_pauses: 
 
     A chunk is given out when it has ``num_lines()`` lines or a megabyte, or when the writer of the pipe pauses: a
     person who types a line gets its answer. The last line need not end in a line feed. Of a line that is too long
-    (`mtmoe.data.lines.is_too_long`) only the beginning is there, so that memory is bounded.
+    (`mtmoe.data.raw.lines.is_too_long`) only the beginning is there, so that memory is bounded.
 
     Args:
         stream: bytes.
@@ -91,7 +91,7 @@ class _UnendedLine:
     """The line that is being read, in pieces; of one that is too long as many as tell that it is."""
 
     def __init__(self) -> None:
-        from mtmoe.data.lines import LONGEST_LINE_BYTES
+        from mtmoe.data.raw.lines import LONGEST_LINE_BYTES
 
         self._most_bytes = LONGEST_LINE_BYTES + len(b"\r")
         self._pieces: list[bytes] = []
@@ -127,7 +127,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         UserError: the file cannot be read, or a line is not UTF-8.
     """
-    from mtmoe.data.lines import decode_line, open_text_lines, text_lines
+    from mtmoe.data.raw.lines import decode_line, open_text_lines, text_lines
 
     lines = text_lines(sys.stdin.buffer, path) if path == STANDARD_INPUT else open_text_lines(path)
     return [decode_line(line, path, number) for number, line in enumerate(lines, start=1)]

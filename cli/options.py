@@ -189,7 +189,7 @@ def own_recipe(
     recipe = load_recipe(recipe_name, overrides)
     parts = {"train": train_files, "valid": valid_files, "test": test_files}
     if subwords_of is not None:
-        from mtmoe.data.vocabularies import settings_to_take
+        from mtmoe.data.subwords.vocabularies import settings_to_take
 
         settings = recipe.model_dump(mode="json", exclude_none=True)
         recipe = recipe_from_dict(settings | {"subwords": settings_to_take(subwords_of)}, Path(recipe_name))

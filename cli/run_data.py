@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mtmoe.atomic_files import make_directory
 from mtmoe.errors import UserError
+from mtmoe.system.atomic_files import make_directory
 
 _NAME = "data"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtmoe.printable import printable
+from mtmoe.system.printable import printable
 
 from .console import is_terminal, note, shown_in, terminal_console, warn
 

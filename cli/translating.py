@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mtmoe.atomic_files import make_directory
 from mtmoe.errors import UserError
+from mtmoe.system.atomic_files import make_directory
 
 from .console import note, shown_progress, warn
 from .formats import Format, Question
@@ -21,9 +21,9 @@ from .jobs import InputFile, Job, Unreadable, examine
 from .lines import decoded, line_chunks, opened_input, opened_output
 
 if TYPE_CHECKING:
-    from mtmoe.inference.other_models import OtherRuns
+    from mtmoe.inference.constraints.terminology import Terminology
     from mtmoe.inference.requests import Member, Request
-    from mtmoe.inference.terminology import Terminology
+    from mtmoe.inference.scoring.rescoring import OtherRuns
     from mtmoe.inference.translator import Translation
 
 # Lines that are sorted by length and translated together: few at first, so that there is something to see; then, as
@@ -87,7 +87,7 @@ def plain_name(path: Path) -> str:
 
 def translate_stream(options: Options, inputs: Sequence[Path], output_path: Path | None) -> None:
     """Standard input or files to standard output, or standard input to a file: at once, and never resumed."""
-    from mtmoe.data.lines import is_open_pipe
+    from mtmoe.data.raw.lines import is_open_pipe
 
     if any(map(is_open_pipe, inputs)):
         total = None  # they can be read once
@@ -208,7 +208,7 @@ def _model_identity(options: Options) -> dict[str, Any]:
     Raises:
         UserError: the settings do not suit the number of translations that is asked for.
     """
-    from mtmoe.inference.search_options import SearchOptions
+    from mtmoe.inference.search.search_options import SearchOptions
     from mtmoe.inference.translator import decoding_settings
 
     settings = decoding_settings(options.run, options.overrides)
@@ -275,7 +275,7 @@ class _Lines:
                 yield "".join(answers), len(questions), unreadable
 
     def _question(self, line: _Line) -> Question:
-        from mtmoe.data.lines import LONGEST_LINE_BYTES, is_too_long
+        from mtmoe.data.raw.lines import LONGEST_LINE_BYTES, is_too_long
 
         number = line.number
         if is_too_long(line.content.removesuffix(b"\r")):
@@ -310,7 +310,7 @@ def _chunks(
     inputs: Sequence[Path], options: Options, size: _ChunkSize, *, num_skipped: int = 0
 ) -> Iterator[list[_Line]]:
     """The lines of standard input, or of files one after the other, but for the first so many."""
-    from mtmoe.data.lines import check_is_text
+    from mtmoe.data.raw.lines import check_is_text
 
     number = 0
     paths: Sequence[Path | None] = inputs or [None]

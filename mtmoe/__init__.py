@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtmoe.config import Recipe, load_recipe
     from mtmoe.errors import UserError
-    from mtmoe.inference.other_models import OtherRuns
     from mtmoe.inference.requests import Request
+    from mtmoe.inference.scoring.rescoring import OtherRuns
     from mtmoe.inference.translator import Translation, Translator
 
 __version__ = "0.1.0"
@@ -26,7 +26,7 @@ __all__ = ["OtherRuns", "Recipe", "Request", "Translation", "Translator", "UserE
 _HOMES = {
     "Recipe": "mtmoe.config",
     "load_recipe": "mtmoe.config",
-    "OtherRuns": "mtmoe.inference.other_models",
+    "OtherRuns": "mtmoe.inference.scoring.rescoring",
     "Request": "mtmoe.inference.requests",
     "UserError": "mtmoe.errors",
     "Translation": "mtmoe.inference.translator",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings
-from mtmoe.model.feed_forward import gate_of
-from mtmoe.model.gating import Gate
+from mtmoe.model.moe.gating import Gate
+from mtmoe.model.moe.moe_layer import gate_of
 
 WIDTH = 8
 GATES = [(gate, two) for gate in ("noisy-top-k", "softmax", "strictly-balanced") for two in (False, True)]

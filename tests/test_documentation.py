@@ -6,7 +6,6 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
@@ -15,8 +14,8 @@ from mtmoe.cli import main
 
 import mtmoe
 from mtmoe.config import shipped_recipes
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("*.md"))}
 

@@ -15,8 +15,8 @@ from mtmoe.cli import main
 from torch.distributed.run import get_args_parser
 
 from mtmoe.config import load_recipe
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "recipes" / "train.slurm"
 
 

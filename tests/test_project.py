@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 
 import mtmoe
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -47,7 +47,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_every_package_of_the_tree_is_installed() -> None:
     tool = PROJECT["tool"]["setuptools"]
     folders = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("mtmoe/**/__init__.py")}
-    packages = {folder.replace("/", ".") for folder in folders} | {"mtmoe.cli", "mtmoe.recipes"}
+    packages = {folder.replace("/", ".") for folder in folders} | {"mtmoe.cli", "mtmoe.cli.commands", "mtmoe.recipes"}
     assert packages == set(tool["packages"])
 
 

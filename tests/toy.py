@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtmoe.config import Recipe, recipe_from_dict
-from mtmoe.data.preparation import prepare
+from mtmoe.data.prepared.preparation import prepare
 
 WORDS = {
     "one": "un", "two": "deux", "red": "rouge", "green": "vert", "cat": "chat", "dog": "chien", "house": "maison",

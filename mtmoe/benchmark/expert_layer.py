@@ -19,10 +19,10 @@ from torch import Tensor
 
 from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, timed
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
-from mtmoe.model.feed_forward import DenseFeedForward, MixtureOfExperts
-from mtmoe.model.routing import Routing
+from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
+from mtmoe.model.moe.routing import Routing
 from mtmoe.progress import Progress, silent
-from mtmoe.training.optimizer import Adam, keep_experts_in_bf16
+from mtmoe.training.optimizers.adam import Adam, keep_experts_in_bf16
 from mtmoe.training.step import PRECISIONS
 from mtmoe.training.trainer import prepare_process
 

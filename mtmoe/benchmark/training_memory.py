@@ -16,11 +16,11 @@ import torch
 
 from mtmoe.benchmark.machine import hardware_name
 from mtmoe.config import Recipe
-from mtmoe.data.padding import Batch
-from mtmoe.planning.memory import Peak, peak_of
+from mtmoe.data.batches.padding import Batch
+from mtmoe.planning.gpu_memory import Peak, peak_of
 from mtmoe.planning.stages import stages_of
 from mtmoe.planning.workload import Layout, Workload
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
 from mtmoe.training.step import PRECISIONS, Stepper
 from mtmoe.training.trainer import prepare_process
 

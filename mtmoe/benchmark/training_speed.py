@@ -10,14 +10,14 @@ import torch
 
 from mtmoe.benchmark.machine import hardware_name, measure_gemm
 from mtmoe.config import Recipe
-from mtmoe.data.prepared import Prepared, open_prepared
-from mtmoe.data.vocabularies import load_vocabulary
+from mtmoe.data.prepared.data_directory import Prepared, open_prepared
+from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.distributed.mesh import Mesh, device_of_process, joined_processes
 from mtmoe.progress import Progress, silent
+from mtmoe.training.metrics_window import Window
 from mtmoe.training.operations import training_operations
 from mtmoe.training.step import PRECISIONS, Stepper
 from mtmoe.training.trainer import batch_stream, prepare_process
-from mtmoe.training.window import Window
 
 _WARMUP_STEPS = 10
 

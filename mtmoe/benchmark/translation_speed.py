@@ -23,7 +23,7 @@ import torch
 
 from mtmoe.benchmark.machine import peak_bytes
 from mtmoe.errors import UserError
-from mtmoe.inference.quality import check_tokeniser, measure_quality
+from mtmoe.evaluation.quality import check_tokeniser, measure_quality
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
 from mtmoe.inference.worker_pool import CHUNK_LINES, WorkerPool

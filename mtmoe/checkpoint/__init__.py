@@ -22,19 +22,6 @@ from mtmoe.checkpoint.averaging import (
     average_checkpoints,
     export_weights,
 )
-from mtmoe.checkpoint.files import (
-    FORMAT_VERSION,
-    Checkpoint,
-    RunFiles,
-    belongs_to_launch,
-    check_file,
-    create_run,
-    load_run_recipe,
-    locked_run,
-    open_run,
-    save_launch,
-    save_recipe,
-)
 from mtmoe.checkpoint.loading import (
     LoadedLanguageModel,
     LoadedRun,
@@ -56,7 +43,20 @@ from mtmoe.checkpoint.reading import (
     stored_digest,
     weights_digest,
 )
-from mtmoe.checkpoint.state import CheckpointState, ExpertUseState, OptimizerState, TrainingState, WindowState
+from mtmoe.checkpoint.run_files import (
+    FORMAT_VERSION,
+    Checkpoint,
+    RunFiles,
+    belongs_to_launch,
+    check_file,
+    create_run,
+    load_run_recipe,
+    locked_run,
+    open_run,
+    save_launch,
+    save_recipe,
+)
+from mtmoe.checkpoint.run_state import CheckpointState, ExpertUseState, OptimizerState, TrainingState, WindowState
 from mtmoe.checkpoint.writing import (
     remove_unfinished,
     retain,

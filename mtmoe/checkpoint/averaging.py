@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtmoe.checkpoint.files import WEIGHTS, Checkpoint, open_run
 from mtmoe.checkpoint.reading import find_checkpoint, find_checkpoints, mean_weights
+from mtmoe.checkpoint.run_files import WEIGHTS, Checkpoint, open_run
 from mtmoe.checkpoint.writing import save_directory
 from mtmoe.errors import UserError
-from mtmoe.tensor_files import save_tensors
+from mtmoe.system.safetensors_files import save_tensors
 
 
 def export_weights(directory: Path, checkpoint: str, file: Path) -> list[Checkpoint]:

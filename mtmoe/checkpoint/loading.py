@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtmoe.checkpoint.files import Checkpoint, check_file, load_run_recipe, open_run
 from mtmoe.checkpoint.reading import find_checkpoints, mean_weights
+from mtmoe.checkpoint.run_files import Checkpoint, check_file, load_run_recipe, open_run
 from mtmoe.config import Recipe
-from mtmoe.data.subwords import SubwordModel
-from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.data.subwords.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.errors import UserError
 from mtmoe.model.building import Network, build_model
 from mtmoe.model.language_model import LanguageModel

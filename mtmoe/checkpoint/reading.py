@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mtmoe.checkpoint.files import (
+from mtmoe.checkpoint.run_files import (
     FORMAT_VERSION,
     STATE,
     TRAINING,
@@ -23,13 +23,13 @@ from mtmoe.checkpoint.files import (
     RunFiles,
     is_step,
 )
-from mtmoe.checkpoint.state import CheckpointState, TrainingState
+from mtmoe.checkpoint.run_state import CheckpointState, TrainingState
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
-from mtmoe.json_files import check_readable, read_json, unreadable
-from mtmoe.scarce_resources import is_lack_of_files, is_lack_of_memory
-from mtmoe.tensor_files import utf8_name
+from mtmoe.system.json_files import check_readable, read_json, unreadable
+from mtmoe.system.safetensors_files import utf8_name
+from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory
 
 State = TypeVar("State", bound=CheckpointState)
 
@@ -208,7 +208,7 @@ def _is_sharded(path: Path) -> bool:
 
 
 def _read_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]:
-    from mtmoe.distributed.shards import CheckpointException, load_shards
+    from mtmoe.distributed.sharded_checkpoint import CheckpointException, load_shards
 
     try:
         return load_shards(directory, mesh)

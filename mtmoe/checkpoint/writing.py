@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mtmoe.atomic_files import make_directory, sync, write_atomically
-from mtmoe.checkpoint.files import (
+from mtmoe.checkpoint.reading import list_steps, weights_digest
+from mtmoe.checkpoint.run_files import (
     DOOMED,
     FORMAT_VERSION,
     STATE,
@@ -29,11 +29,11 @@ from mtmoe.checkpoint.files import (
     is_average,
     is_step,
 )
-from mtmoe.checkpoint.reading import list_steps, weights_digest
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.errors import UserError
-from mtmoe.locks import Lock, ask_for_lock
-from mtmoe.tensor_files import save_tensors
+from mtmoe.system.atomic_files import make_directory, sync, write_atomically
+from mtmoe.system.locks import Lock, ask_for_lock
+from mtmoe.system.safetensors_files import save_tensors
 
 _DIGESTS = {WEIGHTS: "weights_digest", TRAINING: "training_digest"}
 
@@ -66,7 +66,7 @@ def save_sharded_checkpoint(
     Its collectives are those of ``mesh.writers``: a thread may call it.
     """
     # Here and not above: torch.distributed.checkpoint takes most of a second to import, which translating need not.
-    from mtmoe.distributed.shards import CheckpointException, save_shards
+    from mtmoe.distributed.sharded_checkpoint import CheckpointException, save_shards
 
     path = run.checkpoints / f"{STEP}{step:08d}"
     unfinished = path.parent / f"{UNFINISHED}{path.name}"

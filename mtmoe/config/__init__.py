@@ -1,6 +1,6 @@
 """The recipe: one TOML file is one experiment, and this package is its only definition."""
 
-from mtmoe.config.reading import (
+from mtmoe.config.recipe_reading import (
     describe_settings,
     load_recipe,
     recipe_from_dict,

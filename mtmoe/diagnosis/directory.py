@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtmoe.diagnosis.check import Check
-from mtmoe.locks import Lock, ask_for_lock
+from mtmoe.system.locks import Lock, ask_for_lock
 
 _LEAST_FREE, _LITTLE_FREE = 1 << 30, 20 << 30
 _SLOW_BYTES_PER_SECOND = 50e6

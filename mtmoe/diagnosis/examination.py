@@ -12,7 +12,7 @@ from mtmoe.diagnosis import directory, hardware, software
 from mtmoe.diagnosis.check import Check, looked_at
 from mtmoe.diagnosis.processes import Report, gathered, own_report
 from mtmoe.errors import UserError
-from mtmoe.torchrun import is_launched, place_of_process
+from mtmoe.system.torchrun import is_launched, place_of_process
 
 
 class Examination(NamedTuple):

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 from mtmoe.diagnosis.check import Check
-from mtmoe.processor import fair_threads, num_cores
-from mtmoe.torchrun import local_world_size
+from mtmoe.system.cpu_cores import fair_threads, num_cores
+from mtmoe.system.torchrun import local_world_size
 
 _SMALL_GPU = 4 << 30
 

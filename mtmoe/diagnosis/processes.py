@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtmoe.diagnosis.check import Check
-from mtmoe.torchrun import place_of_process
+from mtmoe.system.torchrun import place_of_process
 
 _PATIENCE = timedelta(seconds=60)
 _ROUNDS = 5

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtmoe.distributed.all_to_all import Plan, SortedPairs, Way, begun_counts
 from mtmoe.distributed.balanced_rows import BalancedRows
-from mtmoe.distributed.exchange import Plan, SortedPairs, Way, begun_counts
 from mtmoe.distributed.group_parallel import ParallelGroups
 from mtmoe.distributed.mesh import Mesh
-from mtmoe.model.experts import Experts, compute_dtype
-from mtmoe.model.feed_forward import MixtureOfExperts
-from mtmoe.model.gating import BalancedGate, Gate, HierarchicalBalancedGate, TwoLevelGate
-from mtmoe.model.routing import Routing
+from mtmoe.model.moe.experts import Experts, compute_dtype
+from mtmoe.model.moe.gating import BalancedGate, Gate, HierarchicalBalancedGate, TwoLevelGate
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
+from mtmoe.model.moe.routing import Routing
 
 _OF_EXPERTS = re.compile(r"\.experts\.|\.gate\.\w+_(GDL|GL)(\.|$)")  # stacked over experts, or over groups
 

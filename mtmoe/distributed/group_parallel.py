@@ -12,14 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mtmoe.distributed.exchange import Plan, SortedPairs, Way, begun_counts
+from mtmoe.distributed.all_to_all import Plan, SortedPairs, Way, begun_counts
 from mtmoe.distributed.mesh import Mesh
-from mtmoe.model.experts import compute_dtype
-from mtmoe.model.feed_forward import MixtureOfExperts
-from mtmoe.model.gating import TwoLevelGate
-from mtmoe.model.gating.two_levels import FirstLevel, GroupRows
-from mtmoe.model.routing import Balance
-from mtmoe.model.rows import inverse_permutation, permute_rows
+from mtmoe.model.moe.experts import compute_dtype
+from mtmoe.model.moe.gating import TwoLevelGate
+from mtmoe.model.moe.gating.two_levels import FirstLevel, GroupRows
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
+from mtmoe.model.moe.routing import Balance
+from mtmoe.model.ops.rows import inverse_permutation, permute_rows
 
 
 class ParallelGroups(MixtureOfExperts):

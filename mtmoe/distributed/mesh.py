@@ -24,11 +24,11 @@ from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Distributed
-from mtmoe.distributed.calls import Calls
+from mtmoe.distributed.collective_log import Calls
 from mtmoe.distributed.launch import store_of_processes
 from mtmoe.distributed.watchdog import Watchdog
 from mtmoe.errors import UserError
-from mtmoe.torchrun import check_master_address, is_launched, local_rank, local_world_size, place_of_process
+from mtmoe.system.torchrun import check_master_address, is_launched, local_rank, local_world_size, place_of_process
 
 DATA, EXPERT = "data", "expert"
 _PATIENCE = timedelta(days=1)  # of processes that wait for the slowest disk, or for the main one to validate

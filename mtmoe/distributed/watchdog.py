@@ -17,7 +17,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from mtmoe.distributed.calls import Calls, Now
+from mtmoe.distributed.collective_log import Calls, Now
 
 _LONGEST_PERIOD_SECONDS = 10.0
 

@@ -14,21 +14,14 @@ from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
 from mtmoe.device import check_precision, choose_device
 from mtmoe.errors import UserError
-from mtmoe.inference.alignment import Links, align_words, word_numbers, words_of_subwords
-from mtmoe.inference.batching import batches_by_length
-from mtmoe.inference.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
-from mtmoe.inference.freed_memory import FreedMemory
-from mtmoe.inference.lines import (
-    DividedLine,
-    SourcePart,
-    decode_lines,
-    divide_sources,
-    encode_targets,
-    missing_language,
-    space_after_part,
-)
-from mtmoe.inference.loading import load_together
-from mtmoe.inference.other_models import (
+from mtmoe.inference.constraints.line_constraints import Required, TermReport
+from mtmoe.inference.constraints.terminology import Terminology
+from mtmoe.inference.models.ensemble_loading import load_together
+from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
+from mtmoe.inference.models.memory_trimming import FreedMemory
+from mtmoe.inference.requests import Member, Request
+from mtmoe.inference.scoring.forced_decoding import force_decode
+from mtmoe.inference.scoring.rescoring import (
     Candidate,
     OtherModels,
     OtherRuns,
@@ -37,12 +30,19 @@ from mtmoe.inference.other_models import (
     check_settings_are_used,
     with_parts,
 )
-from mtmoe.inference.precision import full_precision, prepare_for_search
-from mtmoe.inference.requests import Member, Request
-from mtmoe.inference.required import Required, TermReport
-from mtmoe.inference.scoring import force_decode
-from mtmoe.inference.shortlist import ListedWords, shortlist_of
-from mtmoe.inference.terminology import Terminology
+from mtmoe.inference.search.beam_search import Hypothesis, SearchOptions, SearchTask, search_all
+from mtmoe.inference.search.next_words.shortlist import ListedWords, shortlist_of
+from mtmoe.inference.search.source_batching import batches_by_length
+from mtmoe.inference.text.lines import (
+    DividedLine,
+    SourcePart,
+    decode_lines,
+    divide_sources,
+    encode_targets,
+    missing_language,
+    space_after_part,
+)
+from mtmoe.inference.text.word_alignment import Links, align_words, word_numbers, words_of_subwords
 from mtmoe.languages import has_spaces
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import EOS, UNK
@@ -56,7 +56,7 @@ class Translation(NamedTuple):
     text: str
     score: float = 0.0
     """What ranks. GNMT's score of the subwords that the search found, which may spell the text in another way than it
-    is encoded; where other models take part, that of :mod:`mtmoe.inference.other_models`, of the text as it is encoded.
+    is encoded; where other models take part, that of `scoring/rescoring.py`, of the text as it is encoded.
     What soft terms added is in both. Of a line that was split, the sum over its parts."""
     log_probability: float = 0.0
     """log P(text | source), natural logarithm: what ``mtmoe score`` gives for this text. Of a line that was split,
@@ -107,7 +107,7 @@ class Translator:
             checkpoint: best, last, a step, the name of a checkpoint, or the mean of several (``last:3``, ``best:3``).
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
             ensemble: further runs with the same subwords that translate together with this one.
-            terms: how terms are to be translated (:func:`mtmoe.inference.terminology.read_terms`).
+            terms: how terms are to be translated (:func:`mtmoe.inference.constraints.terminology.read_terms`).
             others: runs of other models that help.
 
         Raises:

@@ -22,7 +22,7 @@ import torch
 from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
-from mtmoe.processor import num_cores
+from mtmoe.system.cpu_cores import num_cores
 
 CHUNK_LINES = 256
 """That a worker is given at a time, at least: a file of a few thousand lines should keep all of them busy."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtmoe.model.pieces import ATTENTION_ELEMENTS, in_pieces, places_at_once
-from mtmoe.model.rows import with_common_number_of_rows
+from mtmoe.model.ops.chunked_inference import ATTENTION_ELEMENTS, in_pieces, places_at_once
+from mtmoe.model.ops.rows import with_common_number_of_rows
 
 
 class Memory(NamedTuple):

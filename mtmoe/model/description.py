@@ -19,8 +19,8 @@ from torch import nn
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Model
-from mtmoe.model.feed_forward import MixtureOfExperts
 from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
 from mtmoe.model.translation import TranslationModel
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtmoe.model.noise import TokenNoise
+from mtmoe.model.ops.keyed_noise import TokenNoise
 
 _LEVELS = 1 << 16
 

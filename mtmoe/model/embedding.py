@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtmoe.model.reused_memory import reused_empty
+from mtmoe.model.ops.buffer_pool import reused_empty
 from mtmoe.vocabulary import PAD
 
 _LOGITS_AT_ONCE = 1 << 24  # 64 MiB in float32

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from mtmoe.config.settings import Model
 from mtmoe.model.dropout import Dropout
-from mtmoe.model.feed_forward import feed_forward, mixed
 from mtmoe.model.lstm import BidirectionalLstm, Lstm
-from mtmoe.model.routing import Balance
-from mtmoe.model.rows import put_rows, take_rows
+from mtmoe.model.moe.moe_layer import feed_forward, mixed
+from mtmoe.model.moe.routing import Balance
+from mtmoe.model.ops.rows import put_rows, take_rows
 
 
 class Encoder(nn.Module):

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from mtmoe.config.settings import Model
 from mtmoe.model.dropout import Dropout
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
-from mtmoe.model.feed_forward import feed_forward, mixed
-from mtmoe.model.int8 import Int8Matrix
 from mtmoe.model.lstm import Lstm, LstmState
-from mtmoe.model.routing import Balance
-from mtmoe.model.rows import put_rows, real_positions, take_rows
+from mtmoe.model.moe.moe_layer import feed_forward, mixed
+from mtmoe.model.moe.routing import Balance
+from mtmoe.model.ops.int8 import Int8Matrix
+from mtmoe.model.ops.rows import put_rows, real_positions, take_rows
 from mtmoe.model.translation import Output, TranslationBatch
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtmoe.model.int8 import Int8Matrix
-from mtmoe.model.pieces import LAYER_ELEMENTS, places_at_once
-from mtmoe.model.rows import permute_rows, with_common_number_of_rows
+from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, places_at_once
+from mtmoe.model.ops.int8 import Int8Matrix
+from mtmoe.model.ops.rows import permute_rows, with_common_number_of_rows
 
 
 class LstmState(NamedTuple):
@@ -155,7 +155,7 @@ class Lstm(nn.Module):
 
         It is a second copy of them.
 
-        in_int8: the products are those of :class:`mtmoe.model.int8.Int8Matrix`, and gates float32.
+        in_int8: the products are those of :class:`mtmoe.model.ops.int8.Int8Matrix`, and gates float32.
         """
         input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
         both_GI, bias_G = torch.cat([input_GD, recurrent_GD], dim=1), input_bias_G + recurrent_bias_G

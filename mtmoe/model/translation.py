@@ -12,13 +12,13 @@ from mtmoe.model.attention import Memory
 from mtmoe.model.decoder import Decoder, DecoderState
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.encoder import Encoder
-from mtmoe.model.int8 import Int8Matrix
-from mtmoe.model.routing import Balance
-from mtmoe.model.rows import put_rows, real_positions, with_common_number_of_rows
+from mtmoe.model.moe.routing import Balance
+from mtmoe.model.ops.int8 import Int8Matrix
+from mtmoe.model.ops.rows import put_rows, real_positions, with_common_number_of_rows
 
 
 class TranslationBatch(Protocol):
-    """What the model reads of a batch (``mtmoe.data.batches.Batch`` is one).
+    """What the model reads of a batch (``mtmoe.data.batches.token_batches.Batch`` is one).
 
     source_BS ends in EOS, target_BT begins with BOS and ends in EOS; target_lengths_B counts predictions.
     """
@@ -113,7 +113,7 @@ class TranslationModel(nn.Module):
         """From now on :meth:`project` multiplies the weights as they are now, in 8 bits.
 
         Raises:
-            UserError: as :class:`mtmoe.model.int8.Int8Matrix`.
+            UserError: as :class:`mtmoe.model.ops.int8.Int8Matrix`.
         """
         self.int8_output = Int8Matrix(self.output_VD)
 

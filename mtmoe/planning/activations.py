@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import MixtureOfExpertsSettings
-from mtmoe.model.gating.grouped import num_tiles
-from mtmoe.model.grouped_experts import MOST_GROUPS, experts_at_once
+from mtmoe.model.moe.gating.grouped_rows import num_tiles
+from mtmoe.model.moe.grouped_experts import MOST_GROUPS, experts_at_once
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload
 

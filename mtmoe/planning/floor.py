@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from mtmoe.config import Recipe
 from mtmoe.planning.activations import activations_of
 from mtmoe.planning.devices import Gpu
-from mtmoe.planning.memory import Parameters, drawn_classes, output_activations
+from mtmoe.planning.gpu_memory import Parameters, drawn_classes, output_activations
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.operations import FLOPS_PER_OPERATION

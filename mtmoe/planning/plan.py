@@ -11,7 +11,7 @@ from mtmoe.errors import UserError
 from mtmoe.planning.changes import changed, savings, splits, trained_with, unit
 from mtmoe.planning.devices import Gpu
 from mtmoe.planning.floor import Spent, Traffic, flops_of, time_spent, traffic_of
-from mtmoe.planning.memory import Parameters, Peak, parameters_of, peak_of
+from mtmoe.planning.gpu_memory import Parameters, Peak, parameters_of, peak_of
 from mtmoe.planning.stages import Stage, stages_of
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, full_workload
 

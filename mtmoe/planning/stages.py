@@ -12,8 +12,8 @@ from torch import nn
 
 from mtmoe.config import Recipe
 from mtmoe.model.building import meta_model
-from mtmoe.model.feed_forward import MixtureOfExperts
 from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
 from mtmoe.model.translation import TranslationModel
 
 Kind = Literal["embedding", "lstm", "attention", "gate", "experts", "dense", "output"]

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mtmoe.atomic_files import write_atomically
 from mtmoe.checkpoint import RunFiles
 from mtmoe.errors import UserError
-from mtmoe.json_files import JsonRecord, parse_json, read_bytes
+from mtmoe.system.atomic_files import write_atomically
+from mtmoe.system.json_files import JsonRecord, parse_json, read_bytes
 
 
 class MetricsLog:

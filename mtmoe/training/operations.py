@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.model.description import describe_recipe
-from mtmoe.training.sampled_softmax import mean_num_drawn
+from mtmoe.training.losses.sampled_softmax import mean_num_drawn
 
 FLOPS_PER_OPERATION = 6
 """A multiply-add is 2, and the backward pass takes twice the forward pass."""

@@ -18,22 +18,22 @@ from mtmoe.checkpoint import (
     load_weights,
 )
 from mtmoe.config import Recipe
-from mtmoe.data.batches import Batch
+from mtmoe.data.batches.token_batches import Batch
 from mtmoe.device import precision_on
+from mtmoe.distributed.batch_sharding import of_all_sentences, own_sentences
 from mtmoe.distributed.expert_parallel import parallelise
 from mtmoe.distributed.gradients import GradientSums, spread_infinity
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
-from mtmoe.distributed.sentences import of_all_sentences, own_sentences
 from mtmoe.model.building import Network, build_model, meta_model
-from mtmoe.model.kept import keeping_experts
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
-from mtmoe.model.noise import keyed_noise
-from mtmoe.model.routing import Balance
+from mtmoe.model.moe.expert_shard import keeping_experts
+from mtmoe.model.moe.routing import Balance
+from mtmoe.model.ops.keyed_noise import keyed_noise
 from mtmoe.model.translation import Output
-from mtmoe.training.expert_use import ExpertUse
-from mtmoe.training.loss import CrossEntropy, output_cross_entropy
-from mtmoe.training.optimizer import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
-from mtmoe.training.sampled_softmax import sampled_cross_entropy
+from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.losses.label_smoothing import CrossEntropy, output_cross_entropy
+from mtmoe.training.losses.sampled_softmax import sampled_cross_entropy
+from mtmoe.training.optimizers.adam import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

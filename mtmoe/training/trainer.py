@@ -30,26 +30,26 @@ from mtmoe.checkpoint import (
     remove_unfinished,
 )
 from mtmoe.config import Recipe
-from mtmoe.data.batches import Batch, BatchStream, Position
-from mtmoe.data.preparation import Prepared, open_prepared
-from mtmoe.data.running_text import RunningTextStream
-from mtmoe.data.subwords import SubwordModel
-from mtmoe.data.vocabularies import Vocabulary, load_vocabulary
+from mtmoe.data.batches.running_text import RunningTextStream
+from mtmoe.data.batches.token_batches import Batch, BatchStream, Position
+from mtmoe.data.prepared.preparation import Prepared, open_prepared
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.data.subwords.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
 from mtmoe.errors import UserError
-from mtmoe.processor import fair_threads, num_cores
-from mtmoe.torchrun import local_world_size
+from mtmoe.system.cpu_cores import fair_threads, num_cores
+from mtmoe.system.torchrun import local_world_size
 from mtmoe.training.interruption import StopSignals
 from mtmoe.training.metrics import MetricsLog
-from mtmoe.training.opening import opened_run
+from mtmoe.training.metrics_window import Window
 from mtmoe.training.operations import training_operations
-from mtmoe.training.optimizer import learning_rate
+from mtmoe.training.optimizers.adam import learning_rate
 from mtmoe.training.reporting import Reporter, SilentReporter
+from mtmoe.training.run_setup import opened_run
 from mtmoe.training.saving import Saver, Snapshot
 from mtmoe.training.step import StepOutcome, Stepper, StepResult
 from mtmoe.training.validation import validator_of
-from mtmoe.training.window import Window
 
 
 class Finished(NamedTuple):

@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 
 from mtmoe.config import Recipe
-from mtmoe.data.batches import Batch, sequential_batches
-from mtmoe.data.preparation import Prepared
-from mtmoe.data.running_text import rows_of_text
-from mtmoe.data.subwords import SubwordModel
-from mtmoe.data.vocabularies import Vocabulary
+from mtmoe.data.batches.running_text import rows_of_text
+from mtmoe.data.batches.token_batches import Batch, sequential_batches
+from mtmoe.data.prepared.preparation import Prepared
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.data.subwords.vocabularies import Vocabulary
+from mtmoe.distributed.batch_sharding import own_sentences
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
-from mtmoe.distributed.sentences import own_sentences
-from mtmoe.distributed.turns import taking_turns
-from mtmoe.inference.beam_search import SearchOptions, SearchTask, search_all
-from mtmoe.inference.lines import decode_lines, divide_sources, joined
-from mtmoe.inference.quality import ANOTHER_TOKENISER, check_tokeniser, measure_quality
-from mtmoe.inference.required import Required
-from mtmoe.inference.shortlist import shortlist_of
+from mtmoe.distributed.unsynchronised_calls import taking_turns
+from mtmoe.evaluation.quality import ANOTHER_TOKENISER, check_tokeniser, measure_quality
+from mtmoe.inference.constraints.line_constraints import Required
+from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
+from mtmoe.inference.search.next_words.shortlist import shortlist_of
+from mtmoe.inference.text.lines import decode_lines, divide_sources, joined
 from mtmoe.languages import Tokeniser, chosen_tokeniser
 from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
-from mtmoe.training.loss import output_cross_entropy
+from mtmoe.training.losses.label_smoothing import output_cross_entropy
 from mtmoe.training.routing_by_language import routing_by_language
 
 _ROWS_OF_TEXT = 8

@@ -15,8 +15,8 @@ from mtmoe.benchmark.expert_layer import (
     one_expert_after_another,
 )
 from mtmoe.config.settings import MixtureOfExpertsSettings
-from mtmoe.model.experts import loop_over_experts
-from mtmoe.model.feed_forward import MixtureOfExperts
+from mtmoe.model.moe.experts import loop_over_experts
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
 
 SHAPE = LayerShape(512, 1024, 4, 65536, "bf16", "adam", "fp32", 1, "cpu")
 

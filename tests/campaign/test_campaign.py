@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.campaign.harness import Case, Outcome, judge
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 FINE = "error: no.txt: no such file\ncheck the path\n"
 
 

@@ -32,7 +32,7 @@ from mtmoe.checkpoint import (
     weights_digest,
 )
 from mtmoe.distributed.mesh import ONE_PROCESS
-from mtmoe.distributed.shards import save_shards
+from mtmoe.distributed.sharded_checkpoint import save_shards
 from mtmoe.errors import UserError
 from mtmoe.model.translation import TranslationModel
 from tests.toy import prepared_toy

@@ -21,8 +21,8 @@ from mtmoe.checkpoint import (
     load_run_recipe,
     load_training,
 )
-from mtmoe.data.prepared import open_prepared
-from mtmoe.data.subword_trial import check_in_child_process
+from mtmoe.data.prepared.data_directory import open_prepared
+from mtmoe.data.subwords.trial_process import check_in_child_process
 from mtmoe.errors import UserError
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training

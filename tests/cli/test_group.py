@@ -49,7 +49,9 @@ def test_a_users_mistake_is_a_message_without_a_traceback(fail: Any) -> None:
 def test_a_path_that_the_system_refuses_is_a_message(fail: Any) -> None:
     result = fail(_raiser(PermissionError(errno.EACCES, "Permission denied", "/somewhere/out")))
     assert result.exit_code == 1
-    assert result.stderr == "error: /somewhere/out: Permission denied\n"
+    assert result.stderr == "error: /somewhere/out: Permission denied\n" + (
+        "ask for the right to it (ls -ld tells whose it is), or name another\n"
+    )
 
 
 def test_a_full_disk_is_a_message(fail: Any) -> None:

@@ -91,7 +91,7 @@ def test_a_contradiction_names_the_lines_of_both_settings_wherever_they_are(tmp_
     [
         ("max_steps=15", "did you mean 'training.max_steps'?"),
         ("batch_tokens=15", "did you mean 'training.batch_tokens' or 'decoding.batch_tokens'?"),
-        ("trainin.max_steps=15", "did you mean 'training'?"),
+        ("trainin.max_steps=15", "did you mean 'training.max_steps'?"),
         ("training.maxsteps=15", "did you mean 'max_steps'?"),
         ("a", "not of the form section.key=value"),
         ("=", "not of the form"),

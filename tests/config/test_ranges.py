@@ -11,7 +11,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
 from mtmoe.config import Recipe, load_recipe
-from mtmoe.config.reading import _tables_in
+from mtmoe.config.recipe_reading import _tables_in
 from mtmoe.errors import UserError
 from mtmoe.model.description import describe_recipe
 from mtmoe.planning.devices import gpu_named

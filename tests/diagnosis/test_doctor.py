@@ -20,12 +20,11 @@ import torch
 from click.testing import CliRunner, Result
 from mtmoe.cli import main
 
-from mtmoe import processor
 from mtmoe.diagnosis import directory, hardware, processes, software
 from mtmoe.diagnosis.check import Check, looked_at
 from mtmoe.diagnosis.examination import examine
-
-ROOT = Path(__file__).parents[2]
+from mtmoe.system import cpu_cores as processor
+from tests.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

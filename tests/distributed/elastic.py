@@ -13,16 +13,16 @@ import torch
 
 from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training
 from mtmoe.config import Recipe, recipe_to_toml
-from mtmoe.data.preparation import open_prepared
-from mtmoe.data.vocabularies import load_vocabulary
+from mtmoe.data.prepared.preparation import open_prepared
+from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import batch_stream, run_training
 from mtmoe.vocabulary import EOS
 from tests.distributed.elastic_worker import Note, note_sentences
 from tests.distributed.group import run_group
+from tests.paths import ROOT
 from tests.toy import prepared_toy
 
-ROOT = Path(__file__).parents[2]
 Sentences = Counter[tuple[tuple[int, ...], ...]]
 
 

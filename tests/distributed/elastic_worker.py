@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtmoe.data.padding import Batch
-from mtmoe.distributed import shards
+from mtmoe.data.batches.padding import Batch
+from mtmoe.distributed import sharded_checkpoint as shards
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.training import step as step_module
 

@@ -12,12 +12,12 @@ import numpy as np
 from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Training
-from mtmoe.data.batches import Batch
+from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.metrics_window import Window
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.step import Stepper
-from mtmoe.training.window import Window
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
 
 State = dict[str, np.ndarray]

@@ -8,7 +8,7 @@ import torch
 
 from mtmoe.distributed.balanced_rows import BalancedRows
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.model.gating.balanced import best_rows, best_rows_of_all, rows_per_expert
+from mtmoe.model.moe.gating.balanced import best_rows, best_rows_of_all, rows_per_expert
 from tests.distributed.group import run_group
 from tests.distributed.recipes import small_recipe
 from tests.distributed.workers import CPU

@@ -6,17 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from mtmoe.checkpoint import RunFiles, list_checkpoints, load_model
 from mtmoe.config import recipe_to_toml
-from mtmoe.data.subwords import SubwordModel
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.training.operations import training_operations
+from tests.paths import ROOT
 from tests.toy import prepared_toy
-
-ROOT = Path(__file__).parents[2]
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:

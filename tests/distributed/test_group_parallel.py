@@ -13,8 +13,8 @@ from mtmoe.distributed.expert_parallel import is_expert_parameter, parallelise
 from mtmoe.distributed.group_parallel import ParallelGroups
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.model.building import build_model
-from mtmoe.model.feed_forward import MixtureOfExperts
-from mtmoe.model.kept import keeping_experts
+from mtmoe.model.moe.expert_shard import keeping_experts
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
 from tests.distributed.group import run_group
 from tests.distributed.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, doubles

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from mtmoe.config import Recipe
-from mtmoe.data.batches import Batch
+from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed import gradients
-from mtmoe.distributed.calls import Calls
+from mtmoe.distributed.collective_log import Calls
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
 from mtmoe.training.step import StepOutcome, Stepper
 from tests.distributed.group import run_group
 from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe

@@ -9,11 +9,11 @@ import torch
 
 from mtmoe.config import Recipe, recipe_from_dict
 from mtmoe.config.settings import Distributed
-from mtmoe.data.preparation import prepare
-from mtmoe.data.prepared import open_prepared
-from mtmoe.data.vocabularies import load_vocabulary
+from mtmoe.data.prepared.data_directory import open_prepared
+from mtmoe.data.prepared.preparation import prepare
+from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.distributed.turns import taking_turns
+from mtmoe.distributed.unsynchronised_calls import taking_turns
 from mtmoe.training import validation as module
 from mtmoe.training.step import Stepper
 from tests.distributed.group import run_group

@@ -8,11 +8,11 @@ from typing import Any
 
 from mtmoe.config.settings import Distributed
 from mtmoe.distributed import mesh as mesh_module
-from mtmoe.distributed.calls import Now
+from mtmoe.distributed.collective_log import Now
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.distributed.watchdog import report
 from mtmoe.errors import UserError
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
 from mtmoe.training.step import Stepper
 from tests.distributed.group import run_group
 from tests.distributed.recipes import small_recipe

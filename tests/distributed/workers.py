@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from mtmoe.config import Recipe
-from mtmoe.data.batches import Batch, batch_of
+from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.distributed import gradients as gradients_module
 from mtmoe.distributed.mesh import Mesh, joined_processes
-from mtmoe.distributed.shards import whole_tensor
+from mtmoe.distributed.sharded_checkpoint import whole_tensor
 from mtmoe.training import step as step_module
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
 from mtmoe.training.step import Stepper
 from tests.distributed.recipes import RUNNING_ROWS, RUNNING_STEPS
 

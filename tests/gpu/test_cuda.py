@@ -10,18 +10,18 @@ import torch
 from mtmoe.benchmark.machine import timed
 from mtmoe.checkpoint import load_language_model, load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
-from mtmoe.data.batches import batch_of
-from mtmoe.data.preparation import prepare
-from mtmoe.inference.precision import full_precision
+from mtmoe.data.batches.token_batches import batch_of
+from mtmoe.data.prepared.preparation import prepare
+from mtmoe.inference.models.inference_precision import full_precision
 from mtmoe.inference.translator import Translator
-from mtmoe.model import grouped_experts
-from mtmoe.model.experts import Experts, loop_over_experts
 from mtmoe.model.lstm import Lstm
-from mtmoe.model.noise import scrambled
-from mtmoe.model.routing import Routing
+from mtmoe.model.moe import grouped_experts
+from mtmoe.model.moe.experts import Experts, loop_over_experts
+from mtmoe.model.moe.routing import Routing
+from mtmoe.model.ops.keyed_noise import scrambled
 from mtmoe.model.translation import TranslationModel
-from mtmoe.training import factored_adam
-from mtmoe.training.loss import output_cross_entropy
+from mtmoe.training.losses.label_smoothing import output_cross_entropy
+from mtmoe.training.optimizers import factored_adam
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import run_training
 from tests.gates import GATES, WIDTH, make_gate

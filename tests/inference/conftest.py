@@ -15,8 +15,8 @@ import torch
 
 from mtmoe.checkpoint import create_run, save_checkpoint
 from mtmoe.config import recipe_from_dict
-from mtmoe.data.subwords import SubwordModel, train_subwords
-from mtmoe.data.vocabularies import load_vocabulary
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel, train_subwords
+from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.lines import decode_line
-from mtmoe.inference.scoring import score_pairs
+from mtmoe.inference.scoring.forced_decoding import score_pairs
+from mtmoe.inference.search.source_batching import pad_with_eos
+from mtmoe.inference.text.lines import decode_line
 from mtmoe.inference.translator import Translation, Translator
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL
 from tests.inference.conftest import untrained_run

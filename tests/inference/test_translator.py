@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-import mtmoe.inference.required as required_module
+import mtmoe.inference.constraints.line_constraints as required_module
 import mtmoe.inference.translator as translator_module
 from mtmoe.config import recipe_from_dict
-from mtmoe.data.cleaning import normalise_line
+from mtmoe.data.cleaning.rules import normalise_line
 from mtmoe.errors import UserError
-from mtmoe.inference.alignment import align_words, words_of_subwords
-from mtmoe.inference.batching import pad_with_eos
-from mtmoe.inference.beam_search import NOTHING
-from mtmoe.inference.lines import decode_line, divide_sources, missing_language
 from mtmoe.inference.requests import Request
+from mtmoe.inference.search.beam_search import NOTHING
+from mtmoe.inference.search.source_batching import pad_with_eos
+from mtmoe.inference.text.lines import decode_line, divide_sources, missing_language
+from mtmoe.inference.text.word_alignment import align_words, words_of_subwords
 from mtmoe.inference.translator import Translation, Translator, best_combinations
 from mtmoe.vocabulary import BOS, UNK
 

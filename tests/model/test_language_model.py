@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Model
-from mtmoe.data.padding import Batch, ragged, text_batch
+from mtmoe.data.batches.padding import Batch, ragged, text_batch
 from mtmoe.model.description import describe_language_model
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.lstm import Lstm

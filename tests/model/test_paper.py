@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 
 from mtmoe.config import load_recipe, shipped_recipes
 from mtmoe.model.description import ModelDescription, describe_recipe
+from tests.paths import ROOT
 
 # Recipe, operations in M, parameters without embeddings and softmax in M, all parameters in B, dropout: as printed.
 TABLE_7 = [
@@ -49,7 +49,7 @@ def described(name: str) -> ModelDescription:
 
 def test_the_readme_names_all_counts_that_are_not_the_printed_ones() -> None:
     """Beside them every row of the tables is tested below to be the printed one."""
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     gnmt = described("wmt14-en-de-gnmt")
     (misfits,) = re.findall(r"to the last printed digit but for (three models, .*?)\. Operations", readme)
     assert sorted(name for name, _ in MISFITS) == ["lm1b-moe-256", "lm1b-moe-34m"]

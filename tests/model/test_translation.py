@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
-from mtmoe.data.batches import Batch, batch_of
+from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.model.attention import Attention, OutputAttention
 from mtmoe.model.lstm import BidirectionalLstm
-from mtmoe.model.noise import keyed_noise
+from mtmoe.model.ops.keyed_noise import keyed_noise
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import PAD
 

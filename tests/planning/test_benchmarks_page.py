@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from mtmoe.cli import main
 
-PAGE = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
+from tests.paths import ROOT
+
+PAGE = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
 
 
 TOKENS_OF_A_GPU = {"wmt14-en-fr": 8_000, "lm100b-moe-4096-h": 40_000}

@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from mtmoe.checkpoint import load_language_model, load_model
-from mtmoe.data.padding import ragged, text_batch
-from mtmoe.data.preparation import open_prepared, prepare
+from mtmoe.data.batches.padding import ragged, text_batch
+from mtmoe.data.prepared.preparation import open_prepared, prepare
 from mtmoe.errors import UserError
-from mtmoe.inference import language_model_scoring
-from mtmoe.inference.language_model_scoring import score_text, total
+from mtmoe.inference.scoring import language_model_scoring
+from mtmoe.inference.scoring.language_model_scoring import score_text, total
 from mtmoe.training import validation
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.losses.sampled_softmax import inclusion_probabilities
 from mtmoe.training.operations import training_operations
-from mtmoe.training.sampled_softmax import inclusion_probabilities
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import batch_stream
 from tests.toy import counting_recipe
@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_leaves_no_state_behind(place):
     recipe = counting_recipe(place)
     prepared = open_prepared(place / "data")
     stepper = Stepper(recipe, 16, torch.device("cpu"))
-    from mtmoe.data.vocabularies import load_vocabulary
+    from mtmoe.data.subwords.vocabularies import load_vocabulary
 
     batches = batch_stream(recipe, prepared, load_vocabulary(prepared.subwords_path)).batches()
     use = ExpertUse(recipe.training)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtmoe.config import recipe_from_dict
-from mtmoe.data.preparation import prepare
+from mtmoe.data.prepared.preparation import prepare
 from mtmoe.inference.translator import Translator
 from tests.toy import WORDS, toy_settings
 from tests.training.test_trainer import Listener, train

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe.data.padding import batch_of
-from mtmoe.data.preparation import prepare
-from mtmoe.data.prepared import open_prepared
-from mtmoe.data.subwords import SubwordModel
-from mtmoe.model.gating import Gate
+from mtmoe.data.batches.padding import batch_of
+from mtmoe.data.prepared.data_directory import open_prepared
+from mtmoe.data.prepared.preparation import prepare
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.model.moe.gating import Gate
 from mtmoe.model.translation import TranslationModel
 from mtmoe.training.routing_by_language import routing_by_language
 from mtmoe.training.validation import Validator
-from tests.data.test_multilingual import multilingual
+from tests.data.prepared.test_multilingual import multilingual
 
 
 def test_shares_and_distances_by_hand() -> None:

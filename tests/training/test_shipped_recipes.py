@@ -11,10 +11,10 @@ import torch
 
 from mtmoe.config import Recipe, load_recipe, recipe_from_dict, shipped_recipes
 from mtmoe.config.settings import Model, Training
-from mtmoe.data.batches import Batch, batch_of
-from mtmoe.data.padding import ragged, text_batch
+from mtmoe.data.batches.padding import ragged, text_batch
+from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.training import step as step_module
-from mtmoe.training.expert_use import ExpertUse
+from mtmoe.training.expert_usage import ExpertUse
 from mtmoe.training.step import PRECISIONS, StepOutcome, Stepper
 from tests.hardware import BF16_IS_SUPPORTED
 

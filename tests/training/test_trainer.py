@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe import processor
 from mtmoe.checkpoint import (
     RunFiles,
     last_checkpoint,
@@ -26,9 +25,10 @@ from mtmoe.checkpoint import (
     locked_run,
     read_tensors,
 )
-from mtmoe.data.preparation import open_prepared
+from mtmoe.data.prepared.preparation import open_prepared
 from mtmoe.errors import UserError
-from mtmoe.inference.beam_search import SearchOptions, search_all
+from mtmoe.inference.search.beam_search import SearchOptions, search_all
+from mtmoe.system import cpu_cores as processor
 from mtmoe.training import trainer as trainer_module
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.step import Stepper
@@ -537,7 +537,7 @@ def test_metrics_carry_rates_balance_and_the_signature_of_bleu(toy, toy_data, tm
 
 
 def test_the_validation_loss_is_that_of_the_models_own_log_probabilities(toy, toy_data, tmp_path):
-    from mtmoe.data.batches import sequential_batches
+    from mtmoe.data.batches.token_batches import sequential_batches
 
     listener = Listener()
     train(toy(), tmp_path / "run", toy_data, listener=listener)
@@ -552,9 +552,9 @@ def test_the_validation_loss_is_that_of_the_models_own_log_probabilities(toy, to
 
 def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy, toy_data):
     """Dropout, noise and balance losses off, so that nothing depends on how the tokens are divided."""
-    from mtmoe.data.batches import sequential_batches
-    from mtmoe.data.padding import batch_of
-    from mtmoe.training.expert_use import ExpertUse
+    from mtmoe.data.batches.padding import batch_of
+    from mtmoe.data.batches.token_batches import sequential_batches
+    from mtmoe.training.expert_usage import ExpertUse
 
     quiet = {"model": {"dropout": 0.0, "moe": {"kind": "dense"}}}
     recipe = toy(quiet, precision="fp32", clip_norm=1e9)

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from mtmoe.config.settings import Decoding
-from mtmoe.data.preparation import prepare
-from mtmoe.data.prepared import open_prepared
-from mtmoe.data.subwords import SubwordModel
+from mtmoe.data.prepared.data_directory import open_prepared
+from mtmoe.data.prepared.preparation import prepare
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError
-from mtmoe.inference.beam_search import search_all
+from mtmoe.inference.search.beam_search import search_all
 from mtmoe.model.translation import TranslationModel
 from mtmoe.training import validation as module
 from mtmoe.training.validation import Validator
-from tests.data.test_multilingual import multilingual, sentences, source_of
+from tests.data.prepared.test_multilingual import multilingual, sentences, source_of
 
 
 def test_dev_sentences_are_translated_by_the_words_of_the_recipes_shortlist(

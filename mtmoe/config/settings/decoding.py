@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mtmoe.config.copied import copied_pattern
+from mtmoe.config.placeholder_patterns import copied_pattern
 from mtmoe.config.settings.base import (
     MOST_BEAM,
     MOST_VOCABULARY,

@@ -1,0 +1,124 @@
+"""``mtmoe describe``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..console import number_of_bytes, write_json, write_table, write_text
+from ..options import json_option, own_recipe, set_option
+
+if TYPE_CHECKING:
+    from mtmoe.config import Recipe
+    from mtmoe.model.description import ModelDescription
+
+
+@click.command()
+@click.argument("recipe_or_run", metavar="RECIPE|RUN")
+@click.option("--settings", "show_settings", is_flag=True, help="Every setting: value, default, range and meaning.")
+@set_option
+@json_option
+def describe(recipe_or_run: str, show_settings: bool, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show layers, parameters and operations of a recipe or a run.
+
+    Operations are multiply-adds of one source and one target token, forward, with k of the n experts. The paper
+    counts its translation models with the output layer and its language models without; both counts are told. It
+    takes no memory, whatever the model's size.
+    """
+    recipe = own_recipe(_recipe_file(recipe_or_run), overrides)
+    if show_settings:
+        _write_settings(recipe, as_json)
+    else:
+        _write_model(recipe, as_json)
+
+
+def _recipe_file(recipe_or_run: str) -> str:
+    from mtmoe.config import shipped_recipes
+
+    # `make demo` makes a folder of that name; a recipe's name means the recipe.
+    if not Path(recipe_or_run).is_dir() or recipe_or_run in shipped_recipes():
+        return recipe_or_run
+    from mtmoe.checkpoint import open_run
+
+    return str(open_run(Path(recipe_or_run)).recipe)
+
+
+# ------------------------------------------------------------------------------------------------- model
+
+
+def _write_model(recipe: Recipe, as_json: bool) -> None:
+    from mtmoe.model.description import describe_recipe
+
+    model = describe_recipe(recipe)
+    if as_json:
+        totals = {
+            "num_parameters": model.num_parameters,
+            "num_bytes": model.num_bytes,
+            "num_parameters_as_language_model": model.num_inner_weights,
+            "operations": model.operations,
+            "operations_as_language_model": model.operations_without_output,
+            "operations_as_translation_model": model.operations_in_translation,
+        }
+        write_json(
+            {"name": recipe.name, "task": recipe.task, "layers": [layer._asdict() for layer in model.layers], **totals}
+        )
+        return
+    about = f": {recipe.about.description}" if recipe.about.description else ""
+    write_text(f"{recipe.name} ({recipe.data.languages}){about}\n\n")
+    write_table(("layer", "kind", "parameters", "operations"), _model_rows(model))
+
+
+def _model_rows(model: ModelDescription) -> Iterator[tuple[str, str, str, str]]:
+    for layer in model.layers:
+        yield layer.name, layer.kind, f"{layer.num_parameters:,}", f"{layer.operations:,}"
+    yield "total", f"{number_of_bytes(model.num_bytes)} in fp32", f"{model.num_parameters:,}", f"{model.operations:,}"
+    yield (
+        "in the paper",
+        "as a language model: no embedding, output layer, biases",
+        f"{model.num_inner_weights:,}",
+        f"{model.operations_without_output:,}",
+    )
+    yield "", "as a translation model: no noise", "", f"{model.operations_in_translation:,}"
+
+
+# ---------------------------------------------------------------------------------------------- settings
+
+
+def _write_settings(recipe: Recipe, as_json: bool) -> None:
+    values = recipe.model_dump(mode="json")
+    rows = []
+    for key, kind, default, sentence in _settings():
+        rows.append((key, _value_at(values, key), default, kind, sentence))
+    columns = ("setting", "value", "default", "type", "meaning")
+    if as_json:
+        write_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        write_table(columns, rows)
+
+
+def _settings() -> Iterator[tuple[str, str, str, str]]:
+    """All settings; the sources of the dev and test sets have those of the training text, told once."""
+    from mtmoe.config import describe_settings
+
+    told = set()
+    for key, kind, default, sentence in describe_settings():
+        part = key.partition("[")[0]
+        if part in ("data.valid", "data.test") and "[" in key:
+            if part not in told:
+                told.add(part)
+                yield part, 'sources or "split"', "required", 'Sources as in data.train, or "split".'
+            continue
+        yield key, kind, default, sentence
+
+
+def _value_at(values: Any, key: str) -> str:
+    """The recipe's value of a dotted key as JSON; nothing for the keys of tables that can be repeated."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return ""
+        values = values[part]
+    return "(several)" if isinstance(values, list) and values and isinstance(values[0], dict) else json.dumps(values)

@@ -1,0 +1,188 @@
+"""``mtmoe score``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtmoe.errors import UserError
+
+from ..console import note, number_or_null, shown_progress, warn, write_data, write_json
+from ..lines import read_aligned, read_lines
+from ..options import (
+    FILE,
+    checkpoint_option,
+    decoding_set_option,
+    device_option,
+    json_option,
+    run_argument,
+    with_option,
+)
+
+if TYPE_CHECKING:
+    from mtmoe.inference.requests import Member
+
+_LINES_BETWEEN_PROGRESS = 256
+_SETTINGS = ("max_source_tokens", "over_long", "batch_tokens", "beam_size")
+"""Of decoding. The last two say how many lines are scored at a time: as many as a search would have."""
+
+
+@click.command()
+@run_argument
+@click.argument("source", metavar="SOURCE", type=FILE)
+@click.argument("targets", metavar="[TARGET...]", nargs=-1, type=FILE)
+@click.option("--tokens", "with_tokens", is_flag=True, help="Write the log-probability of each subword too.")
+@with_option
+@checkpoint_option
+@decoding_set_option
+@device_option
+@json_option
+def score(
+    run: Path,
+    source: Path,
+    targets: tuple[Path, ...],
+    with_tokens: bool,
+    ensemble: tuple[Member, ...],
+    checkpoint: str,
+    overrides: tuple[str, ...],
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Write the log-probability of each given translation or line.
+
+    One natural logarithm for each line of TARGET given the same line of SOURCE, end of sentence included; a blank
+    source line has 0. What `mtmoe translate --scores` told of a line is what this gives for it, unless the line
+    was split there, or translated with a decoding.shortlist: here a word is one of the whole vocabulary. Of several
+    TARGETs each has a column, with tabs between; --tokens puts a column such as "▁the=-1.25 </s>=-0.5" after each.
+    The perplexity per subword goes to standard error. JSON has all of this.
+
+    With a language model there is one text, SOURCE: a logarithm for each line, its end included, and the perplexity
+    per word and per subword, ends of lines counted, unknown words as <unk>. In a language without spaces between
+    words (Chinese, Thai), its letters count as words.
+
+    One of the texts can be `-`, standard input.
+    """
+    if _is_language_model(run):
+        if targets or with_tokens or overrides or ensemble:
+            raise click.UsageError(
+                f"{run} is a language model: it scores one text as a whole, alone, and has no decoding settings"
+            )
+        _score_text(run, source, checkpoint, device, as_json)
+        return
+    if not targets:
+        raise click.UsageError("Missing argument 'TARGET...': a translation model scores translations of SOURCE")
+    from mtmoe.device import choose_device
+    from mtmoe.inference.models.ensemble_loading import load_together
+    from mtmoe.inference.scoring.forced_decoding import Score, perplexity, score_pairs
+    from mtmoe.inference.text.lines import encode_targets
+    from mtmoe.inference.translator import decoding_settings
+    from mtmoe.vocabulary import EOS
+
+    decoding = decoding_settings(run, overrides)
+    for override in overrides:
+        if override.partition("=")[0].strip().removeprefix("decoding.") not in _SETTINGS:
+            raise click.UsageError(
+                f"--set {override} would do nothing: scoring searches for nothing, and reads only "
+                + ", ".join(f"decoding.{key}" for key in _SETTINGS)
+            )
+    sources, *target_lines = read_aligned(source, *targets)
+    loaded = load_together(run, ensemble, checkpoint, choose_device(device))
+    pieces = loaded.subwords.pieces
+
+    def tokens_of(line: str, scored: Score) -> list[str]:
+        if not scored.num_tokens:
+            return []
+        [ids] = encode_targets([line], loaded.subwords)
+        return [pieces[i] for i in (*ids, EOS)]
+
+    scores: list[list[Score]] = [[] for _ in targets]
+    scorers = [score_pairs(loaded, sources, lines, decoding=decoding) for lines in target_lines]
+    with shown_progress(beside_output=not as_json) as progress:
+        for number, row in enumerate(zip(*scorers, strict=True), start=1):
+            columns = []
+            for place, scored in enumerate(row):
+                scores[place].append(scored)
+                if scored.warning:
+                    of_file = f" of {targets[place]}" if len(targets) > 1 else ""
+                    warn(f"line {number}{of_file}: {scored.warning}")
+                columns.append(f"{scored.log_probability:.6f}")
+                if with_tokens and not as_json:
+                    tokens = tokens_of(target_lines[place][number - 1], scored)
+                    named = zip(tokens, scored.token_log_probabilities, strict=True)
+                    columns.append(" ".join(f"{token}={value:.6f}" for token, value in named))
+            if not as_json:
+                write_data("\t".join(columns) + "\n")
+            if number % _LINES_BETWEEN_PROGRESS == 0 or number == len(sources):
+                progress("score", number, len(sources), "lines")
+    if not any(scored.num_tokens for scored in scores[0]):  # whether a line is scored depends on its source
+        raise UserError(f"{source}: no line was scored", fix="give source lines that are not blank")
+    totals: list[dict[str, Any]] = [
+        {
+            "target": str(path),
+            "log_probability": sum(s.log_probability for s in of_target),
+            "num_tokens": sum(s.num_tokens for s in of_target),
+            "perplexity": number_or_null(perplexity(of_target)),
+        }
+        for path, of_target in zip(targets, scores, strict=True)
+    ]
+    if as_json:
+        for total, lines, of_target in zip(totals, target_lines, scores, strict=True):
+            total["lines"] = [_line_dict(s, tokens_of(line, s)) for line, s in zip(lines, of_target, strict=True)]
+        write_json(totals)
+        return
+    for total in totals:
+        of_file = f"{total['target']}: " if len(targets) > 1 else ""
+        note(
+            f"{of_file}log-probability {total['log_probability']:.3f}, {total['num_tokens']:,} subwords, "
+            f"perplexity {total['perplexity']:.4f}"
+        )
+
+
+def _line_dict(scored: Any, tokens: Sequence[str]) -> dict[str, Any]:
+    return {
+        "log_probability": scored.log_probability,
+        "num_tokens": scored.num_tokens,
+        "tokens": tokens,
+        "token_log_probabilities": scored.token_log_probabilities,
+        "warning": scored.warning,
+    }
+
+
+def _is_language_model(run: Path) -> bool:
+    from mtmoe.checkpoint import load_run_recipe, open_run
+
+    return load_run_recipe(open_run(run)).task == "language-model"
+
+
+def _score_text(run: Path, text: Path, checkpoint: str, device: str | None, as_json: bool) -> None:
+    from mtmoe.checkpoint import load_language_model
+    from mtmoe.device import choose_device
+    from mtmoe.inference.scoring.language_model_scoring import score_text, total
+
+    lines = read_lines(text)
+    loaded = load_language_model(run, checkpoint, choose_device(device))
+    scores = []
+    with shown_progress(beside_output=not as_json) as progress:
+        for scored in score_text(loaded, lines, progress):
+            scores.append(scored)
+            if not as_json:
+                write_data(f"{scored.log_probability:.6f}\n")
+    if not scores:
+        raise UserError(f"{text}: has no line to score", fix="give a text of at least one line")
+    sums = total(scores)
+    if as_json:
+        totals: dict[str, Any] = sums._asdict()
+        perplexities = {
+            "perplexity_per_word": number_or_null(sums.per_word),
+            "perplexity_per_token": number_or_null(sums.per_token),
+        }
+        write_json({**totals, **perplexities, "lines": [scored._asdict() for scored in scores]})
+        return
+    note(
+        f"log-probability {sums.log_probability:.3f}; "
+        f"{sums.num_words:,} words, perplexity {sums.per_word:.4f} per word; "
+        f"{sums.num_tokens:,} tokens, perplexity {sums.per_token:.4f} per token; {sums.num_unknown:,} unknown"
+    )

@@ -1,0 +1,191 @@
+"""``mtmoe train``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtmoe.errors import UserError
+from mtmoe.languages import chosen_tokeniser
+
+from ..console import command_line, note
+from ..options import (
+    DIRECTORY,
+    cache_option,
+    device_option,
+    own_files_options,
+    own_recipe,
+    recipe_argument,
+    set_option,
+    subwords_of_option,
+    workers_option,
+)
+from ..run_data import earlier_data, link_data, place_of_data, run_data
+from ..training_display import PlainTraining, shown_training
+from .preprocess import prepare_data, warn_of_languages
+
+if TYPE_CHECKING:
+    import torch
+
+    from mtmoe.config import Recipe
+    from mtmoe.training.trainer import Finished
+
+
+@click.command()
+@recipe_argument
+@click.argument("run_dir", metavar="RUN_DIR", type=DIRECTORY)
+@click.option("--data", "data_dir", type=DIRECTORY, help="DATA_DIR of `mtmoe preprocess`.  [default: RUN_DIR/data]")
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR, exactly where its last checkpoint is.")
+@own_files_options
+@subwords_of_option
+@set_option
+@device_option
+@workers_option
+@cache_option
+@click.pass_context
+def train(
+    context: click.Context,
+    recipe_name: str,
+    run_dir: Path,
+    data_dir: Path | None,
+    resume: bool,
+    device: str | None,
+    num_workers: int | None,
+    cache: Path | None,
+    **own: Any,
+) -> None:
+    """Train a model into RUN_DIR.
+
+    Without --data it fetches and preprocesses the recipe's text into RUN_DIR/data first. Ctrl-C (or SIGTERM)
+    finishes the step and saves; with --resume the same command goes on as if it had never stopped.
+    RUN_DIR/metrics.jsonl has all measurements.
+
+    Several processes train one model together: `torchrun --nproc-per-node N -m mtmoe train ...`, each on a GPU of its
+    own. The numbers are those of one process; training.batch_tokens is divided among them. Workers that torchrun
+    starts anew (--max-restarts, --nnodes 1:4) go on from the last checkpoint of the run that their job trains; where
+    they may move between nodes, give the job a name of its own (--rdzv-id).
+    """
+    if data_dir is not None and any(own[f"{part}_files"] for part in ("train", "valid", "test")):
+        raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
+    recipe = own_recipe(recipe_name, **own)
+    _check_tokenisers(recipe)
+    from mtmoe.device import choose_device
+    from mtmoe.distributed.mesh import rank_and_size
+
+    rank, num_processes = rank_and_size()
+    if rank == 0:
+        resume = resume or _is_restart(run_dir)
+        _check_run_dir(run_dir, resume)
+        warn_of_languages(recipe)
+    chosen_device = choose_device(device)
+    if data_dir is not None:
+        if rank == 0:
+            _check_data(recipe, data_dir, earlier_data(run_dir))
+            _check_text(recipe, data_dir, cache, own)
+            link_data(run_dir, data_dir)
+    elif resume:
+        data_dir = run_data(run_dir)
+        if rank == 0:
+            _check_text(recipe, data_dir, cache, own)
+    elif num_processes > 1:
+        raise UserError(
+            f"{num_processes} processes (WORLD_SIZE) and no --data: text is preprocessed by one process",
+            fix=f"run `{command_line('preprocess', recipe_name, 'DATA_DIR')}` first, then add --data DATA_DIR",
+        )
+    else:
+        data_dir = place_of_data(run_dir)
+        prepare_data(recipe, recipe_name, data_dir, cache, num_workers)
+    finished = _train(recipe, run_dir, data_dir, resume, chosen_device, talks=rank == 0)
+    if rank == 0:
+        _tell_end(finished, recipe_name, run_dir)
+    if finished.signal:
+        context.exit(128 + finished.signal)
+
+
+def _check_tokenisers(recipe: Recipe) -> None:
+    """Before any text is fetched or encoded: what BLEU of the dev sets needs is installed."""
+    settings = recipe.training.validation
+    if recipe.task == "language-model" or not settings.translate_sentences:
+        return
+    from mtmoe.evaluation.quality import ANOTHER_TOKENISER, check_tokeniser
+
+    for language in recipe.data.valid_languages:
+        check_tokeniser(chosen_tokeniser(settings.bleu_tokeniser, language), another=ANOTHER_TOKENISER)
+
+
+def _is_restart(run_dir: Path) -> bool:
+    """Whether torchrun has started this process in place of one that trained the run."""
+    from mtmoe.checkpoint import belongs_to_launch
+    from mtmoe.distributed.launch import launch_name
+
+    if not belongs_to_launch(run_dir, launch_name()):
+        return False
+    note(f"going on with {run_dir}, which this torchrun job trains")
+    return True
+
+
+def _check_run_dir(run_dir: Path, resume: bool) -> None:
+    """Say at once, not after an hour of preprocessing, that RUN_DIR does not fit ``--resume``."""
+    from mtmoe.checkpoint import RunFiles, open_run
+
+    if resume:
+        open_run(run_dir)
+    elif RunFiles(run_dir).recipe.exists():
+        raise UserError(
+            f"{run_dir}: holds a run already", fix="add --resume to go on with it, or give another directory"
+        )
+
+
+def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
+    """Before the run is linked to it: a mistake must leave an existing link as it was."""
+    from mtmoe.data.prepared.data_directory import open_prepared
+
+    prepared = open_prepared(data_dir)
+    prepared.check_suits(recipe)
+    if before.exists() and open_prepared(before).manifest.digest != prepared.manifest.digest:
+        raise UserError(
+            f"{data_dir}: holds other text than {before}, which this run has been trained on",
+            fix="leave --data out, or begin another run",
+        )
+
+
+def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping[str, Any]) -> None:
+    """Text is prepared once: say so where the command line asks for other text than there is."""
+    from mtmoe.data.prepared.data_directory import open_prepared
+    from mtmoe.data.raw.fetching import cache_directory
+
+    parts = [part for part in ("train", "valid", "test") if own[f"{part}_files"]]
+    keys = [key.strip() for key, _, _ in (override.partition("=") for override in own["overrides"])]
+    keys = [key for key in keys if key.partition(".")[0] == "data"]
+    if parts or keys:
+        open_prepared(data_dir).check_holds(recipe, parts, keys, cache or cache_directory())
+
+
+def _train(
+    recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device, *, talks: bool
+) -> Finished:
+    from mtmoe.training.trainer import run_training
+
+    # The others are silent by themselves, unless they have waited in vain.
+    with shown_training() if talks else contextlib.nullcontext(PlainTraining()) as reporter:
+        return run_training(recipe, run_dir, data_dir, resume=resume, device=device, reporter=reporter)
+
+
+def _tell_end(finished: Finished, recipe_name: str, run_dir: Path) -> None:
+    if finished.signal:
+        note(f"stopped after step {finished.step:,}, which is saved; to go on, add --resume to the same command")
+        return
+    why = {"early_stopping": "the validation metric has stopped improving", "max_steps": "all steps are done"}
+    note(f"finished at step {finished.step:,}: {why.get(finished.reason, finished.reason)}")
+    from mtmoe.checkpoint import load_run_recipe, open_run
+
+    run = os.fspath(run_dir)
+    if load_run_recipe(open_run(run_dir)).task == "language-model":
+        note(f"next: {command_line('score', run, 'TEXT')}")
+    else:
+        note(f"next: {command_line('bleu', run)}, or {command_line('translate', run)} < text")

@@ -1,0 +1,235 @@
+"""``mtmoe translate``."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtmoe.errors import UserError
+from mtmoe.system.atomic_files import is_special
+
+from ..formats import Columns, Format, JsonFormat, TextFormat, TsvFormat
+from ..lines import STANDARD_INPUT, STANDARD_OUTPUT
+from ..options import (
+    BEAM,
+    COLUMN,
+    DIRECTORY,
+    FILE,
+    RealRange,
+    checkpoint_option,
+    decoding_set_option,
+    devices_of,
+    devices_option,
+    run_argument,
+    translators_option,
+    with_option,
+)
+from ..translating import Options, plain_name, translate_files, translate_stream
+
+if TYPE_CHECKING:
+    from mtmoe.inference.constraints.terminology import Terminology
+    from mtmoe.inference.requests import Member
+
+
+@click.command()
+@run_argument
+@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json", "tsv"]),
+    default="text",
+    show_default=True,
+    help="Format of the lines, in and out.",
+)
+@click.option("--column", type=COLUMN, help="Column of the source, from 1, in --format tsv.  [default: 1]")
+@click.option(
+    "--prefix-column",
+    type=COLUMN,
+    help="Column of how the translation must begin, from 1, in --format tsv.",
+)
+@click.option("--nbest", "num_best", type=BEAM, help="Write the N best translations of each line.")
+@click.option("--scores", "with_scores", is_flag=True, help="Write score and log-probability before a translation.")
+@click.option("--alignment", "with_alignment", is_flag=True, help="Write which word comes from which (0-0 2-1).")
+@click.option("--beam", "beam_size", type=BEAM, help="Beam size.  [default: the recipe's]")
+@click.option(
+    "--terms",
+    "terms_path",
+    type=FILE,
+    help="TSV file of terms: where a line has the first column, its translation has the second.",
+)
+@click.option("--lm", "language_model", metavar="RUN", type=DIRECTORY, help="A language model that searches along.")
+@click.option(
+    "--lm-weight",
+    type=RealRange(0, 10, min_open=True),
+    help="Its weight.  [default: decoding.language_model.weight]",
+)
+@click.option("--rerank-lm", metavar="RUN", type=DIRECTORY, help="A language model that chooses among candidates.")
+@click.option("--rerank-channel", metavar="RUN", type=DIRECTORY, help="A model of the other direction that does too.")
+@click.option("--input", "input_paths", metavar="FILE", multiple=True, help="Another FILE. Can be repeated.")
+@click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
+@click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")
+@click.option("--resume", is_flag=True, help="Go on with an output that an interrupted command left unfinished.")
+@translators_option
+@with_option
+@checkpoint_option
+@decoding_set_option
+@devices_option
+def translate(
+    run: Path,
+    files: tuple[str, ...],
+    format_name: str,
+    column: int | None,
+    prefix_column: int | None,
+    num_best: int | None,
+    with_scores: bool,
+    with_alignment: bool,
+    beam_size: int | None,
+    terms_path: Path | None,
+    language_model: Path | None,
+    lm_weight: float | None,
+    rerank_lm: Path | None,
+    rerank_channel: Path | None,
+    input_paths: tuple[str, ...],
+    output_path: Path | None,
+    output_dir: Path | None,
+    resume: bool,
+    num_workers: int,
+    ensemble: tuple[Member, ...],
+    checkpoint: str,
+    overrides: tuple[str, ...],
+    device: str | None,
+) -> None:
+    """Translate standard input, or files: one line out per line in.
+
+    FILE can be compressed, a pattern such as 'news/*.en', or - for standard input. The order is kept, an empty line
+    stays empty.
+
+    \b
+    text    a line has columns with tabs between: the number of the input line (with --nbest), score and
+            log-probability (with --scores or --nbest), translation, alignment (with --alignment)
+    tsv     the columns of the input line, and then the same without the number
+    json    an object with "text" and, if you like, "prefix" (how the translation must begin) and "phrases" (a
+            list of what it must have); the answer has all fields of the object, translation, score,
+            log_probability, tokens, token_log_probabilities, warnings, alignment (with --alignment), terms (with
+            --terms: source, target, applied) and alternatives (with --nbest)
+
+    A term of --terms is found as whole words (in languages without spaces anywhere), in any case if it is written
+    without capitals, else only as it is written; the longest counts. Its translation stands as it is written and as
+    whole words, too, in every line that has the term; so do "phrases". With --set decoding.soft_terms=0.5 it is
+    copied, that likely, where the model attends to the term, and left out where it does not fit.
+
+    Score and log-probability are natural logarithms, the latter what `mtmoe score` gives for a translation. With
+    --lm, --rerank-lm or --rerank-channel, the weighted logarithms of these models are added to it before the score
+    divides by the length; json has them as score_parts. The candidates of reranking are those of the beam
+    (decoding.reranking has their number and the weights).
+
+    Bytes that are not UTF-8 are replaced, with a warning. A line that is no JSON object or has too few columns has
+    an empty translation, and at the end the exit status is 1.
+    """
+    inputs = [path for pattern in (*files, *input_paths) for path in _matching(pattern)]
+    if STANDARD_INPUT in inputs:
+        if len(inputs) > 1:
+            raise click.UsageError("- is standard input, which is translated alone: give no other FILE with it")
+        inputs = []
+    if output_path == STANDARD_OUTPUT:
+        output_path = None
+    devices = devices_of(device, num_workers)
+    if with_scores and format_name == "json":
+        raise click.UsageError("--scores has no meaning with --format json: scores are always in it")
+    if prefix_column is not None and format_name != "tsv":
+        raise click.UsageError(f"--prefix-column belongs to --format tsv, not to --format {format_name}")
+    _check_usage(inputs, format_name, column, output_path, output_dir, resume)
+    if beam_size is not None:
+        overrides = (*overrides, f"decoding.beam_size={beam_size}")
+    if lm_weight is not None:
+        if language_model is None:
+            raise click.UsageError("--lm-weight is the weight of a language model: give --lm")
+        overrides = (*overrides, f"decoding.language_model.weight={lm_weight}")
+    columns = Columns(with_scores or num_best is not None, with_alignment, numbered=num_best is not None)
+    formats: dict[str, Format] = {
+        "text": TextFormat(columns),
+        "tsv": TsvFormat(column or 1, columns._replace(numbered=False), prefix_column=prefix_column),
+        "json": JsonFormat(
+            with_alignment=with_alignment, with_alternatives=num_best is not None, with_terms=terms_path is not None
+        ),
+    }
+    from mtmoe.inference.scoring.rescoring import OtherRuns
+
+    others = OtherRuns(*(str(path) if path else "" for path in (language_model, rerank_lm, rerank_channel)))
+    options = Options(
+        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others,
+        ensemble, _read_terms(terms_path),
+    )  # fmt: skip
+    from mtmoe.data.raw.lines import is_open_pipe
+
+    read_once = [path for path in inputs if is_open_pipe(path)]
+    if read_once and (output_dir or resume):
+        raise UserError(
+            f"{read_once[0]}: is a pipe or device, which can be read only once: its translation cannot be resumed",
+            fix="write its text to a file first, or leave out --resume and give --output, not --output-dir",
+        )
+    to_file = output_path is not None and not is_special(output_path)
+    if inputs and not read_once and (output_dir or to_file):
+        column = column or 1 if format_name == "tsv" else None
+        shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
+        shape |= {"prefix_column": prefix_column} if prefix_column else {}
+        translate_files(options, inputs, output_path, output_dir, resume, {**shape, "alignment": with_alignment})
+    else:
+        translate_stream(options, inputs, output_path)
+
+
+def _read_terms(path: Path | None) -> Terminology | None:
+    from mtmoe.inference.constraints.terminology import read_terms
+
+    return None if path is None else read_terms(path)
+
+
+def _matching(pattern: str) -> list[Path]:
+    """The file of that name, or the files that match the pattern, in alphabetical order."""
+    if os.path.exists(pattern) or not glob.has_magic(pattern):
+        return [Path(pattern)]
+    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())
+    if not found:
+        raise UserError(f"{pattern}: no file matches", fix="check the pattern; * does not match a leading dot")
+    return found
+
+
+def _check_usage(
+    inputs: Sequence[Path],
+    format_name: str,
+    column: int | None,
+    output_path: Path | None,
+    output_dir: Path | None,
+    resume: bool,
+) -> None:
+    output_names = [plain_name(path) for path in inputs] if output_dir else []
+    twice = next((name for name in output_names if output_names.count(name) > 1), "")
+    outputs = [output_dir / name for name in output_names] if output_dir else [output_path] if output_path else []
+    overwritten = next((path for path in inputs for output in outputs if _is_same_file(path, output)), None)
+    compressed = output_path.suffix if output_path and plain_name(output_path) != output_path.name else ""
+    complaints = {
+        f"--column belongs to --format tsv, not to --format {format_name}": column is not None and format_name != "tsv",
+        "give either --output or --output-dir": output_path is not None and output_dir is not None,
+        "--output-dir needs a FILE to translate": output_dir is not None and not inputs,
+        "--resume needs a FILE to translate, and --output or --output-dir": resume
+        and not (inputs and (output_path or output_dir)),
+        f"--resume needs an output that is a file, and {output_path} is none": resume
+        and output_path is not None
+        and is_special(output_path),
+        f"translations are written as plain text, but --output ends in {compressed}": bool(compressed),
+        f"two files would both be written to {twice} in --output-dir": bool(twice),
+        f"{overwritten} would be overwritten by its translation": overwritten is not None,
+    }
+    for complaint, holds in complaints.items():
+        if holds:
+            raise click.UsageError(complaint)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.samefile(other)

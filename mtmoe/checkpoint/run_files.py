@@ -1,0 +1,242 @@
+"""What lies where in a run directory, and runs themselves: begun, opened, locked.
+
+Only this package knows these names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import itertools
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mtmoe.checkpoint.run_state import RunManifest
+from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
+from mtmoe.data.prepared.lexicon import LEXICON_NAME
+from mtmoe.data.subwords.vocabularies import vocabulary_file, vocabulary_name
+from mtmoe.errors import UserError
+from mtmoe.system.atomic_files import make_directory, write_atomically
+from mtmoe.system.json_files import read_bytes, read_json
+from mtmoe.system.locks import try_lock
+
+FORMAT_VERSION = 2
+STEP = "step-"
+UNFINISHED, DOOMED = ".unfinished-", ".removed-"
+WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+_MOST_SEEN, _MOST_NAMED = 1000, 5
+WEIGHT_SHARDS, TRAINING_SHARDS = "model", "training"
+
+
+_NUMBER = r"(?:\d{8}|[1-9]\d{8,})"
+_STEP_NAME = re.compile(rf"{STEP}{_NUMBER}")
+_AVERAGE_NAME = re.compile(rf"averaged-[1-9]\d*-{_NUMBER}-{_NUMBER}")
+
+
+def is_step(name: str) -> bool:
+    """Whether training gives a checkpoint this name. Others, such as a user's copies, are not ours to remove."""
+    return _STEP_NAME.fullmatch(name) is not None
+
+
+def is_average(name: str) -> bool:
+    """Whether ``mtmoe average`` gives a checkpoint this name."""
+    return _AVERAGE_NAME.fullmatch(name) is not None
+
+
+class RunFiles(NamedTuple):
+    """Paths inside a run directory."""
+
+    directory: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.directory / "recipe.toml"
+
+    @property
+    def subwords(self) -> Path:
+        return vocabulary_file(self.directory)
+
+    @property
+    def lexicon(self) -> Path:
+        return self.directory / LEXICON_NAME
+
+    @property
+    def manifest(self) -> Path:
+        return self.directory / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def launch(self) -> Path:
+        return self.directory / ".launch"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.directory / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint; averaged ones have the step of their newest part."""
+
+    name: str
+    step: int
+    path: Path
+
+
+def create_run(
+    directory: Path, recipe: Recipe, subwords_model: Path, lexicon: Path | None = None, *, launch: str = ""
+) -> RunFiles:
+    """Begin a run. The recipe is written last: a directory without it is not a run.
+
+    Args:
+        lexicon: of the data directory; copied if it is there.
+        launch: the torchrun job that begins it.
+
+    Raises:
+        UserError: the directory holds a run already, or something else.
+    """
+    run = RunFiles(directory)
+    if run.recipe.exists():
+        raise UserError(
+            f"{directory}: holds a run already", fix="add --resume to go on with it, or give another directory"
+        )
+    make_directory(run.checkpoints)
+    contents = {vocabulary_name(subwords_model): subwords_model.read_bytes()}
+    if lexicon is not None and lexicon.exists():
+        contents[run.lexicon.name] = lexicon.read_bytes()
+    for name, content in contents.items():
+        write_atomically(directory / name, content)
+    _save_manifest(run, RunManifest(files={name: _sha256(content) for name, content in contents.items()}))
+    save_launch(run, launch)
+    save_recipe(run, recipe)
+    return run
+
+
+def _save_manifest(run: RunFiles, manifest: RunManifest) -> None:
+    content = {"format_version": FORMAT_VERSION, **manifest.model_dump()}
+    write_atomically(run.manifest, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_file(run: RunFiles, path: Path) -> Path:
+    """Return the path of a file of the run when it holds what the run began with, or is none of those files, or is
+    missing, of which whoever reads it knows more.
+
+    Libraries read these files in C++, where a flipped bit can end the process.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    manifest = read_json(
+        run.manifest, RunManifest, fix="restore it from a backup, or train anew", format_version=FORMAT_VERSION
+    )
+    expected = manifest.files.get(path.name)
+    if expected is None or not path.exists():
+        return path
+    found = _sha256(read_bytes(path))
+    if found != expected:
+        raise UserError(
+            f"{path}: damaged: its SHA-256 is {found}, {run.manifest.name} says {expected}",
+            fix=f"restore it from a backup, or copy {path.name} of the data directory that the run was trained on",
+        )
+    return path
+
+
+def save_launch(run: RunFiles, launch: str) -> None:
+    """Note which torchrun job trains the run: workers that it starts anew go on with it."""
+    write_atomically(run.launch, launch.encode())
+
+
+def belongs_to_launch(directory: Path, launch: str) -> bool:
+    """Whether that torchrun job has begun or resumed the run, so that its workers need no ``--resume``."""
+    run = RunFiles(directory)
+    known = run.recipe.is_file() and run.launch.is_file()
+    return known and bool(launch) and run.launch.read_bytes() == launch.encode()
+
+
+@contextlib.contextmanager
+def locked_run(directory: Path) -> Iterator[None]:
+    """Keep a second training process out of the run for as long as the context lasts.
+
+    Raises:
+        UserError: another process is training it.
+    """
+    make_directory(directory)
+    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        if not try_lock(lock, directory):
+            raise UserError(f"{directory}: another process is training this run", fix="wait for it, or stop it first")
+        yield
+    finally:
+        os.close(lock)
+
+
+def open_run(directory: Path) -> RunFiles:
+    """Return the files of a run.
+
+    Raises:
+        UserError: the directory is not one; the nearest name of a run is told.
+    """
+    run = RunFiles(Path(directory))
+    if not run.recipe.is_file():
+        raise _no_run(run.directory)
+    return run
+
+
+def _no_run(directory: Path) -> UserError:
+    fix = "give the RUN_DIR of `mtmoe train`"
+    if not directory.exists():
+        problem = f"no run {directory}: it does not exist"
+        runs = list(_runs_in(directory.parent))
+        near = difflib.get_close_matches(directory.name, [run.name for run in runs], n=1, cutoff=0.5)
+        meant = [run for run in runs if run.name in near]
+    else:
+        problem = f"{directory}: is not a run directory (it has no recipe.toml)"
+        if (directory / "manifest.json").is_file():
+            fix = f"it is the DATA_DIR of `mtmoe preprocess`; {fix}"
+        runs = list(_runs_in(directory))
+        above = [parent for parent in directory.parents[:2] if RunFiles(parent).recipe.is_file()]
+        meant = above[:1] or runs[: len(runs) == 1]
+    if meant:
+        fix = f"did you mean {meant[0]}?"
+    elif runs:
+        others = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
+        fix = f"{fix}; there are {', '.join(map(str, runs[:_MOST_NAMED]))}{others}"
+    return UserError(problem, fix=fix)
+
+
+def _runs_in(directory: Path) -> Iterator[Path]:
+    """Yield the runs in a directory and in those that it has, as far as they can be seen quickly."""
+    with contextlib.suppress(OSError):
+        level = sorted(itertools.islice(directory.iterdir(), _MOST_SEEN))
+        below = [path for inner in level if inner.is_dir() for path in sorted(inner.glob("*/recipe.toml"))[:_MOST_SEEN]]
+        yield from (path for path in level if RunFiles(path).recipe.is_file())
+        yield from (path.parent for path in below)
+
+
+def save_recipe(run: RunFiles, recipe: Recipe) -> None:
+    write_atomically(run.recipe, recipe_to_toml(recipe).encode())
+
+
+def load_run_recipe(run: RunFiles) -> Recipe:
+    """The resolved recipe that the run was trained with."""
+    try:
+        settings = tomllib.loads(read_bytes(run.recipe).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UserError(f"{run.recipe}: damaged: {error}", fix="restore it from a backup") from None
+    return recipe_from_dict(settings, run.recipe)

@@ -1,0 +1,97 @@
+"""What the small files of a run say: the schemas of state.json and of the run's manifest.json."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mtmoe.system.json_files import JsonRecord
+
+_Count = Annotated[int, Field(ge=0, le=1 << 53)]
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{32,64}$")]
+_FileName = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]
+
+
+class RunManifest(JsonRecord):
+    """The small files that belong to a run's weights, with the SHA-256 of each, by name."""
+
+    files: dict[_FileName, _Hash]
+
+
+class CheckpointState(JsonRecord):
+    """What every checkpoint says of itself, averages too.
+
+    ``weights_digest``: of what one process wrote; empty for a sharded checkpoint. ``best``: (step, value) of the
+    validations so far, the best first.
+    """
+
+    step: _Count
+    weights_digest: _Hash | None = None
+    averaged: tuple[str, ...] = ()
+    best: tuple[tuple[_Count, float], ...] = ()
+
+
+class LossScale(JsonRecord):
+    """The state of ``torch.amp.GradScaler`` (fp16)."""
+
+    scale: Annotated[float, Field(ge=0)]
+    growth_factor: float
+    backoff_factor: float
+    growth_interval: int
+    growth_tracker: Annotated[int, Field(alias="_growth_tracker")]
+
+
+class OptimizerState(JsonRecord):
+    """Plain numbers of the optimizer. ``loss_scale``: None in every precision but fp16."""
+
+    num_updates: _Count
+    loss_scale: LossScale | None = None
+
+
+class LayerUseState(JsonRecord):
+    """What the experts of a layer have done since the last line of metrics; see ``mtmoe.training.expert_usage``."""
+
+    tokens: tuple[_Count, ...]
+    num_batches: _Count
+    figures: dict[str, float]
+    losses: dict[str, float]
+
+
+class ExpertUseState(JsonRecord):
+    """The same of all layers by name, and for how many steps each has been overloaded or had dead experts."""
+
+    layers: dict[str, LayerUseState]
+    steps_overloaded: dict[str, _Count]
+    steps_dead: dict[str, _Count]
+
+
+class WindowState(JsonRecord):
+    """Sums since the last line of metrics; see ``mtmoe.training.metrics_window``."""
+
+    loss_sum: float
+    norm_sum: float
+    auxiliary_sum: float
+    num_loss_tokens: _Count
+    num_applied: _Count
+    num_target_tokens: _Count
+    num_source_tokens: _Count
+    num_padded_tokens: _Count
+    num_steps: _Count
+    seconds: Annotated[float, Field(ge=0)]
+    expert_use: ExpertUseState
+
+
+class TrainingState(CheckpointState):
+    """What training goes on from, beside the tensors. ``position``: epoch and batch that are next, from 0.
+    ``training_digest``: as ``weights_digest``."""
+
+    training_digest: _Hash | None = None
+    position: tuple[_Count, _Count]
+    metric: str
+    validations_without_progress: _Count
+    steps_not_finite: _Count
+    num_skipped_steps: _Count
+    num_out_of_memory_steps: _Count
+    optimizer: OptimizerState
+    window: WindowState

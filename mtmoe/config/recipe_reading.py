@@ -1,0 +1,432 @@
+"""Reading recipes, strictly.
+
+An unknown key, a wrong type, a value out of range or two settings that contradict each other raise
+:class:`~mtmoe.errors.UserError` with file, line, key, value and, where there is one, the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from mtmoe.config.settings import Recipe, Settings
+from mtmoe.config.toml_text import leaves, parse_value, read_toml, unusable_values
+from mtmoe.errors import UserError
+from mtmoe.system.printable import printable
+
+_MOST_BASES = 20  # recipes that extend each other in a chain; shipped ones are three
+_WORDS_OF_TOML = {
+    "a valid dictionary or object": "a table",
+    "an object": "a table",
+    "a valid dictionary": "a table",
+    "a valid array": "a list",
+    "a valid list": "a list",
+    "a valid tuple": "a list",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text in quotes",
+    "a valid boolean": "true or false",
+}
+"""What the validator calls Python's and JSON's kinds, in a recipe's words."""
+_NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_.-]")
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that are installed with the package, sorted."""
+    files = resources.files("mtmoe.recipes").iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe strictly.
+
+    Args:
+        recipe: name of a shipped recipe, or path of a TOML file.
+        overrides: ``section.key=value`` strings (``--set``); value is TOML, or a bare word.
+
+    Raises:
+        UserError: naming file, line, key, value and the nearest valid name.
+    """
+    path = _find(recipe)
+    merged, origin = _read_with_bases(path, seen=())
+    for override in overrides:
+        _apply_override(merged, origin, override)
+    merged.setdefault("name", _NOT_OF_A_NAME.sub("_", path.stem) or "recipe")
+    _switch_off(merged, Recipe)
+    return _validated(merged, origin, path)
+
+
+def recipe_from_dict(settings: Mapping[str, Any], path: Path) -> Recipe:
+    """Validate settings that were read from ``path`` (a run's saved recipe, a manifest)."""
+    return _validated(dict(settings), {}, path)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The fully resolved recipe as TOML; reading it back gives an equal recipe."""
+    return "\n".join(_toml_lines(recipe.model_dump(mode="json", exclude_none=True), prefix="")) + "\n"
+
+
+def _find(recipe: str | Path) -> Path:
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    names = shipped_recipes()
+    if path.exists() and str(recipe) not in names:
+        return path  # a directory, a pipe: reading it tells
+    if str(recipe) in names:
+        return Path(str(resources.files("mtmoe.recipes") / f"{recipe}.toml"))
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise UserError(f"{path}: no such recipe file", fix="give the path of a TOML file or a name of `mtmoe recipes`")
+    raise UserError(
+        f"no recipe is named {str(recipe)!r}{_nearest(str(recipe), names)}",
+        fix=f"shipped recipes: {', '.join(names)}; or give the path of a TOML file",
+    )
+
+
+def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge the file over what it extends; also tell for each dotted key which file and line set it."""
+    if path.resolve() in [other.resolve() for other in seen]:  # ./a.toml, a link: one file has many spellings
+        chain = " -> ".join(str(p) for p in (*seen, path))
+        raise UserError(f"{path}: recipes extend each other in a circle: {chain}", fix="remove one `extend`")
+    if len(seen) > _MOST_BASES:
+        raise UserError(
+            f"{path}: is the base of a base, more than {_MOST_BASES} deep", fix="extend a recipe nearer to it"
+        )
+    own, text = read_toml(path)
+    origin = {key: f"{path}:{line}" for key, line in _key_lines(text)}
+    base_name = own.pop("extend", None)
+    if base_name is None:
+        return own, origin
+    if not isinstance(base_name, str):
+        raise UserError(
+            f"{origin.get('extend', path)}: extend = {base_name!r} is not a text",
+            fix="name one recipe or file",
+        )
+    beside = path.parent / base_name
+    base_path = beside if beside.exists() and not beside.is_dir() else _find(base_name)
+    base, base_origin = _read_with_bases(base_path, (*seen, path))
+    base.pop("about", None)  # results and hardware of the base are not those of what extends it
+    base.pop("name", None)
+    return _merged(base, own), _still_valid(base_origin, base, own) | origin
+
+
+def _still_valid(base_origin: dict[str, str], base: Any, own: Any, prefix: str = "") -> dict[str, str]:
+    """The lines of the base's keys that are not replaced, with all below them, by those of the recipe."""
+    kept = dict(base_origin)
+    for key, value in own.items():
+        below = base.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            kept = _still_valid(kept, below, value, f"{prefix}{key}.")
+        else:
+            kept = {name: line for name, line in kept.items() if not f"{name}.".startswith(f"{prefix}{key}.")}
+    return kept
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
+    """`table = false` takes back what a base recipe says of a table: it is off, or has its defaults."""
+    for name, field in table.model_fields.items():
+        inner = next(_tables_in(field.annotation), None)
+        if inner is None or name not in settings:
+            continue
+        if settings[name] is False and not field.is_required():
+            del settings[name]
+        elif isinstance(settings[name], dict):
+            settings[name] = dict(settings[name])
+            _switch_off(settings[name], inner)
+
+
+def _key_lines(text: str) -> Iterator[tuple[str, int]]:
+    """Dotted key and line number of each `key = value` and table header (good enough for messages)."""
+    table = ""
+    array_counts: dict[str, int] = {}
+    for number, raw in enumerate(text.split("\n"), start=1):  # TOML has no other ends of lines
+        line = raw.strip()
+        if line.startswith("[["):
+            name = line.strip("[]").split("]")[0].strip()
+            array_counts[name] = array_counts.get(name, -1) + 1
+            table = f"{name}.{array_counts[name]}."
+            yield f"{name}.{array_counts[name]}", number
+        elif line.startswith("[") and "]" in line:
+            name = line[1 : line.index("]")].strip()
+            for array, count in array_counts.items():
+                if name.startswith(array + "."):
+                    name = f"{array}.{count}{name[len(array) :]}"
+            table = name + "."
+            yield name, number
+        elif "=" in line and not line.startswith("#"):
+            key = line.split("=", 1)[0].strip().strip('"')
+            yield table + key, number
+
+
+def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: str) -> None:
+    key, equals, raw = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"--set {override}: not of the form section.key=value", fix="--set training.max_steps=2000")
+    value = parse_value(raw, f"--set {override}")
+    if key.count(".") > 20 or "" in key.split("."):
+        raise UserError(f"--set {override}: {key} is not a setting", fix="--set training.max_steps=2000")
+    *tables, last = key.split(".")
+    where = settings
+    for depth, table in enumerate(tables, start=1):
+        if table not in where:  # it is the override that brings it in, right or misspelt
+            origin[".".join(tables[:depth])] = f"--set {override}"
+        child = where.setdefault(table, {})
+        if child is False:  # a table that is off comes back by what is set of it
+            child = {}
+        if not isinstance(child, dict):
+            raise UserError(
+                f"--set {override}: {table} is not a table (it is {_shown(child)})",
+                fix="see `mtmoe describe RECIPE --settings`",
+            )
+        where[table] = where = dict(child)
+    where[last] = value
+    for name in [name for name in origin if name.startswith(f"{key}.")]:
+        del origin[name]
+    origin[key] = f"--set {override}"
+
+
+def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> Recipe:
+    for key, what in unusable_values(settings):
+        raise UserError(f"{_origin_of(key, origin, path)}: {key}: {what}", fix=_range_of(key))
+    for key, text in _texts(settings):
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode("utf-8"):
+            raise UserError(
+                f"{_origin_of(key, origin, path)}: {key} = {printable(text)}: is not UTF-8, as recipes and runs are",
+                fix="give the file a name that is UTF-8, or a link of such a name: ln -s FILE NAME",
+            )
+    try:
+        # Through JSON, where strict mode still lets an array be a tuple; nan and inf are not settings.
+        return Recipe.model_validate_json(json.dumps(settings, default=str))
+    except ValidationError as error:
+        # Unknown names first: they usually explain the other complaints.
+        details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise UserError(*_explained(details[0], settings, origin, path)) from None
+
+
+def _texts(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """All strings in the settings, names of settings too, each with its dotted key."""
+    for key, value in leaves(settings):
+        yield key, key
+        if isinstance(value, str):
+            yield key, value
+
+
+def _range_of(key: str) -> str:
+    """What a setting takes, by the documentation; "" for one that is not there."""
+    for name, kind, _, sentence in describe_settings():
+        if name == key:
+            return f"{key} is {kind}: {sentence}"
+    return "see `mtmoe describe RECIPE --settings`"
+
+
+def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:
+    formats = {"text", "tsv", "jsonl", "tmx", "huggingface", "lines"}
+    location = tuple(
+        part
+        for part in error["loc"]
+        if part not in formats and not str(part).startswith(("tuple[", "literal[", "function-"))
+    )
+    key = ".".join(str(part) for part in location)
+    where = _origin_of(key, origin, path)
+    value = error.get("input")
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        names = _valid_names(location[:-1], settings)
+        name = str(location[-1])
+        inside = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else ""  # of --set TABLE.NAME=...
+        guess = _elsewhere(name, 1.0) or _elsewhere(inside, 1.0) or _nearest(name, names) or _elsewhere(name)
+        hint = guess or f"; valid here: {', '.join(names)}"
+        return (f"{where}: unknown setting {key} = {_shown(value)}{hint}",)
+    if kind == "missing":
+        sentence = _sentence_of(location)
+        told = f" ({sentence})" if sentence else ""
+        return (f"{where}: {key} is missing{told}; write it there, or let the recipe extend one that has it",)
+    message = re.sub(r"^(Input|String|Tuple|List|Dictionary|Value)(?= should)", "it", error["msg"])
+    message = re.sub(r" after validation, not \d+$", "", message.removeprefix("Value error, "))
+    for term, word in _WORDS_OF_TOML.items():
+        message = message.replace(term, word)
+    if kind == "value_error":
+        blamed = " and ".join(_lines_of_contradiction(message, key, origin)) or where
+        advice = "" if "; " in message else "; change one of them, or leave it out"
+        return (f"{blamed}: {key + ': ' if key else ''}{message}{advice}",)
+    context = error.get("ctx", {})
+    if kind == "union_tag_invalid":
+        tag, tags = context["tag"], [name.strip(" '") for name in context["expected_tags"].split(",")]
+        return (f"{where}: {key}.format = {_shown(tag)}: it should be one of {', '.join(tags)}{_nearest(tag, tags)}",)
+    if kind == "union_tag_not_found":
+        return (f"{where}: {key}.format is missing: it is one of {', '.join(sorted(formats))}",)
+    guess = ""
+    if kind == "literal_error" and isinstance(value, str):
+        choices = [name.strip(" '") for name in str(context.get("expected", "")).replace(" or ", ",").split(",")]
+        guess = _nearest(value, choices)
+    sentence = _sentence_of(location)
+    return (f"{where}: {key} = {_shown(value)}: {message}{guess}{f' ({sentence})' if sentence else ''}",)
+
+
+def _lines_of_contradiction(message: str, table: str, origin: dict[str, str]) -> list[str]:
+    """Where the settings that a message names have been set: it may be in two files."""
+    lines = []
+    for name in re.findall(r"[A-Za-z_][A-Za-z0-9_.]*(?= = )", message):
+        inside = f"{table}." if table else ""
+        keys = [key for key in (f"{inside}{name}", name) if key in origin]
+        keys += [key for key in origin if key.startswith(inside) and key.endswith(f".{name}")]
+        if keys:
+            lines.append(origin[keys[0]])
+    return list(dict.fromkeys(lines))
+
+
+def _elsewhere(name: str, least_similarity: float = 0.8) -> str:
+    """A guess at the table of a setting that was named without it."""
+    by_name: dict[str, list[str]] = {}
+    for key, *_ in describe_settings():
+        if "[" not in key:
+            by_name.setdefault(key.rpartition(".")[2], []).append(key)
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=least_similarity)
+    keys = by_name[near[0]] if near else []
+    return f"; did you mean {' or '.join(map(repr, keys))}?" if 0 < len(keys) <= 3 else ""
+
+
+def _origin_of(key: str, origin: dict[str, str], path: Path) -> str:
+    while key:
+        if key in origin:
+            return origin[key]
+        key = key.rpartition(".")[0]
+    return str(path)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(word: str, names: Iterable[str]) -> str:
+    """A guess at what was meant; words of a name in another order are near, too."""
+    candidates = list(names)
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if not near:
+        by_words = {_words_sorted(name): name for name in candidates}
+        near = [by_words[w] for w in difflib.get_close_matches(_words_sorted(word), by_words, n=1, cutoff=0.6)]
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _words_sorted(name: str) -> str:
+    return "_".join(sorted(name.split("_")))
+
+
+def _tables_in(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _tables_in(argument)
+
+
+def _table_at(location: tuple[Any, ...], settings: Any) -> type[Settings] | None:
+    """The settings class that a place in the recipe is read into; of several, the one its `format` names."""
+    candidates: list[type[Settings]] = [Recipe]
+    for part in location:
+        settings = settings[part] if isinstance(settings, (dict, list)) and _has(settings, part) else None
+        if not isinstance(part, int):
+            field = _chosen_of(candidates, None).model_fields.get(str(part))
+            candidates = list(_tables_in(field.annotation)) if field else []
+            if not candidates:
+                return None
+        candidates = [_chosen_of(candidates, settings)] if isinstance(settings, dict) else candidates
+    return _chosen_of(candidates, settings)
+
+
+def _chosen_of(candidates: list[type[Settings]], settings: Any) -> type[Settings]:
+    chosen = settings.get("format") if isinstance(settings, dict) else None
+    for candidate in candidates if len(candidates) > 1 else []:
+        if chosen in get_args(candidate.model_fields["format"].annotation):
+            return candidate
+    return candidates[0]
+
+
+def _has(container: Any, part: Any) -> bool:
+    return part in container if isinstance(container, dict) else isinstance(part, int) and part < len(container)
+
+
+def _valid_names(location: tuple[Any, ...], settings: dict[str, Any]) -> list[str]:
+    table = _table_at(location, settings)
+    return sorted(table.model_fields) if table else []
+
+
+def _sentence_of(location: tuple[Any, ...]) -> str:
+    if not location:
+        return ""
+    table = _table_at(location[:-1], {})
+    field = table.model_fields.get(str(location[-1])) if table else None
+    return (field.description or "") if field else ""
+
+
+def describe_settings(table: type[Settings] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, type, default, sentence) of every setting, for the documentation and ``--settings``."""
+    for name, field in table.model_fields.items():
+        key = f"{prefix}{name}"
+        tables = list(_tables_in(field.annotation))
+        if tables:
+            for inner in tables:
+                marker = key
+                if "format" in inner.model_fields:
+                    marker += f"[{get_args(inner.model_fields['format'].annotation)[0]}]"
+                elif "tuple" in str(field.annotation):
+                    marker += "[]"
+                yield from describe_settings(inner, marker + ".")
+            continue
+        default = "required" if field.is_required() else _shown(field.default)
+        yield key, _type_of(field), default, field.description or ""
+
+
+def _type_of(field: Any) -> str:
+    """``int, from 1 to 1000``."""
+    name, metadata = str(field.annotation), list(field.metadata)
+    numbers = [part for part in get_args(field.annotation) if hasattr(part, "__metadata__")]
+    for number in numbers:  # of `Beam | None` the range is inside
+        metadata += [inner for part in number.__metadata__ for inner in getattr(part, "metadata", [])]
+        name = name.replace(str(number), number.__origin__.__name__)
+    name = name.replace("typing.", "").removeprefix("<class '").removesuffix("'>")
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below", "multiple_of": "a multiple of"}
+    bounds = {word: getattr(m, key) for key, word in words.items() for m in metadata if hasattr(m, key)}
+    told = " ".join(
+        f"{word} {value:g}" if isinstance(value, float) else f"{word} {value}" for word, value in bounds.items()
+    )
+    return f"{name}, {told}" if told else name
+
+
+def _toml_lines(table: dict[str, Any], prefix: str) -> Iterator[str]:
+    """TOML of plain JSON data. Tables in arrays are written inline, which keeps this small and exact."""
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            yield f"{key} = {_toml_value(value)}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield f"\n[{prefix}{key}]"
+            yield from _toml_lines(value, f"{prefix}{key}.")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_toml_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

@@ -1,0 +1,127 @@
+"""The vocabulary of a recipe, whichever kind it is: making its file or taking
+that of another run, finding it in a directory, loading it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtmoe.config.settings import Subwords
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel, train_subwords
+from mtmoe.data.subwords.trial_process import check_in_child_process
+from mtmoe.data.subwords.word_vocabulary import WordVocabulary, count_words
+from mtmoe.errors import UserError
+from mtmoe.progress import Progress, silent
+from mtmoe.system.atomic_files import write_atomically
+from mtmoe.system.json_files import read_bytes
+
+Vocabulary = SubwordModel | WordVocabulary
+
+_SUBWORDS, _WORDS = "subwords.model", "words.txt"
+
+
+def make_vocabulary(
+    sentences: Iterable[str], settings: Subwords, directory: Path, seed: int, progress: Progress = silent
+) -> Path:
+    """Learn the vocabulary from the sentences and write its file into the directory.
+
+    Raises:
+        UserError: the text does not give the wanted size.
+    """
+    if settings.algorithm == "word":
+        count_words(sentences, settings, directory / _WORDS, progress)
+    else:
+        train_subwords(sentences, settings, directory / _SUBWORDS, seed, progress)
+    return vocabulary_file(directory)
+
+
+def vocabulary_to_take(settings: Subwords) -> Path:
+    """``subwords.file``, if it is there.
+
+    Raises:
+        UserError: it is not, or it is of the other kind than ``subwords.algorithm``.
+    """
+    path = Path(settings.file)
+    if not path.is_file():
+        raise UserError(
+            f"subwords.file = {settings.file!r}: no such file",
+            fix="name the vocabulary of a run, or the run itself with --subwords-of RUN",
+        )
+    if (vocabulary_name(path) == _WORDS) != (settings.algorithm == "word"):
+        raise UserError(
+            f'subwords.file = {settings.file!r} is not a vocabulary of subwords.algorithm = "{settings.algorithm}"',
+            fix=f"{_WORDS} is one of words, every other name one of subwords",
+        )
+    return path
+
+
+def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) -> Path:
+    """Copy ``subwords.file`` into the directory.
+
+    Args:
+        tokens: of languages, which have to be in it.
+
+    Raises:
+        UserError: it has another size than ``subwords.vocabulary_size``, or lacks a token; as the two kinds do.
+    """
+    path = vocabulary_to_take(settings)
+    vocabulary = load_foreign_vocabulary(path)
+    if vocabulary.size != settings.vocabulary_size:
+        raise UserError(
+            f"subwords.vocabulary_size = {settings.vocabulary_size}, but subwords.file = {settings.file!r} has "
+            f"{vocabulary.size} entries",
+            fix=f"set subwords.vocabulary_size to {vocabulary.size}",
+        )
+    missing = [token for token in tokens if token not in vocabulary.pieces]
+    if missing:
+        raise UserError(
+            f"subwords.file = {settings.file!r} lacks {', '.join(missing)}, which the directions of data.train need",
+            fix="take the vocabulary of a run into the same languages, or leave subwords.file out",
+        )
+    copy = directory / vocabulary_name(path)
+    write_atomically(copy, read_bytes(path))
+    return copy
+
+
+def settings_to_take(directory: Path) -> dict[str, Any]:
+    """The table ``subwords`` of a recipe that takes the vocabulary of a run or data directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = vocabulary_file(directory).absolute()
+    if not path.is_file():
+        raise UserError(f"{directory}: holds no vocabulary", fix="name a run, or the DATA_DIR of `mtmoe preprocess`")
+    kind = {"algorithm": "word", "byte_fallback": False} if vocabulary_name(path) == _WORDS else {}
+    return {"file": str(path), "vocabulary_size": load_foreign_vocabulary(path).size, **kind}
+
+
+def vocabulary_file(directory: Path) -> Path:
+    """The vocabulary of a data or run directory."""
+    words = directory / _WORDS
+    return words if words.exists() else directory / _SUBWORDS
+
+
+def vocabulary_name(path: Path) -> str:
+    """The name that a copy of this vocabulary has in a directory."""
+    return _WORDS if path.name == _WORDS else _SUBWORDS
+
+
+def load_foreign_vocabulary(path: Path) -> Vocabulary:
+    """Load a vocabulary that nobody here has made, or that may have changed since.
+
+    SentencePiece reads its models in C++, where a damaged or crafted one can end the process: a child process tries it
+    first.
+
+    Raises:
+        UserError: the child did not survive it; else as the two kinds do.
+    """
+    if path.name != _WORDS:
+        check_in_child_process(path)
+    return load_vocabulary(path)
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """Raises UserError as the two kinds do."""
+    return WordVocabulary(path) if path.name == _WORDS else SubwordModel(path)

@@ -1,0 +1,89 @@
+"""Tensors of all processes in one directory, through torch.distributed.checkpoint: each process writes what it holds,
+and any number of processes reads what it needs.
+
+The files are safetensors (DCP's own format is a pickle). The experts are DTensors, cut along their first dimension;
+everything else is the same on every process and written once.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint._hf_utils import CUSTOM_METADATA_KEY, SAVED_OFFSETS_KEY
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.futures import Future
+
+from mtmoe.distributed.expert_parallel import is_expert_parameter
+from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
+from mtmoe.system.safetensors_files import save_tensors
+
+__all__ = ["CheckpointException", "load_shards", "save_shards", "whole_tensor"]
+
+
+def save_shards(directory: Path, tensors: Mapping[str, Tensor], mesh: Mesh, num_experts: int) -> None:
+    """Write the tensors of all processes; of experts each has its share of ``num_experts``. All must call it.
+
+    Its collectives are those of ``mesh.writers``, so that a thread can write while training has its own.
+    """
+    state = {name: whole_tensor(name, tensor.detach(), mesh, num_experts) for name, tensor in tensors.items()}
+    dcp.save(state, storage_writer=_ShardWriter(str(directory), save_distributed=True), process_group=mesh.writers)
+
+
+class _ShardWriter(HuggingFaceStorageWriter):
+    """Writes what its base class writes, but without a second copy in memory, and lets other threads run meanwhile:
+    the base class makes one string of bytes of all tensors, and holds Python's lock for as long as that takes."""
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        tensors, places, results = {}, {}, []
+        for item in plan.items:
+            name, tensor = item.index.fqn, planner.resolve_data(item)
+            assert isinstance(tensor, Tensor)
+            assert item.tensor_data is not None
+            tensors[name] = tensor.detach().cpu().contiguous()
+            places[name] = {SAVED_OFFSETS_KEY: list(item.tensor_data.chunk.offsets)}
+            results.append(WriteResult(item.index, tensor.nbytes, storage_data=None))
+        if tensors:
+            file = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
+            save_tensors(file, tensors, {"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
+        done: Future[Any] = Future()
+        done.set_result(results)
+        return done
+
+
+def load_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]:
+    """Read what this process holds on ``mesh``, whatever mesh has written it. All must call it."""
+    reader = HuggingFaceStorageReader(str(directory))
+    state = {}
+    for name, stored in reader.read_metadata().state_dict_metadata.items():
+        assert isinstance(stored, TensorStorageMetadata)
+        shape, dtype = list(stored.size), stored.properties.dtype
+        share = mesh.share_of_experts(shape[0]) if is_expert_parameter(name) else slice(0, 0)
+        own = [share.stop - share.start, *shape[1:]] if is_expert_parameter(name) else shape
+        state[name] = whole_tensor(name, torch.empty(own, dtype=dtype), mesh, shape[0] if shape else 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is what is meant
+        dcp.load(state, storage_reader=reader, no_dist=mesh.size == 1)
+    return {name: tensor.to_local() if isinstance(tensor, DTensor) else tensor for name, tensor in state.items()}
+
+
+def whole_tensor(name: str, own: Tensor, mesh: Mesh, num_experts: int) -> Tensor:
+    """This process's part as what it is a part of."""
+    if mesh.expert_size == 1 or not is_expert_parameter(name):
+        return own
+    devices = mesh.devices_of(own)
+    number = num_experts if ".experts." in name else own.shape[0] * mesh.expert_size  # groups are always evenly spread
+    shape = torch.Size([number, *own.shape[1:]])
+    stride = torch.empty(shape, device="meta").stride()
+    return DTensor.from_local(own, devices, [Replicate(), Shard(0)], run_check=False, shape=shape, stride=stride)

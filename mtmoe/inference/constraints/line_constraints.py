@@ -1,0 +1,196 @@
+"""What terms and ``decoding.copied`` require of the translation of a line, or offer to it, and whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import regex
+
+from mtmoe.config.placeholder_patterns import SECONDS_A_LINE, TookTooLong, copied_pattern
+from mtmoe.config.settings import Decoding
+from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.errors import UserError
+from mtmoe.inference.constraints.phrases import Phrases, PieceTexts, Words, is_of_word, written
+from mtmoe.inference.constraints.placeholders import Copied, Copies, can_be_spelt
+from mtmoe.inference.constraints.soft_terms import SoftTerm
+from mtmoe.inference.constraints.terminology import Term, Terminology
+from mtmoe.inference.search.hypothesis import SearchTask
+from mtmoe.inference.text.lines import SourcePart, encode_targets
+from mtmoe.inference.text.spelling import Spellings, begins_with_word, spelling
+from mtmoe.vocabulary import UNK
+
+_SIGNS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum())
+
+
+class TermReport(NamedTuple):
+    """A term of a line, and whether its translation has it."""
+
+    source: str
+    target: str
+    applied: bool
+
+
+class Required:
+    """For all lines that a translator is given."""
+
+    def __init__(
+        self,
+        decoding: Decoding,
+        subwords: SubwordModel,
+        terms: Terminology | None,
+        *,
+        words_apart: bool,
+        targets_apart: bool = True,
+    ) -> None:
+        """``words_apart``, ``targets_apart``: whether the source and the target language divide words by spaces.
+
+        Raises:
+            UserError: terms need one beam, and the settings have none, or several.
+        """
+        for key in ("sampling", "diverse_beams"):
+            if terms and getattr(decoding, key):
+                raise UserError(f"terms need one beam, but decoding.{key} is on", fix=f"leave out --terms or {key}")
+        self._subwords = subwords
+        self._terms = terms
+        self._words_apart, self._targets_apart = words_apart, targets_apart
+        self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
+        self._is_soft, self._has_shortlist = decoding.soft_terms is not None, decoding.shortlist is not None
+        self._spellings = Spellings(subwords.pieces) if self._pattern else None
+        # By line, so that the time is not spent once more to report of it.
+        self._too_slow: dict[str, str] = {}
+
+    def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
+        """The task of a source with what is required of its translation, besides the phrases."""
+        if not self._terms and self._pattern is None and not phrases:
+            return task
+        terms = self._found(source.text)
+        # What the vocabulary cannot write cannot be demanded; the report tells of it.
+        ids_of = {term: ids for term in terms if (ids := self._written(term.target))}
+        demanded = [ids for phrase in phrases if (ids := self._written(phrase))]
+        if self._is_soft:
+            task = task._replace(soft_terms=self._soft(ids_of, source))
+        else:
+            demanded += ids_of.values()
+        if demanded:
+            texts = self._piece_texts
+            task = task._replace(
+                phrases=Phrases(
+                    [written(ids, texts) for ids in demanded],
+                    texts,
+                    whole=self._targets_apart,
+                    own_only=self._has_shortlist,
+                )
+            )
+        if self._pattern is None or self._spellings is None:
+            return task
+        try:
+            parts = self._parts_to_copy(source.text)
+        except TookTooLong:  # the report tells
+            return task
+        copied = [part for part in parts if can_be_spelt(part.text, self._spellings)]
+        return task._replace(copies=Copies(copied, self._spellings)) if copied else task
+
+    @cached_property
+    def _piece_texts(self) -> PieceTexts:
+        return PieceTexts(self._subwords.pieces)
+
+    def _written(self, text: str) -> Words:
+        """The subwords of a phrase or of the translation of a term; () if the vocabulary cannot write it."""
+        [ids] = encode_targets([text], self._subwords)
+        return () if UNK in ids or not self._piece_texts.text(ids).strip(" ") else tuple(ids)
+
+    def _soft(self, ids_of: dict[Term, Words], source: SourcePart) -> tuple[SoftTerm, ...]:
+        """The terms with the subwords that they are in the source. A term that the subwords do not spell (its letters
+        were unknown to them) has none."""
+        if not ids_of or self._terms is None:
+            return ()
+        parts = [spelling(piece_id, self._subwords.pieces) for piece_id in source.ids]
+        owners = [place for place, content in enumerate(parts) for _ in content]
+        text = b"".join(parts).decode(errors="surrogateescape")
+        positions: dict[Term, set[int]] = {term: set() for term in ids_of}
+        for term, begin in self._terms.places(text, apart=self._words_apart):
+            first = len(text[:begin].encode(errors="surrogateescape"))
+            num_bytes = len(text[begin : begin + len(term.source)].encode(errors="surrogateescape"))
+            if term in positions:
+                positions[term].update(owners[first : first + num_bytes])
+        return tuple(
+            SoftTerm(tuple(sorted(places)), ids_of[term], self._going_on(ids_of[term]))
+            for term, places in positions.items()
+            if places
+        )
+
+    def _going_on(self, ids: Words) -> frozenset[int]:
+        """Subwords behind which a term would be a part of a longer word."""
+        ends_in_word = is_of_word(self._piece_texts.text_of[ids[-1]][-1])
+        return self._piece_texts.going_on if self._targets_apart and ends_in_word else frozenset()
+
+    def report(self, line: str, parts: Sequence[str], translation: str) -> tuple[tuple[TermReport, ...], list[str]]:
+        """The terms of a line, and warnings of what its translation does not have.
+
+        Args:
+            line: as it was given.
+            parts: the sources that it was translated as.
+        """
+        terms = dict.fromkeys(term for part in parts for term in self._found(part))
+        reports = tuple(TermReport(term.source, term.target, self._has(translation, term.target)) for term in terms)
+        warnings = [f"the term {r.source!r} is not translated as {r.target!r}" for r in reports if not r.applied]
+        if not (parts and self._pattern):
+            return reports, warnings
+        try:
+            wanted, there = self._copied(normalise_line(line)), self._copied(translation)
+        except TookTooLong as expression:
+            within = f"decoding.copied: {expression} was not found within {SECONDS_A_LINE:g} s"
+            warnings.append(f"{within}, so that nothing is sure to be copied; simplify the expression")
+            return reports, warnings
+        if wanted != there:
+            warnings.append(f"to be copied (decoding.copied): {wanted}; in the translation: {there}")
+        return reports, warnings
+
+    def _has(self, translation: str, target: str) -> bool:
+        """Whether a term is there as whole words, in languages that divide words by spaces."""
+        text = normalise_line(target)
+        place = translation.find(text)
+        while place >= 0:
+            around = translation[max(0, place - 1) : place + 1], translation[place + len(text) - 1 :][:2]
+            if not self._targets_apart or not any(len(pair) == 2 and all(map(is_of_word, pair)) for pair in around):
+                return True
+            place = translation.find(text, place + 1)
+        return False
+
+    def _found(self, text: str) -> tuple[Term, ...]:
+        return self._terms.found(text, apart=self._words_apart) if self._terms else ()
+
+    def _copied(self, text: str) -> list[str]:
+        return [match[0] for match in self._matches(text)]
+
+    def _parts_to_copy(self, text: str) -> list[Copied]:
+        parts = []
+        lengthening: dict[str, str] = {}
+        for match in self._matches(text):
+            is_joined = text[max(0, match.start() - 1) : match.start()] not in ("", " ")
+            following = text[match.end() : match.end() + 1]
+            if match[0] not in lengthening:
+                lengthening[match[0]] = "".join(sign for sign in _SIGNS if self._is_lengthened(match[0], sign))
+            goes_on = begins_with_word(following.encode())
+            parts.append(Copied(match[0], is_joined, goes_on, lengthening[match[0]]))
+        return parts
+
+    def _is_lengthened(self, text: str, sign: str) -> bool:
+        return any(match.end() > len(text) for match in self._matches(text + sign) if not match.start())
+
+    def _matches(self, text: str) -> list[regex.Match[str]]:
+        """What ``decoding.copied`` finds in a text.
+
+        Raises:
+            TookTooLong: see there; at once where it has before.
+        """
+        if text in self._too_slow:
+            raise TookTooLong(self._too_slow[text])
+        try:
+            return list(self._pattern.finditer(text)) if self._pattern else []
+        except TookTooLong as expression:
+            self._too_slow[text] = str(expression)
+            raise

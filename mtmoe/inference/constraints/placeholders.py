@@ -1,0 +1,266 @@
+"""What a translation must have just as the source has it (``decoding.copied``): once each, in the order of the source.
+
+It is looked for in what a hypothesis spells, not in its subwords, for one text has many segmentations. The functions
+are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.constraints.rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mtmoe.inference.text.spelling import Spellings, is_of_word
+
+_WORD = rb"[0-9A-Za-z_\x80-\xff]"
+
+
+class Demand(NamedTuple):
+    """What the copies that are still to come ask of the next word.
+
+    allowed: words that bring the next one forward. forced: the one of them that is surely short. banned: words that
+    would complete a copy out of turn, or make a copy a part of a longer word. num_missing: words that suffice to
+    complete all. room: words that suffice even if what is begun is broken off now.
+    """
+
+    allowed: frozenset[int] = frozenset()
+    forced: int = -1
+    banned: frozenset[int] = frozenset()
+    num_missing: int = 0
+    room: int = 0
+    breaking: frozenset[int] = frozenset()
+    """Words that would leave the beginning of a copy as one of another ("1" of "10" where "1" is one, too)."""
+    closing: frozenset[int] = frozenset()
+    """Those of ``banned`` that would go on with a copy that is complete."""
+
+
+NO_DEMAND = Demand()
+
+_MOST_ROOM = 100
+"""Words that copies may need so that every way to write them is considered where room is tight."""
+
+
+class Needed(NamedTuple):
+    """Words that suffice for what is still to come. anew: if something else comes first; going_on: if the next copy
+    does, or goes on, with ``rest`` (None: it cannot). ends_in_word: whether its last character is of a word.
+    is_closed: a copy that ends so is complete just now, so that nothing may go on with its word."""
+
+    anew: int = 0
+    going_on: int = 0
+    rest: Sequence[int] | None = None
+    ends_in_word: bool = False
+    is_closed: bool = False
+
+
+_MOST_ROOM = 100
+"""Words that copies may need so that every way to write them is considered where room is tight."""
+
+
+class Copied(NamedTuple):
+    """A text of the source. is_joined: no space is before it there; goes_on: a letter or digit follows at once.
+    lengthening: signs of ASCII which, were they to follow, would be taken for a part of it (a web address)."""
+
+    text: str
+    is_joined: bool = False
+    goes_on: bool = False
+    lengthening: str = ""
+
+
+class _Completing(NamedTuple):
+    """Words that complete a copy: by what of it must be there before, and those that have all of it inside."""
+
+    after: dict[bytes, frozenset[int]]
+    anywhere: frozenset[int]
+
+
+class Copies:
+    """Texts that must come out as they are, in this order."""
+
+    def __init__(self, copied: Sequence[Copied], spellings: Spellings) -> None:
+        """``copied``: each must be one that :func:`can_be_spelt` says can be spelt."""
+        self._copied = tuple(copied)
+        self._wanted = [part.text.encode() for part in copied]
+        self._spellings = spellings
+        self._lengthening = [[sign.encode() for sign in part.lengthening] for part in copied]
+        self._finders = {text: _finder(text) for text in self._wanted}
+        self._num_words = [len(spellings.spelt(b" " + text) or ()) for text in self._wanted]
+        self._concerned: dict[bytes, set[int]] = {}
+        self._num_fewest: dict[Copied, int] = {}
+        self._completing = {text: _completing(text, spellings) for text in self._finders}
+
+    @property
+    def room(self) -> int:
+        """Words that all of them need at most: each byte one, and a space before each."""
+        return sum(len(text) + 1 for text in self._wanted)
+
+    def num_missing(self, ids: Sequence[int]) -> int:
+        """Words that suffice to complete all."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        return self._missing(text, number, place)
+
+    def demand(self, ids: Sequence[int]) -> Demand:
+        """What may come after ``ids``."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        due = self._wanted[number] if number < len(self._wanted) else None
+        banned = self._out_of_turn(text, due)
+        closing: set[int] = set()
+        if number and place == len(text):
+            if is_of_word(text[-1]) or not self._copied[number - 1].goes_on:
+                closing |= self._spellings.continuing
+            closing.update(*(self._spellings.beginning_with(sign) for sign in self._lengthening[number - 1]))
+        banned |= closing
+        if due is None:
+            return Demand(banned=frozenset(banned), closing=frozenset(closing))
+        begun = self._begun(text, due, place)
+        is_another = begun and is_of_word(text[-1]) and self._ends_in_another(text, due)
+        breaking = self._spellings.ending if is_another else frozenset()
+        forced = self._spellings.first(due[begun:] if begun else _with_space(text, due))
+        allowed = {forced}
+        if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
+            allowed.add(self._spellings.first(due))
+        assert forced is not None
+        return Demand(
+            allowed=frozenset(word for word in allowed if word is not None),
+            forced=forced,
+            closing=frozenset(closing),
+            banned=frozenset(banned | breaking),
+            breaking=breaking,
+            num_missing=self._missing(text, number, place),
+            room=sum(len(wanted) + 1 for wanted in self._wanted[number:]),
+        )
+
+    def needed(self, ids: Sequence[int]) -> Needed:
+        """Words that suffice to complete all, each copy written with as few as can be."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        is_closed = bool(number) and place == len(text) and is_of_word(text[-1])
+        if number == len(self._wanted):
+            return Needed(is_closed=is_closed)
+        others = sum(map(self._fewest, self._copied[number + 1 :]))
+        due = self._wanted[number]
+        anew = others + self._fewest(self._copied[number])
+        begun = self._begun(text, due, place)
+        ways = [due[begun:]] if begun else [_with_space(text, due)]
+        if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
+            ways.append(due)
+        rest = min((found for way in ways if (found := self._spellings.fewest(way)) is not None), key=len, default=None)
+        return Needed(anew, others + len(rest or ()), rest, is_of_word(due[-1]), is_closed)
+
+    def _fewest(self, part: Copied) -> int:
+        """Words that write a copy anywhere: with a space before it, or as it is if no word can go on in it."""
+        found = self._num_fewest.get(part)
+        if found is None:
+            text = part.text.encode()
+            ways = [b" " + text, *([text] if part.is_joined and not is_of_word(text[0]) else [])]
+            found = min(len(ids) for way in ways if (ids := self._spellings.fewest(way)) is not None)
+            self._num_fewest[part] = found
+        return found
+
+    def concerned(self, ids: Sequence[int]) -> set[int]:
+        """Words that have something of the next copy; of very many copies, those that are the fewest."""
+        text = self._spellings.text(ids)
+        number, place = self._done(text)
+        if number == len(self._wanted):
+            return set()
+        due = self._wanted[number]
+        rest = due[self._begun(text, due, place) :]
+        if self.room > _MOST_ROOM:
+            # Those that bring forward what :meth:`needed` counts, so that one of them always fits.
+            ways = [self._spellings.fewest(b" " + due), self.needed(ids).rest]
+            if self._copied[number].is_joined:
+                ways.append(self._spellings.fewest(due))
+            return {way[0] for way in ways if way}
+        # Where room is tight, a copy is joined to what is before it only if the source does so.
+        is_behind_space = not text or text.endswith(b" ") or len(rest) < len(due) or self._copied[number].is_joined
+        if due not in self._concerned:
+            self._concerned[due] = self._spellings.overlapping(b" " + due)
+        words = self._concerned[due]
+        return words if is_behind_space else {word for word in words if self._spellings.bytes_of[word][:1] == b" "}
+
+    def _done(self, text: bytes) -> tuple[int, int]:
+        """How many are there, and where the last of them ends."""
+        place = 0
+        for number, wanted in enumerate(self._wanted):
+            found = self._finders[wanted].search(text, place)
+            if found is None:
+                return number, place
+            place = found.end()
+        return len(self._wanted), place
+
+    def _begun(self, text: bytes, due: bytes, place: int) -> int:
+        """Length of the longest beginning of ``due``, short of all of it, that the text behind ``place`` ends in."""
+        for length in range(min(len(due) - 1, len(text) - place), 0, -1):
+            begin = len(text) - length
+            if text.endswith(due[:length]) and _is_apart(text, begin, due):
+                return length
+        return 0
+
+    def _missing(self, text: bytes, number: int, place: int) -> int:
+        if number == len(self._wanted):
+            return 0
+        due = self._wanted[number]
+        begun = self._begun(text, due, place)
+        rest = self._spellings.spelt(due[begun:] if begun else _with_space(text, due)) or ()
+        return len(rest) + sum(self._num_words[number + 1 :])
+
+    def _ends_in_another(self, text: bytes, due: bytes) -> bool:
+        return any(
+            wanted != due and text.endswith(wanted) and _is_apart(text, len(text) - len(wanted), wanted)
+            for wanted in self._finders
+        )
+
+    def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
+        banned: set[int] = set()
+        for wanted, completing in self._completing.items():
+            if wanted == due:
+                continue
+            banned |= completing.anywhere
+            for beginning, words in completing.after.items():
+                if text.endswith(beginning) and _is_apart(text, len(text) - len(beginning), wanted):
+                    banned |= words
+        return banned
+
+
+def can_be_spelt(text: str, spellings: Spellings) -> bool:
+    """Whether the vocabulary has what it takes, from any place in the text on."""
+    return all(spellings.spelt(text[start:].encode()) is not None for start in range(len(text))) and (
+        spellings.spelt(f" {text}".encode()) is not None
+    )
+
+
+def _finder(text: bytes) -> re.Pattern[bytes]:
+    """Finds the text where it is no part of a longer word."""
+    before = rb"(?<!" + _WORD + rb")" if is_of_word(text[0]) else b""
+    behind = rb"(?!" + _WORD + rb")" if is_of_word(text[-1]) else b""
+    return re.compile(before + re.escape(text) + behind)
+
+
+def _with_space(text: bytes, due: bytes) -> bytes:
+    """What is to be spelt behind the text so that there is a space before ``due``."""
+    return due if text.endswith(b" ") else b" " + due
+
+
+def _is_apart(text: bytes, begin: int, wanted: bytes) -> bool:
+    """Whether ``wanted``, were it to begin there, would not go on with the word before it."""
+    return not (begin and is_of_word(text[begin - 1]) and is_of_word(wanted[0]))
+
+
+def _completing(text: bytes, spellings: Spellings) -> _Completing:
+    after = {}
+    for length in range(len(text)):
+        rest = text[length:]
+        words = frozenset(
+            word for word in spellings.beginning_with(rest) if not _goes_on(text, spellings.bytes_of[word], len(rest))
+        )
+        if words:
+            after[text[:length]] = words
+    finder = _finder(text)
+    has_it_inside = (word for word in spellings.containing(text) if finder.search(spellings.bytes_of[word], 1))
+    return _Completing(after, frozenset(has_it_inside))
+
+
+def _goes_on(text: bytes, word: bytes, end: int) -> bool:
+    """Whether the word goes on with a letter behind ``end``, so that the text would be a part of a longer word."""
+    return len(word) > end and is_of_word(word[end]) and is_of_word(text[-1])

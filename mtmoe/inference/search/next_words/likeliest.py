@@ -1,0 +1,133 @@
+"""The likeliest next words of many hypotheses, without passing over the whole vocabulary more often than need be.
+
+Rows are taken some at a time, so that their logits stay in a cache and memory is bounded whatever the vocabulary. The
+likeliest words are looked for among blocks of the vocabulary first: the ``k`` largest values lie in the ``k`` blocks
+with the largest maxima, so that only those few blocks are searched.
+
+Letters: X rows, V vocabulary, W words wanted, E words asked for, K blocks, C words of a block.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtmoe.errors import UserError
+from mtmoe.inference.search.search_model import SearchModel
+from mtmoe.vocabulary import EOS, NUM_SPECIAL
+
+_BLOCK = 64
+# Of the logits that are there at once. Fewer rows make the products slower, more are out of the cache.
+_LOGITS_BYTES = 1 << 24
+_LOGITS_BYTES_ON_GPU = 1 << 29
+_FEWEST_ROWS = 32
+
+
+class NextWords(NamedTuple):
+    """Log-probabilities are the model's, over its whole vocabulary; -inf where there is no further word.
+
+    words_XW, log_probabilities_XW: the likeliest words, best first; no special symbol among them.
+    eos_X: log-probability of the end. asked_XE: of the words that were asked for.
+    """
+
+    words_XW: Tensor
+    log_probabilities_XW: Tensor
+    eos_X: Tensor
+    asked_XE: Tensor
+
+
+class Ban(NamedTuple):
+    """Cells of an [X, V] array that must not be found: words[i] in row rows[i]."""
+
+    rows: Tensor
+    words: Tensor
+
+
+class Scratch:
+    """Memory for logits that is used again at every step: fresh pages, which the kernel clears first, cost as much as a
+    pass over the vocabulary."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def empty(self, num_elements: int, device: torch.device) -> Tensor:
+        """Float32, uninitialised; the same memory as the last one's."""
+        if len(self._memory) < num_elements or self._memory.device != device:
+            self._memory = torch.empty(0)  # let go of it first
+            self._memory = torch.empty(num_elements, device=device)
+        return self._memory[:num_elements]
+
+
+def next_words(
+    model: SearchModel,
+    hidden_XD: Tensor,
+    num_words: int,
+    asked_XE: Tensor | None = None,
+    ban: Ban | None = None,
+    scratch: Scratch | None = None,
+) -> NextWords:
+    """The ``num_words`` likeliest words after each row.
+
+    Args:
+        scratch: kept by the caller from step to step.
+        asked_XE: words of which the log-probability is wanted in any case.
+        ban: words that are not to be found, though their probability is not given to others.
+
+    Raises:
+        UserError: the model's output is not a number.
+    """
+    num_rows, size, device = len(hidden_XD), model.vocabulary_size, hidden_XD.device
+    num_at_once = _rows_at_once(size, device)
+    memory = (scratch or Scratch()).empty(min(num_rows, num_at_once) * size, device)
+    parts = []
+    for begin in range(0, num_rows, num_at_once):
+        end = min(begin + num_at_once, num_rows)
+        values_XV = memory[: (end - begin) * size].view(end - begin, size)
+        model.project(hidden_XD[begin:end], out=values_XV)
+        torch.log_softmax(values_XV, 1, out=values_XV)
+        eos_X = values_XV[:, EOS].clone()
+        asked = values_XV[:, :0] if asked_XE is None else values_XV.gather(1, asked_XE[begin:end])
+        values_XV[:, :NUM_SPECIAL] = -torch.inf
+        if ban is not None:
+            here = (ban.rows >= begin) & (ban.rows < end)
+            values_XV[ban.rows[here] - begin, ban.words[here]] = -torch.inf
+        parts.append(NextWords(*_likeliest(values_XV, num_words), eos_X, asked))
+    return parts[0] if len(parts) == 1 else NextWords(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def check_numbers(log_probabilities: Tensor) -> None:
+    """Raise UserError where there is a NaN."""
+    if bool(log_probabilities.isnan().any()):
+        raise UserError(
+            "the model's output is not a number (NaN), so nothing can be translated with it",
+            fix="training went wrong before this checkpoint was saved: choose an earlier one",
+        )
+
+
+def _rows_at_once(size: int, device: torch.device) -> int:
+    """A power of two, so that there are few sizes."""
+    most = (_LOGITS_BYTES if device.type == "cpu" else _LOGITS_BYTES_ON_GPU) // (4 * size)
+    return max(_FEWEST_ROWS, 1 << (max(1, most).bit_length() - 1))
+
+
+def _likeliest(values_XV: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
+    """The words of the largest values of each row, and those values, largest first."""
+    size = values_XV.shape[1]
+    maxima_XK = _block_maxima(values_XV)
+    blocks_XW = maxima_XK.topk(min(num_words, maxima_XK.shape[1]), dim=1, sorted=False).indices
+    words_XWC = blocks_XW[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=values_XV.device)
+    words_XU = words_XWC.flatten(1)
+    found_XU = values_XV.gather(1, words_XU.clamp(max=size - 1))
+    found_XU.masked_fill_(words_XU >= size, -torch.inf)  # the last block may be short
+    best = found_XU.topk(num_words, dim=1)
+    return words_XU.gather(1, best.indices), best.values
+
+
+def _block_maxima(values_XV: Tensor) -> Tensor:
+    whole = values_XV.shape[1] // _BLOCK * _BLOCK
+    parts = [values_XV[:, :whole].unflatten(1, (-1, _BLOCK)).amax(2)] if whole else []
+    if whole < values_XV.shape[1]:
+        parts.append(values_XV[:, whole:].amax(1, keepdim=True))
+    return torch.cat(parts, dim=1)

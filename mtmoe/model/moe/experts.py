@@ -1,0 +1,80 @@
+"""The experts: many small feed-forward networks, and the one path that feeds and collects them.
+
+Dropless: every token reaches each of its experts, so a sentence's result never depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.model.moe.expert_operator import compute_experts, experts_operator
+from mtmoe.model.moe.expert_shard import kept_of
+from mtmoe.model.moe.routing import Routing
+from mtmoe.model.ops.rows import inverse_permutation
+
+
+class Experts(nn.Module):
+    """``E_i(x) = relu(x W1_i) W2_i``, without biases (spec 1.3); parameters stacked over experts.
+
+    num_experts: of the layer. kept: those of them that are here; only a layer with all of them can be called.
+    """
+
+    def __init__(self, num_experts: int, width: int, hidden: int, *, recompute: bool = False) -> None:
+        """``recompute``: the hidden activations are computed again in the backward pass, not kept (spec 5.7)."""
+        super().__init__()
+        self.recompute, self.num_experts, self.kept = recompute, num_experts, kept_of(num_experts)
+        num_kept = self.kept.stop - self.kept.start
+        self.first_EDH = nn.Parameter(torch.empty(num_kept, width, hidden))
+        self.second_EHD = nn.Parameter(torch.empty(num_kept, hidden, width))
+        if not self.first_EDH.is_meta:  # without memory there is nothing to fill
+            self._draw()
+
+    def _draw(self) -> None:
+        """Glorot, one matrix at a time: the stack is not one big layer. Each expert has random numbers of its own, so
+        that its weights do not depend on which others are here."""
+        seed = int(torch.randint(1 << 62, (), device="cpu"))
+        for place, number in enumerate(range(self.kept.start, self.kept.stop)):
+            generator = torch.Generator(self.first_EDH.device).manual_seed(seed + number)
+            for stack in (self.first_EDH, self.second_EHD):
+                nn.init.xavier_uniform_(stack.detach()[place], generator=generator)
+
+    def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
+        """Eq. 1: ``y = sum_i G(x)_i E_i(x)`` over the chosen experts of each token, [N, D] -> [N, D].
+
+        Dispatch is a stable sort by expert; combine gathers and sums, forward and backward, so that the result
+        is the same bits every time. y has autocast's type where that is on, else that of x.
+        """
+        order_M = routing.experts_M.argsort(stable=True)
+        is_plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        y_ND, _ = (compute_experts if is_plain else experts_operator)(
+            x_ND,
+            routing.gates_M,
+            self.first_EDH,
+            self.second_EHD,
+            routing.tokens_M,
+            routing.experts_M,
+            order_M,
+            inverse_permutation(order_M),
+            routing.counts_E,
+            routing.experts_per_token,
+            compute_dtype(x_ND),
+            torch.is_grad_enabled() and not self.recompute,
+        )
+        return y_ND
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What autocast would choose: it does not know the operator."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def loop_over_experts(x_ND: Tensor, routing: Routing, first_EDH: Tensor, second_EHD: Tensor) -> Tensor:
+    """Eq. 1 as it is written, expert by expert, in any precision: the reference of the fast path."""
+    y_ND = torch.zeros_like(x_ND)
+    for expert in range(first_EDH.shape[0]):
+        gates_M = torch.where(routing.experts_M == expert, routing.gates_M, 0.0).to(x_ND.dtype)
+        gate_N1 = x_ND.new_zeros(x_ND.shape[0]).index_add(0, routing.tokens_M, gates_M).unsqueeze(1)
+        y_ND = y_ND + gate_N1 * ((x_ND @ first_EDH[expert]).relu() @ second_EHD[expert])
+    return y_ND

@@ -1,0 +1,108 @@
+"""What the strictly balanced gates have in common: masks, thresholds and losses (paper, appendix F)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mtmoe.model.moe.gating.gate import Gate
+from mtmoe.model.moe.gating.load_balancing import squared_variation
+from mtmoe.model.moe.routing import Balance
+from mtmoe.model.ops.rows import inverse_permutation, permute_rows
+
+
+class OtherProcesses(Protocol):
+    """Through which a gate of one process among several takes the best rows of the whole batch."""
+
+    def count(self, num_rows: int) -> tuple[int, int]:
+        """(sum, largest) of the numbers of rows that the processes have."""
+
+    def share_out(self, best_EC: Tensor, m: int) -> tuple[Tensor, Tensor]:
+        """Of each expert's C largest values here, descending and filled up with -inf: (the m-th largest of all
+        processes, how many values equal to it are for this one), both [E]."""
+
+
+class BalancedGate(Gate):
+    """A gate whose losses are importance and, in training, the thresholds' own (eq. 20).
+
+    others: the processes between which the batch is divided; None where it is not.
+    """
+
+    others: OtherProcesses | None
+
+    def __init__(
+        self, num_experts: int, experts_per_token: int, importance_loss_weight: float, threshold_loss_weight: float
+    ) -> None:
+        super().__init__(num_experts, experts_per_token)
+        self.importance_loss_weight = importance_loss_weight
+        self.threshold_loss_weight = threshold_loss_weight
+        self.others = None
+
+    def _balance(
+        self, importance_E: Tensor, counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
+    ) -> Balance:
+        """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
+        sums = [importance_E]
+        if excess is not None:
+            sums += [excess, num_tokens if isinstance(num_tokens, Tensor) else excess.new_full((), num_tokens)]
+        reduced_E, *of_thresholds = self._reduced(*sums)
+        losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
+        if of_thresholds:
+            losses["threshold"] = self.threshold_loss_weight * of_thresholds[0] / of_thresholds[1].clamp(min=1.0)
+        return Balance(importance_E, counts_E.to(importance_E.dtype), counts_E, losses)
+
+
+def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
+    """m of eq. 18, rounded up: from shapes alone, so that nothing waits for the device."""
+    return min(num_rows, -(-k * num_rows // num_experts))
+
+
+def best_rows(values_RE: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Eq. 18: the m rows of each column with the largest values, [..., E, m], and the same as a mask [..., R, E]."""
+    rows_EM = values_RE.detach().transpose(-1, -2).topk(m, dim=-1).indices
+    mask_RE = torch.zeros_like(values_RE, dtype=torch.bool).scatter_(-2, rows_EM.transpose(-1, -2), True)
+    return rows_EM, mask_RE
+
+
+def best_rows_of_all(values_RE: Tensor, m: int, most: int, others: OtherProcesses) -> Tensor:
+    """Eq. 18 over the rows of all processes, as a mask [..., R, E] of those here; ``most``: the largest R of any.
+
+    Every column has m rows in all. Of equal values, those of the first processes and the first rows are taken. What
+    is no row has the value -inf.
+    """
+    values_RE = values_RE.detach()
+    num_rows, num_best = values_RE.shape[-2], min(m, most)
+    best_EC = values_RE.transpose(-1, -2).topk(min(num_best, num_rows), dim=-1).values
+    best_EC = pad(best_EC, (0, num_best - best_EC.shape[-1]), value=-torch.inf)
+    shape = (*values_RE.shape[:-2], 1, values_RE.shape[-1])
+    worst_1E, num_equal_1E = (per_E.view(shape) for per_E in others.share_out(best_EC.flatten(0, -2), m))
+    equal_RE = values_RE == worst_1E
+    return (values_RE > worst_1E) | (equal_RE & (equal_RE.cumsum(-2) <= num_equal_1E))
+
+
+def renormalised(values_RE: Tensor, mask_RE: Tensor) -> Tensor:
+    """Eq. 16, with gates of zero for a row that the mask leaves nothing; hardly more where it leaves so little that the
+    gradient, which is divided by it, would overflow."""
+    kept_RE = torch.where(mask_RE, values_RE, 0.0)
+    total_R1 = kept_RE.sum(dim=-1, keepdim=True)
+    least = torch.finfo(total_R1.dtype).tiny * 2**26
+    return kept_RE / torch.where(total_R1 < least, 1.0, total_R1)
+
+
+def threshold_loss(values_RE: Tensor, threshold_E: Tensor, mask_RE: Tensor) -> Tensor:
+    """Eq. 20, from which the thresholds alone learn: no term is negative, and the derivative by a threshold is the
+    number of rows that the mask has, less the number above the threshold."""
+    values_RE = values_RE.detach()
+    above_RE = (values_RE > threshold_E).to(values_RE.dtype)
+    return ((above_RE - mask_RE.to(values_RE.dtype)) * (values_RE - threshold_E)).sum()
+
+
+def in_token_order(tokens: Tensor, experts: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of any order and shape -> the same, flat, with ascending tokens."""
+    order_M = tokens.flatten().argsort(stable=True)
+    gates_M1 = permute_rows(gates.reshape(-1, 1), order_M, inverse_permutation(order_M))
+    pick = tokens.flatten().index_select(0, order_M), experts.flatten().index_select(0, order_M)
+    return *pick, gates_M1[:, 0]

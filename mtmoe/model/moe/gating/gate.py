@@ -1,0 +1,78 @@
+"""What every gate is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.model.moe.routing import Routing
+from mtmoe.model.ops.keyed_noise import TokenNoise
+
+
+class Gate(nn.Module):
+    """Tokens in, their experts out.
+
+    num_experts: E, all experts of the layer. experts_per_token: k in all, the mean where the number varies.
+
+    reduce_sum: called once in a forward pass with one vector, which holds all sums over tokens that the losses are
+    made of, so that a layer that is spread over processes can add up those of all of them (the losses are of the
+    global batch, spec 8, row 6). It must have a gradient. The vectors in ``Balance`` are those of this process.
+
+    noise: where the random numbers come from; None for torch's own generator.
+    """
+
+    reduce_sum: Callable[[Tensor], Tensor]
+    noise: TokenNoise | None
+
+    def __init__(self, num_experts: int, experts_per_token: int) -> None:
+        super().__init__()
+        self.num_experts, self.experts_per_token = num_experts, experts_per_token
+        self.reduce_sum = _identity
+        self.noise = None
+
+    def forward(self, x_ND: Tensor) -> Routing:
+        """Route N tokens, x_ND of any float type: in float32, or in float64 where x_ND is."""
+        with torch.autocast(x_ND.device.type, enabled=False):
+            return self._route(self.in_own_type(x_ND))
+
+    @staticmethod
+    def in_own_type(x_ND: Tensor) -> Tensor:
+        """In that of the gates: float32, or float64 where it is that."""
+        return x_ND if x_ND.dtype == torch.float64 else x_ND.float()
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds of the gate for one token in training (spec 5.6)."""
+        raise NotImplementedError
+
+    def _route(self, x_ND: Tensor) -> Routing:
+        raise NotImplementedError
+
+    def _normal(self, like_NE: Tensor) -> Tensor:
+        """Standard normal numbers as ``like_NE``, for each token."""
+        return torch.randn_like(like_NE) if self.noise is None else self.noise.normal(like_NE)
+
+    def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
+        """The sums over the tokens of all processes, in the shapes they have here; in evaluation, to which
+        processes do not come together, those that were given."""
+        if not self.training:
+            return sums
+        total = self.reduce_sum(torch.cat([part.flatten() for part in sums]))
+        parts = total.split([part.numel() for part in sums])
+        return tuple(part.view(given.shape) for part, given in zip(parts, sums, strict=True))
+
+
+def _identity(sums: Tensor) -> Tensor:
+    return sums
+
+
+def random_weights(*shape: int, kept: slice = slice(None)) -> nn.Parameter:
+    """Weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance. ``kept``: the part
+    along the first dimension that is wanted, with the weights that it has in the whole.
+
+    The paper's zeros are for the noisy gate. Without noise they would be ties, and every token would take the same
+    experts, or every expert the same tokens.
+    """
+    return nn.Parameter(torch.empty(shape).normal_(std=0.1 * shape[-2] ** -0.5)[kept].clone())

@@ -1,0 +1,63 @@
+"""Noisy top-k gating (paper, sections 2.1 and 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.model.moe.gating.gate import Gate
+from mtmoe.model.moe.gating.load_balancing import squared_variation, tokens_per_expert
+from mtmoe.model.moe.gating.top_k import choose_top_k, dense_gates, noise_scale, repeated_tokens
+from mtmoe.model.moe.routing import Balance, Routing
+
+
+class NoisyTopKGate(Gate):
+    """Noisy top-k gating (eqs. 3-5); importance and load losses (eqs. 6-11).
+
+    The noise is drawn in training only; without it, or when every expert is chosen, the load is the plain
+    count and has no loss (spec 8, rows 1 and 4).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_experts: int,
+        experts_per_token: int,
+        *,
+        importance_loss_weight: float,
+        load_loss_weight: float,
+        noise_floor: float,
+    ) -> None:
+        super().__init__(num_experts, experts_per_token)
+        self.importance_loss_weight = importance_loss_weight
+        self.load_loss_weight = load_loss_weight
+        self.noise_floor = noise_floor
+        # Zeros (app. A): no signal and equal noise, hence nearly equal load at the start.
+        self.gate_DE = nn.Parameter(torch.zeros(width, num_experts))
+        self.noise_DE = nn.Parameter(torch.zeros(width, num_experts))
+
+    @property
+    def operations(self) -> int:
+        """2 d n: both matrices."""
+        return self.gate_DE.numel() + self.noise_DE.numel()
+
+    def _route(self, x_ND: Tensor) -> Routing:
+        k = self.experts_per_token
+        clean_NE = x_ND @ self.gate_DE
+        std_NE = noise_scale(x_ND @ self.noise_DE, self.noise_floor) if self.training else None
+        experts_NK, gates_NK, probability_NE = choose_top_k(clean_NE, std_NE, k, self._normal)
+        importance_E = dense_gates(experts_NK, gates_NK, self.num_experts).sum(0)
+        counts_E = tokens_per_expert(experts_NK, self.num_experts)
+        load_E = counts_E.to(importance_E.dtype) if probability_NE is None else probability_NE.sum(0)
+        balance = Balance(
+            importance_E, load_E, counts_E, self._losses(importance_E, load_E, probability_NE is not None)
+        )
+        tokens_M = repeated_tokens(x_ND.shape[0], k, x_ND.device)
+        return Routing(tokens_M, experts_NK.flatten(), gates_NK.flatten(), k, counts_E, balance)
+
+    def _losses(self, importance_E: Tensor, load_E: Tensor, smooth: bool) -> dict[str, Tensor]:
+        importance_E, load_E = self._reduced(importance_E, load_E)
+        return {
+            "importance": self.importance_loss_weight * squared_variation(importance_E),
+            "load": self.load_loss_weight * squared_variation(load_E) if smooth else load_E.new_zeros(()),
+        }

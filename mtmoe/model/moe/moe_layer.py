@@ -1,0 +1,124 @@
+"""The layer between LSTM layers: a mixture of experts, or the dense network it is compared with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtmoe.config.settings import MixtureOfExpertsSettings
+from mtmoe.model.moe.experts import Experts
+from mtmoe.model.moe.gating import (
+    Gate,
+    HierarchicalBalancedGate,
+    HierarchicalGate,
+    NoisyTopKGate,
+    SoftmaxGate,
+    StrictlyBalancedGate,
+)
+from mtmoe.model.moe.routing import Balance, sum_of_balances
+from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, in_pieces
+from mtmoe.model.ops.rows import with_common_number_of_rows
+
+
+class MixtureOfExperts(nn.Module):
+    """Gate, experts, and the sigmoid that the paper puts on their sum (spec 1.4)."""
+
+    def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
+        super().__init__()
+        self.sigmoid_output = settings.sigmoid_output
+        self.gate = gate_of(width, settings)
+        self.experts = Experts(
+            settings.num_experts, width, settings.expert_hidden, recompute=settings.recompute_experts
+        )
+
+    def forward(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
+        """N real tokens -> their outputs and how evenly the experts were used."""
+        routing = self.gate(x_ND)
+        y_ND = self.experts(x_ND, routing)
+        assert routing.balance is not None  # every gate reports it
+        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), routing.balance
+
+
+class DenseFeedForward(nn.Module):
+    """One network with the hidden units of all experts of a token, always active: the same operations per
+    timestep as the mixture but for its gate (MoE-1-Wide of app. C; with more hidden layers MoE-1-Deep)."""
+
+    def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
+        super().__init__()
+        self.sigmoid_output = settings.sigmoid_output
+        hidden = settings.experts_per_token_in_all * settings.expert_hidden
+        self.first_DH = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, hidden)))
+        self.inner_HH = nn.ParameterList(
+            nn.init.xavier_uniform_(torch.empty(hidden, hidden)) for _ in range(settings.dense_layers - 1)
+        )
+        self.second_HD = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden, width)))
+
+    def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
+        """[N, D] -> [N, D]; there is nothing to balance."""
+        return in_pieces(self._output, x_ND, 0, self.first_DH.shape[1], LAYER_ELEMENTS), None
+
+    def _output(self, x_ND: Tensor) -> Tensor:
+        hidden_NH = (with_common_number_of_rows(x_ND) @ self.first_DH).relu()
+        for inner_HH in self.inner_HH:
+            hidden_NH = (hidden_NH @ inner_HH).relu()
+        y_ND = (hidden_NH @ self.second_HD)[: x_ND.shape[0]]
+        return y_ND.sigmoid() if self.sigmoid_output else y_ND
+
+
+_POSITIONS_AT_ONCE = 8192
+
+
+def mixed(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, Balance | None]:
+    """What the layer returns of the real tokens of sequences that are ``length`` positions long with padding.
+
+    In evaluation some tokens at a time where that is long; as many times on all processes that share the experts, as
+    the length is that of the whole batch. There are no losses then.
+    """
+    num_parts = 1 if layer.training else -(-length // _POSITIONS_AT_ONCE)
+    if num_parts <= 1:
+        return layer(x_ND)
+    outputs, balances = zip(*(layer(part_ND) for part_ND in x_ND.tensor_split(num_parts)), strict=True)
+    return torch.cat(outputs), sum_of_balances(balances) if balances[0] is not None else None
+
+
+def feed_forward(width: int, settings: MixtureOfExpertsSettings) -> MixtureOfExperts | DenseFeedForward:
+    """The layer that ``model.moe.kind`` names."""
+    return MixtureOfExperts(width, settings) if settings.kind == "mixture" else DenseFeedForward(width, settings)
+
+
+def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
+    """The gate that ``model.moe.gate`` names, of one level or, with ``model.moe.hierarchy``, of two."""
+    levels, importance = settings.hierarchy, settings.importance_loss_weight
+    num_experts, k = settings.num_experts, settings.experts_per_token
+    load, floor, threshold = settings.load_loss_weight, settings.noise_floor, settings.threshold_loss_weight
+    if levels is None:
+        if settings.gate == "strictly-balanced":
+            return StrictlyBalancedGate(
+                width, num_experts, k, importance_loss_weight=importance, threshold_loss_weight=threshold
+            )
+        if settings.gate == "softmax":
+            return SoftmaxGate(width, num_experts, k, importance_loss_weight=importance)
+        return NoisyTopKGate(
+            width, num_experts, k, importance_loss_weight=importance, load_loss_weight=load, noise_floor=floor
+        )
+    if settings.gate == "strictly-balanced":
+        return HierarchicalBalancedGate(
+            width,
+            num_experts,
+            k,
+            groups=levels.groups,
+            groups_per_token=levels.groups_per_token,
+            importance_loss_weight=importance,
+            threshold_loss_weight=threshold,
+        )
+    noisy = settings.gate == "noisy-top-k"
+    return HierarchicalGate(
+        width,
+        num_experts,
+        k,
+        groups=levels.groups,
+        groups_per_token=levels.groups_per_token,
+        importance_loss_weight=importance,
+        load_loss_weight=load if noisy else 0.0,
+        noise_floor=floor if noisy else None,
+    )

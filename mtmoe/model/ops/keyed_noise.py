@@ -1,0 +1,166 @@
+"""Random numbers that belong to a token: the same whichever other tokens it is computed with, and on how many devices.
+
+A number is a hash of (seed of the batch, side, how many draws came before, sentence, position, place in the row). So
+the dropout and the gate noise of a sentence do not depend on the sentences beside it, nor on the process it is on. On
+a CPU the hash costs less than the Mersenne Twister of torch does.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtmoe.model.ops.rows import real_positions
+
+# Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: torch has no arithmetic for unsigned ones.
+_STEP, _FIRST, _SECOND = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_ROUNDS = ((30, _FIRST), (27, _SECOND))  # shift, factor
+_LAST_SHIFT = 31
+
+
+class TokenNoise:
+    """The random numbers of one side, source or target, of one batch after another."""
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._sentence_keys_B = self._token_keys_N = torch.zeros(0, dtype=torch.int64)
+        self._position_keys_BT = torch.zeros(0, 0, dtype=torch.int64)
+        self._num_draws = 0
+
+    def begin(self, seed: int, sentences_B: Tensor, lengths_B: Tensor, length: int) -> None:
+        """A batch of sentences, whose numbers are those of ``sentences_B`` under ``seed``.
+
+        lengths_B: real tokens of each; length: positions with padding.
+        """
+        self._num_draws = 0
+        self._sentence_keys_B = scrambled(sentences_B * _STEP + _signed(seed + self._side * _FIRST))
+        positions_N = real_positions(lengths_B, length)
+        self._position_keys_BT = _position_keys(self._sentence_keys_B, length)
+        self._token_keys_N = self._position_keys_BT.flatten().index_select(0, positions_N)
+
+    def words(self, shape: torch.Size, num_words: int) -> Tensor:
+        """64 random bits ``num_words`` times for each row of a tensor of that shape: int64 [*shape[:-1], num_words].
+
+        shape: [B, T, D], or [N, D] of the real tokens. Not rows of one position after another: how many draws come
+        before the next layer's would depend on the batch's width.
+        """
+        if len(shape) == 3:
+            same = shape[1] == self._position_keys_BT.shape[1]
+            keys = self._position_keys_BT if same else _position_keys(self._sentence_keys_B, shape[1])
+        elif shape[0] == self._token_keys_N.shape[0]:
+            keys = self._token_keys_N
+        else:
+            raise ValueError(f"{shape[0]} rows are not the {self._token_keys_N.shape[0]} tokens of the batch")
+        return self._drawn(keys, num_words)
+
+    def normal(self, like_NE: Tensor) -> Tensor:
+        """Standard normal numbers as ``like_NE``, of its type, a row for each of the N real tokens."""
+        return normal_of_keys(self._of_this_draw(self._token_keys_N), like_NE)
+
+    def row_keys(self, tokens_R: Tensor, streams_R: Tensor) -> Tensor:
+        """Keys of a draw for rows of the real tokens ``tokens_R``, int64 [R]: with them any process can draw
+        (:func:`normal_of_keys`). streams_R keeps rows of the same token apart."""
+        keys_R = self._token_keys_N.index_select(0, tokens_R)
+        return self._of_this_draw(scrambled(keys_R + (streams_R + 1) * _SECOND))
+
+    def _drawn(self, keys: Tensor, num_words: int) -> Tensor:
+        return _words_of_keys(self._of_this_draw(keys), num_words)
+
+    def _of_this_draw(self, keys: Tensor) -> Tensor:
+        self._num_draws += 1
+        return scrambled(keys + _signed(self._num_draws * _FIRST))
+
+
+def normal_of_keys(keys_R: Tensor, like_RE: Tensor) -> Tensor:
+    """The standard normal numbers of a draw's keys, as ``like_RE``."""
+    return _normal(_words_of_keys(keys_R, -(-like_RE.shape[1] // 2)), like_RE)
+
+
+def _words_of_keys(keys: Tensor, num_words: int) -> Tensor:
+    return scrambled(keys[..., None] + torch.arange(num_words, device=keys.device) * _STEP)
+
+
+def keyed_noise(model: nn.Module) -> tuple[TokenNoise, TokenNoise]:
+    """Give every dropout and gate of the model the noise of its side; returns that of the source and of the target.
+
+    Only the encoder has tokens of the source.
+    """
+    source, target = TokenNoise(0), TokenNoise(1)
+    for name, module in _modules_with_noise(model):
+        module.noise = source if name.split(".")[0] == "encoder" else target  # type: ignore[assignment]
+    return source, target
+
+
+def _modules_with_noise(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return ((name, module) for name, module in model.named_modules() if hasattr(module, "noise"))
+
+
+def _position_keys(keys_B: Tensor, length: int) -> Tensor:
+    return scrambled(keys_B[:, None] + torch.arange(length, device=keys_B.device) * _SECOND)
+
+
+def _normal(words: Tensor, like_RE: Tensor) -> Tensor:
+    """Box and Muller: two numbers from each 64 bits."""
+    draws = words.view(torch.int32).to(like_RE.dtype)
+    half = words.shape[1]
+    # 32 bits as a float32 may round to 0, of which there is no logarithm.
+    uniform = draws[:, :half].mul_(2.0**-32).add_(0.5).clamp_(min=2.0**-33)
+    radius, angle = uniform.log_().mul_(-2.0).sqrt_(), draws[:, half:].mul_(math.pi * 2.0**-31)
+    return torch.cat((radius * angle.cos(), radius * angle.sin()), dim=1)[:, : like_RE.shape[1]]
+
+
+def scrambled(keys: Tensor) -> Tensor:
+    """SplitMix64's output function of each element, which may be overwritten: every bit depends on every bit."""
+    if keys.device.type == "cpu":
+        return _scrambled_by_numpy(keys)
+    one_kernel = keys.is_cuda and not torch.compiler.is_compiling()  # which fuses the steps by itself
+    return _scrambled_by_one_kernel()(keys) if one_kernel else scrambled_step_by_step(keys)
+
+
+def _scrambled_by_numpy(keys: Tensor) -> Tensor:
+    """numpy shifts without the sign, and in three times less time than torch."""
+    bits = keys.numpy().view(np.uint64)
+    room = np.empty_like(bits)
+    for shift, factor in _ROUNDS:
+        np.right_shift(bits, np.uint64(shift), out=room)
+        bits ^= room
+        bits *= np.uint64(factor % (1 << 64))
+    np.right_shift(bits, np.uint64(_LAST_SHIFT), out=room)
+    bits ^= room
+    return keys
+
+
+@functools.cache
+def _scrambled_by_one_kernel() -> Callable[[Tensor], Tensor]:
+    """Of a GPU, where eleven launches for each of its calls were a quarter of all those of a training step."""
+    rounds = "".join(f"z ^= z >> {shift}; z *= {factor % (1 << 64)}ull; " for shift, factor in _ROUNDS)
+    code = f"""template <typename T> T scrambled(T key) {{
+        unsigned long long z = static_cast<unsigned long long>(key);
+        {rounds}
+        return static_cast<T>(z ^ (z >> {_LAST_SHIFT}));
+    }}"""
+    return torch.cuda.jiterator._create_jit_fn(code)
+
+
+def scrambled_step_by_step(keys: Tensor) -> Tensor:
+    """The same by torch's own operations: the reference, and what other devices take."""
+    for shift, factor in _ROUNDS:
+        keys ^= _shifted(keys, shift)
+        keys *= factor
+    keys ^= _shifted(keys, _LAST_SHIFT)
+    return keys
+
+
+def _shifted(keys: Tensor, shift: int) -> Tensor:
+    """To the right, without the sign."""
+    return (keys >> shift) & ((1 << (64 - shift)) - 1)
+
+
+def _signed(number: int) -> int:
+    """The 64 low bits as a signed number."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)

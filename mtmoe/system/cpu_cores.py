@@ -1,0 +1,69 @@
+"""How many cores this process may use, which is not always how many the machine has."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def num_cores() -> int:
+    """Those that the process may run on (taskset, Slurm), or the share that its container is given if that is less.
+
+    A container with two cores of sixty-four sees all of them, and threads for all of them then wait for each other.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([allowed, *(max(1, math.ceil(share)) for share in _shares())])
+
+
+def fair_threads(num_threads: int, num_processes: int) -> int | None:
+    """Threads that each process of this machine should have in place of ``num_threads``; None if there are cores for
+    all of them."""
+    cores = num_cores()
+    return max(1, cores // num_processes) if num_threads * num_processes > cores else None
+
+
+def let_waiting_threads_sleep() -> None:
+    """A thread of OpenMP's without work looks for some before it sleeps: by this for a fraction of a millisecond, in
+    place of several, in which it holds a core that another thread could use (`mtmoe.model.ops.thread_pool`).
+
+    Read when torch is imported. What the user has chosen stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def _shares() -> list[float]:
+    """Cores' worth of time that each control group around the process is given, of those that have a limit."""
+    shares = []
+    for directory in _own_groups():
+        try:
+            quota, period = (directory / "cpu.max").read_text().split()
+            shares.append(int(quota) / int(period))
+        except (OSError, ValueError):  # no such file, or "max": no limit
+            continue
+    try:  # version 1 of control groups
+        quota_us, period_us = (
+            int((_CGROUPS / "cpu" / f"cpu.cfs_{what}_us").read_text()) for what in ("quota", "period")
+        )
+        if quota_us > 0:
+            shares.append(quota_us / period_us)
+    except (OSError, ValueError):
+        pass
+    return shares
+
+
+def _own_groups() -> list[Path]:
+    """The process's own and those around it."""
+    own = _CGROUPS / _own_name().lstrip("/")
+    return [own, *(parent for parent in own.parents if parent == _CGROUPS or _CGROUPS in parent.parents)]
+
+
+def _own_name() -> str:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return "/"
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")

@@ -1,0 +1,88 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mtmoe.inference.models import memory_trimming as freed_memory
+from mtmoe.inference.models.memory_trimming import FreedMemory, malloc_trim
+
+# In a process of its own, whose heap nothing else has used.
+_FREES_ALL_BUT_THE_LAST = """
+import threading
+from mtmoe.inference.models.memory_trimming import FreedMemory
+
+def resident_mib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+def used_by_a_search():
+    blocks = [b"x" * 50_000 for _ in range(2000)]  # 95 MiB, below the size that malloc maps for itself
+    kept.append(blocks[-1])
+
+kept = []
+thread = threading.Thread(target=used_by_a_search)
+thread.start()
+thread.join()
+before = resident_mib()
+FreedMemory().translated(1024)
+print(before - resident_mib())
+"""
+
+
+@pytest.mark.skipif(malloc_trim() is None, reason="the C library has no malloc_trim")
+def test_what_a_search_has_freed_goes_back_to_the_system():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    result = subprocess.run(
+        [sys.executable, "-c", _FREES_ALL_BUT_THE_LAST], capture_output=True, text=True, check=True, env=environment
+    )
+    assert float(result.stdout) > 80
+
+
+def test_it_goes_back_now_and_then_and_not_after_each_sentence(monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(freed_memory, "malloc_trim", lambda: trimmed.append)
+    memory = FreedMemory()
+    after = []
+    for num_sentences in (1, 254, 1, 1, 255, 5000, 10):
+        memory.translated(num_sentences)
+        after.append(len(trimmed))
+    assert after == [0, 0, 1, 1, 2, 3, 3]
+    assert set(trimmed) == {0}
+
+
+def test_a_system_without_it_goes_on(monkeypatch):
+    monkeypatch.setattr(freed_memory, "malloc_trim", lambda: None)
+    FreedMemory().translated(2000)
+
+
+_LSTMS_OF_MANY_SHAPES = """
+import torch
+from mtmoe.inference.models.memory_trimming import keep_few_compiled_products
+
+def resident_mib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+keep_few_compiled_products()
+torch.set_num_threads(1)
+lstm = torch.nn.LSTM(64, 64, batch_first=True)
+with torch.inference_mode():
+    lstm(torch.zeros(40, 30, 64))
+    before = resident_mib()
+    for length in range(1, 31):
+        for number in range(1, 21):
+            lstm(torch.zeros(number, length, 64))
+print(resident_mib() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("variable", "keeps_few"), [(None, True), ("ONEDNN", False), ("DNNL", False)])
+def test_few_compiled_products_are_kept_unless_the_user_says_so(variable, keeps_few):
+    environment = {name: value for name, value in os.environ.items() if "PRIMITIVE_CACHE" not in name}
+    if variable:
+        environment[f"{variable}_PRIMITIVE_CACHE_CAPACITY"] = "1024"
+    command = [sys.executable, "-c", _LSTMS_OF_MANY_SHAPES]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (float(result.stdout) < 70) is keeps_few, result.stdout

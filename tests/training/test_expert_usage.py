@@ -1,0 +1,172 @@
+"""What is logged of the use of experts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from mtmoe.checkpoint import ExpertUseState
+from mtmoe.config.settings import Training
+from mtmoe.model.moe.gating import Gate, HierarchicalGate, NoisyTopKGate, SoftmaxGate, StrictlyBalancedGate
+from mtmoe.model.moe.routing import Balance
+from mtmoe.training.expert_usage import ExpertUse
+
+
+def _balance(
+    counts: list[int], importance: list[float], load_E: list[float] | None = None, /, **losses: float
+) -> Balance:
+    counts_E = torch.tensor(counts)
+    return Balance(
+        torch.tensor(importance, requires_grad=True),
+        counts_E.float() if load_E is None else torch.tensor(load_E, requires_grad=True),
+        counts_E,
+        {name: torch.tensor(loss, requires_grad=True) for name, loss in losses.items()},
+    )
+
+
+def _use(**settings: Any) -> ExpertUse:
+    return ExpertUse(Training(max_steps=1, overload_warning_steps=1, **settings))
+
+
+def test_the_columns_of_table_6_are_means_over_batches_of_importance_and_of_load() -> None:
+    use = _use()
+    use.add({"encoder.moe1": _balance([2, 0], [1.0, 0.0], [1.5, 0.5], importance=0.5)})
+    use.add({"encoder.moe1": _balance([2, 4], [2.0, 3.0], [2.0, 4.0], importance=0.3)})
+    metrics = use.metrics()
+    expected = {
+        "importance_cv": (1 + 0.2) / 2,
+        "load_cv": (0.5 + 1 / 3) / 2,
+        "max_over_mean_load": (1.5 + 4 / 3) / 2,
+        "tokens_cv": (1 + 1 / 3) / 2,
+        "max_over_mean_tokens": (2 + 4 / 3) / 2,
+        "importance_loss": 0.4,
+    }
+    assert {key: metrics[f"encoder.moe1.{key}"] for key in expected} == pytest.approx(expected)
+    assert metrics["load_cv"] == metrics["encoder.moe1.load_cv"]
+    # Of the window as a whole:
+    assert metrics["encoder.moe1.dead_experts"] == 0
+    assert metrics["encoder.moe1.token_share"] == [0.5, 0.5]
+    json.dumps(metrics)
+    use.reset()
+    assert use.metrics() == {}
+
+
+GATES = {
+    "noisy": NoisyTopKGate(6, 8, 2, importance_loss_weight=0.1, load_loss_weight=0.1, noise_floor=0.1),
+    "hierarchical": HierarchicalGate(
+        6, 8, 2, groups=4, groups_per_token=2, importance_loss_weight=0.1, load_loss_weight=0.1, noise_floor=0.1
+    ),
+    "softmax": SoftmaxGate(6, 8, 2, importance_loss_weight=0.1),
+    "balanced": StrictlyBalancedGate(6, 8, 2, importance_loss_weight=0.1, threshold_loss_weight=1.0),
+}
+
+
+@pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
+def test_the_figures_of_real_gates_do_not_depend_on_how_many_batches_are_told_of_at_a_time(gate: Gate) -> None:
+    torch.manual_seed(0)
+    for parameter in gate.parameters():
+        torch.nn.init.normal_(parameter)
+    balances = [gate(torch.randn(num_tokens, 6)).balance for num_tokens in (5, 30, 17, 9, 40, 21)]
+    expected = {}
+    for key, vectors in (("importance_cv", 0), ("load_cv", 1), ("tokens_cv", 2)):
+        of_batches = [
+            float(v.std(correction=0) / v.mean()) for v in (balance[vectors].detach().double() for balance in balances)
+        ]
+        expected[key] = sum(of_batches) / len(of_batches)
+    for num_batches in (1, 2, 3, 6):
+        use, windows = _use(), []
+        for number, balance in enumerate(balances, start=1):
+            use.add({"m": balance})
+            if number % num_batches == 0:
+                windows.append(use.metrics())
+                use.reset()
+        for key, value in expected.items():
+            assert sum(w[f"m.{key}"] for w in windows) / len(windows) == pytest.approx(value)
+    assert (expected["load_cv"] != pytest.approx(expected["tokens_cv"])) == (
+        gate in (GATES["noisy"], GATES["hierarchical"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("balance", "cv", "peak"),
+    [
+        (_balance([7], [7.0]), 0.0, 1.0),
+        (_balance([0, 0], [0.0, 0.0]), 0.0, 0.0),
+        (_balance([3, 3, 3], [3.0, 3.0, 3.0]), 0.0, 1.0),
+        (_balance([1, 0], [1e-8, 0.0]), 1.0, 2.0),
+    ],
+    ids=["one expert", "no tokens", "all equal", "tiny gates"],
+)
+def test_extremes_have_figures(balance: Balance, cv: float, peak: float) -> None:
+    use = _use()
+    use.add({"m": balance})
+    metrics = use.metrics()
+    assert [metrics[f"m.{key}"] for key in ("importance_cv", "load_cv", "tokens_cv")] == pytest.approx([cv] * 3)
+    assert [metrics[f"m.{key}"] for key in ("max_over_mean_load", "max_over_mean_tokens")] == [peak] * 2
+
+
+@pytest.mark.parametrize("asked_after", [(), (1,), (2, 3)])
+def test_a_use_that_is_saved_and_loaded_goes_on_to_the_same_bits(asked_after: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def balance() -> Balance:
+        importance_E, load_E = torch.rand(2, 7, generator=generator)
+        counts_E = torch.randint(0, 3, (7,), generator=generator)
+        return Balance(importance_E, load_E, counts_E, {"importance": importance_E.sum(), "load": load_E.sum()})
+
+    balances = [balance() for _ in range(5)]
+    whole, parts = _use(overload_warning_ratio=1.1), _use(overload_warning_ratio=1.1)
+    for number, one in enumerate(balances):
+        whole.add({"m": one})
+        parts.add({"m": one})
+        if number in asked_after:
+            saved = json.dumps(parts.state())
+            parts = _use(overload_warning_ratio=1.1)
+            parts.load_state(ExpertUseState.model_validate_json(saved))
+    assert parts.metrics() == whole.metrics()
+    assert list(parts.warnings(5)) == list(whole.warnings(5)) != []
+
+
+def test_layers_are_told_of_one_by_one_and_the_worst_load_for_all() -> None:
+    use = _use()
+    use.add({"encoder.moe1": _balance([1, 1], [1.0, 1.0]), "decoder.moe1": _balance([2, 0], [1.0, 1.0])})
+    metrics = use.metrics()
+    assert metrics["encoder.moe1.load_cv"] == 0.0
+    assert metrics["load_cv"] == pytest.approx(1.0)
+    assert metrics["decoder.moe1.dead_experts"] == 1
+
+
+def test_many_experts_are_told_of_by_quantiles_of_their_shares() -> None:
+    use = _use()
+    use.add({"m": _balance([0] * 10 + [1] * 54 + [46], [1.0] * 65)})
+    metrics = use.metrics()
+    assert "m.token_share" not in metrics
+    assert metrics["m.token_share_min"] == 0.0
+    assert metrics["m.token_share_median"] == pytest.approx(0.01)
+    assert metrics["m.token_share_max"] == pytest.approx(0.46)
+    assert len(_metrics_of(64)["m.token_share"]) == 64
+
+
+def _metrics_of(num_experts: int) -> dict:
+    use = _use()
+    use.add({"m": _balance([1] * num_experts, [1.0] * num_experts)})
+    return use.metrics()
+
+
+def test_no_tokens_have_shares_of_zero() -> None:
+    use = _use()
+    use.add({"m": _balance([0, 0], [0.0, 0.0])})
+    assert use.metrics()["m.token_share"] == [0.0, 0.0]
+
+
+def test_a_warning_names_only_weights_of_losses_that_the_gate_has() -> None:
+    for losses, named in (({"importance": 0.1}, False), ({"importance": 0.1, "load": 0.1}, True)):
+        use = _use()
+        use.add({"m": _balance([9, 0, 0, 0, 0, 0], [1.0] * 6, **losses)})
+        overloaded, dead = use.warnings(1)
+        for text in (overloaded, dead):
+            assert ("load_loss_weight" in text) == named
+        assert "importance_loss_weight" in dead
