@@ -63,6 +63,9 @@ def run() -> NoReturn:
     finally:
         for number in (signal.SIGINT, *_ENDING):
             signal.signal(number, signal.SIG_IGN)
+        # Python notes when SIGINT ends the running of source text (a class that a library makes of it), and at the exit
+        # kills itself for it, though the interrupt was caught long since. Running other text is what it forgets it by.
+        exec("")
     sys.exit(status)
 
 

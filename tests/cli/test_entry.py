@@ -71,6 +71,15 @@ def test_a_signal_before_the_command_has_begun_is_a_status_and_a_word(number: si
     assert (result.returncode, result.stdout, result.stderr) == (128 + number, "", f"{word}\n")
 
 
+def test_an_interrupt_while_a_library_runs_text_is_a_status_of_a_module_too(tmp_path: Path) -> None:
+    """Named tuples are made so; and with ``python -m`` the interpreter would end itself by SIGINT in the end."""
+    begun = _SIGNALLED.replace("            os.kill(", "            exec('os.kill(os.getpid(), number)'); os.kill(")
+    (tmp_path / "signalled.py").write_text(begun)
+    python = f"PYTHONPATH={tmp_path} {shlex.quote(sys.executable)}"
+    result = _bash(f"{python} -m signalled {signal.SIGINT:d} import")
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_behind_the_end_of_the_work_does_not_undo_it(number: signal.Signals) -> None:
     result = _signalled(number, "end")
