@@ -116,7 +116,7 @@ def counting_settings(directory: Path, **training: Any) -> dict[str, Any]:
         "training": {
             "max_steps": 12,
             "batch_tokens": 80,
-            "unrolled_steps": 10,
+            "bptt_steps": 10,
             "learning_rate": 0.02,
             "label_smoothing": 0.0,
             "schedule": {"kind": "constant", "warmup_steps": 4},

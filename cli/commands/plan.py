@@ -192,7 +192,7 @@ def _time_rows(planned: Plan) -> Iterator[tuple[str, str, str, str]]:
 
 def _training_rows(recipe: Recipe, planned: Plan) -> Iterator[tuple[str, str, str]]:
     training, hours = recipe.training, planned.days * 24
-    batch = f"{training.batch_tokens:,}, {training.accumulate_batches} batches a step"
+    batch = f"{training.batch_tokens:,}, {training.gradient_accumulation} batches a step"
     yield "tokens of a batch", batch, f"at most {planned.largest_batch_tokens:,} in a batch fit"
     if recipe.has_experts:
         yield "tokens per expert", f"{planned.tokens_per_expert:,.1f}", "of a batch"

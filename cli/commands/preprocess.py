@@ -92,7 +92,7 @@ def _tell_prepared(prepared: Prepared) -> None:
 
 def _warn_of_long_sentences(prepared: Prepared, recipe: Recipe) -> None:
     """Of dev and test text, from which nothing is left out. Running text has no sentences to be long."""
-    if recipe.training.unrolled_steps:
+    if recipe.training.bptt_steps:
         return
     longest = recipe.training.max_tokens_per_sentence
     for called, sets in (("dev", prepared.report.valid), ("test", prepared.report.test)):

@@ -92,7 +92,7 @@ def _take_steps(
     source = 0 if recipe.task == "language-model" else length
     for _ in range(num_steps):
         group = []
-        for _ in range(recipe.training.accumulate_batches):
+        for _ in range(recipe.training.gradient_accumulation):
             ids = [torch.randint(4, vocabulary_size, (rows, n), generator=generator) for n in (source, length + 1)]
             lengths = [torch.full((rows,), n) for n in (source, length)]
             group.append(Batch(ids[0], lengths[0], ids[1], lengths[1]))

@@ -83,7 +83,7 @@ def _measured(
         if stepper.step == _WARMUP_STEPS:
             window.restart()
         mesh.calls.at(stepper.step + 1, "reading a batch")
-        group = [next(batches)[0].to(device) for _ in range(recipe.training.accumulate_batches)]
+        group = [next(batches)[0].to(device) for _ in range(recipe.training.gradient_accumulation)]
         window.add(stepper(group, window.expert_use))
         if stepper.step > _WARMUP_STEPS:
             elapsed = mesh.value_of_main(time.monotonic() - window.began, "the time")

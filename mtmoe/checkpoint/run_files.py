@@ -17,16 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint.run_state import RunManifest
+from mtmoe.checkpoint.run_state import RunManifest, RunVersion
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import make_directory, write_atomically
-from mtmoe.system.json_files import read_bytes, read_json
+from mtmoe.system.json_files import parse_json, read_bytes, read_json
 from mtmoe.system.locks import try_lock
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 STEP = "step-"
 UNFINISHED, DOOMED = ".unfinished-", ".removed-"
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
@@ -190,12 +190,28 @@ def open_run(directory: Path) -> RunFiles:
     """Return the files of a run.
 
     Raises:
-        UserError: the directory is not one; the nearest name of a run is told.
+        UserError: the directory is not one, where the nearest name of a run is told; or a run of another format.
     """
     run = RunFiles(Path(directory))
     if not run.recipe.is_file():
         raise _no_run(run.directory)
+    _check_version(run)
     return run
+
+
+def _check_version(run: RunFiles) -> None:
+    """Raise UserError for a run of another format, before its recipe is read, whose settings may have other names."""
+    try:
+        found = parse_json(read_bytes(run.manifest), run.manifest, RunVersion, fix="").format_version
+    except UserError:
+        return  # missing or damaged: check_file says so
+    if found != FORMAT_VERSION:
+        age, update = ("an older", "") if found < FORMAT_VERSION else ("a newer", "update mtmoe, or ")
+        raise UserError(
+            f"{run.directory}: is a run of {age} mtmoe: {run.manifest.name} says format {found}, this one reads "
+            f"format {FORMAT_VERSION}",
+            fix=f"{update}use the mtmoe that trained it, or train it anew into a new directory",
+        )
 
 
 def _no_run(directory: Path) -> UserError:

@@ -13,6 +13,12 @@ _Hash = Annotated[str, Field(pattern="^[0-9a-f]{32,64}$")]
 _FileName = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]
 
 
+class RunVersion(JsonRecord):
+    """The format of a run, which its manifest.json states whatever else that format has."""
+
+    format_version: int
+
+
 class RunManifest(JsonRecord):
     """The small files that belong to a run's weights, with the SHA-256 of each, by name."""
 

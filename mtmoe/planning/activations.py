@@ -45,7 +45,7 @@ def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout)
     if stage.kind == "gate":
         return _gate(model.moe, width, tokens, layout)
     if stage.kind == "experts":
-        return _experts(model.moe, width, masks, tokens, layout, recipe.training.accumulate_batches > 1)
+        return _experts(model.moe, width, masks, tokens, layout, recipe.training.gradient_accumulation > 1)
     assert stage.kind == "dense", stage.kind
     hidden = model.moe.experts_per_token_in_all * model.moe.expert_hidden
     kept = tokens * small * (hidden * model.moe.dense_layers + (2 + masks) * width)

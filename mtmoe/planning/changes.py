@@ -23,26 +23,26 @@ def savings(recipe: Recipe) -> list[Change]:
         changes.append(Change(settings, "--set training.expert_optimizer=factored-adam"))
     if recipe.has_experts and not moe.recompute_experts:
         changes.append(Change({"recompute_experts": True}, "--set model.moe.recompute_experts=true"))
-    if training.exponential_average is not None:
-        changes.append(Change({"exponential_average": None}, "--set training.exponential_average=false"))
+    if training.ema is not None:
+        changes.append(Change({"ema": None}, "--set training.ema=false"))
     return changes
 
 
 def splits(recipe: Recipe) -> list[Change]:
     """The same tokens a step in other batches, the largest first."""
     training = recipe.training
-    in_all = training.batch_tokens * training.accumulate_batches
+    in_all = training.batch_tokens * training.gradient_accumulation
     changes = []
     for parts in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 128):
-        settings = {"batch_tokens": in_all // parts, "accumulate_batches": parts}
-        if parts != training.accumulate_batches and in_all % parts == 0 and in_all // parts % unit(recipe) == 0:
+        settings = {"batch_tokens": in_all // parts, "gradient_accumulation": parts}
+        if parts != training.gradient_accumulation and in_all % parts == 0 and in_all // parts % unit(recipe) == 0:
             changes.append(Change(settings, " ".join(f"--set training.{key}={n}" for key, n in settings.items())))
     return changes
 
 
 def unit(recipe: Recipe) -> int:
-    """What training.batch_tokens is counted in here: tokens of the longest sentence, or the unrolled steps."""
-    return recipe.training.unrolled_steps or recipe.training.max_tokens_per_sentence
+    """What training.batch_tokens is counted in here: tokens of the longest sentence, or training.bptt_steps."""
+    return recipe.training.bptt_steps or recipe.training.max_tokens_per_sentence
 
 
 def changed(recipe: Recipe, group: list[Change]) -> Recipe:

@@ -49,7 +49,7 @@ def time_spent(
 ) -> list[Spent]:  # fmt: skip
     """Every kind of stage, what is done once a step, and what travels, in the order of a step."""
     by_kind: defaultdict[str, list[Spent]] = defaultdict(list)
-    batches = recipe.training.accumulate_batches
+    batches = recipe.training.gradient_accumulation
     for stage in stages:
         flops = batches * flops_of(stage, recipe, vocabulary_size, work)
         num_bytes = batches * _bytes_of(stage, recipe, vocabulary_size, work, layout)
@@ -82,7 +82,7 @@ def traffic_of(
     if layout.data_processes > 1:
         copies = held.experts * expert_bytes(recipe) + held.group_gates * STREAM_BYTES
     reduced = held.replicated * STREAM_BYTES if layout.num_processes > 1 else 0
-    return Traffic(sent * recipe.training.accumulate_batches, reduced, copies)
+    return Traffic(sent * recipe.training.gradient_accumulation, reduced, copies)
 
 
 def _bytes_of_token(recipe: Recipe, layout: Layout) -> float:
@@ -151,7 +151,7 @@ def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout, i
     from the second batch of a step on added to those that are there. item: bytes of a weight."""
     small = layout.element_bytes
     cast = 2 * small if small != item else 0
-    batches = recipe.training.accumulate_batches
+    batches = recipe.training.gradient_accumulation
     added = 3 * item * (batches - 1) / batches
     return weights * (2 * busy * (item + cast) + item + added)
 
@@ -160,8 +160,8 @@ def _update_bytes(recipe: Recipe, held: Parameters) -> float:
     training = recipe.training
     num_bytes = held.others * _UPDATE_BYTES["adam"] + held.experts * _UPDATE_BYTES[training.expert_optimizer]
     num_bytes += held.total * _CLIP_BYTES
-    if training.exponential_average is not None:
-        num_bytes += held.total * 3 * STREAM_BYTES / training.exponential_average.every_steps
+    if training.ema is not None:
+        num_bytes += held.total * 3 * STREAM_BYTES / training.ema.every_steps
     return num_bytes
 
 

@@ -88,7 +88,7 @@ def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Wor
     held = parameters_of(stages, recipe, layout)
     weights = held.weight_bytes(recipe)
     moments = held.moments + held.expert_moments
-    averaged = held.total * STREAM_BYTES if recipe.training.exponential_average is not None else 0
+    averaged = held.total * STREAM_BYTES if recipe.training.ema is not None else 0
     moments_of_step = _passes(stages, recipe, vocabulary_size, work, layout, held)
     update = max(BUCKET_BYTES * 2 if layout.num_processes > 1 else 0, _room_of_update(held, recipe, layout))
     at_the_end = ("update of the weights", float(weights), 0.0, float(update))
@@ -107,7 +107,7 @@ def _passes(
     stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout, held: Parameters
 ) -> Iterator[tuple[str, float, float, float]]:
     """(moment, gradients, activations, passing) in bytes, of every moment of a batch that is not the step's first."""
-    accumulates = recipe.training.accumulate_batches > 1
+    accumulates = recipe.training.gradient_accumulation > 1
     # On a CPU the memory of the experts' gradients is kept for those of the next step.
     there = held.experts * expert_bytes(recipe) if layout.on_cpu else 0
     gradients = float(held.weight_bytes(recipe) if accumulates else there)

@@ -116,7 +116,7 @@ class _Planner:
         spent = time_spent(self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held)
         seconds = sum(part.seconds for part in spent) / cluster.efficiency
         flops = sum(flops_of(stage, recipe, self.vocabulary_size, work) for stage in self.stages)
-        batches = training.accumulate_batches
+        batches = training.gradient_accumulation
         target = work.target_tokens * batches * cluster.num_gpus / seconds
         both = target + work.source_tokens * batches * cluster.num_gpus / seconds
         num_parameters = sum(p.numel() for stage in self.stages for p in stage.parameters.values())
@@ -164,7 +164,7 @@ class _Planner:
         return self.peak(recipe).total <= self.cluster.usable_memory
 
     def largest_batch(self, recipe: Recipe) -> int:
-        """training.batch_tokens, a multiple of the longest sentence (of the unrolled steps)."""
+        """training.batch_tokens, a multiple of the longest sentence (of training.bptt_steps)."""
         tokens = unit(recipe)
         if not self.fits(trained_with(recipe, batch_tokens=tokens)):
             return 0
@@ -217,7 +217,7 @@ def _precision(recipe: Recipe, gpu: Gpu) -> str:
 
 
 def _start_bytes(recipe: Recipe, held: Parameters, cluster: Cluster) -> float:
-    copies = 2 if recipe.training.exponential_average is not None else 1
+    copies = 2 if recipe.training.ema is not None else 1
     here = min(cluster.num_gpus, cluster.gpu.gpus_per_node)
     return float(copies * here * held.total * STREAM_BYTES)
 
@@ -235,7 +235,7 @@ def _notes(recipe: Recipe, cluster: Cluster, work: Workload) -> list[str]:
     if work.rows < 1:
         notes.append(
             f"a batch of the longest sentences has {work.rows * cluster.num_gpus:.0f} of them for {cluster.num_gpus} "
-            "processes: some will wait; raise training.batch_tokens and lower training.accumulate_batches"
+            "processes: some will wait; raise training.batch_tokens and lower training.gradient_accumulation"
         )
     if not cluster.gpu.is_supported:
         notes.append(f"current versions of torch do not run on {cluster.gpu.name}: this is arithmetic")

@@ -68,7 +68,7 @@ class Layout(NamedTuple):
 def full_workload(recipe: Recipe, num_processes: int) -> Workload:
     """A process's part of a batch of the longest sentences, without padding: the most that a batch can be."""
     settings = recipe.training
-    length = settings.unrolled_steps or settings.max_tokens_per_sentence
+    length = settings.bptt_steps or settings.max_tokens_per_sentence
     tokens = settings.batch_tokens / num_processes
     source = 0.0 if recipe.task == "language-model" else tokens
     source_length = 0 if recipe.task == "language-model" else length

@@ -48,7 +48,7 @@ def opened_run(
             f"{run.subwords} differs from {prepared.subwords_path}: the data was prepared anew with another vocabulary",
             fix="resume with the data directory that the run began with",
         )
-    for key in ("batch_tokens", "unrolled_steps") if saved.training.unrolled_steps else ():
+    for key in ("batch_tokens", "bptt_steps") if saved.training.bptt_steps else ():
         before, now = getattr(saved.training, key), getattr(recipe.training, key)
         if before != now:
             raise UserError(

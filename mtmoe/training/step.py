@@ -103,12 +103,12 @@ class Stepper:
         self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
         self.gradient_sums = GradientSums(self.optimizer.parameters, mesh)
         self.average: WeightAverage | None = None
-        if self.settings.exponential_average is not None:
+        if self.settings.ema is not None:
             with keeping_experts(mesh.share_of_experts):
                 averaged = build_model(recipe, vocabulary_size).eval()
             averaged.load_state_dict(state)
             parallelise(averaged, mesh)
-            self.average = WeightAverage(averaged.to(device), self.settings.exponential_average)
+            self.average = WeightAverage(averaged.to(device), self.settings.ema)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.step = 0
         self.num_updates = 0
@@ -210,7 +210,7 @@ class Stepper:
         return own
 
     def _forward(self, batch: Batch) -> Output:
-        if isinstance(self.model, LanguageModel) and self.settings.unrolled_steps:
+        if isinstance(self.model, LanguageModel) and self.settings.bptt_steps:
             output, state = self.model.continued(batch, self.carried)
             self.carried = state.detached()
             return output

@@ -192,7 +192,7 @@ class Trainer:
     def _one_step(self, batches: Iterator[tuple[Batch, Position]], window: Window) -> StepResult:
         group = []
         self.mesh.calls.at(self.stepper.step + 1, "reading a batch")
-        for _ in range(self.settings.accumulate_batches):
+        for _ in range(self.settings.gradient_accumulation):
             batch, position = next(batches)
             group.append(batch)
         result = self.stepper(group, window.expert_use)
@@ -235,8 +235,8 @@ class Trainer:
         settings, precision = self.settings, self.stepper.precision
         if result.out_of_memory:
             return (
-                f"lower training.batch_tokens = {settings.batch_tokens} (training.accumulate_batches = "
-                f"{settings.accumulate_batches} can make up for it), or set model.moe.recompute_experts = true"
+                f"lower training.batch_tokens = {settings.batch_tokens} (training.gradient_accumulation = "
+                f"{settings.gradient_accumulation} can make up for it), or set model.moe.recompute_experts = true"
             )
         return (
             f"likely causes: training.learning_rate = {settings.learning_rate:g} too high, "
@@ -399,10 +399,8 @@ def prepare_process(device: torch.device) -> None:
 def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> BatchStream | RunningTextStream:
     """The recipe's endless batches: sentences of similar length, or running text."""
     settings = recipe.training
-    if settings.unrolled_steps:
-        return RunningTextStream(
-            prepared.train, batch_tokens=settings.batch_tokens, unrolled_steps=settings.unrolled_steps
-        )
+    if settings.bptt_steps:
+        return RunningTextStream(prepared.train, batch_tokens=settings.batch_tokens, bptt_steps=settings.bptt_steps)
     samples = settings.subword_sampling is not None and isinstance(vocabulary, SubwordModel)
     return BatchStream(
         prepared.train,

@@ -185,7 +185,7 @@ class LanguageModelValidator:
     def _outputs(self, model: LanguageModel) -> Iterator[Output]:
         settings = self.recipe.training
         state: LanguageModelState | None = None
-        runs_on = settings.unrolled_steps > 0
+        runs_on = settings.bptt_steps > 0
         batches: Iterator[Batch] = (
             rows_of_text(self.corpus, _ROWS_OF_TEXT, _TOKENS_AT_ONCE)
             if runs_on

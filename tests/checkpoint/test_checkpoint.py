@@ -133,8 +133,24 @@ def test_a_checkpoint_of_another_format_is_refused(toy, run):
     recipe, _ = toy
     state = _save(run, recipe, 5).path / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"format_version": 99}))
-    with pytest.raises(UserError, match="format version 99, but this mtmoe reads version 2"):
+    with pytest.raises(UserError, match="format version 99, but this mtmoe reads version 3"):
         load_model(run.directory)
+
+
+@pytest.mark.parametrize(
+    ("version", "age", "fix"), [(2, "older", "use the mtmoe"), (99, "newer", "update mtmoe, or use")]
+)
+def test_a_run_of_another_format_is_refused_before_its_recipe_is_read(run, version, age, fix):
+    """A run of format 2 has settings of other names, of which `unknown key` would be no help."""
+    manifest = json.loads(run.manifest.read_text()) | {"format_version": version}
+    run.manifest.write_text(json.dumps(manifest))
+    run.recipe.write_text(run.recipe.read_text().replace("gradient_accumulation", "accumulate_batches"))
+    expected = f"is a run of an? {age} mtmoe: manifest.json says format {version}, this one reads format 3"
+    for opened in (load_model, open_run, lambda directory: export_weights(directory, "best", directory / "weights")):
+        with pytest.raises(UserError, match=expected) as error:
+            opened(run.directory)
+        assert error.value.fix.startswith(fix)
+        assert error.value.fix.endswith("train it anew into a new directory")
 
 
 def test_retention_removes_what_is_neither_new_nor_best(toy, run):

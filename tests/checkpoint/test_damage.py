@@ -115,7 +115,9 @@ def test_every_key_of_every_file_may_be_damaged(place, name):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"[" * 5000, b'{"format_version": 2}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\xfe", b"[" * 5000, b'{"format_version": 2}', b'{"format_version": 3}']
+)
 def test_a_whole_file_may_be_damaged(place, name, content):
     (place / name).write_bytes(content)
     with pytest.raises(UserError) as caught:

@@ -244,10 +244,10 @@ def test_a_recipe_extends_another_and_keeps_what_it_does_not_change(tmp_path):
 
 
 def test_a_table_that_a_base_recipe_switches_on_is_switched_off_with_false(tmp_path):
-    _written(tmp_path, BASE + "\n[training.exponential_average]\ndecay = 0.9\n", "base.toml")
+    _written(tmp_path, BASE + "\n[training.ema]\ndecay = 0.9\n", "base.toml")
     child = _written(tmp_path, 'extend = "base.toml"\n', "child.toml")
-    assert load_recipe(child).training.exponential_average is not None
-    assert load_recipe(child, ["training.exponential_average=false"]).training.exponential_average is None
+    assert load_recipe(child).training.ema is not None
+    assert load_recipe(child, ["training.ema=false"]).training.ema is None
 
 
 def test_false_puts_a_table_back_to_its_defaults(tmp_path):

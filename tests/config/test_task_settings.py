@@ -48,10 +48,10 @@ def _with(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             {"training.sampled_softmax": {"num_samples": 8}, "training.label_smoothing": 0.1},
             "label_smoothing = 0.1 spreads over the whole vocabulary, but sampled_softmax looks at 8 samples",
         ),
-        ({"training.batch_tokens": 81}, "batch_tokens = 81 is not a multiple of unrolled_steps = 10"),
+        ({"training.batch_tokens": 81}, "batch_tokens = 81 is not a multiple of bptt_steps = 10"),
         (
             {"training.max_tokens_per_sentence": 30},
-            "max_tokens_per_sentence = 30 does nothing with unrolled_steps = 10",
+            "max_tokens_per_sentence = 30 does nothing with bptt_steps = 10",
         ),
         ({"subwords.byte_fallback": True}, 'byte_fallback = true needs subwords, but algorithm = "word"'),
         ({"subwords.user_symbols": ["<2de>"]}, "user_symbols = ('<2de>',) belongs to SentencePiece"),
@@ -76,9 +76,9 @@ def test_what_a_language_model_has_no_use_for_is_an_error_with_both_values(
 def test_weights_say_nothing_about_running_text(tmp_path: Path) -> None:
     settings = counting_settings(tmp_path)
     settings["data"]["train"][0]["weight"] = 2.0
-    with pytest.raises(UserError, match=r"weight = 2\.0 of 'train' does nothing: with training\.unrolled_steps = 10"):
+    with pytest.raises(UserError, match=r"weight = 2\.0 of 'train' does nothing: with training\.bptt_steps = 10"):
         recipe_from_dict(settings, tmp_path / "mine.toml")
-    settings["training"]["unrolled_steps"] = 0
+    settings["training"]["bptt_steps"] = 0
     settings["training"]["max_tokens_per_sentence"] = 60
     assert recipe_from_dict(settings, tmp_path / "mine.toml").data.train[0].weight == 2.0
 
@@ -88,8 +88,8 @@ def test_weights_say_nothing_about_running_text(tmp_path: Path) -> None:
     [
         ({"data.source_language": ""}, "data.source_language is missing"),
         (
-            {"training.unrolled_steps": 8, "training.max_tokens_per_sentence": 200},
-            'training.unrolled_steps = 8 belongs to task = "language-model"',
+            {"training.bptt_steps": 8, "training.max_tokens_per_sentence": 200},
+            'training.bptt_steps = 8 belongs to task = "language-model"',
         ),
         (
             {"subwords": {"algorithm": "word", "byte_fallback": False, "vocabulary_size": 100}},

@@ -51,7 +51,7 @@ def language_model(expert_processes: int = 0, **training: Any) -> Recipe:
     text = {"name": "a", "format": "lines", "file": {"path": "a"}}
     settings |= {"task": "language-model", "data": settings["data"] | {"train": [text]}}
     settings["training"] |= {
-        "unrolled_steps": RUNNING_STEPS,
+        "bptt_steps": RUNNING_STEPS,
         "batch_tokens": RUNNING_ROWS * RUNNING_STEPS,
         "validation": {"metric": "perplexity", "translate_sentences": 0},
     }

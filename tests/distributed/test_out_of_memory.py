@@ -86,8 +86,8 @@ def train_with(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> Result:
 
 
 def text_of(recipe: Recipe, num_steps: int) -> Iterator[list[Batch]]:
-    made = running_text if recipe.training.unrolled_steps else batches
-    return islice(made(num_steps, recipe.training.accumulate_batches), num_steps)
+    made = running_text if recipe.training.bptt_steps else batches
+    return islice(made(num_steps, recipe.training.gradient_accumulation), num_steps)
 
 
 def without_the_bad_steps(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> dict[str, np.ndarray]:
@@ -107,7 +107,7 @@ def between_good_steps(faults: list[tuple[Fault, ...]]) -> list[tuple[Fault, ...
 
 
 def accumulating(expert_processes: int) -> Recipe:
-    return small_recipe(expert_processes, accumulate_batches=2)
+    return small_recipe(expert_processes, gradient_accumulation=2)
 
 
 def two_levels(expert_processes: int) -> Recipe:

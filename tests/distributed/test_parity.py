@@ -16,8 +16,8 @@ NUM_STEPS = 20
 BALANCED = {"gate": "strictly-balanced", "threshold_loss_weight": 0.5}
 THOROUGH = {
     "expert_optimizer": "factored-adam",
-    "exponential_average": {"decay": 0.9, "every_steps": 2},
-    "accumulate_batches": 2,
+    "ema": {"decay": 0.9, "every_steps": 2},
+    "gradient_accumulation": 2,
 }
 SAMPLED = {"sampled_softmax": {"num_samples": 30}, "label_smoothing": 0.0}
 # name: (model.moe, or None for a language model on running text; training; float64; one-sided)

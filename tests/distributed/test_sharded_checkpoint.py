@@ -17,7 +17,7 @@ from tests.distributed.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.shard_workers import State, load_and_go_on, save_and_go_on
 
 STACK = "encoder.mixtures.1.experts.first_EDH"
-THOROUGH = {"expert_optimizer": "factored-adam", "exponential_average": {"decay": 0.9, "every_steps": 1}}
+THOROUGH = {"expert_optimizer": "factored-adam", "ema": {"decay": 0.9, "every_steps": 1}}
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_loss_and_translations_are_those_of_one_process(translation, mesh):
 def test_of_language_models_too(tmp_path, runs_on):
     settings = counting_settings(tmp_path, precision="fp32")
     if not runs_on:
-        del settings["training"]["unrolled_steps"]
+        del settings["training"]["bptt_steps"]
         settings["training"]["max_tokens_per_sentence"] = 60
     recipe = recipe_from_dict(settings, tmp_path / "counting.toml")
     prepare(recipe, tmp_path / "data", tmp_path / "cache")

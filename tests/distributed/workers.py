@@ -113,13 +113,13 @@ def trained(job: Job, mesh: Mesh) -> Trained:
         return clip()
 
     clip, stepper.optimizer.clip = stepper.optimizer.clip, keep_gradients  # type: ignore[method-assign]
-    text = running_text if recipe.training.unrolled_steps else batches
-    for group in text(job.num_steps, recipe.training.accumulate_batches):
+    text = running_text if recipe.training.bptt_steps else batches
+    for group in text(job.num_steps, recipe.training.gradient_accumulation):
         use = ExpertUse(recipe.training, mesh)
         result = stepper(group, use)
         assert result.applied
         losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm))
-        loads.append(use.metrics()[f"{'decoder' if recipe.training.unrolled_steps else 'encoder'}.moe1.token_share"])
+        loads.append(use.metrics()[f"{'decoder' if recipe.training.bptt_steps else 'encoder'}.moe1.token_share"])
     weights, training, _ = stepper.tensors()  # all processes have the same of what is carried
     return Trained(losses, loads, gradients, whole(stepper, weights), whole(stepper, training))
 

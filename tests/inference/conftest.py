@@ -186,7 +186,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained_run(tmp_path_factory.mktemp("run"), SENTENCES)
 
 
-def untrained_language_model(directory: Path, vocabulary: Path, language: str = "fr", unrolled_steps: int = 0) -> Path:
+def untrained_language_model(directory: Path, vocabulary: Path, language: str = "fr", bptt_steps: int = 0) -> Path:
     """A run of a language model with random weights, over the vocabulary of that file."""
     algorithm = {"algorithm": "word", "byte_fallback": False} if vocabulary.name == "words.txt" else {}
     text = {"format": "lines", "name": "x", "file": {"path": "x.fr"}}
@@ -198,7 +198,7 @@ def untrained_language_model(directory: Path, vocabulary: Path, language: str = 
         "model": {"width": 16, "decoder_moe_after": [1], "moe": {"num_experts": 4, "expert_hidden": 16}},
         "training": {
             "max_steps": 1,
-            "unrolled_steps": unrolled_steps,
+            "bptt_steps": bptt_steps,
             "validation": {"metric": "perplexity", "translate_sentences": 0},
         },
     }

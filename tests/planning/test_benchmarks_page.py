@@ -19,7 +19,7 @@ TOKENS_OF_A_GPU = {"wmt14-en-fr": 8_000, "lm100b-moe-4096-h": 40_000}
 
 def predicted_row(recipe: str, num_gpus: int, batch_tokens: int) -> str:
     """A row of the page, from what its command writes with --json."""
-    batch = (f"training.batch_tokens={batch_tokens}", "training.accumulate_batches=1")
+    batch = (f"training.batch_tokens={batch_tokens}", "training.gradient_accumulation=1")
     options = [word for setting in batch for word in ("--set", setting)]
     arguments = ["plan", recipe, "--gpus", str(num_gpus), "--gpu", "h100", "--json", *options]
     plan = json.loads(CliRunner().invoke(main, arguments).stdout)

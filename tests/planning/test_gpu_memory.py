@@ -99,7 +99,7 @@ STEPS = {
         (
             *("model.width=128", "model.lstm_hidden=256", "model.moe.num_experts=128", "model.moe.hierarchy.groups=16"),
             *("model.moe.expert_hidden=256", "model.moe.gate=noisy-top-k", "training.batch_tokens=8000"),
-            "training.accumulate_batches=2",
+            "training.gradient_accumulation=2",
         ),
         16,
         15,

@@ -92,7 +92,7 @@ def test_the_largest_models_fit_on_the_papers_k40_and_memory_limits_them(name: s
     [shortage] = planned(name, num_gpus // 2).shortages
     assert shortage.resource == "GPU memory in a training step"
     # All tokens of a step at once do not fit beside the experts.
-    at_once = ("training.batch_tokens=2500000", "training.accumulate_batches=1")
+    at_once = ("training.batch_tokens=2500000", "training.gradient_accumulation=1")
     assert not planned(name, num_gpus, "k40", *at_once).fits
 
 
@@ -144,7 +144,7 @@ def test_what_travels_is_what_a_sum_by_hand_gives() -> None:
     """8 GPUs, all experts once: 1,000 tokens a side and GPU, of which 7/8 travel. With two levels to 2 groups, 512
     numbers and a gate of 4 bytes there and as gradients back, 512 numbers of 2 bytes back and as gradients there; with
     one level to 4 experts, 512 numbers of 2 bytes each way."""
-    one_batch = "training.batch_tokens=8000", "training.accumulate_batches=1"
+    one_batch = "training.batch_tokens=8000", "training.gradient_accumulation=1"
     flat = planned("wmt14-en-fr-32", 8, "h100", *one_batch)
     assert flat.traffic.all_to_all == pytest.approx(2 * 1000 * 7 / 8 * 4 * 4 * 512 * 2)
     plan = planned("wmt14-en-fr", 8, "h100", "training.batch_tokens=8000")

@@ -28,9 +28,9 @@ from mtmoe.training.trainer import batch_stream
 from tests.toy import counting_recipe
 from tests.training.test_trainer import Listener, assert_same_bits, everything_saved, train
 
-SENTENCES: dict[str, Any] = {"unrolled_steps": 0, "max_tokens_per_sentence": 60}
+SENTENCES: dict[str, Any] = {"bptt_steps": 0, "max_tokens_per_sentence": 60}
 SAMPLED: dict[str, Any] = {"sampled_softmax": {"num_samples": 8}}
-AVERAGED: dict[str, Any] = {"accumulate_batches": 2, "exponential_average": {"decay": 0.9, "every_steps": 2}}
+AVERAGED: dict[str, Any] = {"gradient_accumulation": 2, "ema": {"decay": 0.9, "every_steps": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopp
     assert train(recipe, tmp_path / "parts", place / "data", resume=True).step == 12
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
     carried = [name for name in everything_saved(tmp_path / "whole") if ":carried." in name]
-    assert bool(carried) == ("unrolled_steps" not in training)
+    assert bool(carried) == ("bptt_steps" not in training)
 
 
-@pytest.mark.parametrize("change", [{"batch_tokens": 160}, {"unrolled_steps": 5}])
+@pytest.mark.parametrize("change", [{"batch_tokens": 160}, {"bptt_steps": 5}])
 def test_the_shape_of_running_text_cannot_change_in_a_run(place, tmp_path, change):
     train(counting_recipe(place, max_steps=2), tmp_path / "run", place / "data")
     (key, value), *_ = change.items()

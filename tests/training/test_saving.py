@@ -17,7 +17,7 @@ from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.trainer import run_training
 from tests.training.conftest import Toy
 
-SETTINGS = {"precision": "fp32", "max_steps": 9, "keep_last": 9, "exponential_average": {"decay": 0.9}}
+SETTINGS = {"precision": "fp32", "max_steps": 9, "keep_last": 9, "ema": {"decay": 0.9}}
 
 
 class Listener(SilentReporter):

@@ -35,9 +35,9 @@ def _shrunken(name: str) -> Recipe:
         of_group, groups = experts // levels["groups"], min(levels["groups"], levels.get("groups_per_token", 1) + 1)
         levels["groups"] = groups
         moe |= {"num_experts": groups * min(of_group, k + 1), "expert_hidden": 16}
-    running = training["unrolled_steps"] > 0
-    training |= {"max_steps": _STEPS, "accumulate_batches": min(2, training["accumulate_batches"])}
-    training |= {"unrolled_steps": 5, "batch_tokens": 5 * _ROWS} if running else {"batch_tokens": 1000}
+    running = training["bptt_steps"] > 0
+    training |= {"max_steps": _STEPS, "gradient_accumulation": min(2, training["gradient_accumulation"])}
+    training |= {"bptt_steps": 5, "batch_tokens": 5 * _ROWS} if running else {"batch_tokens": 1000}
     training["schedule"] |= {"warmup_steps": min(2, training["schedule"]["warmup_steps"])}
     if training["sampled_softmax"] is not None:
         training["sampled_softmax"]["num_samples"] = 20
@@ -47,7 +47,7 @@ def _shrunken(name: str) -> Recipe:
 def _batch(recipe: Recipe, number: int) -> Batch:
     """Made-up sentences; of running text, rows without padding."""
     generator = torch.Generator().manual_seed(number)
-    is_text, runs_on = recipe.task == "language-model", recipe.training.unrolled_steps > 0
+    is_text, runs_on = recipe.task == "language-model", recipe.training.bptt_steps > 0
 
     def sentence() -> list[int]:
         length = 4 if runs_on else int(torch.randint(1, 7, (1,), generator=generator))
@@ -64,7 +64,7 @@ def _losses(base: str, model: str, training: str) -> list[float]:
     recipe = load_recipe(base).model_copy(update=tables)
     stepper = Stepper(recipe, _VOCABULARY, torch.device("cpu"))
     assert stepper.precision == recipe.training.precision
-    losses, count = [], recipe.training.accumulate_batches
+    losses, count = [], recipe.training.gradient_accumulation
     for step in range(_STEPS):
         before = {name: p.detach().clone() for name, p in stepper.model.named_parameters()}
         group = [_batch(recipe, step * count + number) for number in range(count)]

@@ -78,8 +78,8 @@ def assert_same_bits(one: Path, other: Path) -> None:
 
 
 THOROUGH = {
-    "exponential_average": {"decay": 0.9, "every_steps": 2},
-    "accumulate_batches": 2,
+    "ema": {"decay": 0.9, "every_steps": 2},
+    "gradient_accumulation": 2,
     "subword_sampling": {"alpha": 0.3},
 }
 
@@ -127,7 +127,7 @@ def test_experts_in_bf16_are_saved_as_they_are_and_translate(toy, toy_data, tmp_
 @pytest.mark.parametrize("stopped_at", [5, 6])
 def test_the_metrics_of_a_resumed_run_are_those_of_a_whole_one(toy, toy_data, tmp_path, stopped_at):
     """Save for times, wherever it was stopped: between two lines of metrics (every 3 steps), or at one."""
-    recipe = toy(accumulate_batches=2)
+    recipe = toy(gradient_accumulation=2)
     train(recipe, tmp_path / "whole", toy_data)
     listener = Listener()
     listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGINT) if step == stopped_at else None
@@ -235,7 +235,7 @@ def test_memory_does_not_grow_with_the_number_of_batch_shapes():
 def test_resume_in_a_new_process_with_two_threads_has_the_bits_of_a_whole_run(toy, toy_data, tmp_path):
     from mtmoe.config import recipe_to_toml
 
-    recipe = toy(max_steps=8, batch_tokens=1500, exponential_average={"decay": 0.9, "every_steps": 2})
+    recipe = toy(max_steps=8, batch_tokens=1500, ema={"decay": 0.9, "every_steps": 2})
     (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
 
     def train_apart(run: str, resume: str, *overrides: str) -> None:
@@ -255,7 +255,7 @@ def test_a_second_process_may_not_train_the_same_run(toy, toy_data, tmp_path):
 
 
 def test_a_resume_without_the_average_goes_on_from_the_raw_weights(toy, toy_data, tmp_path):
-    averaged = toy(max_steps=8, exponential_average={"decay": 0.99, "every_steps": 1})
+    averaged = toy(max_steps=8, ema={"decay": 0.99, "every_steps": 1})
     train(averaged, tmp_path / "run", toy_data)
     saved = everything_saved(tmp_path / "run")
     plain = Stepper(toy(), 300, torch.device("cpu"))
@@ -405,7 +405,7 @@ def test_memory_that_stays_too_little_stops_with_the_settings_that_need_less(toy
     with pytest.raises(UserError, match=problem) as error:
         train(toy(max_nonfinite_steps=3), tmp_path / "run", toy_data)
     assert error.value.fix == (
-        "lower training.batch_tokens = 256 (training.accumulate_batches = 1 can make up for it), or set "
+        "lower training.batch_tokens = 256 (training.gradient_accumulation = 1 can make up for it), or set "
         "model.moe.recompute_experts = true"
     )
 

@@ -34,7 +34,7 @@ from mtmoe.config.settings.subwords import Subwords, SubwordSampling
 from mtmoe.config.settings.training import (
     Distributed,
     EarlyStopping,
-    ExponentialAverage,
+    Ema,
     SampledSoftmax,
     Schedule,
     Training,
@@ -53,7 +53,7 @@ __all__ = [
     "Distributed",
     "DiverseBeams",
     "EarlyStopping",
-    "ExponentialAverage",
+    "Ema",
     "FileLocation",
     "Fraction",
     "HeldOut",

@@ -79,7 +79,7 @@ class Recipe(Settings):
             )
         for key, value, absent in (
             ("subwords.algorithm", self.subwords.algorithm, self.subwords.algorithm != "word"),
-            ("training.unrolled_steps", self.training.unrolled_steps, self.training.unrolled_steps == 0),
+            ("training.bptt_steps", self.training.bptt_steps, self.training.bptt_steps == 0),
         ):
             if not absent:
                 raise ValueError(f'{key} = {value!r} belongs to task = "language-model", but task = "translation"')
@@ -122,9 +122,9 @@ class Recipe(Settings):
         if self.decoding != Decoding():
             raise ValueError(f'the settings of decoding do nothing: task = "{self.task}" translates nothing')
         weighted = [source for source in self.data.train if source.weight != 1.0]
-        if self.training.unrolled_steps and weighted:
+        if self.training.bptt_steps and weighted:
             raise ValueError(
-                f"weight = {weighted[0].weight} of {weighted[0].name!r} does nothing: with training.unrolled_steps = "
-                f"{self.training.unrolled_steps} the text runs on as it stands"
+                f"weight = {weighted[0].weight} of {weighted[0].name!r} does nothing: with training.bptt_steps = "
+                f"{self.training.bptt_steps} the text runs on as it stands"
             )
         return self

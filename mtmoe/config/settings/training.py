@@ -61,7 +61,7 @@ class SampledSoftmax(Settings):
     )
 
 
-class ExponentialAverage(Settings):
+class Ema(Settings):
     """Exponential moving average of the weights; validation, checkpoints and translation use the average."""
 
     decay: float = Field(default=0.999, gt=0, lt=1, description="Share of the old average kept at each step.")
@@ -129,16 +129,16 @@ class Training(Settings):
         default=2048,
         description="Tokens of a batch on its longer side, padding included; bounds memory. Processes divide it.",
     )
-    accumulate_batches: Times = Field(
+    gradient_accumulation: Times = Field(
         default=1,
         description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
     )
-    unrolled_steps: int = Field(
+    bptt_steps: int = Field(
         default=0,
         ge=0,
         le=100_000,
         description="Language models. 0: batches of whole sentences, each from a zero state. Else the text runs on "
-        "over the ends of sentences, in batch_tokens / unrolled_steps rows of so many tokens, and the LSTMs' state "
+        "over the ends of sentences, in batch_tokens / bptt_steps rows of so many tokens, and the LSTMs' state "
         "goes from batch to batch, never reset.",
     )
     max_tokens_per_sentence: TokensOfSentence = Field(
@@ -172,7 +172,7 @@ class Training(Settings):
         "began with.",
     )
     subword_sampling: SubwordSampling | None = Field(default=None, description="Absent: one segmentation.")
-    exponential_average: ExponentialAverage | None = Field(default=None, description="Absent: no averaging.")
+    ema: Ema | None = Field(default=None, description="Absent: no averaging.")
     distributed: Distributed | None = Field(
         default=None,
         description="Absent: its defaults.",
@@ -205,7 +205,7 @@ class Training(Settings):
                 f"label_smoothing = {self.label_smoothing} spreads over the whole vocabulary, but sampled_softmax "
                 f"looks at {self.sampled_softmax.num_samples} samples of it; set label_smoothing = 0.0"
             )
-        if self.unrolled_steps:
+        if self.bptt_steps:
             return self._consistent_stateful()
         if self.max_tokens_per_sentence > self.batch_tokens:
             raise ValueError(
@@ -232,14 +232,12 @@ class Training(Settings):
         return self
 
     def _consistent_stateful(self) -> Training:
-        if self.batch_tokens % self.unrolled_steps:
-            raise ValueError(
-                f"batch_tokens = {self.batch_tokens} is not a multiple of unrolled_steps = {self.unrolled_steps}"
-            )
+        if self.batch_tokens % self.bptt_steps:
+            raise ValueError(f"batch_tokens = {self.batch_tokens} is not a multiple of bptt_steps = {self.bptt_steps}")
         default = Training.model_fields["max_tokens_per_sentence"].default
         if self.max_tokens_per_sentence != default:
             raise ValueError(
                 f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does nothing with "
-                f"unrolled_steps = {self.unrolled_steps}: the text runs on, and no sentence is left out"
+                f"bptt_steps = {self.bptt_steps}: the text runs on, and no sentence is left out"
             )
         return self

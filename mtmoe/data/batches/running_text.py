@@ -48,17 +48,17 @@ class RunningText:
 
 
 class RunningTextStream:
-    """Endless training batches: ``num_rows`` rows of ``unrolled_steps`` tokens.
+    """Endless training batches: ``num_rows`` rows of ``bptt_steps`` tokens.
 
     An epoch is as many batches as a row needs to the place where the next one began.
     """
 
-    def __init__(self, corpus: ParallelCorpus, *, batch_tokens: int, unrolled_steps: int) -> None:
+    def __init__(self, corpus: ParallelCorpus, *, batch_tokens: int, bptt_steps: int) -> None:
         """Raises UserError when the text is shorter than one batch."""
         self.num_left_out = 0
         self._text = RunningText(corpus)
-        self._steps = unrolled_steps
-        num_rows = batch_tokens // unrolled_steps
+        self._steps = bptt_steps
+        num_rows = batch_tokens // bptt_steps
         if self._text.num_tokens < batch_tokens:
             raise UserError(
                 f"{corpus.directory}: has {self._text.num_tokens} tokens, fewer than training.batch_tokens = "

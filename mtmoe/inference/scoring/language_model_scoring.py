@@ -80,7 +80,7 @@ def total(scores: Sequence[LineScore]) -> TextScore:
 def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Progress = silent) -> Iterator[LineScore]:
     """One score for each line, in order; lines are read a window at a time."""
     iterator = iter(lines)
-    reader = _RunningReader(loaded) if loaded.recipe.training.unrolled_steps else SentenceReader(loaded)
+    reader = _RunningReader(loaded) if loaded.recipe.training.bptt_steps else SentenceReader(loaded)
     num_done, language = 0, loaded.recipe.data.target_language
     while window := list(itertools.islice(iterator, _WINDOW_LINES)):
         texts = [normalise_line(line) for line in window]
@@ -93,7 +93,7 @@ def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Prog
 
 def first_token(loaded: LoadedLanguageModel) -> int:
     """What a text begins with: running text (the first line, too) comes after the end of a line."""
-    return EOS if loaded.recipe.training.unrolled_steps else BOS
+    return EOS if loaded.recipe.training.bptt_steps else BOS
 
 
 class SentenceReader:

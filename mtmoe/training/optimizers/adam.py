@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtmoe.config.settings import ExponentialAverage, Training
+from mtmoe.config.settings import Ema, Training
 from mtmoe.distributed.gradients import total_norm
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
@@ -170,7 +170,7 @@ class WeightAverage:
     up to date every ``every_steps`` updates, with the decay of so many: a pass over all weights is not cheap.
     """
 
-    def __init__(self, averaged: nn.Module, settings: ExponentialAverage) -> None:
+    def __init__(self, averaged: nn.Module, settings: Ema) -> None:
         self.averaged, self.settings = averaged, settings
         self._targets = [p.detach() for p in averaged.parameters()]
 

@@ -103,7 +103,7 @@ def helper(tiny_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model over the vocabulary of the tiny translation run, through the commands."""
     folder = tmp_path_factory.mktemp("helper")
     tables = {"data": {"target_language": "fr"}}
-    recipe = counting_recipe(folder, tables, max_steps=3, unrolled_steps=0, batch_tokens=400, precision="fp32")
+    recipe = counting_recipe(folder, tables, max_steps=3, bptt_steps=0, batch_tokens=400, precision="fp32")
     (folder / "lm.toml").write_text(recipe_to_toml(recipe))
     options = ("--subwords-of", tiny_run.run, "--device", "cpu", "--workers", 1)
     result = _invoke("train", folder / "lm.toml", folder / "run", *options)

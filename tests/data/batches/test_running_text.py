@@ -33,7 +33,7 @@ def test_the_text_is_a_ring_of_sentences_with_their_ends(corpus):
 
 
 def test_each_row_goes_on_where_its_last_batch_ended_for_ever(corpus):
-    stream = RunningTextStream(corpus, batch_tokens=6, unrolled_steps=3)
+    stream = RunningTextStream(corpus, batch_tokens=6, bptt_steps=3)
     batches = [batch for batch, _ in itertools.islice(stream.batches(), 9)]
     for row, start in ((0, 0), (1, 8)):
         labels = [token for batch in batches for token in batch.target_BT[row, 1:].tolist()]
@@ -45,7 +45,7 @@ def test_each_row_goes_on_where_its_last_batch_ended_for_ever(corpus):
 
 
 def test_any_position_is_reached_without_the_batches_before_it(corpus):
-    stream = RunningTextStream(corpus, batch_tokens=6, unrolled_steps=3)
+    stream = RunningTextStream(corpus, batch_tokens=6, bptt_steps=3)
     assert stream.num_batches(0) == 3  # 8 tokens from row to row
     whole = list(itertools.islice(stream.batches(), 10))
     positions = [Position(0, 0), *(position for _, position in whole)]
@@ -70,4 +70,4 @@ def test_evaluation_predicts_every_token_once(corpus, num_rows, length):
 
 def test_a_text_shorter_than_a_batch_is_an_error_with_both_numbers(corpus):
     with pytest.raises(UserError, match=r"has 16 tokens, fewer than training\.batch_tokens = 18"):
-        RunningTextStream(corpus, batch_tokens=18, unrolled_steps=3)
+        RunningTextStream(corpus, batch_tokens=18, bptt_steps=3)

@@ -61,9 +61,9 @@ def all_of(translations):
     return [(line, translation) for line, several in lists for translation in several]
 
 
-@pytest.mark.parametrize("unrolled_steps", [0, 16], ids=["sentences", "running text"])
-def test_a_score_with_fusion_is_the_sum_of_what_score_tells_of_both_models(run_directory, tmp_path, unrolled_steps):
-    language_model = untrained_language_model(tmp_path, run_directory / "subwords.model", unrolled_steps=unrolled_steps)
+@pytest.mark.parametrize("bptt_steps", [0, 16], ids=["sentences", "running text"])
+def test_a_score_with_fusion_is_the_sum_of_what_score_tells_of_both_models(run_directory, tmp_path, bptt_steps):
+    language_model = untrained_language_model(tmp_path, run_directory / "subwords.model", bptt_steps=bptt_steps)
     overrides = (*PLAIN, "decoding.language_model.weight=0.4")
     others = OtherRuns(language_model=str(language_model))
     found = Translator(run_directory, device="cpu", overrides=overrides, others=others).translate(LINES, 3)
