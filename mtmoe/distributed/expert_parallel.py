@@ -125,7 +125,7 @@ class _SumOverProcesses(torch.autograd.Function):
     """The sum of a vector over all processes, of which each hands back the gradient of its own part.
 
     Every process computes the same loss of the sum, and gradients of parameters are added up over processes: so each
-    term of the sum's derivative is counted once (spec 8, row 6).
+    term of the sum's derivative is counted once (`docs/explanation/paper.md#decision-6`).
     """
 
     @staticmethod

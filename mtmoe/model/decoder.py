@@ -118,7 +118,8 @@ class _Grid(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """See the module's text; residual connections add only the part that is not context (spec 8, row 17)."""
+    """See the module's text; residual connections add only the part that is not context
+    (`docs/explanation/paper.md#decision-17`)."""
 
     def __init__(self, settings: Model) -> None:
         super().__init__()

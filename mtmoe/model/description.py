@@ -1,9 +1,9 @@
 """What a network costs, from its settings alone: parameters and operations of each layer.
 
-Operations are multiply-adds of one source and one target token in the forward pass (one multiply-add is 1,
-spec 5.5, 5.6 and 6.10): every weight matrix that a token meets, with k of the n experts and, of two levels of
-gating, the gates of the token's groups; with strict balancing these are the means. Left out, as in the paper's
-counts: biases, and the attention's scores and context, which depend on the length of the source.
+Operations are multiply-adds of one source and one target token in the forward pass (one multiply-add is 1;
+`docs/explanation/paper.md#counting`): every weight matrix that a token meets, with k of the n experts and, of two
+levels of gating, the gates of the token's groups; with strict balancing these are the means. Left out, as in the
+paper's counts: biases, and the attention's scores and context, which depend on the length of the source.
 
 The paper has two rules. Its language models are counted as they are trained, without the output layer; the figures
 of its translation models come out as they translate: with the output layer, without the matrices of the gates' noise.

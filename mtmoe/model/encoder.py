@@ -13,7 +13,7 @@ from mtmoe.model.ops.rows import put_rows, take_rows
 
 
 class Encoder(nn.Module):
-    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (spec 1.5)."""
+    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (paper, appendix C.1)."""
 
     def __init__(self, settings: Model) -> None:
         super().__init__()

@@ -58,8 +58,8 @@ class LanguageModelState(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (spec 1.5; l = 1 without ``h_(l-1)`` where the
-    settings say so), and a softmax without bias.
+    """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (paper, appendix C.1; l = 1 without
+    ``h_(l-1)`` where the settings say so), and a softmax without bias.
 
     Of a batch it reads the target side alone: a sentence that begins with BOS, or a stretch of running text whose
     first token was predicted before.

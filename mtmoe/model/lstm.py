@@ -142,7 +142,7 @@ class Lstm(nn.Module):
         return torch.stack(outputs, dim=1), state
 
     def initial_state(self, num_sentences: int, like: Tensor) -> LstmState:
-        """Zeros (spec 8, row 21)."""
+        """Zeros (`docs/explanation/paper.md#decision-21`)."""
         cell_dtype = torch.promote_types(like.dtype, torch.float32)
         return LstmState(
             like.new_zeros(num_sentences, self.width), like.new_zeros(num_sentences, self.hidden, dtype=cell_dtype)

@@ -87,7 +87,7 @@ class Plan(NamedTuple):
 
     @property
     def tflops_per_gpu(self) -> float:
-        """By the paper's definition (spec 5.5)."""
+        """By the paper's definition (appendix C)."""
         return self.step_flops / self.step_seconds / self.cluster.num_gpus / 1e12
 
 

@@ -1,4 +1,4 @@
-"""How many operations training takes, by the paper's definition (spec 5.5)."""
+"""How many operations training takes, by the paper's definition (`docs/explanation/paper.md#counting`)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from mtmoe.model.translation import TranslationModel
 
 
 def test_operations_of_the_papers_translation_model_are_85_million() -> None:
-    """Spec 6.10: five LSTM-2048-512, a context input to one of them, two MoE layers, softmax over 32,000."""
+    """The paper's 85 M: five LSTM-2048-512, a context input to one of them, two MoE layers, softmax over 32,000
+    (`docs/explanation/paper.md#decision-16`)."""
     model = Model(
         width=512,
         lstm_hidden=2048,
@@ -90,7 +91,7 @@ def test_the_mixtures_of_tables_7_and_8_have_the_printed_millions(
 
 
 def test_the_difference_between_two_rows_of_table_7_is_that_of_their_mixtures() -> None:
-    """MoE-34M: 1,024 experts of hidden size 2,048 in 32 groups between two LSTM-1024, 33.751M operations (spec 5.6)."""
+    """MoE-34M: 1,024 experts of hidden size 2,048 in 32 groups between two LSTM-1024, 33.751M operations (Table 7)."""
     moe = {"num_experts": 1024, "experts_per_token": 2, "expert_hidden": 2048, "hierarchy": Hierarchy(groups=32)}
     layer = _layer(1024, **moe)
     lstms = 2 * 4 * 1024 * 2048

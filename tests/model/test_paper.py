@@ -1,4 +1,4 @@
-"""Every row of the paper's tables is a recipe, and counts what the paper prints (spec 5.4 to 5.8, 6.7, 6.10)."""
+"""Every row of the paper's tables is a recipe, and counts what the paper prints (Tables 2, 3, 5, 7 and 8)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ TABLE_8 = [
     ("lm100b-moe-65536-h", "9.2", "68791.0", "68.9"),
     ("lm100b-moe-131072-h", "9.7", "137577.6", "137.7"),
 ]
-# What the paper's own sizes give, where that is not what it prints (spec 5.6): operations, total.
+# What the paper's own sizes give, where that is not what it prints (`docs/explanation/paper.md#counting`).
+# Operations, total.
 MISFITS = {("lm1b-moe-256", "operations"): "8.7", ("lm1b-moe-34m", "total"): "5.9"}
 
 
@@ -73,7 +74,7 @@ def test_a_language_model_counts_what_its_row_prints(row: tuple[str, str, str, s
 
 
 def test_the_counts_are_those_of_the_papers_formulas() -> None:
-    """Spec 5.6, to the last weight: two LSTMs, n experts, W_g and W_noise of both levels."""
+    """`docs/explanation/paper.md#counting`, to the weight: two LSTMs, n experts, W_g and W_noise of both levels."""
     d, n, a, hidden = 512, 4096, 16, 1024
     base, expert = 2 * 4 * d * 2 * d, 2 * d * hidden
     model = described("lm1b-moe-4096-h")
@@ -103,7 +104,7 @@ def test_the_multilingual_model_has_8_7_billion_parameters_and_102_million_opera
 
 
 def test_gnmt_counts_278_million_parameters_and_214_million_operations_without_its_attention() -> None:
-    """The paper's figures are those of LSTMs and three matrices of 32,000 words (278.7 M, spec 6.10), cut to 278; its
+    """The paper's figures are those of LSTMs and three matrices of 32,000 words (278.7 M), cut to 278; its
     operations lie between the sums without the attention's projections and with both (213.1 M and 215.2 M)."""
     model = described("wmt14-en-de-gnmt")
     (attention,) = (layer for layer in model.layers if layer.name == "attention")

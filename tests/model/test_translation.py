@@ -226,7 +226,7 @@ def test_a_batch_moves_to_a_device_whole():
 
 
 def test_gnmts_bottom_is_two_full_directions_and_residuals_begin_above_the_layer_that_reads_them():
-    """Spec 7.1 and 7.2."""
+    """GNMT (Wu et al. 2016, section 3)."""
     model = _model(**GNMT, encoder_moe_after=())
     encoder, x_BSD = model.encoder, torch.randn(1, 5, 32)
     encoded_BSD, _ = encoder(x_BSD, torch.tensor([5]), torch.arange(5))

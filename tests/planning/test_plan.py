@@ -1,4 +1,4 @@
-"""The plan's arithmetic, and the paper's own runs (spec 5.2 to 5.8 and 6.3)."""
+"""The plan's arithmetic, and the paper's own runs (appendices C, D and E)."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_gates_of_groups_are_with_their_groups(name: str, num_gpus: int) -> None
 
 
 def test_the_matrices_of_793_000_words_are_too_much_for_a_k40_when_every_gpu_has_them() -> None:
-    """Spec 5.2: 16 K40. Embedding and output are 0.81 G parameters, with Adam's moments 13 GB on every process."""
+    """Appendix C.1: 16 K40. Embedding and output are 0.81 G parameters, with Adam's moments 13 GB on every process."""
     plan = planned("lm1b-moe-4096-h", 16)
     assert not step_fits(plan)
     assert plan.parameters.replicated * 16 > plan.cluster.usable_memory

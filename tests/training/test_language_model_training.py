@@ -175,7 +175,7 @@ def test_a_loss_that_is_not_finite_leaves_no_state_behind(place):
 
 
 def test_tflops_are_those_of_the_papers_definition(place, tmp_path):
-    """Spec 5.5: forward and backward pass, a multiply-add is 2, the sampled softmax included."""
+    """Paper, appendix C: forward and backward pass, a multiply-add is 2, the sampled softmax included."""
     recipe = counting_recipe(place, **SAMPLED)
     lstm, expert, gates = 4 * 16 * 32, 2 * 16 * 16, 2 * 16 * 4
     expected_V = inclusion_probabilities(8, 16)  # of the 8 draws some are the same

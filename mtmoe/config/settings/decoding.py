@@ -102,7 +102,7 @@ class Reranking(Settings):
 
 
 class Decoding(Settings):
-    """Beam search with GNMT's score (spec 7.6)."""
+    """Beam search with GNMT's score (Wu et al. 2016, section 7)."""
 
     beam_size: Beam = Field(default=5, description="Hypotheses kept at each step.")
     length_alpha: float = Field(default=0.2, ge=0, le=5, description="alpha of GNMT's length term lp(Y).")

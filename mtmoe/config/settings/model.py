@@ -22,8 +22,8 @@ MOST_DENSE_HIDDEN = 1 << 24
 class Hierarchy(Settings):
     """Two levels of gating (paper, appendix B): a gate over groups, and in each group a gate over its experts.
 
-    The losses are CV^2 over all experts, none over groups (spec 8, row 7); a group without tokens has the load 0
-    (row 8).
+    The losses are CV^2 over all experts, none over groups (`docs/explanation/paper.md#decision-7`); a group without
+    tokens has the load 0 (`#decision-8`).
     """
 
     groups: Experts = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")

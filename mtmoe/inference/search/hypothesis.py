@@ -1,4 +1,4 @@
-"""What a search is asked for a source, what it finds, and GNMT's score of it (Wu et al. 2016, section 7; spec 7.6).
+"""What a search is asked for a source, what it finds, and GNMT's score of it (Wu et al. 2016, section 7).
 
 ::
 

@@ -15,13 +15,14 @@ from mtmoe.model.ops.rows import inverse_permutation
 
 
 class Experts(nn.Module):
-    """``E_i(x) = relu(x W1_i) W2_i``, without biases (spec 1.3); parameters stacked over experts.
+    """``E_i(x) = relu(x W1_i) W2_i``, without biases (`docs/explanation/paper.md#expert`); parameters stacked over
+    experts.
 
     num_experts: of the layer. kept: those of them that are here; only a layer with all of them can be called.
     """
 
     def __init__(self, num_experts: int, width: int, hidden: int, *, recompute: bool = False) -> None:
-        """``recompute``: the hidden activations are computed again in the backward pass, not kept (spec 5.7)."""
+        """``recompute``: the hidden activations are computed again in the backward pass, not kept (paper, app. D)."""
         super().__init__()
         self.recompute, self.num_experts, self.kept = recompute, num_experts, kept_of(num_experts)
         num_kept = self.kept.stop - self.kept.start

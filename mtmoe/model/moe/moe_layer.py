@@ -21,7 +21,7 @@ from mtmoe.model.ops.rows import with_common_number_of_rows
 
 
 class MixtureOfExperts(nn.Module):
-    """Gate, experts, and the sigmoid that the paper puts on their sum (spec 1.4)."""
+    """Gate, experts, and the sigmoid that the paper puts on their sum (`docs/explanation/paper.md#decision-18`)."""
 
     def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
         super().__init__()

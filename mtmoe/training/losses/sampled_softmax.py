@@ -1,4 +1,4 @@
-"""Sampled softmax: the label against a few drawn classes in place of the whole vocabulary (spec 5.2).
+"""Sampled softmax: the label against a few drawn classes in place of the whole vocabulary (paper, appendix C.1).
 
 The distribution is log-uniform, ``p(c) = log((c + 2) / (c + 1)) / log(V + 1)``, which suits ids in the order of their
 frequency. Every class is drawn on its own, with the probability that S draws from p would have it; those that were

@@ -25,7 +25,7 @@ _EXPERT_STACKS = (".experts.first_EDH", ".experts.second_EHD")
 def learning_rate(settings: Training, step: int) -> float:
     """Learning rate of a step, counted from 1.
 
-    paper (spec 6.3): ``base * {step/warmup; 1; sqrt((warmup + constant) / step)}``.
+    paper (appendix E): ``base * {step/warmup; 1; sqrt((warmup + constant) / step)}``.
     """
     base, schedule = settings.learning_rate, settings.schedule
     if step < schedule.warmup_steps:

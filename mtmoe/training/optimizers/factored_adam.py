@@ -1,4 +1,4 @@
-"""Adam without a first moment and with a factored second one: the optimizer of the experts (app. D, spec 5.7)."""
+"""Adam without a first moment and with a factored second one: the optimizer of the experts (paper, appendix D)."""
 
 from __future__ import annotations
 

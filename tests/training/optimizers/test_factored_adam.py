@@ -1,4 +1,4 @@
-"""The experts' optimizer against its equations, matrix by matrix and element by element (spec 5.7)."""
+"""The experts' optimizer against its equations, matrix by matrix and element by element (paper, appendix D)."""
 
 from __future__ import annotations
 

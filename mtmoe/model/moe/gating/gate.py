@@ -18,7 +18,8 @@ class Gate(nn.Module):
 
     reduce_sum: called once in a forward pass with one vector, which holds all sums over tokens that the losses are
     made of, so that a layer that is spread over processes can add up those of all of them (the losses are of the
-    global batch, spec 8, row 6). It must have a gradient. The vectors in ``Balance`` are those of this process.
+    global batch: `docs/explanation/paper.md#decision-6`). It must have a gradient. The vectors in
+    ``Balance`` are those of this process.
 
     noise: where the random numbers come from; None for torch's own generator.
     """
@@ -44,7 +45,7 @@ class Gate(nn.Module):
 
     @property
     def operations(self) -> int:
-        """Multiply-adds of the gate for one token in training (spec 5.6)."""
+        """Multiply-adds of the gate for one token in training (`docs/explanation/paper.md#counting`)."""
         raise NotImplementedError
 
     def _route(self, x_ND: Tensor) -> Routing:

@@ -18,7 +18,7 @@ class HierarchicalGate(TwoLevelGate):
     """Top-k of the groups, and in each of them top-k of its experts.
 
     Importance and load are eqs. 13 and 14, and the losses CV^2 over all G x L experts; the first level has none of its
-    own (spec 8, row 7).
+    own (`docs/explanation/paper.md#decision-7`).
 
     noise_floor: None for the softmax gate, which has no noise and no load loss; its load is the count.
     """
@@ -125,5 +125,6 @@ class HierarchicalGate(TwoLevelGate):
 
 
 def load_of_leaves(first_load_G: Tensor, leaf_load_GL: Tensor, tokens_G: Tensor) -> Tensor:
-    """Eq. 14: ``Load_primary(X)_i Load_i(X_i)_j / |X_i|``; zero for a group without tokens (spec 8, row 8)."""
+    """Eq. 14: ``Load_primary(X)_i Load_i(X_i)_j / |X_i|``; zero for a group without tokens
+    (`docs/explanation/paper.md#decision-8`)."""
     return first_load_G[:, None] * leaf_load_GL / (tokens_G[:, None] + EPSILON)

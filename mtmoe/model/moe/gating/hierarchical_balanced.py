@@ -23,8 +23,9 @@ from mtmoe.model.moe.routing import Balance, Routing
 
 
 class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
-    """Strict balancing of each level by itself, which is how we read a paper that does not say (spec 4.6): every group
-    gets m1 = k1 |X| / G tokens, and of these each of its L experts m2 = k2 m1 / L; each level has thresholds.
+    """Strict balancing of each level by itself, as the paper does not say (`docs/explanation/paper.md#decision-11`):
+    every group gets m1 = k1 |X| / G tokens, and of these each of its L experts m2 = k2 m1 / L; each level has
+    thresholds.
 
     A token may have groups but no expert in one of them: its gates then sum to less than 1. Otherwise as
     :class:`StrictlyBalancedGate`.

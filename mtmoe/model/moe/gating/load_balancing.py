@@ -9,7 +9,7 @@ EPSILON = 1e-10
 
 
 def squared_variation(values_E: Tensor) -> Tensor:
-    """CV^2 = variance / mean^2 with the population variance (spec 8, row 5)."""
+    """CV^2 = variance / mean^2 with the population variance (`docs/explanation/paper.md#decision-5`)."""
     mean = values_E.mean()
     return (values_E - mean).square().mean() / (mean.square() + EPSILON)
 

@@ -15,7 +15,7 @@ class NoisyTopKGate(Gate):
     """Noisy top-k gating (eqs. 3-5); importance and load losses (eqs. 6-11).
 
     The noise is drawn in training only; without it, or when every expert is chosen, the load is the plain
-    count and has no loss (spec 8, rows 1 and 4).
+    count and has no loss (`docs/explanation/paper.md#decision-1` and `#decision-4`).
     """
 
     def __init__(

@@ -28,7 +28,8 @@ class StrictlyBalancedGate(BalancedGate):
     stored as ``log(n T)``: gates are about 1 / n, and an optimizer's step should be small beside them for any n.
 
     Which experts a token gets in training depends on the other tokens of the batch, those behind it in its own
-    sentence too (spec 4.6): in a decoder this lets a training loss see a little of the future.
+    sentence too: in a decoder this lets a training loss see a little of the future
+    (`docs/explanation/paper.md#decision-11`).
     """
 
     def __init__(

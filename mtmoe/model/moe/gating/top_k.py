@@ -16,7 +16,8 @@ class Choice(NamedTuple):
     """The k best experts of each row.
 
     experts_RK: int64, the best first. gates_RK: each row sums to 1. probability_RE: P(x, i) of eqs. 8-9; None where
-    there was no noise, or no choice, and the count takes its place (spec 8, rows 1 and 4).
+    there was no noise, or no choice, and the count takes its place (`docs/explanation/paper.md#decision-1` and
+    `#decision-4`).
     """
 
     experts_RK: Tensor
@@ -31,7 +32,8 @@ def choose_top_k(
 
     normal: standard normal numbers in the shape of its argument; None for those of torch.
 
-    Membership goes by the indices of top-k, so that ties do not admit a k+1st expert (spec 8, row 2).
+    Membership goes by the indices of top-k, so that ties do not admit a k+1st expert
+    (`docs/explanation/paper.md#decision-2`).
     """
     num_experts = clean_RE.shape[1]
     probability_RE = None
@@ -96,7 +98,7 @@ class _NoisyTop(torch.autograd.Function):
 
 
 def noise_scale(raw: Tensor, floor: float) -> Tensor:
-    """Standard deviation of the noise (eq. 4), with the floor of spec 8, row 3.
+    """Standard deviation of the noise (eq. 4), with a floor (`docs/explanation/paper.md#decision-3`).
 
     Without a floor softplus underflows to 0, by which eq. 9 divides. It stops where it is too little to change a logit,
     so that eq. 9 is a step there, and its square is no infinity.
