@@ -136,8 +136,8 @@ def test_every_name_of_the_python_examples_exists() -> None:
 
 
 def test_a_tree_is_read_with_its_folders() -> None:
-    drawn = "mtmoe/  the library\n├── data/\n│   └── sources.py  files\ncli/  commands\n  train.py\nno path here\n"
-    assert list(tree_paths(drawn)) == ["mtmoe/", "mtmoe/data/", "mtmoe/data/sources.py", "cli/", "cli/train.py"]
+    drawn = "one/  the library\n├── two/\n│   └── three.py  files\nfour/  commands\n  five.py\nno path here\n"
+    assert list(tree_paths(drawn)) == ["one/", "one/two/", "one/two/three.py", "four/", "four/five.py"]
 
 
 def test_a_command_is_found_with_its_arguments_only() -> None:

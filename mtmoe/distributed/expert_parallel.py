@@ -72,7 +72,7 @@ class ParallelExperts(Experts):
         self.training = own.training
         self._way = Way(mesh, layer, "experts")
         self.before_call: Callable[[nn.Module], None] | None = None
-        """Where processes do not come to this layer at the same time by themselves (``turns.py``)."""
+        """Where processes do not come to this layer at the same time by themselves (``unsynchronised_calls.py``)."""
         self.first_EDH, self.second_EHD = own.first_EDH, own.second_EHD
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:

@@ -87,7 +87,7 @@ class LanguageModel(nn.Module):
         )
 
     def forward(self, batch: TranslationBatch) -> Output:
-        """Each row from a zero state, up to but without the output layer (see ``training/loss.py``)."""
+        """Each row from a zero state, up to but without the output layer (see ``training/losses/``)."""
         return self.continued(batch, None)[0]
 
     def continued(self, batch: TranslationBatch, state: LanguageModelState | None) -> tuple[Output, LanguageModelState]:

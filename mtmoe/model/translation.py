@@ -68,7 +68,7 @@ class TranslationModel(nn.Module):
         self.decoder = Decoder(settings)
 
     def forward(self, batch: TranslationBatch) -> Output:
-        """Teacher forcing over a batch, up to but without the output layer (see ``training/loss.py``)."""
+        """Teacher forcing over a batch, up to but without the output layer (see ``training/losses/``)."""
         memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
