@@ -12,7 +12,7 @@ mtmoe := $(bin)/mtmoe
 pytest := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check docs format clean
 
 help:
 	@echo "make install   make $(VENV) with mtmoe in it, at the versions of constraints.txt"
@@ -20,6 +20,7 @@ help:
 	@echo "               after an interruption it goes on where it was"
 	@echo "make test      run the tests"
 	@echo "make check     run the linter, the formatter's check, the type checker and the tests"
+	@echo "make docs      build docs/ into build/docs; begin to read at build/docs/index.html"
 	@echo "make format    format the code"
 	@echo "make clean     remove $(VENV), $(DEMO) and all caches"
 
@@ -33,7 +34,7 @@ $(stamp): pyproject.toml constraints.txt
 	    echo "Name another one: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12" >&2; exit 1; }
 	@echo "installing mtmoe and what it needs into $(VENV); the first time this downloads some hundred megabytes"
 	@$(bin)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(stamp)
@@ -54,6 +55,9 @@ check: $(stamp)
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(pytest)
+
+docs: $(stamp)
+	$(bin)/python -m sphinx -q -W --keep-going docs build/docs
 
 format: $(stamp)
 	$(bin)/ruff check --fix .

@@ -30,7 +30,9 @@ def _pins() -> dict[str, str]:
 
 def test_every_direct_dependency_is_pinned() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = {_name(r) for r in [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["tensorboard"]]}
+    wanted = {
+        _name(r) for r in [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["docs"], *extras["tensorboard"]]
+    }
     assert wanted <= _pins().keys()
 
 
@@ -58,7 +60,7 @@ def test_the_licence_is_the_one_that_is_declared() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-@pytest.mark.parametrize("target", ["install", "demo", "test", "check", "format", "clean"])
+@pytest.mark.parametrize("target", ["install", "demo", "test", "check", "docs", "format", "clean"])
 def test_make_has_the_target_and_help_tells_of_it(target: str) -> None:
     make = ["make", "--no-print-directory", "--directory", str(ROOT)]
     subprocess.run([*make, "--dry-run", target, "VENV=/nowhere"], check=True, capture_output=True)

@@ -1,0 +1,52 @@
+"""Pages that are made of the code: settings of a recipe, and lines of metrics.jsonl."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtmoe.config import describe_settings
+
+
+def write(folder: Path) -> None:
+    """Write all generated pages into ``folder``; one that has not changed is left alone, so that Sphinx is quick."""
+    folder.mkdir(exist_ok=True)
+    for name, text in (("settings.md", "\n".join(settings_page())),):
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def settings_page() -> Iterator[str]:
+    """Yield the lines of the page of settings: a heading for each table, a paragraph for each setting."""
+    tables: dict[str, list[str]] = {}
+    for key, kind, default, sentence in describe_settings():
+        table, _, name = key.rpartition(".")
+        told = "required" if default == "required" else f"default `{default}`"
+        tables.setdefault(table, []).append(f"`{name}`\n: {sentence}\n\n  *{kind}; {told}*\n")
+    for table, settings in tables.items():
+        yield f"## {f'`[{table}]`' if table else 'Top of the file'}\n"
+        yield from settings
+
+
+def plain_text(lines: list[str]) -> None:
+    """Change the help of a command, in place: letters stand as they are, and columns stay columns.
+
+    sphinx-click gives reStructuredText, in which the lines of a table begin with a bar.
+    """
+    changed: list[str] = []
+    in_table = False
+    for line in lines:
+        is_row = line.startswith("| ")
+        if is_row != in_table:
+            changed += ["::", ""] if is_row else [""] if line else []
+        changed.append(f"    {line[2:]}" if is_row else _escaped(line))
+        in_table = is_row
+    lines[:] = changed
+
+
+def _escaped(line: str) -> str:
+    """Return a line that has no markup but for `names of commands`."""
+    parts = re.split(r"`([^`]+)`", line)
+    return "".join(f"``{part}``" if n % 2 else re.sub(r"([*_|\\])", r"\\\1", part) for n, part in enumerate(parts))
