@@ -129,10 +129,11 @@ def moe(
 
     from mtmoe.benchmark.expert_layer import LayerShape, default_cases, run_layer_benchmark
     from mtmoe.benchmark.machine import hardware_name
-    from mtmoe.device import choose_device, precision_on
+    from mtmoe.device import choose_device
+    from mtmoe.precision import choose_precision
 
     chosen = choose_device(device)
-    precision = precision_on(chosen, precision)
+    precision = choose_precision(chosen, precision)
     if expert_weights == "bf16" and optimizer == "adam":
         raise click.UsageError("--expert-weights bf16 needs --optimizer factored-adam, which rounds at random")
     threads = threads or torch.get_num_threads()

@@ -21,9 +21,10 @@ from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, time
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
 from mtmoe.model.moe.routing import Routing
+from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
-from mtmoe.training.optimizers.adam import Adam, keep_experts_in_bf16
-from mtmoe.training.step import PRECISIONS
+from mtmoe.training.optimizers.adam import Adam
+from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
 from mtmoe.training.trainer import prepare_process
 
 _WARMUP_ROUNDS = 2
@@ -113,7 +114,7 @@ def run_layer_benchmark(
 
 def _measure_machine(shape: LayerShape) -> Yardsticks:
     device = _prepared(shape)
-    return Yardsticks(measure_gemm(PRECISIONS[shape.precision], device), measure_copy(device))
+    return Yardsticks(measure_gemm(DTYPES[shape.precision], device), measure_copy(device))
 
 
 def _prepared(shape: LayerShape) -> torch.device:
@@ -174,7 +175,7 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
         {f"moe.{name}": parameter for name, parameter in mixture.named_parameters()},
         Training(max_steps=1, expert_optimizer=shape.expert_optimizer, expert_weights=shape.expert_weights),  # type: ignore[arg-type]
     )
-    dtype = PRECISIONS[shape.precision]
+    dtype = DTYPES[shape.precision]
     x_ND = torch.randn(shape.num_tokens, shape.width, device=device).to(dtype).requires_grad_()
     grad_ND = torch.randn_like(x_ND)
 

@@ -20,8 +20,9 @@ from mtmoe.data.batches.padding import Batch
 from mtmoe.planning.gpu_memory import Peak, peak_of
 from mtmoe.planning.stages import stages_of
 from mtmoe.planning.workload import Layout, Workload
-from mtmoe.training.expert_usage import ExpertUse
-from mtmoe.training.step import PRECISIONS, Stepper
+from mtmoe.precision import DTYPES
+from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import prepare_process
 
 _STEPS = 4  # moments come with the first one; from then on steps are alike
@@ -72,7 +73,7 @@ def planned_peak(
     """What the plan says of one process with such batches."""
     source = 0 if recipe.task == "language-model" else length
     work = Workload(rows, source, length, rows * source, rows * length)
-    layout = Layout(1, 1, recipe.model.moe.num_experts, PRECISIONS[precision].itemsize, on_cpu)
+    layout = Layout(1, 1, recipe.model.moe.num_experts, DTYPES[precision].itemsize, on_cpu)
     return peak_of(stages_of(recipe, vocabulary_size), recipe, vocabulary_size, work, layout)
 
 
@@ -96,7 +97,7 @@ def _take_steps(
             ids = [torch.randint(4, vocabulary_size, (rows, n), generator=generator) for n in (source, length + 1)]
             lengths = [torch.full((rows,), n) for n in (source, length)]
             group.append(Batch(ids[0], lengths[0], ids[1], lengths[1]))
-        stepper(group, ExpertUse(recipe.training))
+        stepper(group, ExpertUsage(recipe.training))
     return stepper
 
 

@@ -13,10 +13,11 @@ from mtmoe.config import Recipe
 from mtmoe.data.prepared.data_directory import Prepared, open_prepared
 from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.distributed.mesh import Mesh, device_of_process, joined_processes
+from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
-from mtmoe.training.metrics_window import Window
-from mtmoe.training.operations import training_operations
-from mtmoe.training.step import PRECISIONS, Stepper
+from mtmoe.training.metrics.metrics_window import Window
+from mtmoe.training.metrics.training_flops import training_operations
+from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import batch_stream, prepare_process
 
 _WARMUP_STEPS = 10
@@ -74,7 +75,7 @@ def _measured(
     subwords = load_vocabulary(prepared.subwords_path)
     stepper = Stepper(recipe, subwords.size, device, mesh)
     mesh.wait_for_all()  # so that all measure at the same time
-    own_gflops = torch.tensor(measure_gemm(PRECISIONS[stepper.precision], device), device=device)
+    own_gflops = torch.tensor(measure_gemm(DTYPES[stepper.precision], device), device=device)
     gemm_gflops = float(mesh.add_up(own_gflops, "rates of products"))
     batches = batch_stream(recipe, prepared, subwords).batches()
     window = Window(recipe.training, mesh)
@@ -84,7 +85,7 @@ def _measured(
             window.restart()
         mesh.calls.at(stepper.step + 1, "reading a batch")
         group = [next(batches)[0].to(device) for _ in range(recipe.training.gradient_accumulation)]
-        window.add(stepper(group, window.expert_use))
+        window.add(stepper(group, window.expert_usage))
         if stepper.step > _WARMUP_STEPS:
             elapsed = mesh.value_of_main(time.monotonic() - window.began, "the time")
         progress("measure", min(int(elapsed), int(seconds)), int(seconds), "seconds")

@@ -18,10 +18,8 @@ A checkpoint is written into a hidden directory, synced, and renamed: one that h
 what a crash leaves behind has another name and is removed at the next save. Nothing is ever unpickled.
 """
 
-from mtmoe.checkpoint.averaging import (
-    average_checkpoints,
-    export_weights,
-)
+from mtmoe.checkpoint.averaging import average_checkpoints
+from mtmoe.checkpoint.export import export_weights
 from mtmoe.checkpoint.loading import (
     LoadedLanguageModel,
     LoadedRun,
@@ -56,7 +54,14 @@ from mtmoe.checkpoint.run_files import (
     save_launch,
     save_recipe,
 )
-from mtmoe.checkpoint.run_state import CheckpointState, ExpertUseState, OptimizerState, TrainingState, WindowState
+from mtmoe.checkpoint.run_state import (
+    CheckpointState,
+    ExpertUsageState,
+    LossScale,
+    OptimizerState,
+    TrainingState,
+    WindowState,
+)
 from mtmoe.checkpoint.writing import (
     remove_unfinished,
     retain,
@@ -68,9 +73,10 @@ __all__ = [
     "FORMAT_VERSION",
     "Checkpoint",
     "CheckpointState",
-    "ExpertUseState",
+    "ExpertUsageState",
     "LoadedLanguageModel",
     "LoadedRun",
+    "LossScale",
     "OptimizerState",
     "RunFiles",
     "TrainingState",

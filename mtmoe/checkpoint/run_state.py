@@ -55,8 +55,8 @@ class OptimizerState(JsonRecord):
     loss_scale: LossScale | None = None
 
 
-class LayerUseState(JsonRecord):
-    """What the experts of a layer have done since the last line of metrics; see ``mtmoe.training.expert_usage``."""
+class LayerUsageState(JsonRecord):
+    """Sums over the batches of a layer since the last line of metrics; see ``training/metrics/expert_usage.py``."""
 
     tokens: tuple[_Count, ...]
     num_batches: _Count
@@ -64,16 +64,16 @@ class LayerUseState(JsonRecord):
     losses: dict[str, float]
 
 
-class ExpertUseState(JsonRecord):
+class ExpertUsageState(JsonRecord):
     """The same of all layers by name, and for how many steps each has been overloaded or had dead experts."""
 
-    layers: dict[str, LayerUseState]
+    layers: dict[str, LayerUsageState]
     steps_overloaded: dict[str, _Count]
     steps_dead: dict[str, _Count]
 
 
 class WindowState(JsonRecord):
-    """Sums since the last line of metrics; see ``mtmoe.training.metrics_window``."""
+    """Sums since the last line of metrics; see ``training/metrics/metrics_window.py``."""
 
     loss_sum: float
     norm_sum: float
@@ -85,7 +85,7 @@ class WindowState(JsonRecord):
     num_padded_tokens: _Count
     num_steps: _Count
     seconds: Annotated[float, Field(ge=0)]
-    expert_use: ExpertUseState
+    expert_usage: ExpertUsageState
 
 
 class TrainingState(CheckpointState):

@@ -17,7 +17,7 @@ _SMALL_GPU = 4 << 30
 def processor() -> Iterator[Check]:
     import torch
 
-    from mtmoe.device import precision_on
+    from mtmoe.precision import choose_precision
 
     capability = torch.backends.cpu.get_cpu_capability()
     has = {
@@ -27,7 +27,7 @@ def processor() -> Iterator[Check]:
         "AMX": torch.cpu._is_amx_tile_supported(),
     }
     named = ", ".join(name for name, there in has.items() if there) or capability
-    precision = precision_on(torch.device("cpu"), "auto")
+    precision = choose_precision(torch.device("cpu"), "auto")
     yield Check("processor", "ok", f"{named}; training.precision = auto is {precision}")
 
 

@@ -122,16 +122,3 @@ def total_norm(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Tensor:
         return nn.utils.get_total_norm([*shared, *experts])
     of_experts = mesh.add_up_over_experts(nn.utils.get_total_norm(experts).square(), "gradient norms")
     return (nn.utils.get_total_norm(shared).square() + of_experts).sqrt()
-
-
-@torch.no_grad()
-def spread_infinity(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> None:
-    """Where an expert's gradient is not finite on any process, make a shared one infinite on all: fp16's loss scale
-    follows what it finds in the gradients of its process, and must stay the same everywhere."""
-    if mesh.expert_size == 1:
-        return
-    experts = [p.grad for name, p in parameters.items() if p.grad is not None and is_expert_parameter(name)]
-    shared = next(p.grad for name, p in parameters.items() if p.grad is not None and not is_expert_parameter(name))
-    num_broken = sum((~gradient.isfinite().all()).float() for gradient in experts) + shared.new_zeros(1)
-    mesh.add_up_over_experts(num_broken, "gradients that are not finite")
-    shared.view(-1)[:1].add_(torch.where(num_broken > 0, torch.inf, 0.0))

@@ -12,7 +12,7 @@ import torch
 from mtmoe.checkpoint import check_file, open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
-from mtmoe.device import check_precision, choose_device
+from mtmoe.device import choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.line_constraints import Required, TermReport
 from mtmoe.inference.constraints.terminology import Terminology
@@ -44,6 +44,7 @@ from mtmoe.inference.text.lines import (
 )
 from mtmoe.inference.text.word_alignment import Links, align_words, word_numbers, words_of_subwords
 from mtmoe.languages import has_spaces
+from mtmoe.precision import check_precision
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import EOS, UNK
 

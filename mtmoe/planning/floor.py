@@ -17,7 +17,7 @@ from mtmoe.planning.devices import Gpu
 from mtmoe.planning.gpu_memory import Parameters, drawn_classes, output_activations
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
-from mtmoe.training.operations import FLOPS_PER_OPERATION
+from mtmoe.training.metrics.training_flops import FLOPS_PER_OPERATION
 
 Bound = Literal["compute", "memory", "network"]
 _UPDATE_BYTES = {"adam": 28.0, "factored-adam": 16.0}  # read and written for a parameter

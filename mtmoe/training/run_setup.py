@@ -18,19 +18,19 @@ from mtmoe.checkpoint import (
 )
 from mtmoe.config import Recipe
 from mtmoe.data.prepared.preparation import Prepared
-from mtmoe.device import check_precision, precision_on
 from mtmoe.distributed.launch import launch_name
 from mtmoe.errors import UserError
+from mtmoe.precision import check_precision, choose_precision
 from mtmoe.training.reporting import Reporter
 
 
-def opened_run(
+def open_or_create_run(
     recipe: Recipe, run_dir: Path, prepared: Prepared, resume: bool, device: torch.device, reporter: Reporter
 ) -> RunFiles:
     """Create the run, or check that what is resumed fits the recipe and the data."""
     saved = load_run_recipe(open_run(run_dir)) if resume else None
     wanted = recipe.training.precision
-    precision: str = saved.training.precision if saved and wanted == "auto" else precision_on(device, wanted)
+    precision: str = saved.training.precision if saved and wanted == "auto" else choose_precision(device, wanted)
     fix = "resume with --set training.precision=fp32"
     check_precision(device, precision, f"{run_dir}: was begun with training.precision", fix)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +18,9 @@ from mtmoe.checkpoint import (
 )
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch
-from mtmoe.device import precision_on
 from mtmoe.distributed.batch_sharding import of_all_sentences, own_sentences
 from mtmoe.distributed.expert_parallel import parallelise
-from mtmoe.distributed.gradients import GradientSums, spread_infinity
+from mtmoe.distributed.gradients import GradientSums
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.model.building import Network, build_model, meta_model
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
@@ -30,12 +28,16 @@ from mtmoe.model.moe.expert_shard import keeping_experts
 from mtmoe.model.moe.routing import Balance
 from mtmoe.model.ops.keyed_noise import keyed_noise
 from mtmoe.model.translation import Output
-from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.precision import DTYPES, autocast, choose_precision
+from mtmoe.training.loss_scaling import LossScaler
 from mtmoe.training.losses.label_smoothing import CrossEntropy, output_cross_entropy
 from mtmoe.training.losses.sampled_softmax import sampled_cross_entropy
-from mtmoe.training.optimizers.adam import Adam, WeightAverage, keep_experts_in_bf16, learning_rate
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.optimizers.adam import Adam
+from mtmoe.training.optimizers.ema import ExponentialMovingAverage
+from mtmoe.training.optimizers.gradient_clipping import clip_gradients
+from mtmoe.training.optimizers.learning_rate import learning_rate
+from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
 
 
 class StepOutcome(Enum):
@@ -89,7 +91,7 @@ class Stepper:
 
     def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
-        self.precision = precision_on(device, self.settings.precision)
+        self.precision = choose_precision(device, self.settings.precision)
         torch.manual_seed(_mixed(recipe.seed, 0, 0))
         with keeping_experts(mesh.share_of_experts):
             self.model = build_model(recipe, vocabulary_size).train()
@@ -102,14 +104,14 @@ class Stepper:
         self.source_noise, self.target_noise = keyed_noise(self.model)
         self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
         self.gradient_sums = GradientSums(self.optimizer.parameters, mesh)
-        self.average: WeightAverage | None = None
+        self.average: ExponentialMovingAverage | None = None
         if self.settings.ema is not None:
             with keeping_experts(mesh.share_of_experts):
                 averaged = build_model(recipe, vocabulary_size).eval()
             averaged.load_state_dict(state)
             parallelise(averaged, mesh)
-            self.average = WeightAverage(averaged.to(device), self.settings.ema)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+            self.average = ExponentialMovingAverage(averaged.to(device), self.settings.ema)
+        self.loss_scaler = LossScaler(device, self.precision, mesh)
         self.step = 0
         self.num_updates = 0
         self.carried: LanguageModelState | None = None
@@ -120,7 +122,7 @@ class Stepper:
         """The averaged weights where there are any."""
         return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
 
-    def __call__(self, group: list[Batch], expert_use: ExpertUse) -> StepResult:
+    def __call__(self, group: list[Batch], expert_usage: ExpertUsage) -> StepResult:
         """Forward, backward and update on the batches of one step, of which every process takes its sentences."""
         self.step += 1
         num_tokens = sum(batch.num_target_tokens for batch in group)
@@ -155,7 +157,7 @@ class Stepper:
             self.carried = None  # what is not finite would never go away again
         outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
         for balance in balances if outcome is StepOutcome.APPLIED else ():
-            expert_use.add(balance)
+            expert_usage.add(balance)
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
         return StepResult(loss_sum, *counts, norm, auxiliary, outcome, layer)
 
@@ -184,13 +186,13 @@ class Stepper:
         self, own: Batch, sentences_B: Tensor, number: int, num_tokens: int, num_batches: int
     ) -> _Passed:
         own = self._with_noise(own, sentences_B, number)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             output = self._forward(own)
         loss = self._loss(output)
         balance_loss = _sum_of_balance_losses(output.balances) / num_batches
         # Gradients of the mean over all target tokens of the step, however they are divided into batches and
         # between processes.
-        self.scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
+        self.loss_scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
         return _Passed(float(loss.plain_sum.detach()), float(balance_loss.detach()), output.balances)
 
     def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
@@ -217,7 +219,7 @@ class Stepper:
         return self.model(batch)
 
     def _loss(self, output: Output) -> CrossEntropy:
-        dtype = PRECISIONS[self.precision]
+        dtype = DTYPES[self.precision]
         if self.settings.sampled_softmax is not None:
             num_draws = self.settings.sampled_softmax.num_samples
             return sampled_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, num_draws, dtype)
@@ -225,26 +227,21 @@ class Stepper:
         return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
-        if self.scaler.is_enabled():
-            spread_infinity(self.optimizer.parameters, self.mesh)
-        self.optimizer.unscale(self.scaler)
-        norm = float(self.optimizer.clip())
+        self.loss_scaler.unscale(self.optimizer)
+        norm = float(clip_gradients(self.optimizer.parameters, self.settings.clip_norm, self.mesh))
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
             self.before_update()
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
-            self.optimizer.step(self.scaler)
+            self.loss_scaler.step(self.optimizer)
             self.num_updates += 1
             if self.average is not None:
                 self.average.update(self.model, self.num_updates)
         # With fp16 a gradient that overflows is how the loss scale is found, and no failure while there is scale left.
-        searching = loss_is_finite and self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
-        self.scaler.update()
+        searching = loss_is_finite and self.loss_scaler.may_shrink()
+        self.loss_scaler.update()
         self.optimizer.zero_grad()
         return StepOutcome.APPLIED if finite else StepOutcome.SCALING if searching else StepOutcome.SKIPPED, norm
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """(weights for inference, what else is needed to go on, plain numbers), all by name."""
@@ -255,7 +252,7 @@ class Stepper:
         if self.carried is not None:
             carried = self.carried.tensors()
             training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
-        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.scaler.state_dict() or None}
+        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.loss_scaler.state()}
 
     def load(
         self,
@@ -278,8 +275,7 @@ class Stepper:
         self.carried = LanguageModelState.from_tensors(carried).to(self.device) if carried else None
         self.num_updates = optimizer_state.num_updates
         self.optimizer.load_state(training, self.num_updates, where)
-        if optimizer_state.loss_scale is not None and self.scaler.is_enabled():
-            self.scaler.load_state_dict(optimizer_state.loss_scale.model_dump(by_alias=True))
+        self.loss_scaler.load_state(optimizer_state.loss_scale)
         self.step = step
 
 

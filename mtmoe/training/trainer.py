@@ -41,12 +41,12 @@ from mtmoe.errors import UserError
 from mtmoe.system.cpu_cores import fair_threads, num_cores
 from mtmoe.system.torchrun import local_world_size
 from mtmoe.training.interruption import StopSignals
-from mtmoe.training.metrics import MetricsLog
-from mtmoe.training.metrics_window import Window
-from mtmoe.training.operations import training_operations
-from mtmoe.training.optimizers.adam import learning_rate
+from mtmoe.training.metrics.metrics_log import MetricsLog
+from mtmoe.training.metrics.metrics_window import Window
+from mtmoe.training.metrics.training_flops import training_operations
+from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.reporting import Reporter, SilentReporter
-from mtmoe.training.run_setup import opened_run
+from mtmoe.training.run_setup import open_or_create_run
 from mtmoe.training.saving import Saver, Snapshot
 from mtmoe.training.step import StepOutcome, Stepper, StepResult
 from mtmoe.training.validation import validator_of
@@ -89,7 +89,7 @@ def run_training(
         if mesh.is_main:
             until_the_end.enter_context(locked_run(run_dir))
             resume = resume or belongs_to_launch(run_dir, launch_name())
-            run = opened_run(recipe, run_dir, prepared, resume, device, reporter)
+            run = open_or_create_run(recipe, run_dir, prepared, resume, device, reporter)
         mesh.wait_for_all()
         if not mesh.is_main:
             run, reporter = open_run(run_dir), SilentReporter()
@@ -195,7 +195,7 @@ class Trainer:
         for _ in range(self.settings.gradient_accumulation):
             batch, position = next(batches)
             group.append(batch)
-        result = self.stepper(group, window.expert_use)
+        result = self.stepper(group, window.expert_usage)
         self.position = position
         window.add(result)
         if result.outcome in (StepOutcome.SKIPPED, StepOutcome.OUT_OF_MEMORY):
@@ -252,7 +252,7 @@ class Trainer:
 
     def _log(self, window: Window) -> None:
         step = self.stepper.step
-        expert_metrics = window.expert_use.metrics()
+        expert_metrics = window.expert_usage.metrics()
         rates = window.metrics(self.settings.max_steps - step)
         target_rate = rates["target_tokens_per_second"]
         source_rate = rates["source_and_target_tokens_per_second"] - target_rate
@@ -267,7 +267,7 @@ class Trainer:
             "max_steps": self.settings.max_steps,
             **expert_metrics,
         }
-        for text in window.expert_use.warnings(window.num_steps):
+        for text in window.expert_usage.warnings(window.num_steps):
             self.reporter.warning(f"step {step}: {text}")
         if self.log is not None:
             self.log.write("train", metrics)

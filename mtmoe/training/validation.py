@@ -28,7 +28,7 @@ from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
 from mtmoe.training.losses.label_smoothing import output_cross_entropy
-from mtmoe.training.routing_by_language import routing_by_language
+from mtmoe.training.metrics.routing_by_language import routing_by_language
 
 _ROWS_OF_TEXT = 8
 _TOKENS_AT_ONCE = 256

@@ -14,8 +14,8 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import Training
 from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.training.expert_usage import ExpertUse
-from mtmoe.training.metrics_window import Window
+from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.metrics.metrics_window import Window
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.step import Stepper
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
@@ -75,7 +75,7 @@ def load_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
 
 def _steps(stepper: Stepper, groups: Iterator[list[Batch]]) -> None:
     for group in groups:
-        assert stepper(group, ExpertUse(stepper.settings)).applied
+        assert stepper(group, ExpertUsage(stepper.settings)).applied
 
 
 def _everything(stepper: Stepper) -> State:

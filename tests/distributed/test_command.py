@@ -12,7 +12,7 @@ import pytest
 from mtmoe.checkpoint import RunFiles, list_checkpoints, load_model
 from mtmoe.config import recipe_to_toml
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
-from mtmoe.training.operations import training_operations
+from mtmoe.training.metrics.training_flops import training_operations
 from tests.paths import ROOT
 from tests.toy import prepared_toy
 

@@ -10,8 +10,9 @@ import torch.distributed as dist
 from torch import nn
 
 from mtmoe.distributed import gradients
-from mtmoe.distributed.gradients import GradientSums, spread_infinity
+from mtmoe.distributed.gradients import GradientSums
 from mtmoe.distributed.mesh import joined_processes
+from mtmoe.training.loss_scaling import spread_infinity
 from tests.distributed.group import run_group
 from tests.distributed.recipes import small_recipe
 

@@ -16,7 +16,7 @@ from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed import gradients
 from mtmoe.distributed.collective_log import Calls
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import StepOutcome, Stepper
 from tests.distributed.group import run_group
 from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe
@@ -76,7 +76,7 @@ def train_with(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> Result:
     gradients.BUCKET_BYTES = 1
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
-        use, outcomes, faults = ExpertUse(recipe.training, mesh), [], list[Fault]()
+        use, outcomes, faults = ExpertUsage(recipe.training, mesh), [], list[Fault]()
         with_faults(mesh.calls, mesh.rank, faults)
         for group, of_step in zip(text_of(recipe, len(steps)), steps, strict=True):
             faults[:] = of_step
@@ -98,7 +98,7 @@ def without_the_bad_steps(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> dic
             if faults:
                 stepper.step += 1
             else:
-                assert stepper(group, ExpertUse(recipe.training)).outcome is StepOutcome.APPLIED
+                assert stepper(group, ExpertUsage(recipe.training)).outcome is StepOutcome.APPLIED
         return whole(stepper, stepper.tensors()[0])
 
 

@@ -13,7 +13,7 @@ import pytest
 from mtmoe.checkpoint import RunFiles, average_checkpoints, list_checkpoints, load_model, load_training
 from mtmoe.config import Recipe
 from mtmoe.data.prepared.preparation import prepare
-from mtmoe.training.expert_usage import FIGURES
+from mtmoe.training.metrics.expert_usage import FIGURES
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import Finished, run_training
 from tests.distributed.group import run_group

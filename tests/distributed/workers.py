@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from mtmoe import precision as precision_module
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.distributed import gradients as gradients_module
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.sharded_checkpoint import whole_tensor
-from mtmoe.training import step as step_module
-from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import Stepper
 from tests.distributed.recipes import RUNNING_ROWS, RUNNING_STEPS
 
@@ -64,15 +64,15 @@ def running_text(num_steps: int, per_step: int = 1) -> Iterator[list[Batch]]:
 @contextmanager
 def doubles(double: bool) -> Iterator[None]:
     """Everything in float64, of which a recipe knows nothing."""
-    before = dict(step_module.PRECISIONS)
+    before = dict(precision_module.DTYPES)
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     if double:
-        step_module.PRECISIONS["fp32"] = torch.float64
+        precision_module.DTYPES["fp32"] = torch.float64
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
-        step_module.PRECISIONS.update(before)
+        precision_module.DTYPES.update(before)
 
 
 class Job(NamedTuple):
@@ -115,7 +115,7 @@ def trained(job: Job, mesh: Mesh) -> Trained:
     clip, stepper.optimizer.clip = stepper.optimizer.clip, keep_gradients  # type: ignore[method-assign]
     text = running_text if recipe.training.bptt_steps else batches
     for group in text(job.num_steps, recipe.training.gradient_accumulation):
-        use = ExpertUse(recipe.training, mesh)
+        use = ExpertUsage(recipe.training, mesh)
         result = stepper(group, use)
         assert result.applied
         losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm))

@@ -12,7 +12,7 @@ from mtmoe.model.description import describe_recipe
 from mtmoe.planning.devices import GPUS, gpu_named
 from mtmoe.planning.plan import Cluster, Plan, make_plan
 from mtmoe.planning.stages import stages_of
-from mtmoe.training.operations import training_operations
+from mtmoe.training.metrics.training_flops import training_operations
 
 
 def planned(name: str, num_gpus: int, gpu: str = "k40", *overrides: str, **cluster: float) -> Plan:

@@ -20,9 +20,9 @@ from mtmoe.errors import UserError
 from mtmoe.inference.scoring import language_model_scoring
 from mtmoe.inference.scoring.language_model_scoring import score_text, total
 from mtmoe.training import validation
-from mtmoe.training.expert_usage import ExpertUse
 from mtmoe.training.losses.sampled_softmax import inclusion_probabilities
-from mtmoe.training.operations import training_operations
+from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.metrics.training_flops import training_operations
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import batch_stream
 from tests.toy import counting_recipe
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_leaves_no_state_behind(place):
     from mtmoe.data.subwords.vocabularies import load_vocabulary
 
     batches = batch_stream(recipe, prepared, load_vocabulary(prepared.subwords_path)).batches()
-    use = ExpertUse(recipe.training)
+    use = ExpertUsage(recipe.training)
     stepper([next(batches)[0]], use)
     assert stepper.carried is not None
     with torch.no_grad():

@@ -13,9 +13,10 @@ from mtmoe.config import Recipe, load_recipe, recipe_from_dict, shipped_recipes
 from mtmoe.config.settings import Model, Training
 from mtmoe.data.batches.padding import ragged, text_batch
 from mtmoe.data.batches.token_batches import Batch, batch_of
+from mtmoe.precision import DTYPES
 from mtmoe.training import step as step_module
-from mtmoe.training.expert_usage import ExpertUse
-from mtmoe.training.step import PRECISIONS, StepOutcome, Stepper
+from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.step import StepOutcome, Stepper
 from tests.hardware import BF16_IS_SUPPORTED
 
 _VOCABULARY = 40
@@ -68,7 +69,7 @@ def _losses(base: str, model: str, training: str) -> list[float]:
     for step in range(_STEPS):
         before = {name: p.detach().clone() for name, p in stepper.model.named_parameters()}
         group = [_batch(recipe, step * count + number) for number in range(count)]
-        result = stepper(group, ExpertUse(recipe.training))
+        result = stepper(group, ExpertUsage(recipe.training))
         assert result.outcome is StepOutcome.APPLIED
         after = dict(stepper.model.named_parameters())
         assert all(p.isfinite().all() for p in after.values())
@@ -84,14 +85,14 @@ def _bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if BF16_IS_SUPPORTED:
         yield
         return
-    monkeypatch.setattr(step_module, "precision_on", lambda device, precision: precision)
+    monkeypatch.setattr(step_module, "choose_precision", lambda device, precision: precision)
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     yield
     torch._C._set_mkldnn_enabled(before)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_takes_three_steps_in_every_precision(name, precision):
     recipe = _shrunken(name)

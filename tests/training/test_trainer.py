@@ -205,10 +205,10 @@ run_training(recipe, Path(run), Path(data), resume=resume == "resume", reporter=
 
 _MANY_SHAPES = """
 import resource, sys, torch
-from mtmoe.device import precision_on
+from mtmoe.precision import choose_precision
 from mtmoe.training.trainer import prepare_process
 prepare_process(torch.device("cpu"))
-bf16 = precision_on(torch.device("cpu"), "auto") == "bf16"
+bf16 = choose_precision(torch.device("cpu"), "auto") == "bf16"
 torch.set_num_threads(1)
 layer, held_mib = torch.nn.LSTM(256, 256, batch_first=True), []
 for number in range(400):
@@ -554,7 +554,7 @@ def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy,
     """Dropout, noise and balance losses off, so that nothing depends on how the tokens are divided."""
     from mtmoe.data.batches.padding import batch_of
     from mtmoe.data.batches.token_batches import sequential_batches
-    from mtmoe.training.expert_usage import ExpertUse
+    from mtmoe.training.metrics.expert_usage import ExpertUsage
 
     quiet = {"model": {"dropout": 0.0, "moe": {"kind": "dense"}}}
     recipe = toy(quiet, precision="fp32", clip_norm=1e9)
@@ -565,7 +565,7 @@ def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy,
     updated = []
     for group in (whole, parts):
         stepper = Stepper(recipe, 300, torch.device("cpu"))
-        stepper(group, ExpertUse(recipe.training))
+        stepper(group, ExpertUsage(recipe.training))
         updated.append(stepper.optimizer.state())
     assert list(sequential_batches(corpus, 300))
     for key, moment in updated[0].items():

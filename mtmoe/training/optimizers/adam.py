@@ -1,8 +1,7 @@
-"""Adam, also the factored one of experts, the learning-rate schedules, clipping and the average of the weights."""
+"""Adam by the names of the parameters, with factored Adam for the experts beside it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,41 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtmoe.config.settings import Ema, Training
-from mtmoe.distributed.gradients import total_norm
+from mtmoe.config.settings import Training
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
-from mtmoe.model.moe.experts import Experts
 from mtmoe.training.optimizers.factored_adam import FactoredAdam
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _FACTORED_MOMENTS = ("row_means", "column_means")
 _EXPERT_STACKS = (".experts.first_EDH", ".experts.second_EHD")
-
-
-def learning_rate(settings: Training, step: int) -> float:
-    """Learning rate of a step, counted from 1.
-
-    paper (appendix E): ``base * {step/warmup; 1; sqrt((warmup + constant) / step)}``.
-    """
-    base, schedule = settings.learning_rate, settings.schedule
-    if step < schedule.warmup_steps:
-        return base * step / schedule.warmup_steps
-    if schedule.kind == "paper":
-        plateau_end = schedule.warmup_steps + schedule.constant_steps
-        return base if step <= plateau_end else base * math.sqrt(plateau_end / step)
-    if schedule.kind == "cosine":
-        share = (step - schedule.warmup_steps) / max(1, settings.max_steps - schedule.warmup_steps)
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-        return base * (schedule.final_fraction + (1 - schedule.final_fraction) * falling)
-    return base
-
-
-def keep_experts_in_bf16(model: nn.Module) -> None:
-    """``expert_weights = "bf16"``, in place; the gradients are then in bf16, too."""
-    for experts in (module for module in model.modules() if isinstance(module, Experts)):
-        for stack in experts.parameters():
-            stack.data = stack.data.to(torch.bfloat16)
 
 
 class Adam:
@@ -92,6 +64,7 @@ class Adam:
             )
 
     def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of every parameter."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -100,14 +73,6 @@ class Adam:
         """Divide the gradients by the loss scale of fp16, before they are clipped."""
         for optimizer in self._optimizers:
             scaler.unscale_(optimizer)
-
-    def clip(self) -> Tensor:
-        """Scale all gradients to the largest allowed global norm; returns the norm before."""
-        norm = total_norm(self.parameters, self.mesh)
-        # On a CPU the pass over the gradients is saved when they are short enough; a GPU is not asked.
-        if norm.is_cuda or norm > self.settings.clip_norm:
-            nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.clip_norm, norm)
-        return norm
 
     def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
         """Update every parameter; with fp16's ``scaler``, only where the gradients are finite."""
@@ -118,15 +83,16 @@ class Adam:
                 scaler.step(optimizer)
 
     def zero_grad(self) -> None:
+        """Drop all gradients, and their memory."""
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """The moments, by name; none before the first update."""
+        """Return the moments, by ``MOMENT.PARAMETER``; none before the first update."""
         return {f"{moment}.{name}": state[moment] for name, moment, state in self._moments() if state}
 
     def load_state(self, moments: Mapping[str, Tensor], num_updates: int, where: Path) -> None:
-        """The inverse of :meth:`state`, after so many updates.
+        """Set the moments to what :meth:`state` returned after ``num_updates`` updates.
 
         Args:
             where: the checkpoint, for errors.
@@ -154,33 +120,10 @@ class Adam:
             state["step"] = num_updates if factored else torch.tensor(float(num_updates), device=parameter.device)
 
     def _moments(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """(parameter's name, moment's name, the parameter's state), in the order of the parameters."""
+        """Yield (parameter's name, moment's name, the parameter's state), in the order of the parameters."""
         *fused, last = self._optimizers
         for name, parameter in self.parameters.items():
             factored = name in self._stacks
             optimizer = last if factored or not fused else fused[0]
             for moment in _FACTORED_MOMENTS if factored else _MOMENTS:
                 yield name, moment, optimizer.state[parameter]
-
-
-class WeightAverage:
-    """Exponential moving average of parameters, in a model of its own that is used for inference.
-
-    The decay grows from 0 like ``(1 + t) / (10 + t)``, so that the first weights are soon forgotten. It is brought
-    up to date every ``every_steps`` updates, with the decay of so many: a pass over all weights is not cheap.
-    """
-
-    def __init__(self, averaged: nn.Module, settings: Ema) -> None:
-        self.averaged, self.settings = averaged, settings
-        self._targets = [p.detach() for p in averaged.parameters()]
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, num_updates: int) -> None:
-        """After the optimizer's update ``num_updates``, counted from 1; the first one is always taken in."""
-        every = self.settings.every_steps
-        if num_updates % every and num_updates >= every:
-            return
-        decay = min(self.settings.decay, (1 + num_updates) / (10 + num_updates))
-        decay = decay**every if num_updates >= every else decay
-        weights = [p.detach().to(t.dtype) for p, t in zip(model.parameters(), self._targets, strict=True)]
-        torch._foreach_lerp_(self._targets, weights, 1 - decay)

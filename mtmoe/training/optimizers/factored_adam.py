@@ -1,4 +1,4 @@
-"""Adam without a first moment and with a factored second one: the optimizer of the experts (paper, appendix D)."""
+"""Factored Adam: no first moment, and a factored second one; the optimizer of the experts (paper, appendix D)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from mtmoe.training.optimizers.stochastic_rounding import keyed_generator, round_stochastically
 
 # Of gradients that are worked on at a time: what a core's cache holds; on a GPU, enough for every launch to pay.
 _CPU_BYTES, _GPU_BYTES = 1 << 20, 1 << 28
@@ -77,7 +78,9 @@ class FactoredAdam(torch.optim.Optimizer):
         state["step"] += 1
         beta2, t = group["beta2"], state["step"]
         decay = beta2 * (1 - beta2 ** (t - 1)) / (1 - beta2**t)
-        rounding = _generator(parameter.device, self.seed, t, number) if parameter.dtype == torch.bfloat16 else None
+        rounding = (
+            keyed_generator(parameter.device, self.seed, t, number) if parameter.dtype == torch.bfloat16 else None
+        )
         if _suits_kernels(parameter, gradient) and (kernels := _kernels_of(parameter.device)):
             self._update_by_kernels(kernels, parameter, gradient, state, decay, group)
             return
@@ -98,7 +101,7 @@ class FactoredAdam(torch.optim.Optimizer):
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
             weights.addcdiv_(gradients, room, value=-group["lr"])
             if rounding is not None:
-                stored.copy_(rounded_at_random(weights, rounding))
+                stored.copy_(round_stochastically(weights, rounding))
 
     def _update_by_kernels(
         self,
@@ -147,20 +150,3 @@ def _roots(row_means: Tensor, column_means: Tensor) -> tuple[Tensor, Tensor]:
     by no zero."""
     mean = row_means.mean(1, keepdim=True).clamp_(min=torch.finfo(row_means.dtype).tiny)
     return row_means.div(mean).sqrt_(), column_means.sqrt()
-
-
-def rounded_at_random(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Finite float32 numbers, each turned in place into one of the two bf16 numbers next to it (still float32).
-
-    The nearer neighbour is the likelier, in such a way that the mean is x: bf16 is the upper half of float32's bits,
-    to which a carry goes over with the probability that the lower half is of a whole.
-    """
-    carry = torch.empty_like(x, dtype=torch.int32).random_(0, 1 << 16, generator=generator)
-    x.view(torch.int32).add_(carry).bitwise_and_(-(1 << 16))
-    return x
-
-
-def _generator(device: torch.device, *key: int) -> torch.Generator:
-    """Random numbers that a few small numbers determine."""
-    low, high = (int(word) for word in np.random.SeedSequence(key).generate_state(2, np.uint32))
-    return torch.Generator(device).manual_seed(high << 32 | low)

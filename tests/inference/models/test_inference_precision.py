@@ -10,7 +10,6 @@ import torch
 from mtmoe.checkpoint import load_model
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches.token_batches import batch_of
-from mtmoe.device import check_precision
 from mtmoe.errors import UserError
 from mtmoe.inference.models.ensemble import Ensemble
 from mtmoe.inference.models.inference_precision import prepare_for_search
@@ -20,6 +19,7 @@ from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.ops.int8 import Int8Matrix
 from mtmoe.model.ops.rows import with_common_number_of_rows
 from mtmoe.model.translation import TranslationModel
+from mtmoe.precision import check_precision
 from tests.hardware import NEEDS_BF16
 
 SOURCES, TARGETS = [[5, 6, 7, 8], [9, 10]], [[11, 12, 13], [14, 15, 16, 17]]

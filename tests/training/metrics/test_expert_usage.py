@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from mtmoe.checkpoint import ExpertUseState
+from mtmoe.checkpoint import ExpertUsageState
 from mtmoe.config.settings import Training
 from mtmoe.model.moe.gating import Gate, HierarchicalGate, NoisyTopKGate, SoftmaxGate, StrictlyBalancedGate
 from mtmoe.model.moe.routing import Balance
-from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.metrics.expert_usage import ExpertUsage
 
 
 def _balance(
@@ -27,8 +27,8 @@ def _balance(
     )
 
 
-def _use(**settings: Any) -> ExpertUse:
-    return ExpertUse(Training(max_steps=1, overload_warning_steps=1, **settings))
+def _use(**settings: Any) -> ExpertUsage:
+    return ExpertUsage(Training(max_steps=1, overload_warning_steps=1, **settings))
 
 
 def test_the_columns_of_table_6_are_means_over_batches_of_importance_and_of_load() -> None:
@@ -125,7 +125,7 @@ def test_a_use_that_is_saved_and_loaded_goes_on_to_the_same_bits(asked_after: tu
         if number in asked_after:
             saved = json.dumps(parts.state())
             parts = _use(overload_warning_ratio=1.1)
-            parts.load_state(ExpertUseState.model_validate_json(saved))
+            parts.load_state(ExpertUsageState.model_validate_json(saved))
     assert parts.metrics() == whole.metrics()
     assert list(parts.warnings(5)) == list(whole.warnings(5)) != []
 

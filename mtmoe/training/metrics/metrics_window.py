@@ -10,7 +10,7 @@ from typing import Any
 
 from mtmoe.checkpoint import WindowState
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
-from mtmoe.training.expert_usage import ExpertUse
+from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import StepResult
 
 _SUMS = (
@@ -23,12 +23,12 @@ class Window:
     """What happened since the last line of metrics. Time spent validating and saving is not counted."""
 
     def __init__(self, settings: Any, mesh: Mesh = ONE_PROCESS) -> None:
-        self.expert_use = ExpertUse(settings, mesh)
+        self.expert_usage = ExpertUsage(settings, mesh)
         self._paused_at: float | None = None
         self.restart()
 
     def restart(self) -> None:
-        self.expert_use.reset()
+        self.expert_usage.reset()
         self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
         self.num_loss_tokens = self.num_applied = 0
         self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
@@ -37,14 +37,14 @@ class Window:
     def state(self) -> dict[str, Any]:
         """Everything, as plain numbers for a checkpoint: a training that is resumed goes on in the same window."""
         sums = {name: getattr(self, name) for name in _SUMS}
-        return {**sums, "seconds": self.seconds, "expert_use": self.expert_use.state()}
+        return {**sums, "seconds": self.seconds, "expert_usage": self.expert_usage.state()}
 
     def load_state(self, state: WindowState) -> None:
         """Set everything to what :meth:`state` has told."""
         for name in _SUMS:
             setattr(self, name, getattr(state, name))
         self.began = time.monotonic() - state.seconds
-        self.expert_use.load_state(state.expert_use)
+        self.expert_usage.load_state(state.expert_usage)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtmoe.checkpoint import ExpertUseState
+from mtmoe.checkpoint import ExpertUsageState
 from mtmoe.config.settings import Training
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.model.moe.routing import Balance
@@ -20,7 +20,7 @@ _NUMBERS_WAITING = 1 << 20  # of a layer's vectors, before they are made into fi
 
 
 @dataclass
-class _LayerUse:
+class _LayerUsage:
     """Of one layer since the last reset. Sums over its batches, each of the rows of all processes.
 
     tokens_E: that each expert received, int64. waiting: batches that are not in the sums yet.
@@ -44,7 +44,7 @@ class _LayerUse:
         return int((self.tokens_E == 0).sum())
 
 
-class ExpertUse:
+class ExpertUsage:
     """Sums over the batches since the last :meth:`reset`: of the figures of each layer, its tokens and its losses.
 
     Nothing is read from the device until many batches have come, the metrics are asked for, or the state. All processes
@@ -54,7 +54,7 @@ class ExpertUse:
 
     def __init__(self, settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
         self.settings, self.mesh = settings, mesh
-        self._layers: dict[str, _LayerUse] = {}
+        self._layers: dict[str, _LayerUsage] = {}
         self._steps_overloaded: dict[str, int] = {}
         self._steps_dead: dict[str, int] = {}
 
@@ -62,7 +62,7 @@ class ExpertUse:
         """Take in one batch."""
         for layer, balance in balances.items():
             num_experts = balance.counts_E.numel()
-            use = self._layers.setdefault(layer, _LayerUse(np.zeros(num_experts, np.int64)))
+            use = self._layers.setdefault(layer, _LayerUsage(np.zeros(num_experts, np.int64)))
             losses = {name: loss.detach() for name, loss in balance.losses.items()}
             use.waiting.append(
                 Balance(balance.importance_E.detach(), balance.load_E.detach(), balance.counts_E, losses)
@@ -128,11 +128,11 @@ class ExpertUse:
             "steps_dead": dict(self._steps_dead),
         }
 
-    def load_state(self, state: ExpertUseState) -> None:
+    def load_state(self, state: ExpertUsageState) -> None:
         """Set everything to what :meth:`state` has told."""
         self._steps_overloaded, self._steps_dead = dict(state.steps_overloaded), dict(state.steps_dead)
         self._layers = {
-            layer: _LayerUse(
+            layer: _LayerUsage(
                 np.array(use.tokens, np.int64),
                 use.num_batches,
                 {name: use.figures.get(name, 0.0) for name in FIGURES},
@@ -141,12 +141,12 @@ class ExpertUse:
             for layer, use in state.layers.items()
         }
 
-    def _summed_up(self) -> Iterator[tuple[str, _LayerUse]]:
+    def _summed_up(self) -> Iterator[tuple[str, _LayerUsage]]:
         for layer, use in self._layers.items():
             self._sum_up(layer, use)
             yield layer, use
 
-    def _sum_up(self, layer: str, use: _LayerUse) -> None:
+    def _sum_up(self, layer: str, use: _LayerUsage) -> None:
         if not use.waiting:
             return
         balances, use.waiting = use.waiting, []

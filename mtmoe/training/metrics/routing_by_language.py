@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mtmoe.training.expert_usage import SHARES_LISTED
+from mtmoe.training.metrics.expert_usage import SHARES_LISTED
 
 Counts = Mapping[str, Tensor]
 """By layer: tokens of each expert, int64 [E]."""

@@ -13,7 +13,7 @@ from mtmoe.data.prepared.preparation import prepare
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.model.moe.gating import Gate
 from mtmoe.model.translation import TranslationModel
-from mtmoe.training.routing_by_language import routing_by_language
+from mtmoe.training.metrics.routing_by_language import routing_by_language
 from mtmoe.training.validation import Validator
 from tests.data.prepared.test_multilingual import multilingual
 
