@@ -134,7 +134,8 @@ def _failure_of_system(error: OSError | ImportError) -> Exception:
     if not isinstance(error, OSError):
         return error
     if error.filename is not None and error.strerror:
-        return Failure(f"{os.fsdecode(error.filename)}: {error.strerror}\n{_FIXES.get(error.errno, _FIX_OF_PATHS)}")
+        fix = _FIXES.get(error.errno or 0, _FIX_OF_PATHS)
+        return Failure(f"{os.fsdecode(error.filename)}: {error.strerror}\n{fix}")
     return Failure(f"cannot write: {error.strerror}\n{_MAKE_ROOM}") if error.errno in _FULL_DISK else error
 
 

@@ -6,6 +6,11 @@ The whole public Python interface::
     translator = mtmoe.Translator("runs/demo")
     translator.translate(["Where is the station?"])
 
+Files, as ``mtmoe translate`` translates them: after an interruption the same call goes on where it was::
+
+    options = mtmoe.TranslationOptions("runs/demo", mtmoe.LINE_FORMATS["json"](mtmoe.FormatOptions(num_best=5)))
+    mtmoe.translate_files(options, [Path("text.jsonl")], Path("answers.jsonl"), resume=True)
+
 Importing this package imports neither torch nor any other heavy package.
 """
 
@@ -16,16 +21,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtmoe.config import Recipe, load_recipe
     from mtmoe.errors import UserError
+    from mtmoe.inference.files.line_formats import LINE_FORMATS, FormatOptions, LineFormat
+    from mtmoe.inference.files.translate_files import translate_files
+    from mtmoe.inference.files.translate_stream import translate_stream
+    from mtmoe.inference.files.translation_options import TranslatedLines, TranslationListener, TranslationOptions
     from mtmoe.inference.requests import Request
     from mtmoe.inference.scoring.rescoring import OtherRuns
     from mtmoe.inference.translator import Translation, Translator
 
 __version__ = "0.1.0"
-__all__ = ["OtherRuns", "Recipe", "Request", "Translation", "Translator", "UserError", "__version__", "load_recipe"]
+__all__ = [
+    "LINE_FORMATS", "FormatOptions", "LineFormat", "OtherRuns", "Recipe", "Request", "TranslatedLines", "Translation",
+    "TranslationListener", "TranslationOptions", "Translator", "UserError", "__version__", "load_recipe",
+    "translate_files", "translate_stream",
+]  # fmt: skip
 
 _HOMES = {
     "Recipe": "mtmoe.config",
     "load_recipe": "mtmoe.config",
+    "FormatOptions": "mtmoe.inference.files.line_formats",
+    "LINE_FORMATS": "mtmoe.inference.files.line_formats",
+    "LineFormat": "mtmoe.inference.files.line_formats",
+    "TranslatedLines": "mtmoe.inference.files.translation_options",
+    "TranslationListener": "mtmoe.inference.files.translation_options",
+    "TranslationOptions": "mtmoe.inference.files.translation_options",
+    "translate_files": "mtmoe.inference.files.translate_files",
+    "translate_stream": "mtmoe.inference.files.translate_stream",
     "OtherRuns": "mtmoe.inference.scoring.rescoring",
     "Request": "mtmoe.inference.requests",
     "UserError": "mtmoe.errors",

@@ -89,7 +89,7 @@ def test_the_expressions_of_many_modules_were_found():
     assert {
         "mtmoe.inference.text.long_lines._SENTENCE",
         "copied urls",
-        "mtmoe.cli.formats._ESCAPED",
+        "mtmoe.inference.files.line_formats._ESCAPED",
     } <= EXPRESSIONS.keys()
 
 

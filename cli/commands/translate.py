@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mtmoe.errors import UserError
+from mtmoe.inference.files.line_formats import LINE_FORMATS, FormatOptions
+from mtmoe.inference.files.translate_files import check_read_again, output_conflict, plain_name, translate_files
+from mtmoe.inference.files.translate_stream import translate_stream
+from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.system.atomic_files import is_special
 
-from ..formats import Columns, Format, JsonFormat, TextFormat, TsvFormat
-from ..lines import STANDARD_INPUT, STANDARD_OUTPUT
+from ..lines import STANDARD_INPUT, STANDARD_OUTPUT, opened_output
 from ..options import (
     BEAM,
     COLUMN,
@@ -29,7 +33,7 @@ from ..options import (
     translators_option,
     with_option,
 )
-from ..translating import Options, plain_name, translate_files, translate_stream
+from ..translation_display import TranslationNotes, progress_once_told
 
 if TYPE_CHECKING:
     from mtmoe.inference.constraints.terminology import Terminology
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["text", "json", "tsv"]),
+    type=click.Choice(list(LINE_FORMATS)),
     default="text",
     show_default=True,
     help="Format of the lines, in and out.",
@@ -151,37 +155,31 @@ def translate(
         if language_model is None:
             raise click.UsageError("--lm-weight is the weight of a language model: give --lm")
         overrides = (*overrides, f"decoding.language_model.weight={lm_weight}")
-    columns = Columns(with_scores or num_best is not None, with_alignment, numbered=num_best is not None)
-    formats: dict[str, Format] = {
-        "text": TextFormat(columns),
-        "tsv": TsvFormat(column or 1, columns._replace(numbered=False), prefix_column=prefix_column),
-        "json": JsonFormat(
-            with_alignment=with_alignment, with_alternatives=num_best is not None, with_terms=terms_path is not None
-        ),
-    }
+    line_format = LINE_FORMATS[format_name](
+        FormatOptions(with_scores, with_alignment, terms_path is not None, num_best, column, prefix_column)
+    )
+    from mtmoe.data.raw.lines import is_open_pipe
     from mtmoe.inference.scoring.rescoring import OtherRuns
 
     others = OtherRuns(*(str(path) if path else "" for path in (language_model, rerank_lm, rerank_channel)))
-    options = Options(
-        run, checkpoint, overrides, devices, num_workers, num_best or 1, with_alignment, formats[format_name], others,
-        ensemble, _read_terms(terms_path),
-    )  # fmt: skip
-    from mtmoe.data.raw.lines import is_open_pipe
-
-    read_once = [path for path in inputs if is_open_pipe(path)]
-    if read_once and (output_dir or resume):
-        raise UserError(
-            f"{read_once[0]}: is a pipe or device, which can be read only once: its translation cannot be resumed",
-            fix="write its text to a file first, or leave out --resume and give --output, not --output-dir",
-        )
+    options = TranslationOptions(
+        run, line_format, checkpoint, overrides, devices, num_workers, others, ensemble, _read_terms(terms_path)
+    )
+    notes = TranslationNotes()
+    if output_dir or resume:
+        check_read_again(inputs)
     to_file = output_path is not None and not is_special(output_path)
-    if inputs and not read_once and (output_dir or to_file):
-        column = column or 1 if format_name == "tsv" else None
-        shape = {"format": format_name, "column": column, "nbest": num_best, "scores": columns.with_scores}
-        shape |= {"prefix_column": prefix_column} if prefix_column else {}
-        translate_files(options, inputs, output_path, output_dir, resume, {**shape, "alignment": with_alignment})
+    if inputs and (output_dir or to_file) and not any(map(is_open_pipe, inputs)):
+        with progress_once_told() as progress:
+            done = translate_files(
+                options, inputs, output_path, output_dir=output_dir, resume=resume, progress=progress, listener=notes
+            )
     else:
-        translate_stream(options, inputs, output_path)
+        with progress_once_told(beside_output=output_path is None) as progress:
+            done = translate_stream(
+                options, inputs or [sys.stdin.buffer], opened_output(output_path), progress=progress, listener=notes
+            )
+    done.raise_unreadable()
 
 
 def _read_terms(path: Path | None) -> Terminology | None:
@@ -191,7 +189,7 @@ def _read_terms(path: Path | None) -> Terminology | None:
 
 
 def _matching(pattern: str) -> list[Path]:
-    """The file of that name, or the files that match the pattern, in alphabetical order."""
+    """Return the file of that name, or the files that match the pattern, in alphabetical order."""
     if os.path.exists(pattern) or not glob.has_magic(pattern):
         return [Path(pattern)]
     found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())
@@ -208,10 +206,7 @@ def _check_usage(
     output_dir: Path | None,
     resume: bool,
 ) -> None:
-    output_names = [plain_name(path) for path in inputs] if output_dir else []
-    twice = next((name for name in output_names if output_names.count(name) > 1), "")
-    outputs = [output_dir / name for name in output_names] if output_dir else [output_path] if output_path else []
-    overwritten = next((path for path in inputs for output in outputs if _is_same_file(path, output)), None)
+    conflict = output_conflict(inputs, output_path, output_dir)
     compressed = output_path.suffix if output_path and plain_name(output_path) != output_path.name else ""
     complaints = {
         f"--column belongs to --format tsv, not to --format {format_name}": column is not None and format_name != "tsv",
@@ -223,13 +218,8 @@ def _check_usage(
         and output_path is not None
         and is_special(output_path),
         f"translations are written as plain text, but --output ends in {compressed}": bool(compressed),
-        f"two files would both be written to {twice} in --output-dir": bool(twice),
-        f"{overwritten} would be overwritten by its translation": overwritten is not None,
+        conflict: bool(conflict),
     }
     for complaint, holds in complaints.items():
         if holds:
             raise click.UsageError(complaint)
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.samefile(other)

@@ -101,7 +101,7 @@ def test_a_job_belongs_to_its_ensemble_and_its_weights(
     invoke: Any, tiny_run: Any, other_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.en").write_text("the man\n")
-    monkeypatch.setattr("mtmoe.cli.jobs.PartialOutput.write", _interrupted)
+    monkeypatch.setattr("mtmoe.inference.files.resumable_output.PartialOutput.write", _interrupted)
     command = ("translate", tiny_run.run, tmp_path / "a.en", "--output", tmp_path / "out", "--with")
     assert invoke(*command, other_run).exit_code == 130
     result = invoke(*command, f"{other_run}:2", "--resume")

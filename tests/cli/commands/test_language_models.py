@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mtmoe.cli import translating
-from mtmoe.cli.formats import JsonFormat
 
 from mtmoe.config import recipe_to_toml
+from mtmoe.inference.files.model_identity import model_identity
+from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.inference.scoring.rescoring import OtherRuns
 from tests.cli.conftest import _invoke
 from tests.toy import counting_recipe
@@ -155,10 +155,9 @@ def test_reranking_puts_other_candidates_first(invoke: Any, tiny_run: Any, helpe
 
 
 def test_another_language_model_is_another_output_to_resume(tiny_run: Any, helper: Path) -> None:
-    format = JsonFormat()
     several = (OtherRuns(), OtherRuns(language_model=str(helper)), OtherRuns(reranking_language_model=str(helper)))
-    options = [translating.Options(tiny_run.run, "best", (), (None,), 1, 1, False, format, runs) for runs in several]
-    assert len({str(translating._model_identity(each)) for each in options}) == 3
+    options = [TranslationOptions(tiny_run.run, others=runs) for runs in several]
+    assert len({str(model_identity(each)) for each in options}) == 3
 
 
 def test_mistakes_with_language_models_are_told(invoke: Any, tiny_run: Any, folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_job_belongs_to_its_terms(invoke: Any, tiny_run: Any, tmp_path: Path, 
     terms = tmp_path / "terms.tsv"
     terms.write_text("man\thomme\n")
     (tmp_path / "a.en").write_text("the man\n")
-    monkeypatch.setattr("mtmoe.cli.jobs.PartialOutput.write", interrupted)
+    monkeypatch.setattr("mtmoe.inference.files.resumable_output.PartialOutput.write", interrupted)
     command = ("translate", tiny_run.run, tmp_path / "a.en", "--output", tmp_path / "out", "--terms", terms)
     assert invoke(*command).exit_code == 130
     terms.write_text("man\tgars\n")

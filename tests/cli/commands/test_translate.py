@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import json
 import os
 import shlex
@@ -16,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mtmoe.cli.translating as module
 import pytest
-from mtmoe.cli.formats import Columns, TextFormat
 
 from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.inference.files.model_identity import model_identity
+from mtmoe.inference.files.resumable_output import ResumableOutput, examine_input
+from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.inference.requests import Request
-from mtmoe.inference.scoring.rescoring import OtherRuns
 from mtmoe.inference.translator import Translation
 from tests.paths import ROOT
 
@@ -54,10 +53,11 @@ class _Capitals:
 @pytest.fixture
 def capitals(monkeypatch: pytest.MonkeyPatch) -> type[_Capitals]:
     monkeypatch.setattr("mtmoe.inference.translator.Translator", _Capitals)
-    for bound in ("_CHUNK_LINES", "_MOST_CHUNK_LINES"):
-        monkeypatch.setattr(module, bound, 4)
+    for bound in ("CHUNK_LINES", "MOST_CHUNK_LINES"):
+        monkeypatch.setattr(f"mtmoe.inference.files.line_chunks.{bound}", 4)
     # It needs no run, so neither does what identifies its output.
-    monkeypatch.setattr(module, "_model_identity", lambda options: {"run": str(options.run)})
+    identity = "mtmoe.inference.files.translate_files.model_identity"
+    monkeypatch.setattr(identity, lambda options: {"run": str(options.run)})
     _Capitals.num_translated = _Capitals.loaded = 0
     return _Capitals
 
@@ -410,12 +410,10 @@ def test_a_job_belongs_to_weights_and_settings(invoke: Any, tiny_run: Any, tmp_p
     source, output = tmp_path / "a.en", tmp_path / "out"
     source.write_text("the man\n" * 3)
     journal = tmp_path / ".out.journal"
-    options = module.Options(
-        tiny_run.run, "last", ("decoding.beam_size=2",), (None,), 1, 1, False, TextFormat(Columns()), OtherRuns()
-    )
-    identity = module._model_identity(options)
+    options = TranslationOptions(tiny_run.run, checkpoint="last", overrides=("decoding.beam_size=2",))
+    identity = model_identity(options)
     shape = {"format": "text", "column": None, "nbest": None, "scores": False, "alignment": False}
-    job = module.Job(output, {**identity, "output": shape}, [module.examine(source)])
+    job = ResumableOutput(output, {**identity, "output": shape}, [examine_input(source)])
     with contextlib.suppress(KeyboardInterrupt), job.opened(resume=False) as partial:
         partial.write("x\n", 1)  # type: ignore[union-attr]
         raise KeyboardInterrupt
@@ -445,31 +443,11 @@ def test_scores_are_asked_for_where_they_are_written(
     assert capitals.with_scores is with_scores
 
 
-def test_chunks_grow_to_what_takes_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    for num_workers, fewest, lines in ((1, 1024, 1600), (4, 256, 400)):
-        size = module._ChunkSize(num_workers)
-        size.answered(1024)  # with it the model was loaded, which says nothing
-        assert size.num_lines == fewest
-        for _ in range(3):
-            now[0] += 10.0
-            size.answered(2000)
-        assert size.num_lines == lines, "200 lines/s, 8 s"
-        now[0] += 10_000.0
-        size.answered(100)
-        assert size.num_lines == fewest
-        now[0] += 1.0
-        size.answered(10**9)
-        assert size.num_lines == 4096
-
-
 def test_many_lines_take_the_memory_of_few(
     invoke: Any, capitals: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for bound in ("_CHUNK_LINES", "_MOST_CHUNK_LINES"):
-        monkeypatch.setattr(module, bound, 64)
-    monkeypatch.setattr(module, "note", lambda text: None)
+    for bound in ("CHUNK_LINES", "MOST_CHUNK_LINES"):
+        monkeypatch.setattr(f"mtmoe.inference.files.line_chunks.{bound}", 64)
     peaks = []
     for num_lines in (1000, 20_000):
         path = tmp_path / f"{num_lines}.en"
@@ -481,24 +459,6 @@ def test_many_lines_take_the_memory_of_few(
         assert result.exit_code == 0, result.stderr
         assert (tmp_path / "out").read_text() == "A FEW WORDS\n" * num_lines
     assert peaks[1] < peaks[0] + 500_000
-
-
-def test_a_file_as_standard_input_has_a_known_number_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"1\n2\n3\n4")
-    with path.open("rb", buffering=0) as file:
-        file.readline()
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(file)))
-        assert module._lines_of_standard_input() == 3
-        assert file.read() == b"2\n3\n4", "it is still to be read"
-
-
-def test_a_pipe_has_no_known_number_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as stream:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
-        assert module._lines_of_standard_input() is None
-        os.close(writing)
 
 
 def test_workers_write_what_one_process_writes_and_answer_an_open_pipe(invoke: Any, tiny_run: Any) -> None:

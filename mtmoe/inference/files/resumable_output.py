@@ -1,4 +1,4 @@
-"""An output file that is written bit by bit, and that a killed job can go on with.
+"""Output file that is written bit by bit, and that a job that was killed can go on with.
 
 Beside the output there are, until it is complete,
 
@@ -21,16 +21,23 @@ that says of which job it is: for the command may be killed while it removes the
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mtmoe.errors import UserError
+from mtmoe.inference.files.journal import (
+    ALL_READABLE,
+    UnreadableLines,
+    append_entry,
+    foreign_file_error,
+    opened_own_file,
+    read_entries,
+    sync_file,
+)
 from mtmoe.system.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place
 from mtmoe.system.locks import try_lock
 
@@ -41,14 +48,14 @@ _MARK = "user.mtmoe.job"
 
 
 class InputFile(NamedTuple):
-    """What a job knows of one of its inputs."""
+    """An input file: its name, number of lines and hash."""
 
     path: str
     num_lines: int
     digest: str
 
 
-def examine(path: Path) -> InputFile:
+def examine_input(path: Path) -> InputFile:
     """Count the lines of a plain or compressed file, and hash its content, in one pass.
 
     Raises:
@@ -68,7 +75,7 @@ def examine(path: Path) -> InputFile:
     return InputFile(str(path), num_lines + (last != b"\n"), digest.hexdigest())
 
 
-class Job:
+class ResumableOutput:
     """One output file and what it is the translation of."""
 
     def __init__(
@@ -96,7 +103,7 @@ class Job:
         names = [file.path for file in inputs]
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
         self._outputs = list(outputs)
-        self.unreadable = Unreadable()
+        self.unreadable = UnreadableLines()
         """Of the lines that were answered before the output was opened."""
 
     def begin(self) -> None:
@@ -111,19 +118,19 @@ class Job:
 
     def _check_nothing_is_in_the_way(self) -> None:
         if os.path.lexists(self._partial) and not self._journal.exists():
-            raise _not_ours(self._partial)
+            raise foreign_file_error(self._partial)
 
-    def outputs_begun(self) -> set[str]:
-        """Names of the outputs that the command began together with this one; none if this one was not begun."""
+    def begun_outputs(self) -> set[str]:
+        """Return the names of the outputs that were begun together with this one; none if this one was not begun."""
         if not self._journal.exists():
             return set()
         with self._opened_journal() as journal:
-            entries = list(_entries(journal.read(), self._journal))
+            entries = list(read_entries(journal.read(), self._journal))
         return set(entries[0].get("outputs", ())) if entries else set()
 
     @contextlib.contextmanager
     def opened(self, *, resume: bool, is_begun: bool = False) -> Iterator[PartialOutput | None]:
-        """The output from where it is; None if it is complete already. Complete it with ``finish``.
+        """Yield the output from where it is, to be completed with ``finish``; None if it is complete already.
 
         What was written stays for ``resume`` when the block is left without it.
 
@@ -147,16 +154,16 @@ class Job:
                 )
         with self._opened_journal() as journal:
             done = self._found(journal) if resume else None
-            self.unreadable = done.unreadable if done else Unreadable()
+            self.unreadable = done.unreadable if done else UnreadableLines()
             if done and done.is_finished:
                 if self._partial.exists():
                     put_in_place(self._partial, self._place)
                 yield None
                 return
             if done is None:
-                done = _Done(0, 0, Unreadable())
+                done = _Done(0, 0, UnreadableLines())
                 self._write_first_entry(journal)
-            with _opened_file(self._partial) as file:
+            with opened_own_file(self._partial) as file:
                 file.truncate(done.num_bytes)
                 file.seek(done.num_bytes)
                 output = PartialOutput(file, journal, done)
@@ -165,7 +172,7 @@ class Job:
                 self.unreadable = output.unreadable
                 put_in_place(self._partial, self._place)
 
-    def forget(self) -> None:
+    def remove_journal(self) -> None:
         """Remove the journal of a complete output, and mark the output as this job's."""
         self._set_mark()
         self._journal.unlink(missing_ok=True)
@@ -176,7 +183,7 @@ class Job:
 
     @contextlib.contextmanager
     def _opened_journal(self) -> Iterator[IO[bytes]]:
-        with _opened_file(self._journal) as journal:
+        with opened_own_file(self._journal) as journal:
             if not try_lock(journal.fileno(), self.output):
                 raise UserError(
                     f"{self.output}: another process is writing it", fix="wait for it, or write to another file"
@@ -193,28 +200,28 @@ class Job:
     def _write_first_entry(self, journal: IO[bytes]) -> None:
         journal.seek(0)
         journal.truncate()
-        _append(journal, {**self._identity, "outputs": self._outputs})
+        append_entry(journal, {**self._identity, "outputs": self._outputs})
 
-    def _mark(self, unreadable: Unreadable) -> bytes:
-        """Which job the output is of, that nobody has changed it since, and what could not be read."""
+    def _mark(self, unreadable: UnreadableLines) -> bytes:
+        """Return which job the output is of, that nobody has changed it since, and what could not be read."""
         about = self._place.stat()
         told = {**self._comparable(self._identity), "size": about.st_size, "time": about.st_mtime_ns}
         digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
         return json.dumps({"job": digest, **unreadable.as_entry()}).encode()
 
-    def _marked(self) -> Unreadable | None:
-        """What a complete output of this very job is marked with; None if it is none."""
+    def _marked(self) -> UnreadableLines | None:
+        """Return what a complete output of this very job is marked with; None if it is none."""
         with contextlib.suppress(OSError, AttributeError, UserError):
             found = os.getxattr(self._place, _MARK)
-            for entry in _entries(found, self._place):
-                unreadable = Unreadable.of(entry)
+            for entry in read_entries(found, self._place):
+                unreadable = UnreadableLines.from_entry(entry)
                 return unreadable if found == self._mark(unreadable) else None
         return None
 
     def _found(self, journal: IO[bytes]) -> _Done | None:
-        """How far the job is; None if it has not begun."""
+        """Return how far the job is; None if it has not begun."""
         content = journal.read()
-        entries = list(_entries(content, self._journal))
+        entries = list(read_entries(content, self._journal))
         if content and not content.endswith(b"\n"):
             journal.write(b"\n")
         if not entries:
@@ -222,12 +229,12 @@ class Job:
         self._check_identity(entries[0])
         last = entries[-1]
         if last.get("finished") and (self._partial.exists() or self._place.exists()):
-            return _Done(0, 0, Unreadable.of(last), is_finished=True)
+            return _Done(0, 0, UnreadableLines.from_entry(last), is_finished=True)
         entries = [entry for entry in entries if "finished" not in entry]  # what was complete is gone: anew
         num_bytes = self._partial.stat().st_size if self._partial.exists() else 0
         for entry in reversed(entries[1:]):
             if "lines" in entry and "bytes" in entry and entry["bytes"] <= num_bytes:
-                return _Done(entry["lines"], entry["bytes"], Unreadable.of(entry))
+                return _Done(entry["lines"], entry["bytes"], UnreadableLines.from_entry(entry))
         return None
 
     def _check_identity(self, found: Mapping[str, Any]) -> None:
@@ -241,40 +248,17 @@ class Job:
                 )
 
     def _comparable(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """Without the names of the inputs, as a file may have moved, and those of the other outputs."""
+        """Leave out the names of the inputs, as a file may have moved, and those of the other outputs."""
         inputs = identity.get("input", {})
         numbered = {str(number): content for number, content in enumerate(inputs.values(), start=1)}
         others = {key: value for key, value in identity.items() if key != "outputs"}
         return {**others, "input": {"files": len(numbered), **numbered}}
 
 
-class Unreadable(NamedTuple):
-    """Lines of the input that could not be read, and what was wrong with the first."""
-
-    number: int = 0
-    first_problem: str = ""
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Unreadable:
-        """Those that a line of the journal tells of."""
-        return cls(entry.get("unreadable", 0), entry.get("first_problem", ""))
-
-    def as_entry(self) -> dict[str, Any]:
-        """The inverse of :meth:`of`."""
-        return {"unreadable": self.number, "first_problem": self.first_problem} if self.number else {}
-
-    def and_then(self, other: Unreadable) -> Unreadable:
-        """These, and others of later lines."""
-        return Unreadable(self.number + other.number, self.first_problem or other.first_problem)
-
-
-_ALL_READABLE = Unreadable()
-
-
 class _Done(NamedTuple):
     num_lines: int
     num_bytes: int
-    unreadable: Unreadable
+    unreadable: UnreadableLines
     is_finished: bool = False
 
 
@@ -289,80 +273,24 @@ class PartialOutput:
         """Lines of the input, in all, of which the answers are on the disk."""
         self.is_finished = False
 
-    def write(self, text: str, num_lines: int, unreadable: Unreadable = _ALL_READABLE) -> None:
+    def write(self, text: str, num_lines: int, unreadable: UnreadableLines = ALL_READABLE) -> None:
         """Write the answers to the next ``num_lines`` lines; when this returns they are safe.
 
         Args:
             unreadable: those among them.
         """
         self._file.write(text.encode("utf-8"))
-        _sync(self._file)
+        sync_file(self._file)
         self.num_lines_done += num_lines
-        self.unreadable = self.unreadable.and_then(unreadable)
+        self.unreadable = self.unreadable.plus(unreadable)
         done = {"lines": self.num_lines_done, "bytes": self._file.tell()}
-        _append(self._journal, {**done, **self.unreadable.as_entry()})
+        append_entry(self._journal, {**done, **self.unreadable.as_entry()})
 
     def finish(self) -> None:
         """Say that all is written."""
-        _sync(self._file)
-        _append(self._journal, {"finished": True, **self.unreadable.as_entry()})
+        sync_file(self._file)
+        append_entry(self._journal, {"finished": True, **self.unreadable.as_entry()})
         self.is_finished = True
-
-
-def _sync(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _append(journal: IO[bytes], entry: Mapping[str, Any]) -> None:
-    journal.write(json.dumps(entry).encode() + b"\n")
-    _sync(journal)
-
-
-def _entries(journal: bytes, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole entries: a line may have been cut off with the power.
-
-    Raises:
-        UserError: a line is whole and yet none of ours.
-    """
-    if not journal:
-        return
-    from mtmoe.system.json_files import parse_json
-
-    from .job_records import JournalEntry
-
-    for line in journal.splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            entry = json.loads(line)
-            parse_json(line, path, JournalEntry, fix="leave out --resume to translate anew")
-            yield entry
-
-
-@contextlib.contextmanager
-def _opened_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file of ours for reading and writing; made if it is not there.
-
-    Raises:
-        UserError: a link, a device or the like has its name, or the file has another name as well.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise
-        raise _not_ours(path) from None
-    with open(descriptor, "r+b", closefd=True) as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
-            raise _not_ours(path)
-        yield file
-
-
-def _not_ours(path: Path) -> UserError:
-    return UserError(
-        f"{path}: is no file of mtmoe's, and a translation needs this name while it is not complete",
-        fix="move it away, or write to another file",
-    )
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

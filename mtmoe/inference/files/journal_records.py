@@ -1,4 +1,4 @@
-"""What a line of a translation's journal may hold: apart from :mod:`.jobs`, for schemas take time to import."""
+"""Records of a translation's journal; apart from :mod:`.journal`, for schemas take time to import."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ class InputEntry(JsonRecord):
 
 
 class JournalEntry(JsonRecord):
-    """A line. The first one has the inputs, the outputs and everything else that these depend on; each further one how
-    many lines of the input and bytes of the output are done."""
+    """A line of the journal.
+
+    The first has the inputs, the outputs and everything else that the outputs depend on; each further one has how many
+    lines of the input and bytes of the output are done.
+    """
 
     input: dict[str, InputEntry] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()

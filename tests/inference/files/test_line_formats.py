@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtmoe.cli.formats import Columns, JsonFormat, TextFormat, TsvFormat
 
+from mtmoe.inference.files.line_formats import FormatOptions, JsonFormat, TextFormat, TsvFormat
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation
 
@@ -28,47 +28,48 @@ def _answer(format_: JsonFormat, line: str, translation: Translation = BEST) -> 
 def test_text_has_the_columns_that_were_asked_for() -> None:
     best = BEST._replace(alternatives=())
 
-    def write(columns: Columns) -> str:
-        format_ = TextFormat(columns)
+    def write(options: FormatOptions) -> str:
+        format_ = TextFormat(options)
         return format_.write(format_.read("A dog", 4), best)
 
-    assert write(Columns()) == "Ein Hund\n"
-    assert write(Columns(with_scores=True)) == "-1.234568\t-1.500000\tEin Hund\n"
-    assert write(Columns(with_alignment=True)) == "Ein Hund\t0-0 2-1\n"
-    assert write(Columns(True, True, True)) == "5\t-1.234568\t-1.500000\tEin Hund\t0-0 2-1\n"
+    assert write(FormatOptions()) == "Ein Hund\n"
+    assert write(FormatOptions(with_scores=True)) == "-1.234568\t-1.500000\tEin Hund\n"
+    assert write(FormatOptions(with_alignment=True)) == "Ein Hund\t0-0 2-1\n"
+    assert write(FormatOptions(True, True, num_best=1)) == "5\t-1.234568\t-1.500000\tEin Hund\t0-0 2-1\n"
 
 
 def test_every_alternative_has_a_line_with_the_number_of_its_source() -> None:
-    format_ = TextFormat(Columns(numbered=True))
-    assert format_.write(format_.read("A dog", 4), BEST) == "5\tEin Hund\n5\tDer Hund\n"
+    format_ = TextFormat(FormatOptions(num_best=2))
+    answer = format_.write(format_.read("A dog", 4), BEST)
+    assert answer == "5\t-1.234568\t-1.500000\tEin Hund\n5\t-2.000000\t-3.000000\tDer Hund\n"
 
 
 def test_a_tab_is_white_space_in_text_and_ends_a_column_in_tsv() -> None:
-    assert TextFormat(Columns()).read("a\tb", 0).request == Request("a\tb")
-    assert TsvFormat(2, Columns()).read("a\tb", 3).request == Request("b", number=3)
+    assert TextFormat().read("a\tb", 0).request == Request("a\tb")
+    assert TsvFormat(FormatOptions(column=2)).read("a\tb", 3).request == Request("b", number=3)
 
 
 def test_the_answer_of_tsv_has_the_columns_of_the_line_first() -> None:
-    format_ = TsvFormat(2, Columns(with_alignment=True))
+    format_ = TsvFormat(FormatOptions(with_alignment=True, column=2))
     question = format_.read("id7\tA dog\t", 0)
     assert format_.write(question, BEST._replace(alternatives=())) == "id7\tA dog\t\tEin Hund\t0-0 2-1\n"
 
 
 def test_a_line_with_too_few_columns_is_answered_with_an_empty_translation() -> None:
-    format_ = TsvFormat(3, Columns())
+    format_ = TsvFormat(FormatOptions(column=3))
     question = format_.read("a\tb", 0)
     assert (question.request.text, question.problem) == ("", "there is no column 3, only 2")
     assert format_.write(question, Translation("")) == "a\tb\t\n"
 
 
 def test_a_column_of_tsv_says_how_the_translation_begins() -> None:
-    format_ = TsvFormat(1, Columns(), prefix_column=3)
+    format_ = TsvFormat(FormatOptions(prefix_column=3))
     assert format_.read("a dog\tx\tEin", 3).request == Request("a dog", "Ein", number=3)
     assert format_.read("a dog\tx", 3).problem == "there is no column 3, only 2"
 
 
 def test_json_says_everything_and_carries_unknown_fields_through() -> None:
-    format_ = JsonFormat(with_alignment=True, with_alternatives=True)
+    format_ = JsonFormat(FormatOptions(with_alignment=True, num_best=2))
     line = '{"id": [1, {"x": null}], "text": "A dog", "score": "old"}'
     alternative = {
         "translation": "Der Hund", "score": -2.0, "log_probability": -3.0, "tokens": ["▁Der", "</s>"],

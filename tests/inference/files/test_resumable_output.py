@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mtmoe.cli.jobs import InputFile, Job, Unreadable, examine
 
 from mtmoe.errors import UserError
+from mtmoe.inference.files.journal import UnreadableLines
+from mtmoe.inference.files.resumable_output import InputFile, ResumableOutput, examine_input
 
 INPUT = InputFile("a.en", 10, "d1")
 
 
-def _job(path: Path, identity: Any = None, inputs: Any = (INPUT,)) -> Job:
-    return Job(path / "out", identity or {"weights": "w", "decoding": {"beam_size": 5}}, inputs)
+def _job(path: Path, identity: Any = None, inputs: Any = (INPUT,)) -> ResumableOutput:
+    return ResumableOutput(path / "out", identity or {"weights": "w", "decoding": {"beam_size": 5}}, inputs)
 
 
-def _begin(job: Job, lines: int = 3) -> None:
+def _begin(job: ResumableOutput, lines: int = 3) -> None:
     with contextlib.suppress(KeyboardInterrupt), job.opened(resume=False) as output:
         assert output is not None
         for number in range(lines):
@@ -38,7 +39,7 @@ def test_what_is_written_appears_when_it_is_complete_and_nothing_else_stays(tmp_
         output.write("b\nc\n", 2)
         output.finish()
     assert (tmp_path / "out").read_bytes() == "é\nb\nc\n".encode()
-    job.forget()
+    job.remove_journal()
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
@@ -166,7 +167,7 @@ def test_a_file_is_known_by_its_content_and_its_lines_are_counted(tmp_path: Path
     (tmp_path / "c").write_bytes(b"")
     with gzip.open(tmp_path / "a.gz", "wb") as file:
         file.write(b"1\n2\r\n\n4")
-    examined = [examine(tmp_path / name) for name in ("a", "b", "c", "a.gz")]
+    examined = [examine_input(tmp_path / name) for name in ("a", "b", "c", "a.gz")]
     assert [file.num_lines for file in examined] == [4, 2, 0, 4]
     assert examined[0].digest == examined[3].digest
     assert len({file.digest for file in examined}) == 3
@@ -175,19 +176,19 @@ def test_a_file_is_known_by_its_content_and_its_lines_are_counted(tmp_path: Path
 def test_lines_that_could_not_be_read_are_remembered(tmp_path: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), _job(tmp_path).opened(resume=False) as output:
         assert output is not None
-        output.write("\n", 1, Unreadable(1, "line 1: bad"))
+        output.write("\n", 1, UnreadableLines(1, "line 1: bad"))
         output.write("b\nc\n", 2)
-        output.write("d\n", 1, Unreadable(1, "line 4: bad"))
+        output.write("d\n", 1, UnreadableLines(1, "line 4: bad"))
         raise KeyboardInterrupt
     job = _job(tmp_path)
     with job.opened(resume=True) as output:
         assert output is not None
-        assert job.unreadable == Unreadable(2, "line 1: bad")
+        assert job.unreadable == UnreadableLines(2, "line 1: bad")
         output.finish()
     again = _job(tmp_path)
     with again.opened(resume=True) as output:
         assert output is None
-        assert again.unreadable == Unreadable(2, "line 1: bad")
+        assert again.unreadable == UnreadableLines(2, "line 1: bad")
 
 
 def test_a_complete_output_that_is_gone_is_made_anew(tmp_path: Path) -> None:
@@ -204,15 +205,15 @@ def test_a_complete_output_that_is_gone_is_made_anew(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------- several outputs of a command
 
 
-def _jobs(path: Path, identity: Any = None) -> list[Job]:
+def _jobs(path: Path, identity: Any = None) -> list[ResumableOutput]:
     identity = identity or {"weights": "w"}
-    return [Job(path / name, identity, [INPUT], outputs=["a", "b"]) for name in ("a", "b")]
+    return [ResumableOutput(path / name, identity, [INPUT], outputs=["a", "b"]) for name in ("a", "b")]
 
 
-def _complete(job: Job) -> None:
+def _complete(job: ResumableOutput) -> None:
     with job.opened(resume=False) as output:
         assert output is not None
-        output.write("x\n", 1, Unreadable(1, "line 1: bad"))
+        output.write("x\n", 1, UnreadableLines(1, "line 1: bad"))
         output.finish()
 
 
@@ -220,7 +221,7 @@ def test_a_command_that_was_killed_before_it_noted_its_second_output_knows_it_by
     (tmp_path / "b").write_text("of before")
     _jobs(tmp_path)[0].begin()
     _, second = _jobs(tmp_path)
-    begun = {name for job in _jobs(tmp_path) for name in job.outputs_begun()}
+    begun = {name for job in _jobs(tmp_path) for name in job.begun_outputs()}
     with second.opened(resume=True, is_begun=second.output.name in begun) as output:
         assert output is not None
         output.finish()
@@ -230,19 +231,19 @@ def test_a_command_that_was_killed_before_it_noted_its_second_output_knows_it_by
 def test_a_command_that_was_killed_behind_its_end_is_complete(tmp_path: Path) -> None:
     for job in _jobs(tmp_path):
         _complete(job)
-        job.forget()
+        job.remove_journal()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     for job in _jobs(tmp_path):
         with job.opened(resume=True) as output:
             assert output is None
-        assert job.unreadable == Unreadable(1, "line 1: bad")
+        assert job.unreadable == UnreadableLines(1, "line 1: bad")
 
 
 @pytest.mark.parametrize("change", ["another job", "another text", "no mark"])
 def test_what_is_there_of_another_job_or_was_changed_is_not_taken_for_complete(tmp_path: Path, change: str) -> None:
     for job in _jobs(tmp_path):
         _complete(job)
-        job.forget()
+        job.remove_journal()
     if change == "another text":
         (tmp_path / "a").write_text("y\n")
     if change == "no mark":
@@ -278,7 +279,7 @@ def test_an_output_that_is_a_link_stays_one_and_keeps_its_mode(tmp_path: Path) -
     (tmp_path / "out").symlink_to("far/target")
     job = _job(tmp_path)
     _complete(job)
-    job.forget()
+    job.remove_journal()
     assert (tmp_path / "out").is_symlink()
     assert (tmp_path / "far" / "target").stat().st_mode & 0o777 == 0o640
     assert [path.name for path in (tmp_path / "far").iterdir()] == ["target"]

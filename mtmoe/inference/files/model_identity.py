@@ -1,0 +1,43 @@
+"""Identity of what translates: weights, decoding settings, terms, and the runs that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtmoe.inference.files.translation_options import TranslationOptions
+
+
+def model_identity(options: TranslationOptions) -> dict[str, Any]:
+    """Return everything that translations depend on besides their sources, as JSON can say it.
+
+    Raises:
+        UserError: no run, checkpoint or setting of that name; the settings do not suit the number of translations.
+    """
+    from mtmoe.inference.search.search_options import SearchOptions
+    from mtmoe.inference.translator import decoding_settings
+
+    settings = decoding_settings(options.run, options.overrides)
+    SearchOptions.from_settings(settings, num_best=options.num_best)  # an error now, before any output is touched
+    decoding = settings.model_dump(mode="json")
+    del decoding["batch_tokens"]  # the only one that no translation depends on
+    identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
+    if options.terms:
+        identity["terms"] = options.terms.digest
+    for name, run in (options.others._asdict() if options.others else {}).items():
+        if run:
+            identity[name] = _weights_identity(Path(run), "best")
+    for number, other in enumerate(options.ensemble, start=1):
+        identity[f"with {number}"] = {**_weights_identity(other.run, options.checkpoint), "weight": other.weight}
+    return identity
+
+
+def _weights_identity(run: str | Path, name: str) -> dict[str, Any]:
+    from mtmoe.checkpoint import find_checkpoints, open_run, stored_digest
+
+    found = find_checkpoints(open_run(Path(run)), name)
+    return {
+        "checkpoint": " ".join(checkpoint.name for checkpoint in found),
+        "weights": " ".join(map(stored_digest, found)),
+    }
