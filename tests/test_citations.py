@@ -235,3 +235,10 @@ def test_the_glossary_is_in_the_order_of_the_alphabet() -> None:
     terms = re.findall(r"^- \*\*(.+?)\*\*: ", text, flags=re.MULTILINE)
     assert len(terms) > 40
     assert terms == sorted(set(terms), key=str.casefold)
+
+
+def test_every_decision_that_the_code_follows_is_cited_where_it_does() -> None:
+    code = " ".join(prose_of(path) for path in cited_texts() if path.parts[0] == "mtmoe")
+    slips_of_the_paper = range(22, 26)
+    cited = {int(number) for number in re.findall(r"#decision-(\d+)", code)}
+    assert cited == {n for n in range(1, 26) if n not in slips_of_the_paper}

@@ -5,6 +5,8 @@ layers above (GNMT v2), so that a whole target sequence is one pass. ``recurrent
 layer's output at the previous step, and the context goes into the bottom layer (paper, app. E);
 ``recurrent-all``: the same, and the context goes into all layers (GNMT). With ``output_attention`` the top layer's
 output looks at the source, too, on its way to the output layer.
+
+Which is the paper's, and why another is the default: `docs/explanation/paper.md#decision-14` and `#decision-15`.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ Operations are multiply-adds of one source and one target token in the forward p
 levels of gating, the gates of the token's groups; with strict balancing these are the means. Left out, as in the
 paper's counts: biases, and the attention's scores and context, which depend on the length of the source.
 
-The paper has two rules. Its language models are counted as they are trained, without the output layer; the figures
-of its translation models come out as they translate: with the output layer, without the matrices of the gates' noise.
-Its parameters are those of matrices, without biases. What does not come out is named in tests/model/test_paper.py.
+The paper has two rules (`docs/explanation/paper.md#decision-16`). Its language models are counted as they are trained,
+without the output layer; the figures of its translation models come out as they translate: with the output layer,
+without the matrices of the gates' noise. Its parameters are those of matrices, without biases. What does not come out
+is named in tests/model/test_paper.py.
 """
 
 from __future__ import annotations

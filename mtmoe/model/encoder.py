@@ -1,4 +1,7 @@
-"""The encoder: a bidirectional layer at the bottom, unidirectional ones above, experts in between."""
+"""The encoder: a bidirectional layer at the bottom, unidirectional ones above, experts in between.
+
+How the paper's three layers are counted: `docs/explanation/paper.md#decision-13`.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Hierarchy(Settings):
     """Two levels of gating (paper, appendix B): a gate over groups, and in each group a gate over its experts.
 
     The losses are CV^2 over all experts, none over groups (`docs/explanation/paper.md#decision-7`); a group without
-    tokens has the load 0 (`#decision-8`).
+    tokens has the load 0 (`#decision-8`). The levels have a k each (`#decision-9`).
     """
 
     groups: Experts = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")

@@ -122,7 +122,7 @@ class Validation(Settings):
 
 
 class Training(Settings):
-    """From a corpus to weights."""
+    """From a corpus to weights. What the paper does not state: `docs/explanation/paper.md#decision-19`."""
 
     max_steps: Steps = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
     batch_tokens: BatchTokens = Field(

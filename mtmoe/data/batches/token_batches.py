@@ -54,7 +54,8 @@ class BatchStream:
         """Leave out the pairs that are too long on either side.
 
         Args:
-            batch_tokens: a batch's sentences times its longest side, with EOS and padding, is at most this.
+            batch_tokens: a batch's sentences times its longest side, with EOS and padding, is at most this
+                (`docs/explanation/paper.md#decision-20`).
             max_tokens_per_sentence: subwords without EOS; longer pairs are left out.
             subword_sampling: draw another segmentation at every visit; needs ``subword_model``.
             pairs_per_pool: pairs that are sorted by length together.

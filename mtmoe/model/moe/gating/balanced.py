@@ -26,7 +26,8 @@ class OtherProcesses(Protocol):
 
 
 class BalancedGate(Gate):
-    """A gate whose losses are importance and, in training, the thresholds' own (eq. 20).
+    """A gate whose losses are importance and, in training, the thresholds' own (eq. 20); none of load
+    (`docs/explanation/paper.md#decision-12`).
 
     others: the processes between which the batch is divided; None where it is not.
     """
@@ -56,7 +57,10 @@ class BalancedGate(Gate):
 
 
 def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
-    """m of eq. 18, rounded up: from shapes alone, so that nothing waits for the device."""
+    """m of eq. 18, rounded up (`docs/explanation/paper.md#decision-10`).
+
+    From shapes alone, so that nothing waits for the device.
+    """
     return min(num_rows, -(-k * num_rows // num_experts))
 
 
