@@ -25,7 +25,7 @@ def make_gate(
     settings = MixtureOfExpertsSettings(
         gate=gate,  # type: ignore[arg-type]
         num_experts=num_experts,
-        experts_per_token=k,
+        experts_per_token=k * groups_per_token if two_levels else k,
         hierarchy=levels,
         importance_loss_weight=0.1,
         **noisy,

@@ -63,7 +63,7 @@ def test_the_page_counts_language_models_as_they_are(name: str) -> None:
         return
     n, expert = moe.num_experts, 2 * d * moe.expert_hidden
     k1, a = (moe.hierarchy.groups_per_token, moe.hierarchy.groups) if moe.hierarchy else (1, 0)
-    k2, b = moe.experts_per_token, n // a if a else n
+    k2, b = moe.top_k_in_group, moe.experts_per_group
     model = describe_recipe(load_recipe(name))
     assert model.num_inner_weights == lstms + n * expert + 2 * d * a + 2 * d * n
     assert model.operations_without_output == lstms + k1 * k2 * expert + 2 * d * a + 2 * d * k1 * b

@@ -135,7 +135,7 @@ def layer_settings(shape: LayerShape, case: LayerCase) -> MixtureOfExpertsSettin
     each = round(k**0.5)
     hierarchy = Hierarchy(groups=case.groups, groups_per_token=each)
     return MixtureOfExpertsSettings(
-        num_experts=case.num_experts, experts_per_token=k // each, expert_hidden=hidden, hierarchy=hierarchy
+        num_experts=case.num_experts, experts_per_token=k, expert_hidden=hidden, hierarchy=hierarchy
     )
 
 
@@ -145,7 +145,7 @@ def one_expert_after_another(
     """The experts as they are usually written: for each that has tokens, two products in ``dtype`` with its rows, whose
     results are added where they belong. It waits for the device to learn the counts. The gates have no gradient."""
     order_M = routing.experts_M.argsort(stable=True)
-    parts = order_M.split(routing.counts_E.tolist())
+    parts = order_M.split(routing.token_counts_E.tolist())
     # Taken apart at once: one by one, each would have a gradient of the whole stack's size.
     firsts, seconds = first_EDH.unbind(), second_EHD.unbind()
     x_ND, y_ND = x_ND.to(dtype), x_ND.new_zeros(x_ND.shape, dtype=dtype)
@@ -186,7 +186,7 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
 
     def layer() -> tuple[Tensor, list[Tensor]]:
         y_ND, balance = mixture(x_ND)
-        return y_ND, [loss for loss in balance.losses.values() if loss.requires_grad]
+        return y_ND, [loss for loss in balance.auxiliary_losses.values() if loss.requires_grad]
 
     def experts() -> tuple[Tensor, list[Tensor]]:
         return mixture.experts(x_ND, routing), []
@@ -275,7 +275,7 @@ def floor_milliseconds(
     the products), whichever takes longer."""
     item = 4 if shape.precision == "fp32" else 2
     d, h, tokens = shape.width, settings.expert_hidden, shape.num_tokens
-    pairs = tokens * settings.experts_per_token_in_all
+    pairs = tokens * settings.experts_per_token
     weights = 2 * settings.num_experts * d * h
     operations = 4 * pairs * d * h
     forward_bytes = item * (3 * pairs * d + 2 * pairs * h + tokens * d + weights)

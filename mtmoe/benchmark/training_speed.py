@@ -83,7 +83,7 @@ def _measured(
     while elapsed < seconds:
         if stepper.step == _WARMUP_STEPS:
             window.restart()
-        mesh.calls.at(stepper.step + 1, "reading a batch")
+        mesh.collective_log.at(stepper.step + 1, "reading a batch")
         group = [next(batches)[0].to(device) for _ in range(recipe.training.gradient_accumulation)]
         window.add(stepper(group, window.expert_usage))
         if stepper.step > _WARMUP_STEPS:

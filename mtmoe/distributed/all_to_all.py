@@ -22,25 +22,25 @@ from mtmoe.model.moe.routing import Routing
 from mtmoe.model.ops.rows import inverse_permutation, permute_rows
 
 
-class Way(NamedTuple):
+class TokenDispatcher(NamedTuple):
     """Between which processes rows of a layer travel. units: what they go to, for who waits for it in vain."""
 
     mesh: Mesh
     layer: str
     units: str
 
-    def to_units(self, sent_MC: Tensor, plan: Plan, what: str = "rows") -> Tensor:
+    def dispatch(self, sent_MC: Tensor, plan: DispatchPlan, what: str = "rows") -> Tensor:
         """Rows that are sorted by unit -> those that come from all processes, sorted by process and then by unit."""
         what = f"all_to_all_single of {what} to the {self.units} of {self.layer}"
         return _AllToAll.apply(sent_MC, plan.received, plan.sent, self.mesh, what)
 
-    def to_tokens(self, output_RC: Tensor, plan: Plan) -> Tensor:
+    def send_back(self, output_RC: Tensor, plan: DispatchPlan) -> Tensor:
         """The inverse."""
         what = f"all_to_all_single of outputs from the {self.units} of {self.layer}"
         return _AllToAll.apply(output_RC, plan.sent, plan.received, self.mesh, what)
 
 
-class Plan(NamedTuple):
+class DispatchPlan(NamedTuple):
     """sent, received: rows to and from each process. counts_PF: rows from each process to each own unit."""
 
     sent: list[int]
@@ -64,43 +64,43 @@ class Plan(NamedTuple):
         return unit_PF.repeat_interleave(self.counts_PF.flatten(), output_size=self.num_rows)
 
 
-class Counts:
+class DispatchCounts:
     """Tells every process how many rows it will get. Begun before there are rows to send, and waited for after."""
 
-    def __init__(self, counts_U: Tensor, way: Way) -> None:
-        places = shares(counts_U.shape[0], way.mesh.expert_size)
-        self._sizes, self._mesh = [place.stop - place.start for place in places], way.mesh
-        self._what = f"all_to_all_single of token counts of {way.layer}"
+    def __init__(self, counts_U: Tensor, dispatcher: TokenDispatcher) -> None:
+        places = shares(counts_U.shape[0], dispatcher.mesh.expert_size)
+        self._sizes, self._mesh = [place.stop - place.start for place in places], dispatcher.mesh
+        self._what = f"all_to_all_single of token counts of {dispatcher.layer}"
         self._counts_U = counts_U.contiguous()
-        self._counts_PF = counts_U.new_empty(len(places), self._sizes[way.mesh.expert_rank])
+        self._counts_PF = counts_U.new_empty(len(places), self._sizes[dispatcher.mesh.expert_rank])
         self._sent_P = torch.stack([counts_U[place].sum() for place in places])
 
     def begin(self) -> None:
         """Send the counts, and do not wait for those of the others."""
         received = [self._counts_PF.shape[1]] * len(self._sizes)
         flat, group = self._counts_PF.view(-1), self._mesh.expert_group
-        with self._mesh.calls.collective(self._what) as due:
+        with self._mesh.collective_log.collective(self._what) as due:
             if due:
                 self._work = dist.all_to_all_single(
                     flat, self._counts_U, received, self._sizes, group=group, async_op=True
                 )  # fmt: skip
 
-    def plan(self) -> Plan:
+    def plan(self) -> DispatchPlan:
         """What the others have sent: here the layer waits for the device, and nowhere else (but for balanced gates)."""
-        with self._mesh.calls.waiting(self._what):
+        with self._mesh.collective_log.waiting(self._what):
             self._work.wait()
             sent, received = torch.stack((self._sent_P, self._counts_PF.sum(1))).tolist()
-        return Plan(sent, received, self._counts_PF)
+        return DispatchPlan(sent, received, self._counts_PF)
 
 
-def begun_counts(counts_U: Tensor, way: Way) -> Counts:
+def begin_counts(counts_U: Tensor, dispatcher: TokenDispatcher) -> DispatchCounts:
     """The exchange of this call; for want of memory gone through once more, that of before."""
-    counts = way.mesh.calls.promised(lambda: Counts(counts_U, way))
+    counts = dispatcher.mesh.collective_log.remembered(lambda: DispatchCounts(counts_U, dispatcher))
     counts.begin()
     return counts
 
 
-class SortedPairs:
+class DispatchOrder:
     """The pairs of the tokens here, sorted by unit: the order in which they travel."""
 
     def __init__(self, pairs: Routing, num_tokens: int) -> None:
@@ -111,15 +111,15 @@ class SortedPairs:
 
     def rows(self, x_ND: Tensor) -> Tensor:
         """A row for each pair, [M, D]."""
-        return _ByUnit.apply(x_ND, self.token_M, self.inverse_M, self._first_N)
+        return _GatheredRows.apply(x_ND, self.token_M, self.inverse_M, self._first_N)
 
-    def of_pairs(self, values_M: Tensor) -> Tensor:
+    def sorted_values(self, values_M: Tensor) -> Tensor:
         """Numbers of the pairs in this order."""
         return permute_rows(values_M[:, None], self.order_M, self.inverse_M)[:, 0]
 
-    def combined(self, output_MD: Tensor, gates_M: Tensor) -> Tensor:
+    def combine(self, output_MD: Tensor, gates_M: Tensor) -> Tensor:
         """``y_n = sum of gate times output`` over the pairs of token n (eq. 1), [N, D]."""
-        return _Combined.apply(output_MD, gates_M, self.token_M, self.order_M, self.inverse_M, self._first_N)
+        return _WeightedSum.apply(output_MD, gates_M, self.token_M, self.order_M, self.inverse_M, self._first_N)
 
 
 class _AllToAll(torch.autograd.Function):
@@ -138,13 +138,13 @@ class _AllToAll(torch.autograd.Function):
 
 def _exchanged(rows: Tensor, received: list[int], sent: list[int], mesh: Mesh, what: str) -> Tensor:
     out, rows = rows.new_empty(sum(received), *rows.shape[1:]), rows.contiguous()
-    with mesh.calls.collective(what) as due:
+    with mesh.collective_log.collective(what) as due:
         if due:
             dist.all_to_all_single(out, rows, received, sent, group=mesh.expert_group)
     return out
 
 
-class _ByUnit(torch.autograd.Function):
+class _GatheredRows(torch.autograd.Function):
     """A row for each pair, sorted by unit. Backward gathers and adds in order, without atomics."""
 
     @staticmethod
@@ -159,7 +159,7 @@ class _ByUnit(torch.autograd.Function):
         return _sum_of_pairs(gradient_MD, inverse_M, first_N, ones_M), None, None, None
 
 
-class _Combined(torch.autograd.Function):
+class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, output_MD: Tensor, gates_M: Tensor, token_M: Tensor, order_M: Tensor, inverse_M: Tensor,

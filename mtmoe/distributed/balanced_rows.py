@@ -35,7 +35,7 @@ class BalancedRows:
     def count(self, num_rows: int) -> tuple[int, int]:
         """(sum, largest) of the numbers of rows of all processes. A process that has lost its rows for lack of memory
         keeps to the number that it gave."""
-        counts_P = self._mesh.calls.promised(lambda: self._own_count(num_rows))
+        counts_P = self._mesh.collective_log.remembered(lambda: self._own_count(num_rows))
         # In place: who goes through the batch a second time finds the numbers of all there.
         told = self._mesh.add_up(counts_P, f"{self._layer}'s numbers of tokens").tolist()
         return sum(told), max(told)
@@ -65,7 +65,7 @@ class BalancedRows:
     def _exchanged(self, rows: Tensor, received: list[int], sent: list[int], what: str) -> Tensor:
         # What has come before is lost if this is gone through again for lack of memory: then nobody takes anything.
         out = rows.new_full((sum(received), rows.shape[1]), torch.inf)
-        with self._mesh.calls.collective(what) as due:
+        with self._mesh.collective_log.collective(what) as due:
             if due:
                 dist.all_to_all_single(out, rows.contiguous(), received, sent, group=self._group)
         return out

@@ -2,7 +2,7 @@
 
 Two things rest on that order. A process that waits too long can tell who has not come as far (``watchdog.py``). And
 one that ran out of memory in the middle of a batch can go through the rest of the batch's collectives with no rows of
-its own, so that nobody waits for it for ever (:meth:`Calls.without_rows`).
+its own, so that nobody waits for it for ever (:meth:`CollectiveLog.without_rows`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mtmoe.errors import UserError
 T = TypeVar("T")
 
 
-class Now(NamedTuple):
+class Activity(NamedTuple):
     """What a process is doing. number: collectives begun so far, the same on all processes that have come as far.
 
     waits: for other processes. since: of ``time.monotonic``. is_long: it may take the main process long.
@@ -38,13 +38,13 @@ class Now(NamedTuple):
         return time.monotonic() - self.since
 
 
-class Calls:
+class CollectiveLog:
     """The collectives of this process. ``report``: what the watchdog has found out, or ""."""
 
     def __init__(self, rank: int = 0) -> None:
         self.rank = rank
         self.report = ""
-        self.now = Now(0, 0, "starting", False, time.monotonic())
+        self.now = Activity(0, 0, "starting", False, time.monotonic())
         self._place = 0  # collectives of the batch so far
         self._num_done = 0  # of them, those that the other processes have had from this one
         self._promises: list[object] = []
@@ -95,7 +95,7 @@ class Calls:
 
     def at(self, step: int, what: str, *, is_long: bool = False) -> None:
         """What this process is doing by itself."""
-        self.now = Now(self.now.number, step, what, False, time.monotonic(), is_long)
+        self.now = Activity(self.now.number, step, what, False, time.monotonic(), is_long)
 
     # ------------------------------------------------------------------------------------- lack of memory
 
@@ -118,7 +118,7 @@ class Calls:
         finally:
             self._kept = None
 
-    def promised(self, make: Callable[[], T]) -> T:
+    def remembered(self, make: Callable[[], T]) -> T:
         """What ``make`` returns, and the others will hold this process to; in :meth:`without_rows` what it has returned
         before."""
         if self._kept is not None:
@@ -130,7 +130,7 @@ class Calls:
         return promise
 
     def _is(self, what: str, *, waits: bool = False, begun: int = 0) -> None:
-        self.now = Now(self.now.number + begun, self.now.step, what, waits, time.monotonic())
+        self.now = Activity(self.now.number + begun, self.now.step, what, waits, time.monotonic())
 
     def _lost(self, what: str, error: RuntimeError) -> UserError:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtmoe.distributed.all_to_all import Plan, SortedPairs, Way, begun_counts
+from mtmoe.distributed.all_to_all import DispatchOrder, DispatchPlan, TokenDispatcher, begin_counts
 from mtmoe.distributed.balanced_rows import BalancedRows
 from mtmoe.distributed.group_parallel import ParallelGroups
 from mtmoe.distributed.mesh import Mesh
@@ -49,8 +49,8 @@ def parallelise(model: nn.Module, mesh: Mesh) -> None:
 
 
 def _layer(path: str) -> str:
-    """``encoder.moe1`` of ``encoder.mixtures.1.gate``, as the metrics call it; a language model is a decoder."""
-    side, _, rest = path.rpartition("mixtures.")
+    """``encoder.moe1`` of ``encoder.moe_layers.1.gate``, as the metrics call it; a language model is a decoder."""
+    side, _, rest = path.rpartition("moe_layers.")
     return f"{side or 'decoder.'}moe{rest.partition('.')[0]}"
 
 
@@ -70,7 +70,7 @@ class ParallelExperts(Experts):
             raise ValueError(f"{layer} was made with the experts {own.kept}, which is not this process's share")
         self.recompute, self.num_experts, self.kept = own.recompute, own.num_experts, own.kept
         self.training = own.training
-        self._way = Way(mesh, layer, "experts")
+        self._dispatcher = TokenDispatcher(mesh, layer, "experts")
         self.before_call: Callable[[nn.Module], None] | None = None
         """Where processes do not come to this layer at the same time by themselves (``unsynchronised_calls.py``)."""
         self.first_EDH, self.second_EHD = own.first_EDH, own.second_EHD
@@ -84,33 +84,33 @@ class ParallelExperts(Experts):
     def answer(self, dtype: torch.dtype) -> None:
         """Compute for the others, without rows; ``dtype`` is what theirs have before autocast."""
         none, device = torch.zeros(0, dtype=torch.int64, device=self.first_EDH.device), self.first_EDH.device
-        counts_E = none.new_zeros(self.num_experts)
+        token_counts_E = none.new_zeros(self.num_experts)
         x_ND = torch.zeros(0, self.first_EDH.shape[1], dtype=dtype, device=device)
-        self._exchanged(x_ND, Routing(none, none, torch.zeros(0, device=device), 0, counts_E, None))
+        self._exchanged(x_ND, Routing(none, none, torch.zeros(0, device=device), None, token_counts_E, None))
 
     def _exchanged(self, x_ND: Tensor, routing: Routing) -> Tensor:
-        counts = begun_counts(routing.counts_E, self._way)
-        if self._way.mesh.calls.has_no_rows:
+        counts = begin_counts(routing.token_counts_E, self._dispatcher)
+        if self._dispatcher.mesh.collective_log.has_no_rows:
             return self._without_rows(x_ND, counts.plan())
-        pairs = SortedPairs(routing, x_ND.shape[0])
-        sent_MD = pairs.rows(x_ND.to(compute_dtype(x_ND)))
+        order = DispatchOrder(routing, x_ND.shape[0])
+        sent_MD = order.rows(x_ND.to(compute_dtype(x_ND)))
         plan = counts.plan()
-        received_RD = self._way.to_units(sent_MD, plan)
+        received_RD = self._dispatcher.dispatch(sent_MD, plan)
         output_RD = super().forward(received_RD, _one_pair_each(plan))
-        return pairs.combined(self._way.to_tokens(output_RD, plan), routing.gates_M)
+        return order.combine(self._dispatcher.send_back(output_RD, plan), routing.gates_M)
 
-    def _without_rows(self, x_ND: Tensor, plan: Plan) -> Tensor:
+    def _without_rows(self, x_ND: Tensor, plan: DispatchPlan) -> Tensor:
         """The same collectives, forward and backward, as the others expect them, of rows that nobody will use."""
         dtype = compute_dtype(x_ND)
         nothing = (x_ND.sum() * 0.0).to(dtype)  # through which the gradient must come
-        received_RD = self._way.to_units(nothing.expand(sum(plan.sent), x_ND.shape[1]), plan)
+        received_RD = self._dispatcher.dispatch(nothing.expand(sum(plan.sent), x_ND.shape[1]), plan)
         # Gradients of zero, which come when those of the others do: their sums may begin in this pass.
         received_RD = received_RD + (0.0 * (self.first_EDH[:0].sum() + self.second_EHD[:0].sum())).to(dtype)
-        output_MD = self._way.to_tokens(received_RD, plan)
+        output_MD = self._dispatcher.send_back(received_RD, plan)
         return x_ND.to(dtype) + output_MD.sum().to(dtype)
 
 
-def _one_pair_each(plan: Plan) -> Routing:
+def _one_pair_each(plan: DispatchPlan) -> Routing:
     """Of received rows: each has one expert, and its gate is 1."""
     rows_R = torch.arange(plan.num_rows, device=plan.counts_PF.device)
     gates_R = torch.ones(plan.num_rows, device=plan.counts_PF.device)

@@ -52,7 +52,7 @@ class GradientSums:
         while len(self._begun) < len(self._buckets):
             self._begin_next()
         # Counted as one, for the number of buckets depends on a process's share of the experts.
-        with self._mesh.calls.collective("all_reduce of gradients"):
+        with self._mesh.collective_log.collective("all_reduce of gradients"):
             for work in self._begun:
                 work.wait()
         self._begun = []
@@ -78,7 +78,7 @@ class GradientSums:
         parts = flat.split([parameter.numel() for parameter in bucket.parameters])
         for parameter, part in zip(bucket.parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
-        with self._mesh.calls.failing_as("all_reduce of gradients"):
+        with self._mesh.collective_log.failing_as("all_reduce of gradients"):
             self._begun.append(dist.all_reduce(flat, group=bucket.group, async_op=True))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mtmoe.distributed.all_to_all import Plan, SortedPairs, Way, begun_counts
+from mtmoe.distributed.all_to_all import DispatchOrder, DispatchPlan, TokenDispatcher, begin_counts
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.model.moe.experts import compute_dtype
 from mtmoe.model.moe.gating import TwoLevelGate
@@ -39,7 +39,7 @@ class ParallelGroups(MixtureOfExperts):
             raise ValueError(f"{layer} was made with the groups {own.gate.kept}, which is not this process's share")
         self.sigmoid_output, self.gate, self.experts = own.sigmoid_output, own.gate, own.experts
         self.training = own.training
-        self._way = Way(mesh, layer, "groups")
+        self._dispatcher = TokenDispatcher(mesh, layer, "groups")
         self.before_call: Callable[[nn.Module], None] | None = None
         """As :attr:`ParallelExperts.before_call`."""
 
@@ -50,7 +50,7 @@ class ParallelGroups(MixtureOfExperts):
             self.before_call(self)
         y_ND, balance = self._exchanged(x_ND)
         if not self.training:
-            balance = balance._replace(losses={})
+            balance = balance._replace(auxiliary_losses={})
         return (y_ND.sigmoid() if self.sigmoid_output else y_ND), balance
 
     def answer(self, dtype: torch.dtype) -> None:
@@ -60,15 +60,15 @@ class ParallelGroups(MixtureOfExperts):
 
     def _exchanged(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
         first = self.gate.first_level(x_ND)
-        counts = begun_counts(first.pairs.counts_E, self._way)
-        if self._way.mesh.calls.has_no_rows:
+        counts = begin_counts(first.pairs.token_counts_E, self._dispatcher)
+        if self._dispatcher.mesh.collective_log.has_no_rows:
             return self._without_rows(x_ND, first, counts.plan())
-        pairs = SortedPairs(first.pairs, x_ND.shape[0])
-        gates_M1 = pairs.of_pairs(first.pairs.gates_M)[:, None]
-        sent_MC = torch.cat((pairs.rows(self.gate.in_own_type(x_ND)), gates_M1), dim=1)
-        keys_M = first.keys_Q.index_select(0, pairs.order_M) if first.keys_Q is not None else None
+        order = DispatchOrder(first.pairs, x_ND.shape[0])
+        gates_M1 = order.sorted_values(first.pairs.gates_M)[:, None]
+        sent_MC = torch.cat((order.rows(self.gate.in_own_type(x_ND)), gates_M1), dim=1)
+        keys_M = first.keys_Q.index_select(0, order.order_M) if first.keys_Q is not None else None
         plan = counts.plan()
-        received_RC = self._way.to_units(sent_MC, plan)
+        received_RC = self._dispatcher.dispatch(sent_MC, plan)
         del sent_MC
         keys_R = self._keys(keys_M, plan)
 
@@ -84,18 +84,18 @@ class ParallelGroups(MixtureOfExperts):
         second = self.gate.second_level(GroupRows(x_RD, gates_R, group_R, plan.counts_F, keys_R, first.rows_per_group))
         balance = self.gate.balance(first, second)
         output_RD = permute_rows(self.experts(x_RD, second.pairs), inverse_R, order_R)
-        output_MD = self._way.to_tokens(output_RD, plan)
-        return pairs.combined(output_MD, torch.ones_like(first.pairs.gates_M, requires_grad=False)), balance
+        output_MD = self._dispatcher.send_back(output_RD, plan)
+        return order.combine(output_MD, torch.ones_like(first.pairs.gates_M, requires_grad=False)), balance
 
-    def _keys(self, keys_M: Tensor | None, plan: Plan) -> Tensor | None:
-        return self._way.to_units(keys_M, plan, "noise keys") if keys_M is not None else None
+    def _keys(self, keys_M: Tensor | None, plan: DispatchPlan) -> Tensor | None:
+        return self._dispatcher.dispatch(keys_M, plan, "noise keys") if keys_M is not None else None
 
-    def _without_rows(self, x_ND: Tensor, first: FirstLevel, plan: Plan) -> tuple[Tensor, Balance]:
+    def _without_rows(self, x_ND: Tensor, first: FirstLevel, plan: DispatchPlan) -> tuple[Tensor, Balance]:
         """The same collectives, forward and backward, as the others expect them, of rows that nobody will use."""
         dtype, own_type = compute_dtype(x_ND), self.gate.in_own_type(x_ND)
         num_sent, num_columns = sum(plan.sent), x_ND.shape[1] + 1
         nothing = own_type.sum() * 0.0  # through which the gradient must come
-        received_RC = self._way.to_units(nothing.expand(num_sent, num_columns), plan)
+        received_RC = self._dispatcher.dispatch(nothing.expand(num_sent, num_columns), plan)
         self._keys(first.keys_Q.new_zeros(num_sent) if first.keys_Q is not None else None, plan)
         none, no_counts_F = first.pairs.tokens_M[:0], torch.zeros_like(plan.counts_F)
         no_keys = none if first.keys_Q is not None else None
@@ -105,5 +105,5 @@ class ParallelGroups(MixtureOfExperts):
         balance = self.gate.balance(first, second)
         # Gradients of zero, which come when those of the others do: their sums may begin in this pass.
         zero = 0.0 * (self.experts.first_EDH[:0].sum() + self.experts.second_EHD[:0].sum() + second.pairs.gates_M.sum())
-        output_MD = self._way.to_tokens((received_RC[:, :-1] + zero).to(dtype), plan)
+        output_MD = self._dispatcher.send_back((received_RC[:, :-1] + zero).to(dtype), plan)
         return x_ND.to(dtype) + output_MD.sum().to(dtype), balance

@@ -24,7 +24,7 @@ from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Distributed
-from mtmoe.distributed.collective_log import Calls
+from mtmoe.distributed.collective_log import CollectiveLog
 from mtmoe.distributed.launch import store_of_processes
 from mtmoe.distributed.watchdog import Watchdog
 from mtmoe.errors import UserError
@@ -40,7 +40,7 @@ class Mesh:
     """This process's place among all. ``devices`` is None without a process group.
 
     writers: all processes, for a thread of each that writes a checkpoint while training goes on. waiters: all, where
-    the others wait for what takes the main process long. gradients: all, beside the backward pass. calls: the
+    the others wait for what takes the main process long. gradients: all, beside the backward pass. collective_log: the
     collectives of this process.
     """
 
@@ -51,7 +51,7 @@ class Mesh:
     writers: dist.ProcessGroup | None = None
     waiters: dist.ProcessGroup | None = None
     gradients: dist.ProcessGroup | None = None
-    calls: Calls = field(default_factory=Calls)
+    collective_log: CollectiveLog = field(default_factory=CollectiveLog)
 
     @property
     def is_main(self) -> bool:
@@ -88,7 +88,7 @@ class Mesh:
     def add_up(self, tensor: Tensor, what: str) -> Tensor:
         """Sum over all processes, in place: the same bits on each. what: it is, for who waits for it in vain."""
         if self.size > 1:
-            with self.calls.collective(f"all_reduce of {what}") as due:
+            with self.collective_log.collective(f"all_reduce of {what}") as due:
                 if due:
                     dist.all_reduce(tensor)
         return tensor
@@ -96,7 +96,7 @@ class Mesh:
     def add_up_over_experts(self, tensor: Tensor, what: str) -> Tensor:
         """Sum over the processes that have all experts between them, in place."""
         if self.expert_size > 1:
-            with self.calls.collective(f"all_reduce of {what} over the experts"):
+            with self.collective_log.collective(f"all_reduce of {what} over the experts"):
                 dist.all_reduce(tensor, group=self.expert_group)
         return tensor
 
@@ -105,7 +105,7 @@ class Mesh:
         if self.size == 1:
             return number
         tensor = torch.tensor(number, device=self.device_type)
-        with self.calls.collective(f"all_reduce of {what}"):
+        with self.collective_log.collective(f"all_reduce of {what}"):
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
@@ -114,14 +114,14 @@ class Mesh:
         if self.size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64)
-        with self.calls.collective(f"broadcast of {what}"):
+        with self.collective_log.collective(f"broadcast of {what}"):
             dist.broadcast(tensor, 0, group=self.waiters)
         return float(tensor)
 
     def least_over_experts(self, number: int, what: str) -> int:
         """Of the numbers that the processes of the expert axis give."""
         tensor = torch.tensor(number, device=self.device_type)
-        with self.calls.collective(f"all_reduce of {what}"):
+        with self.collective_log.collective(f"all_reduce of {what}"):
             dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.expert_group)
             return int(tensor)
 
@@ -130,14 +130,14 @@ class Mesh:
         if self.size == 1:
             return [value]
         found: list[Any] | None = [None] * self.size if self.is_main else None
-        with self.calls.collective(f"gather of {what}"):
+        with self.collective_log.collective(f"gather of {what}"):
             dist.gather_object(value, found, 0, group=self.waiters)
         return found or []
 
     def agree_on_number(self) -> None:
         """Count the collectives from the same number again: rows of the grid may have had different ones."""
-        now = self.calls.now
-        self.calls.now = now._replace(number=int(self.value_of_main(now.number, "the number of collectives")))
+        now = self.collective_log.now
+        self.collective_log.now = now._replace(number=int(self.value_of_main(now.number, "the number of collectives")))
 
     @property
     def device_type(self) -> str:
@@ -181,7 +181,7 @@ class Mesh:
 
     def wait_for_all(self) -> None:
         if self.size > 1:
-            with self.calls.collective("barrier at the start"):
+            with self.collective_log.collective("barrier at the start"):
                 dist.barrier()
 
 
@@ -261,9 +261,9 @@ def joined_processes(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     timeout_seconds = settings_of(recipe).collective_timeout_seconds
-    calls = Calls(rank)
+    collective_log = CollectiveLog(rank)
     try:
-        with calls.waiting("all processes to be connected"):
+        with collective_log.waiting("all processes to be connected"):
             store = _store(rank, timeout_seconds)
             timeout = timedelta(seconds=timeout_seconds + _TIME_TO_TELL_SECONDS)
             dist.init_process_group(
@@ -280,8 +280,8 @@ def joined_processes(
             for group in (gradients, devices.get_group(DATA), devices.get_group(EXPERT)):
                 _set_pg_timeout(timeout, group)  # or they would have torch's own
             writers, waiters = _patient_group(timeout), _patient_group(timeout)
-        with Watchdog(calls, rank, size, dist.PrefixStore("watchdog", store), timeout_seconds, tell):
-            yield Mesh(rank, size, expert_size, devices, writers, waiters, gradients, calls)
+        with Watchdog(collective_log, rank, size, dist.PrefixStore("watchdog", store), timeout_seconds, tell):
+            yield Mesh(rank, size, expert_size, devices, writers, waiters, gradients, collective_log)
     finally:
         # Without a word to the others: one that failed must not wait for those that wait for it.
         if dist.is_initialized():

@@ -19,7 +19,7 @@ from mtmoe.distributed.mesh import Mesh
 
 
 @contextlib.contextmanager
-def taking_turns(model: nn.Module, mesh: Mesh) -> Iterator[None]:
+def unsynchronised_calls(model: nn.Module, mesh: Mesh) -> Iterator[None]:
     """Within it the processes of the expert axis may call the model when and as often as they like, without gradients
     and in one thread; all of them must enter. Whoever leaves answers the others until they leave."""
     layers = [module for module in model.modules() if isinstance(module, ParallelExperts | ParallelGroups)]
@@ -27,7 +27,7 @@ def taking_turns(model: nn.Module, mesh: Mesh) -> Iterator[None]:
         yield
         return
     dtype = next(p.dtype for name, p in model.named_parameters() if not is_expert_parameter(name))
-    turns = _Turns(layers, mesh, dtype)
+    turns = _CallScheduler(layers, mesh, dtype)
     for layer in layers:
         layer.before_call = turns.wait_for
     try:
@@ -38,7 +38,7 @@ def taking_turns(model: nn.Module, mesh: Mesh) -> Iterator[None]:
             layer.before_call = None
 
 
-class _Turns:
+class _CallScheduler:
     def __init__(self, layers: list[ParallelExperts | ParallelGroups], mesh: Mesh, dtype: torch.dtype) -> None:
         self._layers, self._mesh, self._dtype = layers, mesh, dtype
 
@@ -55,5 +55,5 @@ class _Turns:
             self._layers[turn].answer(self._dtype)
 
     def _next(self, wanted: int) -> int:
-        self._mesh.calls.begin_batch()  # nothing of the layer before need be remembered
+        self._mesh.collective_log.begin_batch()  # nothing of the layer before need be remembered
         return self._mesh.least_over_experts(wanted, "the next layer of experts")

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from mtmoe.distributed.collective_log import Calls, Now
+from mtmoe.distributed.collective_log import Activity, CollectiveLog
 
 _LONGEST_PERIOD_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ class Watchdog:
 
     def __init__(
         self,
-        calls: Calls,
+        log: CollectiveLog,
         rank: int,
         size: int,
         store: dist.Store,
@@ -35,7 +35,7 @@ class Watchdog:
         tell: Callable[[str], None],
     ) -> None:
         """``tell``: called in the thread of one of the processes that wait."""
-        self._calls, self._rank, self._size, self._store = calls, rank, size, store
+        self._log, self._rank, self._size, self._store = log, rank, size, store
         self._timeout_seconds, self._tell = timeout_seconds, tell
         self._period_seconds = min(_LONGEST_PERIOD_SECONDS, timeout_seconds / 10)
         self._over = threading.Event()
@@ -52,9 +52,9 @@ class Watchdog:
             self._thread.join(self._period_seconds)
 
     def _watch(self) -> None:
-        told: Now | None = None
+        told: Activity | None = None
         while not self._over.wait(self._period_seconds):
-            now = self._calls.now
+            now = self._log.now
             try:
                 self._store.set(f"{self._rank}", json.dumps(_spoken(now)))
                 if now.waits and now.seconds > self._timeout_seconds and now != told and self._report(now):
@@ -62,12 +62,12 @@ class Watchdog:
             except RuntimeError:
                 return  # whoever kept the store is gone, and with it the job
 
-    def _report(self, now: Now) -> bool:
+    def _report(self, now: Activity) -> bool:
         others = {rank: self._of(rank) for rank in range(self._size) if rank != self._rank}
         text = report(self._rank, now, others, self._timeout_seconds)
         if not text:
             return False
-        self._calls.report = text
+        self._log.report = text
         waiting = [rank for rank, other in others.items() if other is not None and other["number"] >= now.number]
         if self._rank < min(waiting, default=self._size):
             self._tell(text)
@@ -80,7 +80,7 @@ class Watchdog:
         return json.loads(self._store.get(f"{rank}"))
 
 
-def report(rank: int, now: Now, others: dict[int, dict[str, Any] | None], timeout_seconds: float) -> str:
+def report(rank: int, now: Activity, others: dict[int, dict[str, Any] | None], timeout_seconds: float) -> str:
     """Who has not come to where this process waits; "" where the main process is only busy with what may take long."""
     beginning = f"process {rank} has waited {now.seconds:.0f} s in step {now.step} for {now.what}"
     behind = {r: other for r, other in others.items() if other is None or other["number"] < now.number}
@@ -91,7 +91,7 @@ def report(rank: int, now: Now, others: dict[int, dict[str, Any] | None], timeou
     return f"{beginning}, where these have not come: {'; '.join(_told(r, other) for r, other in behind.items())}"
 
 
-def _spoken(now: Now) -> dict[str, Any]:
+def _spoken(now: Activity) -> dict[str, Any]:
     return {
         "number": now.number,
         "step": now.step,

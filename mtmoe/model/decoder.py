@@ -143,7 +143,7 @@ class Decoder(nn.Module):
         self.upper = nn.ModuleList(
             Lstm(upper_input, width, hidden, projection) for _ in range(settings.decoder_layers - 1)
         )
-        self.mixtures = nn.ModuleDict(
+        self.moe_layers = nn.ModuleDict(
             {str(place): feed_forward(width, settings.moe) for place in sorted(settings.decoder_moe_after)}
         )
 
@@ -224,18 +224,18 @@ class Decoder(nn.Module):
         return below + dropped if (self.residual if residual is None else residual) else dropped
 
     def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
-        if str(place) not in self.mixtures:
+        if str(place) not in self.moe_layers:
             return x_BTD
         x_ND = take_rows(x_BTD, positions_N)
-        y_ND, balance = mixed(self.mixtures[str(place)], x_ND, x_BTD.shape[1])
+        y_ND, balance = mixed(self.moe_layers[str(place)], x_ND, x_BTD.shape[1])
         if balance is not None:
             balances[f"decoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND), positions_N, *x_BTD.shape[:2])
 
     def _mix_rows(self, place: int, x_XD: Tensor) -> Tensor:
-        if str(place) not in self.mixtures:
+        if str(place) not in self.moe_layers:
             return x_XD
-        y_XD, _ = self.mixtures[str(place)](x_XD)
+        y_XD, _ = self.moe_layers[str(place)](x_XD)
         return self._add(x_XD, y_XD)
 
 

@@ -93,7 +93,7 @@ def describe_language_model(settings: Model, vocabulary_size: int) -> ModelDescr
     tied = settings.tied_embeddings != "none"
     lstm = _lstm_kind(settings)
     layers = [_embedding_layer("embedding", vocabulary_size, settings.width, "the output shares it" if tied else "")]
-    layers += _stack("decoder", [(lstm, layer) for layer in model.layers], model.mixtures, settings)
+    layers += _stack("decoder", [(lstm, layer) for layer in model.layers], model.moe_layers, settings)
     layers.append(_output_layer(vocabulary_size, settings.width, tied))
     return ModelDescription(layers, _shared_once(layers))
 
@@ -135,7 +135,7 @@ def _encoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescr
     bottom = f"bidirectional {lstm}, {settings.encoder_bottom}"
     encoder = model.encoder
     modules = [(bottom, encoder.bottom), *((lstm, layer) for layer in encoder.upper)]
-    return _stack("encoder", modules, encoder.mixtures, settings)
+    return _stack("encoder", modules, encoder.moe_layers, settings)
 
 
 def _decoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescription]:
@@ -144,20 +144,20 @@ def _decoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescr
     attention = _layer("attention", kind, decoder.attention)
     lstm = _lstm_kind(settings)
     modules = [(lstm, layer) for layer in (decoder.bottom, *decoder.upper)]
-    layers = [attention, *_stack("decoder", modules, decoder.mixtures, settings)]
+    layers = [attention, *_stack("decoder", modules, decoder.moe_layers, settings)]
     if decoder.output_attention is not None:
         layers.append(_layer("output attention", settings.attention, decoder.output_attention))
     return layers
 
 
 def _stack(
-    side: str, modules: list[tuple[str, nn.Module]], mixtures: nn.ModuleDict, settings: Model
+    side: str, modules: list[tuple[str, nn.Module]], moe_layers: nn.ModuleDict, settings: Model
 ) -> list[LayerDescription]:
     layers = []
     for place, (kind, module) in enumerate(modules, start=1):
         layers.append(_layer(f"{side} {place}", kind, module))
-        if str(place) in mixtures:
-            layers.append(_layer(f"{side} moe {place}", _mixture_kind(settings), mixtures[str(place)]))
+        if str(place) in moe_layers:
+            layers.append(_layer(f"{side} moe {place}", _mixture_kind(settings), moe_layers[str(place)]))
     return layers
 
 
@@ -193,7 +193,7 @@ def _lstm_kind(settings: Model) -> str:
 
 def _mixture_kind(settings: Model) -> str:
     moe = settings.moe
-    k = moe.experts_per_token_in_all
+    k = moe.experts_per_token
     if moe.kind == "dense":
         return f"dense {k * moe.expert_hidden}" + (f" x {moe.dense_layers}" if moe.dense_layers > 1 else "")
     groups = f" in {moe.hierarchy.groups} groups" if moe.hierarchy else ""

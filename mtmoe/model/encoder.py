@@ -31,7 +31,7 @@ class Encoder(nn.Module):
             Lstm(2 * width if self.wide and place == 0 else width, width, hidden, projection)
             for place in range(settings.encoder_layers - 1)
         )
-        self.mixtures = nn.ModuleDict(
+        self.moe_layers = nn.ModuleDict(
             {str(place): feed_forward(width, settings.moe) for place in sorted(settings.encoder_moe_after)}
         )
 
@@ -58,10 +58,10 @@ class Encoder(nn.Module):
         return below + dropped if self.residual else dropped
 
     def _mix(self, place: int, x_BSD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
-        if str(place) not in self.mixtures:
+        if str(place) not in self.moe_layers:
             return x_BSD
         x_ND = take_rows(x_BSD, positions_N)
-        y_ND, balance = mixed(self.mixtures[str(place)], x_ND, x_BSD.shape[1])
+        y_ND, balance = mixed(self.moe_layers[str(place)], x_ND, x_BSD.shape[1])
         if balance is not None:
             balances[f"encoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND), positions_N, *x_BSD.shape[:2])

@@ -82,7 +82,7 @@ class LanguageModel(nn.Module):
         self.layers = nn.ModuleList(
             Lstm(width, width, hidden, settings.lstm_projection) for _ in range(settings.decoder_layers)
         )
-        self.mixtures = nn.ModuleDict(
+        self.moe_layers = nn.ModuleDict(
             {str(place): feed_forward(width, settings.moe) for place in sorted(settings.decoder_moe_after)}
         )
 
@@ -120,8 +120,8 @@ class LanguageModel(nn.Module):
         for place, layer in enumerate(self._lstms(), start=1):
             states.append(layer.step(x_BD, state.layers[place - 1]))
             x_BD = self._add(x_BD, states[-1].output_BD, self.bottom_residual if place == 1 else self.residual)
-            if str(place) in self.mixtures:
-                x_BD = self._add(x_BD, self.mixtures[str(place)](x_BD)[0], self.residual)
+            if str(place) in self.moe_layers:
+                x_BD = self._add(x_BD, self.moe_layers[str(place)](x_BD)[0], self.residual)
         state = LanguageModelState(tuple(states))
         if self.int8_output is not None:
             return self.int8_output.product(x_BD), state
@@ -158,10 +158,10 @@ class LanguageModel(nn.Module):
         return below + dropped if residual else dropped
 
     def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
-        if str(place) not in self.mixtures:
+        if str(place) not in self.moe_layers:
             return x_BTD
         x_ND = take_rows(x_BTD, positions_N)
-        y_ND, balance = mixed(self.mixtures[str(place)], x_ND, x_BTD.shape[1])
+        y_ND, balance = mixed(self.moe_layers[str(place)], x_ND, x_BTD.shape[1])
         if balance is not None:
             balances[f"decoder.moe{place}"] = balance
         return put_rows(self._add(x_ND, y_ND, self.residual), positions_N, *x_BTD.shape[:2])

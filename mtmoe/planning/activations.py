@@ -47,7 +47,7 @@ def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout)
     if stage.kind == "experts":
         return _experts(model.moe, width, masks, tokens, layout, recipe.training.gradient_accumulation > 1)
     assert stage.kind == "dense", stage.kind
-    hidden = model.moe.experts_per_token_in_all * model.moe.expert_hidden
+    hidden = model.moe.experts_per_token * model.moe.expert_hidden
     kept = tokens * small * (hidden * model.moe.dense_layers + (2 + masks) * width)
     return Activations(kept, 0.0, tokens * small * (2 * hidden + width))
 
@@ -107,24 +107,24 @@ def _attention(stage: Stage, recipe: Recipe, work: Workload, small: int) -> Acti
     return Activations(kept, passing, passing)
 
 
-# ------------------------------------------------------------------------------------------------ mixtures
+# ------------------------------------------------------------------------------------------------ mixtures of experts
 
 
 def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layout) -> Activations:
-    k = moe.experts_per_token
+    k = moe.top_k_in_group
     if moe.hierarchy is None:
         kept = STREAM_BYTES * width + _level(moe.gate, moe.num_experts, k)
         return Activations(tokens * kept, tokens * moe.num_experts * 12, tokens * moe.num_experts * 12)
     groups, k1 = moe.hierarchy.groups, moe.hierarchy.groups_per_token
-    leaves, groups_here = moe.num_experts // groups, groups // layout.expert_processes
-    row = STREAM_BYTES * width + _level(moe.gate, leaves, k) + 4 * _INDEX
+    experts_per_group, groups_here = moe.num_experts // groups, groups // layout.expert_processes
+    row = STREAM_BYTES * width + _level(moe.gate, experts_per_group, k) + 4 * _INDEX
     kept = tokens * (STREAM_BYTES * width + _level(moe.gate, groups, k1) + k1 * row)
-    matrix = STREAM_BYTES * width * leaves
-    passing = tokens * k1 * (width * STREAM_BYTES + leaves * 12)
+    matrix = STREAM_BYTES * width * experts_per_group
+    passing = tokens * k1 * (width * STREAM_BYTES + experts_per_group * 12)
     if moe.gate == "noisy-top-k":
         matrix *= 2
         # Both matrices of every group side by side, and the second one's products.
-        kept += matrix * groups_here + tokens * k1 * STREAM_BYTES * leaves
+        kept += matrix * groups_here + tokens * k1 * STREAM_BYTES * experts_per_group
     # A GPU copies a group's matrix for each of its tiles, of which there are gradients, too.
     is_tiled = not layout.on_cpu and not (moe.gate == "strictly-balanced" and layout.num_processes == 1)
     copies = num_tiles(tokens * k1, groups_here) * matrix if is_tiled else 0.0
@@ -143,7 +143,7 @@ def _experts(
     moe: MixtureOfExpertsSettings, width: int, masks: int, tokens: float, layout: Layout, adds: bool
 ) -> Activations:
     small, hidden = layout.element_bytes, moe.expert_hidden
-    pairs = tokens * moe.experts_per_token_in_all
+    pairs = tokens * moe.experts_per_token
     padded = pairs * (_PADDED_ROWS if layout.on_cpu else 1.0)
     kept = tokens * small * (1 + masks) * width + pairs * (4 * _INDEX + STREAM_BYTES)
     if not moe.recompute_experts:

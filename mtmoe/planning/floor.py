@@ -138,7 +138,7 @@ def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload
     if stage.kind != "experts":
         return 2 * need.kept + _weight_bytes(weights, 1.0, recipe, layout)
     num_experts = recipe.model.moe.num_experts
-    pairs = work.tokens(stage.side) * recipe.model.moe.experts_per_token_in_all
+    pairs = work.tokens(stage.side) * recipe.model.moe.experts_per_token
     received = pairs * layout.expert_processes / num_experts  # by one expert
     busy = 1 - (1 - 1 / num_experts) ** (received * num_experts)
     # Rows are gathered, multiplied, and summed again: eight passes over D-wide rows in all (forward 3, backward 5).

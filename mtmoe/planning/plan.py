@@ -132,7 +132,7 @@ class _Planner:
             peak=peak,
             start_bytes=_start_bytes(recipe, held, cluster),
             tokens_per_expert=(
-                training.batch_tokens * moe.experts_per_token_in_all / moe.num_experts if recipe.has_experts else 0.0
+                training.batch_tokens * moe.experts_per_token / moe.num_experts if recipe.has_experts else 0.0
             ),
             traffic=traffic_of(self.stages, recipe, work, layout, held),
             spent=[part._replace(seconds=part.seconds / cluster.efficiency) for part in spent],

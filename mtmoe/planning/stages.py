@@ -73,7 +73,7 @@ def _language_model(model: LanguageModel) -> _Walk:
         width = model.settings.width
         looped = bool(layer.is_looped)
         yield _lstm(f"lstm {place}", layer, "target", width, looped), [layer]
-        yield from _mixture(f"moe {place}", model.mixtures, place, "target")
+        yield from _mixture(f"moe {place}", model.moe_layers, place, "target")
     yield Stage("output", "output", "target", {}, model.output_VD.numel()), [model.output_VD]
 
 
@@ -84,11 +84,11 @@ def _translation(model: TranslationModel) -> _Walk:
     for direction, layer in (("forward", bottom.forward_direction), ("backward", bottom.backward_direction)):
         stage = _lstm(f"encoder 1 {direction}", layer, "source", width, layer.is_looped)
         yield stage, [layer]
-    yield from _mixture("encoder moe 1", encoder.mixtures, 1, "source")
+    yield from _mixture("encoder moe 1", encoder.moe_layers, 1, "source")
     for place, upper in enumerate(encoder.upper, start=2):
         input_width = 2 * width if encoder.wide and place == 2 else width
         yield _lstm(f"encoder {place}", upper, "source", input_width, bool(upper.is_looped)), [upper]
-        yield from _mixture(f"encoder moe {place}", encoder.mixtures, place, "source")
+        yield from _mixture(f"encoder moe {place}", encoder.moe_layers, place, "source")
 
     yield Stage("target embedding", "embedding", "target", {}, 0), [model.target_embedding_VD]
     attention = Stage("attention", "attention", "target", {}, _matrix_elements(decoder.attention))
@@ -97,10 +97,10 @@ def _translation(model: TranslationModel) -> _Walk:
     yield _with_context(decoder.bottom, "decoder 1", width, decoder.recurrent, looped=decoder.recurrent)
     if not decoder.recurrent:
         yield attention, [decoder.attention]
-    yield from _mixture("decoder moe 1", decoder.mixtures, 1, "target")
+    yield from _mixture("decoder moe 1", decoder.moe_layers, 1, "target")
     for place, upper in enumerate(decoder.upper, start=2):
         yield _with_context(upper, f"decoder {place}", width, decoder.context_above, looped=bool(upper.is_looped))
-        yield from _mixture(f"decoder moe {place}", decoder.mixtures, place, "target")
+        yield from _mixture(f"decoder moe {place}", decoder.moe_layers, place, "target")
     if decoder.output_attention is not None:
         operations = _matrix_elements(decoder.output_attention)
         yield Stage("output attention", "attention", "target", {}, operations), [decoder.output_attention]
@@ -118,10 +118,10 @@ def _with_context(
     return stage._replace(has_context=has_context), [layer]
 
 
-def _mixture(name: str, mixtures: nn.ModuleDict, place: int, side: Side) -> _Walk:
-    if str(place) not in mixtures:
+def _mixture(name: str, moe_layers: nn.ModuleDict, place: int, side: Side) -> _Walk:
+    if str(place) not in moe_layers:
         return
-    module = mixtures[str(place)]
+    module = moe_layers[str(place)]
     if not isinstance(module, MixtureOfExperts):
         yield Stage(name, "dense", side, {}, _matrix_elements(module)), [module]
         return

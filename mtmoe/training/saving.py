@@ -79,7 +79,7 @@ class Saver:
         """
         began = time.monotonic()
         if self._thread is not None:
-            with self.mesh.calls.waiting("the checkpoint before to be written"):
+            with self.mesh.collective_log.waiting("the checkpoint before to be written"):
                 self._thread.join()
             self._thread = None
         self.blocked_seconds += time.monotonic() - began

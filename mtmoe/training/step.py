@@ -76,7 +76,7 @@ class _Passed(NamedTuple):
     """What a process knows of its part of a batch. loss_sum: in nats."""
 
     loss_sum: float
-    balance_loss: float
+    auxiliary_loss: float
     balances: Mapping[str, Balance]
 
 
@@ -127,11 +127,11 @@ class Stepper:
         self.step += 1
         num_tokens = sum(batch.num_target_tokens for batch in group)
         carried = self.carried
-        loss_sum = auxiliary = 0.0
+        loss_sum = auxiliary_loss = 0.0
         balances: list[Mapping[str, Balance]] = []
         out_of_memory = False
         for number, batch in enumerate(group):
-            self.mesh.calls.begin_batch()
+            self.mesh.collective_log.begin_batch()
             if number == len(group) - 1:
                 self.gradient_sums.expect()
             passed = self._passed(batch, number, num_tokens, len(group))
@@ -141,7 +141,7 @@ class Stepper:
                 continue
             balances.append(passed.balances)
             loss_sum += passed.loss_sum
-            auxiliary += passed.balance_loss
+            auxiliary_loss += passed.auxiliary_loss
         self.gradient_sums.finish()
         loss_sum, broken = self._totals(loss_sum, out_of_memory)
         counts = (
@@ -152,14 +152,14 @@ class Stepper:
         if broken:
             self.optimizer.zero_grad()
             self.carried = carried  # of before the step, on all processes
-            return StepResult(loss_sum, *counts, math.nan, auxiliary, StepOutcome.OUT_OF_MEMORY, "", broken)
+            return StepResult(loss_sum, *counts, math.nan, auxiliary_loss, StepOutcome.OUT_OF_MEMORY, "", broken)
         if not math.isfinite(loss_sum):
             self.carried = None  # what is not finite would never go away again
-        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary))
+        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary_loss))
         for balance in balances if outcome is StepOutcome.APPLIED else ():
             expert_usage.add(balance)
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
-        return StepResult(loss_sum, *counts, norm, auxiliary, outcome, layer)
+        return StepResult(loss_sum, *counts, norm, auxiliary_loss, outcome, layer)
 
     def _passed(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> _Passed | None:
         """Forward and backward pass of this process's part of batch ``number``; None where memory was too little."""
@@ -178,7 +178,7 @@ class Stepper:
         none = Batch(*(tensor[:0] for tensor in batch))
         if self.carried is not None:
             self.carried = self.carried.select(torch.zeros(0, dtype=torch.int64, device=self.device))
-        with self.mesh.calls.without_rows():
+        with self.mesh.collective_log.without_rows():
             self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, num_tokens, num_batches)
         self.carried = None
 
@@ -189,11 +189,11 @@ class Stepper:
         with autocast(self.device, self.precision):
             output = self._forward(own)
         loss = self._loss(output)
-        balance_loss = _sum_of_balance_losses(output.balances) / num_batches
+        auxiliary_loss = _sum_of_auxiliary_losses(output.balances) / num_batches
         # Gradients of the mean over all target tokens of the step, however they are divided into batches and
         # between processes.
-        self.loss_scaler.scale(loss.smoothed_sum / num_tokens + balance_loss).backward()
-        return _Passed(float(loss.plain_sum.detach()), float(balance_loss.detach()), output.balances)
+        self.loss_scaler.scale(loss.smoothed_sum / num_tokens + auxiliary_loss).backward()
+        return _Passed(float(loss.plain_sum.detach()), float(auxiliary_loss.detach()), output.balances)
 
     def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
         """The loss of all processes, and those that were out of memory: the same on each."""
@@ -284,8 +284,8 @@ def _num_parameters(recipe: Recipe, vocabulary_size: int) -> int:
     return sum(p.numel() for p in meta_model(recipe, vocabulary_size).parameters())
 
 
-def _sum_of_balance_losses(balances: Mapping[str, Balance]) -> Tensor:
-    losses = [loss for balance in balances.values() for loss in balance.losses.values()]
+def _sum_of_auxiliary_losses(balances: Mapping[str, Balance]) -> Tensor:
+    losses = [loss for balance in balances.values() for loss in balance.auxiliary_losses.values()]
     return sum(losses[1:], losses[0]) if losses else torch.zeros(())
 
 

@@ -191,7 +191,7 @@ class Trainer:
 
     def _one_step(self, batches: Iterator[tuple[Batch, Position]], window: Window) -> StepResult:
         group = []
-        self.mesh.calls.at(self.stepper.step + 1, "reading a batch")
+        self.mesh.collective_log.at(self.stepper.step + 1, "reading a batch")
         for _ in range(self.settings.gradient_accumulation):
             batch, position = next(batches)
             group.append(batch)
@@ -277,7 +277,7 @@ class Trainer:
     def _validate(self) -> None:
         settings, step = self.settings.validation, self.stepper.step
         began = time.monotonic()
-        self.mesh.calls.at(step, "measuring on the dev set", is_long=True)
+        self.mesh.collective_log.at(step, "measuring on the dev set", is_long=True)
         measured = self.validator(self.stepper.inference_model)
         value = self.mesh.value_of_main(measured.get(settings.metric, 0.0), "the dev set's result")
         self.mesh.agree_on_number()

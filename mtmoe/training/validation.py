@@ -17,7 +17,7 @@ from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.data.subwords.vocabularies import Vocabulary
 from mtmoe.distributed.batch_sharding import own_sentences
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
-from mtmoe.distributed.unsynchronised_calls import taking_turns
+from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
 from mtmoe.evaluation.quality import ANOTHER_TOKENISER, check_tokeniser, measure_quality
 from mtmoe.inference.constraints.line_constraints import Required
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
@@ -144,7 +144,7 @@ class Validator:
         sources = divide_sources(own_lines, self.subwords, decoding, data)
         parts = [part for source in sources for part in source.parts]
         required = Required(decoding, self.subwords, None, words_apart=True)
-        with taking_turns(model, self.mesh):
+        with unsynchronised_calls(model, self.mesh):
             found = search_all(
                 model,
                 [part.ids for part in parts],
@@ -215,7 +215,7 @@ class _Sums(NamedTuple):
 
 def _own_part(batch: Batch, mesh: Mesh) -> Batch:
     """This process's sentences of a batch of the dev set, with which the model's next call begins."""
-    mesh.calls.begin_batch()
+    mesh.collective_log.begin_batch()
     return own_sentences(batch, mesh)[0]
 
 
@@ -228,7 +228,7 @@ def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh) -> _Sums:
         total += float(loss.plain_sum)
         num_tokens += output.labels_N.numel()
         for layer, balance in output.balances.items():
-            counts[layer] = counts.get(layer, 0) + balance.counts_E
+            counts[layer] = counts.get(layer, 0) + balance.token_counts_E
     told = torch.tensor([total, num_tokens], dtype=torch.float64, device=output_VD.device)
     total, num_tokens = mesh.add_up(told, "the loss on the dev set").tolist()
     counts = {layer: mesh.add_up(of_layer, f"tokens of {layer}").cpu() for layer, of_layer in counts.items()}

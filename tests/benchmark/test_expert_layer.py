@@ -41,7 +41,7 @@ def test_the_floor_is_that_of_the_specification(num_tokens, num_experts, hidden,
 def test_every_case_has_the_same_operations_for_a_token(case):
     settings = layer_settings(SHAPE, case)
     assert settings.num_experts == case.num_experts
-    assert settings.experts_per_token_in_all * settings.expert_hidden == 4 * 1024
+    assert settings.experts_per_token * settings.expert_hidden == 4 * 1024
 
 
 def test_two_levels_are_measured_where_there_are_many_experts_and_k_is_a_square():
@@ -61,7 +61,7 @@ def test_the_loop_that_the_experts_are_compared_with_computes_the_same():
     torch.nn.init.normal_(layer.gate.gate_DE)
     x_ND, stacks = torch.randn(20, 8, dtype=torch.float64, requires_grad=True), list(layer.experts.parameters())
     routing = layer.gate(x_ND.detach())
-    assert not routing.counts_E.all()  # some have no token
+    assert not routing.token_counts_E.all()  # some have no token
     results = []
     for y_ND in (
         one_expert_after_another(x_ND, routing, *stacks, torch.float64),

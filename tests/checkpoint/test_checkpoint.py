@@ -122,7 +122,7 @@ def test_a_recipe_that_does_not_fit_the_weights_is_refused(toy, run):
     _save(run, recipe, 5)
     text = run.recipe.read_text()
     run.recipe.write_text(text.replace("encoder_moe_after = [1]", "encoder_moe_after = []"))
-    with pytest.raises(UserError, match=r"does not fit the recipe: missing \[\], unknown \['encoder.mixtures"):
+    with pytest.raises(UserError, match=r"does not fit the recipe: missing \[\], unknown \['encoder.moe_layers"):
         load_model(run.directory)
     run.recipe.write_text(text.replace("expert_hidden = 32", "expert_hidden = 40"))
     with pytest.raises(UserError, match=r"has shape \[4, 32, 32\], the recipe wants \[4, 32, 40\]"):

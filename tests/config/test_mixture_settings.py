@@ -19,8 +19,13 @@ GROUPS = {"groups": 4, "groups_per_token": 2}
     [
         ({"experts_per_token": 17}, "experts_per_token = 17 is more than num_experts = 16"),
         (
-            {"experts_per_token": 5, "hierarchy": GROUPS},
-            "experts_per_token = 5 is more than the 4 experts of a group: num_experts = 16, hierarchy.groups = 4",
+            {"experts_per_token": 10, "hierarchy": GROUPS},
+            "experts_per_token = 10 is 5 in each of hierarchy.groups_per_token = 2 groups, more than the 4 experts of "
+            "a group: num_experts = 16, hierarchy.groups = 4",
+        ),
+        (
+            {"experts_per_token": 3, "hierarchy": GROUPS},
+            "experts_per_token = 3 is not a multiple of hierarchy.groups_per_token = 2",
         ),
         ({"hierarchy": {"groups": 5}}, "num_experts = 16 is not a multiple of hierarchy.groups = 5"),
         (
@@ -61,9 +66,10 @@ def test_a_gate_without_noise_takes_the_defaults_and_zeros_of_the_noisy_one(gate
 
 
 def test_the_experts_of_a_token_are_those_of_all_its_groups() -> None:
-    assert MixtureOfExpertsSettings(experts_per_token=3).experts_per_token_in_all == 3
-    levels = {"experts_per_token": 3, "hierarchy": GROUPS}
-    assert MixtureOfExpertsSettings.model_validate(levels).experts_per_token_in_all == 6
+    flat = MixtureOfExpertsSettings(experts_per_token=3)
+    assert (flat.top_k_in_group, flat.experts_per_group) == (3, 16)
+    levels = MixtureOfExpertsSettings.model_validate({"experts_per_token": 6, "hierarchy": GROUPS})
+    assert (levels.top_k_in_group, levels.experts_per_group) == (3, 4)
 
 
 def test_a_recipe_with_two_levels_is_the_same_after_writing_and_reading(tmp_path) -> None:

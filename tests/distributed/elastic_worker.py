@@ -61,7 +61,7 @@ def note_sentences(notes: Path, at_step: Any = lambda rank, step: None) -> None:
 
     def noted(batch: Batch, mesh: Mesh) -> Any:
         own, numbers = original(batch, mesh)
-        note = Note(restarts_so_far(), os.getpid(), mesh.rank, mesh.calls.now.step, sentences_of(own))
+        note = Note(restarts_so_far(), os.getpid(), mesh.rank, mesh.collective_log.now.step, sentences_of(own))
         with open(notes / f"{note.restarts:03d}-{note.pid}.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(note) + "\n")
         at_step(mesh.rank, note.step)

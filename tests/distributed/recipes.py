@@ -9,11 +9,15 @@ from typing import Any
 from mtmoe.config import Recipe, recipe_from_dict
 
 RUNNING_ROWS, RUNNING_STEPS = 5, 4
-TWO_LEVELS = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}  # of model.moe
+TWO_LEVELS = {
+    "num_experts": 12,
+    "experts_per_token": 4,
+    "hierarchy": {"groups": 4, "groups_per_token": 2},
+}  # of model.moe
 
 
 def small_recipe(expert_processes: int = 0, moe: dict[str, Any] | None = None, **training: Any) -> Recipe:
-    """Two mixtures of six experts; of 0 ``expert_processes`` the recipe says nothing."""
+    """Two MoE layers of six experts; of 0 ``expert_processes`` the recipe says nothing."""
     text = {"name": "a", "format": "text", "source_file": {"path": "a"}, "target_file": {"path": "b"}}
     gate = {"gate": "noisy-top-k", "load_loss_weight": 0.1} if "gate" not in (moe or {}) else {}
     experts = {"num_experts": 6, "experts_per_token": 2, "expert_hidden": 8, "importance_loss_weight": 0.1}

@@ -37,7 +37,7 @@ def evaluate(recipe: Recipe, tokens: list[np.ndarray]) -> Evaluated:
         with keeping_experts(mesh.share_of_experts):
             model = build_model(recipe, VOCABULARY).eval()
         parallelise(model, mesh)
-        mixture = model.encoder.mixtures["1"]  # type: ignore[union-attr]
+        mixture = model.encoder.moe_layers["1"]  # type: ignore[union-attr]
         assert isinstance(mixture, ParallelGroups) == (mesh.expert_size > 1)
         assert isinstance(mixture, MixtureOfExperts)
         with torch.no_grad():
@@ -48,7 +48,7 @@ def evaluate(recipe: Recipe, tokens: list[np.ndarray]) -> Evaluated:
                     parameter.copy_(whole[mixture.gate.kept])  # type: ignore[union-attr]
             y_ND, balance = mixture(torch.from_numpy(tokens[mesh.rank]))
         shapes = {name: tuple(p.shape) for name, p in mixture.named_parameters()}
-        return Evaluated(y_ND.numpy(), balance.counts_E.tolist(), shapes)
+        return Evaluated(y_ND.numpy(), balance.token_counts_E.tolist(), shapes)
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -67,7 +67,7 @@ def test_outputs_are_those_of_a_processs_tokens_alone_and_counts_add_up_to_those
         assert not np.delete(of_process, slice(3 * rank, 3 * rank + 3)).any()
     for name, shape in processes[0].shapes.items():
         whole = alone.shapes[name]
-        is_spread = is_expert_parameter(f"encoder.mixtures.1.{name}")
+        is_spread = is_expert_parameter(f"encoder.moe_layers.1.{name}")
         assert whole == ((4 * shape[0], *shape[1:]) if is_spread else shape)
         assert is_spread == (name.startswith("experts.") or "_GDL" in name or name == "gate.log_threshold_GL")
 

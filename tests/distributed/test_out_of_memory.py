@@ -14,7 +14,7 @@ import torch
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed import gradients
-from mtmoe.distributed.collective_log import Calls
+from mtmoe.distributed.collective_log import CollectiveLog
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import StepOutcome, Stepper
@@ -22,7 +22,7 @@ from tests.distributed.group import run_group
 from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, running_text, whole
 
-NUM_COLLECTIVES = 12  # of a batch: sums, counts, rows and outputs of two mixtures, and rows and outputs backward
+NUM_COLLECTIVES = 12  # of a batch: sums, counts, rows and outputs of two MoE layers, and rows and outputs backward
 NUM_OF_TWO_LEVELS = 14  # and the keys of the second level's noise
 NUM_WHEN_BALANCED = 18  # for each mixture numbers of tokens, and best and worst ones of groups; and no noise
 
@@ -36,9 +36,9 @@ class Fault(NamedTuple):
     batch: int = 0
 
 
-def with_faults(calls: Calls, rank: int, faults: list[Fault]) -> None:
+def with_faults(log: CollectiveLog, rank: int, faults: list[Fault]) -> None:
     """Let them strike once each. The list may be filled anew before every step."""
-    original, begin = calls.collective, calls.begin_batch
+    original, begin = log.collective, log.begin_batch
     batch = [-1]
 
     def begin_batch() -> None:
@@ -46,7 +46,7 @@ def with_faults(calls: Calls, rank: int, faults: list[Fault]) -> None:
         begin()
 
     def strike(after: bool) -> None:
-        place = calls._place + (0 if after else 1)
+        place = log._place + (0 if after else 1)
         for fault in faults:
             if fault == (rank, place, after, batch[0]):
                 faults.remove(fault)
@@ -62,7 +62,7 @@ def with_faults(calls: Calls, rank: int, faults: list[Fault]) -> None:
             yield due
         strike(True)
 
-    calls.collective, calls.begin_batch = collective, begin_batch  # type: ignore[method-assign]
+    log.collective, log.begin_batch = collective, begin_batch  # type: ignore[method-assign]
 
 
 class Result(NamedTuple):
@@ -77,7 +77,7 @@ def train_with(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> Result:
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
         use, outcomes, faults = ExpertUsage(recipe.training, mesh), [], list[Fault]()
-        with_faults(mesh.calls, mesh.rank, faults)
+        with_faults(mesh.collective_log, mesh.rank, faults)
         for group, of_step in zip(text_of(recipe, len(steps)), steps, strict=True):
             faults[:] = of_step
             result = stepper(group, use)

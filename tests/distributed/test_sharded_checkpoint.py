@@ -16,7 +16,7 @@ from tests.distributed.group import run_group
 from tests.distributed.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.shard_workers import State, load_and_go_on, save_and_go_on
 
-STACK = "encoder.mixtures.1.experts.first_EDH"
+STACK = "encoder.moe_layers.1.experts.first_EDH"
 THOROUGH = {"expert_optimizer": "factored-adam", "ema": {"decay": 0.9, "every_steps": 1}}
 
 
@@ -42,7 +42,7 @@ def test_every_process_loads_what_four_have_saved_and_goes_on_as_they_did(saved,
 def test_groups_and_their_gates_too(tmp_path, gate):
     moe = TWO_LEVELS | {"gate": gate}
     before, after = run_group(4, save_and_go_on, small_recipe(4, moe), tmp_path)[0]
-    assert before["encoder.mixtures.1.gate.gate_GDL"].shape == (4, 8, 3)
+    assert before["encoder.moe_layers.1.gate.gate_GDL"].shape == (4, 8, 3)
     for num_processes, expert_processes in ((1, 1), (2, 2)):
         for loaded, gone_on in run_group(num_processes, load_and_go_on, small_recipe(expert_processes, moe), tmp_path):
             assert loaded.keys() == before.keys()

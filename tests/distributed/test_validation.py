@@ -13,7 +13,7 @@ from mtmoe.data.prepared.data_directory import open_prepared
 from mtmoe.data.prepared.preparation import prepare
 from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.distributed.mesh import joined_processes
-from mtmoe.distributed.unsynchronised_calls import taking_turns
+from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
 from mtmoe.training import validation as module
 from mtmoe.training.step import Stepper
 from tests.distributed.group import run_group
@@ -51,7 +51,7 @@ def measure(recipe: Recipe, data: str, expert_processes: int) -> Measured:
         metrics = validator(stepper.inference_model)
         assert stepper.model.training
         mesh.agree_on_number()
-        return Measured(metrics, told if mesh.is_main else [], mesh.calls.now.number)
+        return Measured(metrics, told if mesh.is_main else [], mesh.collective_log.now.number)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def call_now_and_then(recipe: Recipe) -> list[torch.Tensor]:
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         model = Stepper(recipe, VOCABULARY, CPU, mesh).model.eval()
         results = []
-        with torch.no_grad(), taking_turns(model, mesh):
+        with torch.no_grad(), unsynchronised_calls(model, mesh):
             for _ in range(1 + 2 * mesh.rank):
                 source_BS = torch.tensor([[5, 6, 7, 2]])
                 state = model.initial_state(model.encode(source_BS, torch.tensor([4])))

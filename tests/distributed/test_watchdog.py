@@ -8,7 +8,7 @@ from typing import Any
 
 from mtmoe.config.settings import Distributed
 from mtmoe.distributed import mesh as mesh_module
-from mtmoe.distributed.collective_log import Now
+from mtmoe.distributed.collective_log import Activity
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.distributed.watchdog import report
 from mtmoe.errors import UserError
@@ -34,16 +34,16 @@ def sleep_in_a_layer() -> tuple[list[str], str]:
         with joined_processes(recipe, CPU, told.append) as mesh:
             stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
             groups = batches(2)
-            mesh.calls.at(1, "reading a batch")
+            mesh.collective_log.at(1, "reading a batch")
             stepper(*islice(groups, 1), ExpertUsage(recipe.training))
             if mesh.is_main:
-                mesh.calls.at(1, "measuring on the dev set", is_long=True)
+                mesh.collective_log.at(1, "measuring on the dev set", is_long=True)
                 time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 1)
             assert mesh.value_of_main(mesh.rank + 7.0, "the result") == 7.0
             assert told == []
-            mesh.calls.at(2, "reading a batch")
+            mesh.collective_log.at(2, "reading a batch")
             if mesh.rank == 1:
-                gate = stepper.model.decoder.mixtures["1"].gate
+                gate = stepper.model.decoder.moe_layers["1"].gate
                 gate.register_forward_pre_hook(lambda *_: time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 3))
             stepper(*islice(groups, 1), ExpertUsage(recipe.training))
     except UserError as error:
@@ -66,7 +66,7 @@ def sleep_before_a_step() -> tuple[list[str], str, float]:
             stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
             groups = batches(2)
             stepper(*islice(groups, 1), ExpertUsage(recipe.training))
-            mesh.calls.at(2, "reading a batch")
+            mesh.collective_log.at(2, "reading a batch")
             began = time.monotonic()
             if mesh.rank == 1:
                 time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 20)
@@ -106,7 +106,7 @@ def spoken(number: int, *, is_long: bool = False, silent_seconds: float = 1.0) -
 
 
 def test_a_report_names_all_that_are_behind_and_only_them() -> None:
-    now = Now(9, 4, "all_reduce of the loss", True, time.monotonic() - 30)
+    now = Activity(9, 4, "all_reduce of the loss", True, time.monotonic() - 30)
     assert report(0, now, {1: spoken(9), 2: spoken(8), 3: None}, 20) == (
         "process 0 has waited 30 s in step 4 for all_reduce of the loss, where these have not come: "
         "process 2 (node7, pid 12), which 1 s ago was in step 4 reading a batch for 31 s; "
@@ -118,7 +118,7 @@ def test_a_report_names_all_that_are_behind_and_only_them() -> None:
 
 
 def test_a_main_process_that_measures_is_waited_for_as_long_as_it_gives_signs_of_life() -> None:
-    now = Now(9, 4, "broadcast of the dev set's result", True, time.monotonic() - 30)
+    now = Activity(9, 4, "broadcast of the dev set's result", True, time.monotonic() - 30)
     assert report(1, now, {0: spoken(8, is_long=True), 2: spoken(9)}, 20) == ""
     assert "process 0 (" in report(1, now, {0: spoken(8, is_long=True, silent_seconds=25), 2: spoken(9)}, 20)
     assert "process 2 (" in report(1, now, {0: spoken(8, is_long=True), 2: spoken(8)}, 20)

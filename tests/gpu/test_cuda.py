@@ -69,7 +69,7 @@ def test_a_gate_trains_on_cuda_without_waiting_and_as_on_a_cpu(monkeypatch, name
         torch.cuda.set_sync_debug_mode("default" if may_wait else "error")
         try:
             routing = gate(x_ND)
-            sum(routing.balance.losses.values(), routing.gates_M.square().sum()).backward()
+            sum(routing.balance.auxiliary_losses.values(), routing.gates_M.square().sum()).backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")
         results.append([routing.gates_M.detach(), routing.balance.load_E.detach(), x_ND.grad])

@@ -83,8 +83,7 @@ def test_the_mixtures_of_tables_7_and_8_have_the_printed_millions(
 ) -> None:
     """Two LSTM-512 and a mixture of 512-1024-512 experts, 4 for a token; 2 x 2 with two levels."""
     levels = Hierarchy(groups=groups, groups_per_token=2) if groups else None
-    k = 2 if groups else 4
-    layer = _layer(512, num_experts=num_experts, experts_per_token=k, expert_hidden=1024, hierarchy=levels)
+    layer = _layer(512, num_experts=num_experts, experts_per_token=4, expert_hidden=1024, hierarchy=levels)
     lstms = 2 * 4 * 512 * (512 + 512)
     assert round((lstms + layer.num_parameters) / 1e6, 1) == parameters
     assert round((lstms + layer.operations) / 1e6, 1) == operations
@@ -92,7 +91,7 @@ def test_the_mixtures_of_tables_7_and_8_have_the_printed_millions(
 
 def test_the_difference_between_two_rows_of_table_7_is_that_of_their_mixtures() -> None:
     """MoE-34M: 1,024 experts of hidden size 2,048 in 32 groups between two LSTM-1024, 33.751M operations (Table 7)."""
-    moe = {"num_experts": 1024, "experts_per_token": 2, "expert_hidden": 2048, "hierarchy": Hierarchy(groups=32)}
+    moe = {"num_experts": 1024, "experts_per_token": 4, "expert_hidden": 2048, "hierarchy": Hierarchy(groups=32)}
     layer = _layer(1024, **moe)
     lstms = 2 * 4 * 1024 * 2048
     assert (lstms + layer.num_parameters) / 1e6 == pytest.approx(4313.907, abs=5e-4)
@@ -102,7 +101,7 @@ def test_the_difference_between_two_rows_of_table_7_is_that_of_their_mixtures() 
 @pytest.mark.parametrize("gate", ["softmax", "strictly-balanced"])
 def test_a_gate_without_noise_has_half_the_operations(gate: str) -> None:
     for levels in (None, Hierarchy(groups=4, groups_per_token=2)):
-        moe = {"num_experts": 16, "experts_per_token": 2, "expert_hidden": 32, "hierarchy": levels}
+        moe = {"num_experts": 16, "experts_per_token": 4 if levels else 2, "expert_hidden": 32, "hierarchy": levels}
         noisy, silent = _layer(64, **moe), _layer(64, gate=gate, **moe)
         gate_operations = 64 * (4 + 2 * 4) if levels else 64 * 16
         assert noisy.operations - silent.operations == gate_operations
@@ -112,7 +111,7 @@ def test_a_gate_without_noise_has_half_the_operations(gate: str) -> None:
 
 
 def test_a_mixture_of_two_levels_and_its_dense_twin_say_what_they_are() -> None:
-    moe = {"num_experts": 16, "experts_per_token": 3, "expert_hidden": 32, "hierarchy": Hierarchy(groups=4)}
+    moe = {"num_experts": 16, "experts_per_token": 6, "expert_hidden": 32, "hierarchy": Hierarchy(groups=4)}
     mixture, dense = _layer(64, **moe), _layer(64, kind="dense", **moe)
     assert mixture.kind == "16 experts of 32 in 4 groups, 6 per token"
     assert _layer(64, gate="softmax", num_experts=4, expert_hidden=8).kind == "4 experts of 8, 2 per token, softmax"

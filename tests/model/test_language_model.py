@@ -18,7 +18,7 @@ SETTINGS = {
     "two levels": Model(
         width=16,
         decoder_moe_after=(1,),
-        moe=MOE.model_copy(update={"experts_per_token": 1, "hierarchy": Hierarchy(groups=3)}),
+        moe=MOE.model_copy(update={"experts_per_token": 2, "hierarchy": Hierarchy(groups=3)}),
     ),
     "deep": Model(
         width=16, decoder_moe_after=(1,), moe=MixtureOfExpertsSettings(kind="dense", expert_hidden=8, dense_layers=3)
@@ -92,7 +92,7 @@ def test_the_layers_are_the_papers_equations(name):
     h = model.embedding_VD[tokens[:, :-1]] * 4.0  # the root of the width
     first, second = model.layers
     h = (h if name == "experts" else 0.0) + first.cell(h)[0]
-    y_ND, _ = model.mixtures["1"](h.reshape(-1, 16))
+    y_ND, _ = model.moe_layers["1"](h.reshape(-1, 16))
     h = h + y_ND.view_as(h)
     h = h + second.cell(h)[0]
     log_BTV = (h @ model.output_VD.t()).log_softmax(-1)

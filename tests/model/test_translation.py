@@ -78,7 +78,7 @@ def test_padding_takes_no_part_in_the_balance_of_the_experts():
     batch = batch_of(SOURCES, TARGETS)
     output = _model()(batch)
     num_source, num_target = int(batch.source_lengths_B.sum()), int(batch.target_lengths_B.sum())
-    counts = {layer: int(balance.counts_E.sum()) for layer, balance in output.balances.items()}
+    counts = {layer: int(balance.token_counts_E.sum()) for layer, balance in output.balances.items()}
     assert counts == {"encoder.moe1": 2 * num_source, "encoder.moe2": 2 * num_source, "decoder.moe1": 2 * num_target}
 
 
@@ -214,7 +214,7 @@ def test_every_parameter_of_every_wiring_has_a_gradient():
         model = _model(**wiring).train()
         output = model(batch_of(SOURCES, TARGETS))
         loss = (output.hidden_ND @ model.output_VD.t()).square().sum()
-        loss = loss + sum(sum(b.losses.values()) for b in output.balances.values())
+        loss = loss + sum(sum(b.auxiliary_losses.values()) for b in output.balances.values())
         loss.backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name

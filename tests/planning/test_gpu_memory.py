@@ -20,7 +20,7 @@ from mtmoe.planning.workload import Layout, Workload
 
 VOCABULARY = 500
 SMALL = ("model.width=64", "model.moe.expert_hidden=128")
-LEVELS = (*SMALL, "model.moe.num_experts=64", "model.moe.hierarchy.groups=8")
+LEVELS = (*SMALL, "model.moe.num_experts=64", "model.moe.experts_per_token=4", "model.moe.hierarchy.groups=8")
 PROJECTED = (*LEVELS, "model.lstm_hidden=256")
 KEPT = {
     "attention for the output": ("multi30k-en-de", SMALL),

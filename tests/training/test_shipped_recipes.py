@@ -32,7 +32,8 @@ def _shrunken(name: str) -> Recipe:
     model |= {"width": 16, "lstm_hidden": hidden and (16 if hidden == width else 32)}
     model["attention_width"] = model["attention_width"] and (16 if model["attention_width"] == width else 8)
     if model["encoder_moe_after"] or model["decoder_moe_after"]:
-        experts, k, levels = moe["num_experts"], moe["experts_per_token"], moe["hierarchy"] or {"groups": 1}
+        experts, levels = moe["num_experts"], moe["hierarchy"] or {"groups": 1}
+        k = moe["experts_per_token"] // levels.get("groups_per_token", 1)
         of_group, groups = experts // levels["groups"], min(levels["groups"], levels.get("groups_per_token", 1) + 1)
         levels["groups"] = groups
         moe |= {"num_experts": groups * min(of_group, k + 1), "expert_hidden": 16}

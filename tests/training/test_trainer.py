@@ -416,7 +416,7 @@ def test_the_first_layer_whose_gates_are_not_finite_is_named(toy, toy_data, tmp_
 
     def poisoned(self, *args, **kwargs):
         original(self, *args, **kwargs)
-        gate = getattr(self.model, side).mixtures["1"].gate
+        gate = getattr(self.model, side).moe_layers["1"].gate
         gate.register_forward_pre_hook(lambda _, inputs: (inputs[0] * float("nan"),) if self.step >= 2 else None)
 
     monkeypatch.setattr(trainer_module.Stepper, "__init__", poisoned)
@@ -439,7 +439,7 @@ def test_no_layer_is_named_when_all_gates_are_finite(toy, toy_data, tmp_path, mo
 
 @pytest.mark.parametrize("gate", ["noisy-top-k", "softmax", "strictly-balanced"])
 def test_a_run_with_two_levels_of_gating_goes_on_after_a_stop_to_the_same_bits(toy, toy_data, tmp_path, gate):
-    moe = {"num_experts": 8, "experts_per_token": 2, "expert_hidden": 16, "gate": gate, "hierarchy": {"groups": 2}}
+    moe = {"num_experts": 8, "experts_per_token": 4, "expert_hidden": 16, "gate": gate, "hierarchy": {"groups": 2}}
     tables = {"model": {"moe": moe}}
     short = {"save_every_steps": 2, "validation": {"every_steps": 4, "translate_sentences": 2}}
     train(toy(tables, max_steps=4, **short), tmp_path / "whole", toy_data)
@@ -454,7 +454,7 @@ def test_an_expert_without_tokens_raises_a_warning_that_names_the_setting(toy, t
 
     def lopsided(self, *args, **kwargs):
         original(self, *args, **kwargs)
-        gate = self.model.encoder.mixtures["1"].gate
+        gate = self.model.encoder.moe_layers["1"].gate
         gate.gate_DE.requires_grad_(False)[:, :2] = 0.0
         gate.register_forward_pre_hook(lambda module, inputs: (torch.ones_like(inputs[0]),))
         gate.gate_DE[:, 0] = 10.0

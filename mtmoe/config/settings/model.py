@@ -29,8 +29,8 @@ class Hierarchy(Settings):
     groups: Experts = Field(description="a: groups of equally many experts; num_experts is a multiple of it.")
     groups_per_token: Experts = Field(
         default=2,
-        description="k of the first level (2 in the paper). experts_per_token is then k within a group, and a token "
-        "has the product of both in all.",
+        description="k of the first level (2 in the paper). experts_per_token is a multiple of it: k within a "
+        "group is their quotient.",
     )
 
 
@@ -55,7 +55,7 @@ class MixtureOfExpertsSettings(Settings):
     )
     num_experts: Experts = Field(default=16, description="Number of experts of each layer.")
     experts_per_token: Experts = Field(
-        default=2, description="k: experts that each token is sent to; with a hierarchy, in each of its groups."
+        default=2, description="k: experts that each token is sent to, with a hierarchy in all of its groups together."
     )
     expert_hidden: int = Field(
         default=512, ge=8, le=MOST_WIDTH, multiple_of=8, description="Hidden units of one expert."
@@ -88,9 +88,14 @@ class MixtureOfExpertsSettings(Settings):
     )
 
     @property
-    def experts_per_token_in_all(self) -> int:
-        """Experts of a token over all its groups; the mean, with strict balancing."""
-        return self.experts_per_token * (self.hierarchy.groups_per_token if self.hierarchy else 1)
+    def top_k_in_group(self) -> int:
+        """Return the number of experts that a token is sent to in each of its groups: k of the second level."""
+        return self.experts_per_token // (self.hierarchy.groups_per_token if self.hierarchy else 1)
+
+    @property
+    def experts_per_group(self) -> int:
+        """Return the number of experts in a group; of all, where there is one level."""
+        return self.num_experts // (self.hierarchy.groups if self.hierarchy else 1)
 
     @model_validator(mode="after")
     def _enough_experts(self) -> MixtureOfExpertsSettings:
@@ -106,9 +111,14 @@ class MixtureOfExpertsSettings(Settings):
                 f"hierarchy.groups_per_token = {levels.groups_per_token} is more than "
                 f"hierarchy.groups = {levels.groups}"
             )
-        if k > num_experts // levels.groups:
+        if k % levels.groups_per_token:
             raise ValueError(
-                f"experts_per_token = {k} is more than the {num_experts // levels.groups} experts of a group: "
+                f"experts_per_token = {k} is not a multiple of hierarchy.groups_per_token = {levels.groups_per_token}"
+            )
+        if self.top_k_in_group > self.experts_per_group:
+            raise ValueError(
+                f"experts_per_token = {k} is {self.top_k_in_group} in each of hierarchy.groups_per_token = "
+                f"{levels.groups_per_token} groups, more than the {self.experts_per_group} experts of a group: "
                 f"num_experts = {num_experts}, hierarchy.groups = {levels.groups}"
             )
         return self
@@ -120,7 +130,7 @@ class MixtureOfExpertsSettings(Settings):
             ("noise_floor", "noisy-top-k"),
             ("threshold_loss_weight", "strictly-balanced"),
         )
-        hidden = self.experts_per_token_in_all * self.expert_hidden
+        hidden = self.experts_per_token * self.expert_hidden
         if self.kind == "dense" and hidden > MOST_DENSE_HIDDEN:
             raise ValueError(
                 f"experts_per_token = {self.experts_per_token} and expert_hidden = {self.expert_hidden} make a dense "

@@ -26,8 +26,8 @@ def compute_experts(
     experts_M: Tensor,
     order_M: Tensor,
     inverse_M: Tensor,
-    counts_E: Tensor,
-    experts_per_token: int,
+    token_counts_E: Tensor,
+    experts_per_token: int | None,
     dtype: torch.dtype,
     keep_hidden: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -48,11 +48,11 @@ def compute_experts(
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
     if _grouped(x_ND, dtype):
         y_ND, computed = grouped_experts.forward(
-            x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), inverse_M, counts_E,
-            dtype,
+            x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), inverse_M,
+            token_counts_E, dtype,
         )  # fmt: skip
         return y_ND, computed if keep_hidden else hidden
-    layout = _layout(counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
+    layout = _layout(token_counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
     kept = hidden if keep_hidden else None
     return padded_experts.forward(x_ND, gates_M, starts_N, first_EDH, second_EHD, layout, dtype, kept), hidden
 
@@ -73,8 +73,8 @@ def experts_backward_operator(
     experts_M: Tensor,
     order_M: Tensor,
     inverse_M: Tensor,
-    counts_E: Tensor,
-    experts_per_token: int,
+    token_counts_E: Tensor,
+    experts_per_token: int | None,
     dtype: torch.dtype,
     keep_hidden: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -87,11 +87,11 @@ def experts_backward_operator(
     if _grouped(x_ND, dtype):
         x_gradient_ND, gate_gradient_M, first_gradient, second_gradient = grouped_experts.backward(
             gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), order_M,
-            inverse_M, counts_E, dtype, kept,
+            inverse_M, token_counts_E, dtype, kept,
         )  # fmt: skip
         assert first_gradient is not None and second_gradient is not None  # noqa: PT018
         return x_gradient_ND, gate_gradient_M, first_gradient, second_gradient
-    layout = _layout(counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
+    layout = _layout(token_counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
     return padded_experts.backward(
         gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, layout, dtype, kept
     )  # fmt: skip
@@ -110,15 +110,15 @@ def _hidden_rows(x_ND: Tensor, tokens_M: Tensor, keep_hidden: bool) -> int:
     return num_pairs if x_ND.is_cuda else padded_experts.most_rows(num_pairs)
 
 
-def first_pairs(tokens_M: Tensor, num_tokens: int, experts_per_token: int) -> Tensor:
+def first_pairs(tokens_M: Tensor, num_tokens: int, experts_per_token: int | None) -> Tensor:
     """The first pair of each token; without pairs, where it would be."""
-    if experts_per_token:
+    if experts_per_token is not None:
         return torch.arange(0, num_tokens * experts_per_token, experts_per_token, device=tokens_M.device)
     return torch.searchsorted(tokens_M, torch.arange(num_tokens, device=tokens_M.device))
 
 
 def _layout(
-    counts_E: Tensor,
+    token_counts_E: Tensor,
     tokens_M: Tensor,
     experts_M: Tensor,
     inverse_M: Tensor,
@@ -127,12 +127,12 @@ def _layout(
     dtype: torch.dtype,
 ) -> padded_experts.Layout:
     matrix_bytes = first_EDH.shape[1] * first_EDH.shape[2] * dtype.itemsize
-    return padded_experts.make_layout(counts_E, tokens_M, experts_M, inverse_M, x_ND.shape[0], matrix_bytes)
+    return padded_experts.make_layout(token_counts_E, tokens_M, experts_M, inverse_M, x_ND.shape[0], matrix_bytes)
 
 
 @experts_operator.register_fake
-def _(x_ND, gates_M, first_EDH, second_EHD, tokens_M, experts_M, order_M, inverse_M, counts_E, experts_per_token, dtype,
-      keep_hidden):  # fmt: skip
+def _(x_ND, gates_M, first_EDH, second_EHD, tokens_M, experts_M, order_M, inverse_M, token_counts_E,
+      experts_per_token, dtype, keep_hidden):  # fmt: skip
     rows = _hidden_rows(x_ND, tokens_M, keep_hidden)
     return x_ND.new_empty(x_ND.shape, dtype=dtype), x_ND.new_empty(rows, first_EDH.shape[2], dtype=dtype)
 
@@ -172,12 +172,12 @@ def _adds_in_place(x_ND, stacks, settings) -> bool:
 @torch.no_grad()
 def _backward_into(gradient_ND, hidden, tensors, settings):
     """As :func:`experts_backward_operator`, with the gradients of the stacks added to theirs."""
-    x_ND, gates_M, first_EDH, second_EHD, tokens_M, _, order_M, inverse_M, counts_E = tensors
+    x_ND, gates_M, first_EDH, second_EHD, tokens_M, _, order_M, inverse_M, token_counts_E = tensors
     experts_per_token, dtype, keep_hidden = settings
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
     x_gradient_ND, gate_gradient_M, _, _ = grouped_experts.backward(
         gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), order_M,
-        inverse_M, counts_E, dtype, hidden if keep_hidden else None, into=(first_EDH.grad, second_EHD.grad),
+        inverse_M, token_counts_E, dtype, hidden if keep_hidden else None, into=(first_EDH.grad, second_EHD.grad),
     )  # fmt: skip
     return x_gradient_ND, gate_gradient_M
 

@@ -57,7 +57,7 @@ class Experts(nn.Module):
             routing.experts_M,
             order_M,
             inverse_permutation(order_M),
-            routing.counts_E,
+            routing.token_counts_E,
             routing.experts_per_token,
             compute_dtype(x_ND),
             torch.is_grad_enabled() and not self.recompute,

@@ -57,16 +57,16 @@ class _Slice(NamedTuple):
         return torch.where(inside, moved, torch.zeros_like(moved) if total_M is None else total_M)
 
 
-def _slices(counts_E: Tensor, num_rows: int, most_groups: int) -> Iterator[_Slice]:
-    ends_E = counts_E.cumsum(0)
-    num_experts = counts_E.shape[0]
+def _slices(token_counts_E: Tensor, num_rows: int, most_groups: int) -> Iterator[_Slice]:
+    ends_E = token_counts_E.cumsum(0)
+    num_experts = token_counts_E.shape[0]
     if num_experts <= most_groups:
         yield _Slice(0, num_experts, ends_E.to(torch.int32), None, None, None)
         return
-    places_M = torch.arange(num_rows, device=counts_E.device)
+    places_M = torch.arange(num_rows, device=token_counts_E.device)
     for low in range(0, num_experts, most_groups):
         high = min(low + most_groups, num_experts)
-        start, end = ends_E[low] - counts_E[low], ends_E[high - 1]
+        start, end = ends_E[low] - token_counts_E[low], ends_E[high - 1]
         front_M = (places_M + start).clamp_(max=num_rows - 1)
         inside_M = (places_M >= start) & (places_M < end)
         back_M = (places_M - start).clamp_(min=0)
@@ -75,7 +75,7 @@ def _slices(counts_E: Tensor, num_rows: int, most_groups: int) -> Iterator[_Slic
 
 def forward(
     x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
-    source_M: Tensor, inverse_M: Tensor, counts_E: Tensor, dtype: torch.dtype, most_groups: int = MOST_GROUPS,
+    source_M: Tensor, inverse_M: Tensor, token_counts_E: Tensor, dtype: torch.dtype, most_groups: int = MOST_GROUPS,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Eq. 1 for all tokens, [N, D] in ``dtype``, and the hidden activations of the pairs sorted by expert, [M, H].
 
@@ -83,7 +83,7 @@ def forward(
     """
     x_MD = x_ND.to(dtype).index_select(0, source_M)
     hidden_MH = output_MD = None
-    for part in _slices(counts_E, x_MD.shape[0], most_groups):
+    for part in _slices(token_counts_E, x_MD.shape[0], most_groups):
         hidden = F.grouped_mm(part.take(x_MD), _cast(first_EDH, part, dtype), offs=part.ends).relu_()
         output = F.grouped_mm(hidden, _cast(second_EHD, part, dtype), offs=part.ends)
         hidden_MH, output_MD = part.put(hidden_MH, hidden), part.put(output_MD, output)
@@ -93,7 +93,7 @@ def forward(
 
 def backward(
     gradient_ND: Tensor, x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
-    source_M: Tensor, order_M: Tensor, inverse_M: Tensor, counts_E: Tensor, dtype: torch.dtype,
+    source_M: Tensor, order_M: Tensor, inverse_M: Tensor, token_counts_E: Tensor, dtype: torch.dtype,
     hidden_MH: Tensor | None, most_groups: int = MOST_GROUPS, into: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
     """Gradients of x_ND, gates_M and both stacks, by the equations of :func:`padded_experts.backward`.
@@ -109,7 +109,7 @@ def backward(
     if into is not None or num_experts > most_groups:
         matrix, row = width * hidden_width * dtype.itemsize, (width + hidden_width) * dtype.itemsize
         most_groups = min(most_groups, experts_at_once(matrix, source_M.shape[0] * row))
-    for part in _slices(counts_E, source_M.shape[0], most_groups):
+    for part in _slices(token_counts_E, source_M.shape[0], most_groups):
         assert gradient_MD is not None
         gradient, gate = part.take(gradient_MD), part.take(gate_M1)
         if part.is_whole:

@@ -46,7 +46,7 @@ class DenseFeedForward(nn.Module):
     def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
         super().__init__()
         self.sigmoid_output = settings.sigmoid_output
-        hidden = settings.experts_per_token_in_all * settings.expert_hidden
+        hidden = settings.experts_per_token * settings.expert_hidden
         self.first_DH = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, hidden)))
         self.inner_HH = nn.ParameterList(
             nn.init.xavier_uniform_(torch.empty(hidden, hidden)) for _ in range(settings.dense_layers - 1)
@@ -90,6 +90,7 @@ def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
     """The gate that ``model.moe.gate`` names, of one level or, with ``model.moe.hierarchy``, of two."""
     levels, importance = settings.hierarchy, settings.importance_loss_weight
     num_experts, k = settings.num_experts, settings.experts_per_token
+    k_in_group = settings.top_k_in_group
     load, floor, threshold = settings.load_loss_weight, settings.noise_floor, settings.threshold_loss_weight
     if levels is None:
         if settings.gate == "strictly-balanced":
@@ -105,7 +106,7 @@ def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
         return HierarchicalBalancedGate(
             width,
             num_experts,
-            k,
+            k_in_group,
             groups=levels.groups,
             groups_per_token=levels.groups_per_token,
             importance_loss_weight=importance,
@@ -115,7 +116,7 @@ def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
     return HierarchicalGate(
         width,
         num_experts,
-        k,
+        k_in_group,
         groups=levels.groups,
         groups_per_token=levels.groups_per_token,
         importance_loss_weight=importance,

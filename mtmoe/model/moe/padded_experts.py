@@ -60,10 +60,10 @@ def most_rows(num_pairs: int) -> int:
 
 
 def make_layout(
-    counts_E: Tensor, tokens_M: Tensor, experts_M: Tensor, inverse_M: Tensor, num_tokens: int, matrix_bytes: int
+    token_counts_E: Tensor, tokens_M: Tensor, experts_M: Tensor, inverse_M: Tensor, num_tokens: int, matrix_bytes: int
 ) -> Layout:
     """The same layout for the same routing, always; so it need not be kept for the backward pass."""
-    counts = counts_E.cpu().numpy()
+    counts = token_counts_E.cpu().numpy()
     order = np.argsort(-counts, kind="stable")
     sorted_counts = counts[order]
     num_busy = int(np.count_nonzero(counts))

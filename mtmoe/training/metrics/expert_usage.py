@@ -61,11 +61,11 @@ class ExpertUsage:
     def add(self, balances: Mapping[str, Balance]) -> None:
         """Take in one batch."""
         for layer, balance in balances.items():
-            num_experts = balance.counts_E.numel()
+            num_experts = balance.token_counts_E.numel()
             use = self._layers.setdefault(layer, _LayerUsage(np.zeros(num_experts, np.int64)))
-            losses = {name: loss.detach() for name, loss in balance.losses.items()}
+            losses = {name: loss.detach() for name, loss in balance.auxiliary_losses.items()}
             use.waiting.append(
-                Balance(balance.importance_E.detach(), balance.load_E.detach(), balance.counts_E, losses)
+                Balance(balance.importance_E.detach(), balance.load_E.detach(), balance.token_counts_E, losses)
             )
             if 3 * num_experts * len(use.waiting) >= _NUMBERS_WAITING:
                 self._sum_up(layer, use)
@@ -157,8 +157,8 @@ class ExpertUsage:
                 use.figures[name] += figure
         use.tokens_E += totals_NVE[:, 2].sum(0).astype(np.int64)
         use.num_batches += len(balances)
-        for name in balances[0].losses:  # of the rows of all processes already
-            for loss in torch.stack([balance.losses[name] for balance in balances]).tolist():
+        for name in balances[0].auxiliary_losses:  # of the rows of all processes already
+            for loss in torch.stack([balance.auxiliary_losses[name] for balance in balances]).tolist():
                 use.losses[name] = use.losses.get(name, 0.0) + loss
 
 

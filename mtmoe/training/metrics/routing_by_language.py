@@ -22,15 +22,15 @@ def routing_by_language(counts_of: Mapping[str, Counts]) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     for name, counts in counts_of.items() if len(counts_of) > 1 else ():
-        for layer, counts_E in counts.items():
-            share_E = _share(counts_E)
+        for layer, token_counts_E in counts.items():
+            share_E = _share(token_counts_E)
             others_E = sum(other[layer] for other_name, other in counts_of.items() if other_name != name)
             assert isinstance(others_E, Tensor)
-            if counts_E.numel() <= SHARES_LISTED:
+            if token_counts_E.numel() <= SHARES_LISTED:
                 result[f"{layer}.token_share.{name}"] = [round(share, 6) for share in share_E.tolist()]
             result[f"{layer}.routing_distance.{name}"] = float((share_E - _share(others_E)).abs().sum() / 2)
     return result
 
 
-def _share(counts_E: Tensor) -> Tensor:
-    return counts_E.double() / counts_E.sum().clamp(min=1)
+def _share(token_counts_E: Tensor) -> Tensor:
+    return token_counts_E.double() / token_counts_E.sum().clamp(min=1)

@@ -23,11 +23,11 @@ from mtmoe.model.ops.rows import inverse_permutation
 WIDTH, HIDDEN = 16, 24
 
 
-def _routing(tokens: list[int], experts: list[int], num_experts: int, k: int, dtype=torch.float32) -> Routing:
+def _routing(tokens: list[int], experts: list[int], num_experts: int, k: int | None, dtype=torch.float32) -> Routing:
     experts_M = torch.tensor(experts, dtype=torch.int64)
     gates_M = torch.rand(len(tokens), dtype=dtype).add_(0.1).requires_grad_()
-    counts_E = torch.tensor(np.bincount(experts_M.numpy(), minlength=num_experts))
-    return Routing(torch.tensor(tokens, dtype=torch.int64), experts_M, gates_M, k, counts_E, None)
+    token_counts_E = torch.tensor(np.bincount(experts_M.numpy(), minlength=num_experts))
+    return Routing(torch.tensor(tokens, dtype=torch.int64), experts_M, gates_M, k, token_counts_E, None)
 
 
 def _fixed(num_tokens: int, num_experts: int, k: int, used: int | None = None, dtype=torch.float32) -> Routing:
@@ -41,7 +41,7 @@ def _varying(num_pairs_of: list[int], num_experts: int, dtype=torch.float32) -> 
     """As many different experts for each token as the list says."""
     experts = [torch.randperm(num_experts)[:n].tolist() for n in num_pairs_of]
     tokens = [n for n, num_pairs in enumerate(num_pairs_of) for _ in range(num_pairs)]
-    return _routing(tokens, list(itertools.chain(*experts)), num_experts, 0, dtype)
+    return _routing(tokens, list(itertools.chain(*experts)), num_experts, None, dtype)
 
 
 CASES = {
@@ -51,7 +51,7 @@ CASES = {
     "one expert for each token": lambda: (50, 3, _fixed(50, 3, 1)),
     "more experts than pairs": lambda: (5, 40, _fixed(5, 40, 3)),
     "few of the experts": lambda: (60, 9, _fixed(60, 9, 2, used=3)),
-    "uneven": lambda: (300, 6, _routing([*range(300), 299], [0] * 290 + [5, 4, 3] * 3 + [2, 5], 6, 0)),
+    "uneven": lambda: (300, 6, _routing([*range(300), 299], [0] * 290 + [5, 4, 3] * 3 + [2, 5], 6, None)),
     "varying": lambda: (9, 8, _varying([2, 0, 1, 8, 0, 0, 3, 1, 2], 8)),
     "first and last token without experts": lambda: (4, 3, _varying([0, 2, 1, 0], 3)),
     "a thousand and more": lambda: (64, 1100, _fixed(64, 1100, 4)),
@@ -119,7 +119,7 @@ def test_batches_of_cast_weights_equal_the_loop_also_in_double_precision(case):
     experts, x_ND, routing = case
     order_M = routing.experts_M.argsort(stable=True)
     inputs = _inputs(experts, x_ND, routing)
-    indices = (routing.tokens_M, routing.experts_M, order_M, inverse_permutation(order_M), routing.counts_E)
+    indices = (routing.tokens_M, routing.experts_M, order_M, inverse_permutation(order_M), routing.token_counts_E)
     y_ND, _ = experts_operator(*inputs, *indices, routing.experts_per_token, torch.float64, True)
     weight_ND = torch.randn_like(x_ND)
     gradients = torch.autograd.grad(y_ND, inputs, weight_ND.double())
@@ -143,10 +143,10 @@ def test_the_grouped_arithmetic_of_a_gpu_equals_the_loop_also_in_slices(case, mo
     common = (*tensors[0], starts_N, *tensors[1], source_M)
     weight_ND = torch.randn_like(x_ND)
     with _poisoned_memory():
-        y_ND, hidden = grouped_experts.forward(*common, inverse_M, routing.counts_E, torch.float32, most_groups)
+        y_ND, hidden = grouped_experts.forward(*common, inverse_M, routing.token_counts_E, torch.float32, most_groups)
         kept = hidden if keep_hidden else None
         gradients = grouped_experts.backward(
-            weight_ND, *common, order_M, inverse_M, routing.counts_E, torch.float32, kept, most_groups
+            weight_ND, *common, order_M, inverse_M, routing.token_counts_E, torch.float32, kept, most_groups
         )
     _assert_close([y_ND, *gradients], _reference(*case, weight_ND), rtol=1e-5, atol=1e-5)
 
@@ -246,7 +246,9 @@ def test_a_tokens_output_does_not_depend_on_its_neighbours():
         chosen = routing.experts_M[pairs]
         alone = Routing(torch.zeros(2).long(), chosen, routing.gates_M[pairs], 2, torch.bincount(chosen), None)
         padded_counts = torch.bincount(chosen, minlength=8)
-        torch.testing.assert_close(experts(x_ND[n : n + 1], alone._replace(counts_E=padded_counts))[0], together[n])
+        torch.testing.assert_close(
+            experts(x_ND[n : n + 1], alone._replace(token_counts_E=padded_counts))[0], together[n]
+        )
 
 
 def test_a_neighbour_that_is_not_finite_spoils_no_other_token():
@@ -283,7 +285,7 @@ def _bytes_kept(experts: Experts, x_ND: Tensor, routing: Routing) -> dict[int, i
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         experts(x_ND, routing)
-    for own in (*experts.parameters(), x_ND, *routing[:3], routing.counts_E):
+    for own in (*experts.parameters(), x_ND, *routing[:3], routing.token_counts_E):
         kept.pop(own.untyped_storage().data_ptr(), None)
     return kept
 
@@ -339,7 +341,12 @@ def test_no_distribution_of_pairs_takes_more_than_the_padded_rows_that_were_prom
         routing = _routing(list(range(len(experts))), experts, len(counts), 1)
         order_M = routing.experts_M.argsort(stable=True)
         layout = padded_experts.make_layout(
-            routing.counts_E, routing.tokens_M, routing.experts_M, inverse_permutation(order_M), len(experts), 1 << 16
+            routing.token_counts_E,
+            routing.tokens_M,
+            routing.experts_M,
+            inverse_permutation(order_M),
+            len(experts),
+            1 << 16,
         )
         assert len(layout.source_P) <= padded_experts.most_rows(len(experts))
         assert sorted(layout.idle + [e for b in layout.batches for e in b.experts]) == list(range(len(counts)))
@@ -355,7 +362,7 @@ def _arguments(keep_hidden: bool, dtype=torch.float32, num_tokens: int = 12):
     torch.manual_seed(0)
     experts, routing = Experts(6, WIDTH, HIDDEN), _fixed(num_tokens, 6, 2)
     order_M = routing.experts_M.argsort(stable=True)
-    indices = (routing.tokens_M, routing.experts_M, order_M, inverse_permutation(order_M), routing.counts_E)
+    indices = (routing.tokens_M, routing.experts_M, order_M, inverse_permutation(order_M), routing.token_counts_E)
     x_ND = torch.randn(num_tokens, WIDTH, requires_grad=True)
     return (*_inputs(experts, x_ND, routing), *indices, 2, dtype, keep_hidden)
 

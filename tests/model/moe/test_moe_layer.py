@@ -21,7 +21,7 @@ from tests.gates import GATES
 def _settings(name: str, two_levels: bool, **more) -> MixtureOfExpertsSettings:
     levels = Hierarchy(groups=4, groups_per_token=3) if two_levels else None
     return MixtureOfExpertsSettings(
-        gate=name, num_experts=16, experts_per_token=2, expert_hidden=24, hierarchy=levels, **more
+        gate=name, num_experts=16, experts_per_token=6 if two_levels else 2, expert_hidden=24, hierarchy=levels, **more
     )
 
 

@@ -22,11 +22,17 @@ from mtmoe.model.translation import TranslationModel
 
 SOURCES = [[5, 6, 7, 8, 9, 10, 11, 12, 13], [11, 12, 13]]
 TARGETS = [[20, 21, 22, 23], [24, 25, 26, 27, 28, 29, 30]]
-GATES = ({}, {"gate": "softmax"}, {"gate": "strictly-balanced"}, {"hierarchy": {"groups": 2}}, {"kind": "dense"})
+GATES = (
+    {},
+    {"gate": "softmax"},
+    {"gate": "strictly-balanced"},
+    {"hierarchy": {"groups": 2}, "experts_per_token": 4},
+    {"kind": "dense"},
+)
 
 
 def _settings(moe: dict[str, Any], **settings: Any) -> Model:
-    mixture = MixtureOfExpertsSettings(num_experts=8, experts_per_token=2, expert_hidden=16, **moe)
+    mixture = MixtureOfExpertsSettings(**{"num_experts": 8, "experts_per_token": 2, "expert_hidden": 16} | moe)
     base: dict[str, Any] = {"width": 16, "encoder_moe_after": (1,), "decoder_moe_after": (1,), "moe": mixture}
     return Model(**(base | settings))
 
@@ -55,7 +61,7 @@ def test_a_translation_is_scored_in_pieces_as_at_once(context, kind, moe):
     torch.testing.assert_close(found, expected.detach())
     assert pieces.balances.keys() == whole.balances.keys()
     for layer, balance in pieces.balances.items():
-        assert torch.equal(balance.counts_E, whole.balances[layer].counts_E)
+        assert torch.equal(balance.token_counts_E, whole.balances[layer].token_counts_E)
         torch.testing.assert_close(balance.importance_E, whole.balances[layer].importance_E.detach())
 
 

@@ -18,11 +18,11 @@ from mtmoe.training.metrics.expert_usage import ExpertUsage
 def _balance(
     counts: list[int], importance: list[float], load_E: list[float] | None = None, /, **losses: float
 ) -> Balance:
-    counts_E = torch.tensor(counts)
+    token_counts_E = torch.tensor(counts)
     return Balance(
         torch.tensor(importance, requires_grad=True),
-        counts_E.float() if load_E is None else torch.tensor(load_E, requires_grad=True),
-        counts_E,
+        token_counts_E.float() if load_E is None else torch.tensor(load_E, requires_grad=True),
+        token_counts_E,
         {name: torch.tensor(loss, requires_grad=True) for name, loss in losses.items()},
     )
 
@@ -114,8 +114,8 @@ def test_a_use_that_is_saved_and_loaded_goes_on_to_the_same_bits(asked_after: tu
 
     def balance() -> Balance:
         importance_E, load_E = torch.rand(2, 7, generator=generator)
-        counts_E = torch.randint(0, 3, (7,), generator=generator)
-        return Balance(importance_E, load_E, counts_E, {"importance": importance_E.sum(), "load": load_E.sum()})
+        token_counts_E = torch.randint(0, 3, (7,), generator=generator)
+        return Balance(importance_E, load_E, token_counts_E, {"importance": importance_E.sum(), "load": load_E.sum()})
 
     balances = [balance() for _ in range(5)]
     whole, parts = _use(overload_warning_ratio=1.1), _use(overload_warning_ratio=1.1)

@@ -64,13 +64,13 @@ def test_validation_tells_the_loss_and_the_experts_of_each_direction(tmp_path: P
                 total -= float(model.log_probabilities(batch).sum())
                 num_tokens += batch.num_target_tokens
                 for layer, balance in model(batch).balances.items():
-                    routed[layer] += balance.counts_E
+                    routed[layer] += balance.token_counts_E
             losses[part.name], counts[part.name] = (total, num_tokens), routed
             begin += part.num_pairs
     for name, (total, num_tokens) in losses.items():
         assert measured[f"loss.{name}"] == pytest.approx(total / num_tokens, rel=1e-4)
-        for layer, counts_E in counts[name].items():
-            shares = (counts_E / counts_E.sum()).tolist()
+        for layer, token_counts_E in counts[name].items():
+            shares = (token_counts_E / token_counts_E.sum()).tolist()
             assert measured[f"{layer}.token_share.{name}"] == pytest.approx(shares, abs=1e-5)
             assert 0 < measured[f"{layer}.routing_distance.{name}"] < 1
     totals, numbers = zip(*losses.values(), strict=True)

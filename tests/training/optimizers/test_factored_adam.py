@@ -161,9 +161,9 @@ def test_rounding_depends_on_the_seed_alone():
 # ------------------------------------------------------------------------------------ beside the fused Adam
 
 NAMES = {
-    "encoder.mixtures.1.experts.first_EDH": (3, 8, 16),
-    "encoder.mixtures.1.experts.second_EHD": (3, 16, 8),
-    "encoder.mixtures.1.gate.gate_DE": (8, 3),
+    "encoder.moe_layers.1.experts.first_EDH": (3, 8, 16),
+    "encoder.moe_layers.1.experts.second_EHD": (3, 16, 8),
+    "encoder.moe_layers.1.gate.gate_DE": (8, 3),
     "decoder.other_stack": (3, 8, 16),
     "decoder.experts.first_EDH.scale": (3, 8, 16),
     "decoder.bias": (8,),

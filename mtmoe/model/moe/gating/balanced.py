@@ -43,7 +43,7 @@ class BalancedGate(Gate):
         self.others = None
 
     def _balance(
-        self, importance_E: Tensor, counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
+        self, importance_E: Tensor, token_counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
     ) -> Balance:
         """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
         sums = [importance_E]
@@ -53,7 +53,7 @@ class BalancedGate(Gate):
         losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
         if of_thresholds:
             losses["threshold"] = self.threshold_loss_weight * of_thresholds[0] / of_thresholds[1].clamp(min=1.0)
-        return Balance(importance_E, counts_E.to(importance_E.dtype), counts_E, losses)
+        return Balance(importance_E, token_counts_E.to(importance_E.dtype), token_counts_E, losses)
 
 
 def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
@@ -88,8 +88,11 @@ def best_rows_of_all(values_RE: Tensor, m: int, most: int, others: OtherProcesse
 
 
 def renormalised(values_RE: Tensor, mask_RE: Tensor) -> Tensor:
-    """Eq. 16, with gates of zero for a row that the mask leaves nothing; hardly more where it leaves so little that the
-    gradient, which is divided by it, would overflow."""
+    """Divide the masked values of each row by their sum (eq. 16).
+
+    The gates of a row are zero where the mask leaves nothing of it, and nearly zero where it leaves so little that the
+    gradient, which is divided by that sum, would overflow.
+    """
     kept_RE = torch.where(mask_RE, values_RE, 0.0)
     total_R1 = kept_RE.sum(dim=-1, keepdim=True)
     least = torch.finfo(total_R1.dtype).tiny * 2**26

@@ -138,7 +138,7 @@ class _SumByGroup(torch.autograd.Function):
         if rows_RL.is_cuda:
             # segment_reduce adds the rows of a group one after another there; a product is as deterministic.
             return _members(group_R, counts_G.shape[0], rows_RL.dtype) @ rows_RL
-        # "unsafe" leaves out the check of the lengths.
+        # "unsafe" experts_per_group out the check of the lengths.
         return torch.segment_reduce(rows_RL, "sum", lengths=counts_G, axis=0, unsafe=True)
 
     @staticmethod

@@ -27,7 +27,7 @@ class HierarchicalGate(TwoLevelGate):
         self,
         width: int,
         num_experts: int,
-        experts_per_group: int,
+        top_k_in_group: int,
         *,
         groups: int,
         groups_per_token: int,
@@ -35,27 +35,27 @@ class HierarchicalGate(TwoLevelGate):
         load_loss_weight: float = 0.0,
         noise_floor: float | None,
     ) -> None:
-        """``experts_per_group``: k of the second level, experts of a token in each of its groups."""
-        super().__init__(num_experts, groups_per_token * experts_per_group)
-        self._set_levels(groups, groups_per_token, experts_per_group)
+        """``top_k_in_group``: k of the second level, experts of a token in each of its groups."""
+        super().__init__(num_experts, groups_per_token * top_k_in_group)
+        self._set_levels(groups, groups_per_token, top_k_in_group)
         self.importance_loss_weight = importance_loss_weight
         self.load_loss_weight = load_loss_weight
         self.noise_floor = noise_floor
         if noise_floor is None:
             self.gate_DG = random_weights(width, groups)
-            self.gate_GDL = random_weights(groups, width, self.leaves, kept=self.kept)
+            self.gate_GDL = random_weights(groups, width, self.experts_per_group, kept=self.kept)
         else:  # zeros (app. A), as in the flat gate
             num_kept = self.kept.stop - self.kept.start
             self.gate_DG = nn.Parameter(torch.zeros(width, groups))
             self.noise_DG = nn.Parameter(torch.zeros(width, groups))
-            self.gate_GDL = nn.Parameter(torch.zeros(num_kept, width, self.leaves))
-            self.noise_GDL = nn.Parameter(torch.zeros(num_kept, width, self.leaves))
+            self.gate_GDL = nn.Parameter(torch.zeros(num_kept, width, self.experts_per_group))
+            self.noise_GDL = nn.Parameter(torch.zeros(num_kept, width, self.experts_per_group))
 
     @property
     def operations(self) -> int:
         """2 d a + k 2 d (n / a), or half of it without noise."""
         matrices = 1 if self.noise_floor is None else 2
-        return matrices * self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.leaves)
+        return matrices * self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.experts_per_group)
 
     @property
     def _draws_noise(self) -> bool:
@@ -75,56 +75,56 @@ class HierarchicalGate(TwoLevelGate):
         return FirstLevel(pairs, keys_Q, 0, (load_G, tokens_G))
 
     def _choose_experts(self, rows: GroupRows) -> SecondLevel:
-        num_groups, _, leaves = self.gate_GDL.shape
-        group_R, k2 = rows.group_R, self.experts_per_group
-        choice = self._choose_leaves(rows)
+        num_groups, _, experts_per_group = self.gate_GDL.shape
+        group_R, k2 = rows.group_R, self.top_k_in_group
+        choice = self._choose_in_groups(rows)
         gates_RK = choice.gates_RK * rows.gates_R[:, None]
-        experts_RK = group_R[:, None] * leaves + choice.experts_RK
-        counts_E = tokens_per_expert(experts_RK, num_groups * leaves)
-        gates_RL = dense_gates(choice.experts_RK, gates_RK, leaves)
+        experts_RK = group_R[:, None] * experts_per_group + choice.experts_RK
+        token_counts_E = tokens_per_expert(experts_RK, num_groups * experts_per_group)
+        gates_RL = dense_gates(choice.experts_RK, gates_RK, experts_per_group)
         importance_FL = sum_by_group(gates_RL, group_R, rows.counts_F)
-        load_FL = counts_E.view(num_groups, leaves).to(gates_RK.dtype)
+        load_FL = token_counts_E.view(num_groups, experts_per_group).to(gates_RK.dtype)
         if choice.probability_RE is not None:
             load_FL = sum_by_group(choice.probability_RE, group_R, rows.counts_F)
         tokens_M = repeated_tokens(group_R.shape[0], k2, group_R.device)
-        pairs = Routing(tokens_M, experts_RK.flatten(), gates_RK.flatten(), k2, counts_E, None)
+        pairs = Routing(tokens_M, experts_RK.flatten(), gates_RK.flatten(), k2, token_counts_E, None)
         return SecondLevel(pairs, importance_FL, (load_FL,))
 
-    def _choose_leaves(self, rows: GroupRows) -> Choice:
+    def _choose_in_groups(self, rows: GroupRows) -> Choice:
         if not self.training or self.noise_floor is None:
             clean_RL = grouped_product(rows.x_RD, self.gate_GDL, rows.group_R, rows.counts_F)
-            return choose_top_k(clean_RL, None, self.experts_per_group)
+            return choose_top_k(clean_RL, None, self.top_k_in_group)
         # One product for both: the rows are read once.
         weights_GDM = torch.cat((self.gate_GDL, self.noise_GDL), dim=2)
         both_RM = grouped_product(rows.x_RD, weights_GDM, rows.group_R, rows.counts_F)
         clean_RL, raw_RL = both_RM.chunk(2, dim=1)
         keys_R = rows.keys_R
         normal = torch.randn_like if keys_R is None else lambda like_RL: normal_of_keys(keys_R, like_RL)
-        return choose_top_k(clean_RL, noise_scale(raw_RL, self.noise_floor), self.experts_per_group, normal)
+        return choose_top_k(clean_RL, noise_scale(raw_RL, self.noise_floor), self.top_k_in_group, normal)
 
     def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
         """As :meth:`TwoLevelGate.balance`. Eq. 14 is a product of sums over the batch: its factors are summed over
         processes, not its value; ``load_E`` is what of it falls to each process."""
         first_load_G, tokens_G = first.sums
-        (leaf_load_FL,) = second.sums
+        (load_in_group_FL,) = second.sums
         importance_GL = self._of_all(second.importance_FL)
-        counts_E = self._of_all(second.pairs.counts_E.view(second.importance_FL.shape)).flatten()
-        sums = importance_GL, first_load_G, self._of_all(leaf_load_FL), tokens_G, tokens_G.new_ones(1)
-        importance, first_load, leaf_load, tokens, num_processes = self._reduced(*sums)
-        chosen_from = self.groups_per_token < self.num_groups or self.experts_per_group < self.leaves
+        token_counts_E = self._of_all(second.pairs.token_counts_E.view(second.importance_FL.shape)).flatten()
+        sums = importance_GL, first_load_G, self._of_all(load_in_group_FL), tokens_G, tokens_G.new_ones(1)
+        importance, first_load, load_in_group, tokens, num_processes = self._reduced(*sums)
+        chosen_from = self.groups_per_token < self.num_groups or self.top_k_in_group < self.experts_per_group
         is_smooth = self._draws_noise and chosen_from
         losses = {"importance": self.importance_loss_weight * squared_variation(importance.flatten())}
-        load_E = counts_E.to(tokens_G.dtype)
+        load_E = token_counts_E.to(tokens_G.dtype)
         if is_smooth:
-            load_E = load_of_leaves(first_load, leaf_load, tokens).flatten()
+            load_E = smooth_load(first_load, load_in_group, tokens).flatten()
         if self.noise_floor is not None:
             losses["load"] = self.load_loss_weight * squared_variation(load_E) if is_smooth else load_E.new_zeros(())
         if is_smooth:
             load_E = load_E / num_processes
-        return Balance(importance_GL.flatten(), load_E, counts_E, losses)
+        return Balance(importance_GL.flatten(), load_E, token_counts_E, losses)
 
 
-def load_of_leaves(first_load_G: Tensor, leaf_load_GL: Tensor, tokens_G: Tensor) -> Tensor:
+def smooth_load(first_load_G: Tensor, load_in_group_GL: Tensor, tokens_G: Tensor) -> Tensor:
     """Eq. 14: ``Load_primary(X)_i Load_i(X_i)_j / |X_i|``; zero for a group without tokens
     (`docs/explanation/paper.md#decision-8`)."""
-    return first_load_G[:, None] * leaf_load_GL / (tokens_G[:, None] + EPSILON)
+    return first_load_G[:, None] * load_in_group_GL / (tokens_G[:, None] + EPSILON)

@@ -39,22 +39,22 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         self,
         width: int,
         num_experts: int,
-        experts_per_group: int,
+        top_k_in_group: int,
         *,
         groups: int,
         groups_per_token: int,
         importance_loss_weight: float,
         threshold_loss_weight: float,
     ) -> None:
-        """``experts_per_group``: k of the second level, experts of a token in each of its groups."""
-        k = groups_per_token * experts_per_group
+        """``top_k_in_group``: k of the second level, experts of a token in each of its groups."""
+        k = groups_per_token * top_k_in_group
         BalancedGate.__init__(self, num_experts, k, importance_loss_weight, threshold_loss_weight)
-        self._set_levels(groups, groups_per_token, experts_per_group)
+        self._set_levels(groups, groups_per_token, top_k_in_group)
         self.others_of_groups = None
         self.gate_DG = random_weights(width, groups)
-        self.gate_GDL = random_weights(groups, width, self.leaves, kept=self.kept)
+        self.gate_GDL = random_weights(groups, width, self.experts_per_group, kept=self.kept)
         self.log_threshold_G = nn.Parameter(torch.zeros(groups))
-        self.log_threshold_GL = nn.Parameter(torch.zeros(self.kept.stop - self.kept.start, self.leaves))
+        self.log_threshold_GL = nn.Parameter(torch.zeros(self.kept.stop - self.kept.start, self.experts_per_group))
 
     @property
     def threshold_G(self) -> Tensor:
@@ -64,12 +64,12 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
     @property
     def threshold_GL(self) -> Tensor:
         """T of the second level, of each group's own; of the groups that are here."""
-        return self.log_threshold_GL.exp() / self.leaves
+        return self.log_threshold_GL.exp() / self.experts_per_group
 
     @property
     def operations(self) -> int:
         """d a + k d (n / a): there are no matrices for noise."""
-        return self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.leaves)
+        return self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.experts_per_group)
 
     def _route(self, x_ND: Tensor) -> Routing:
         is_alone = self.training and self.others is None
@@ -78,9 +78,9 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
     def _route_training(self, x_ND: Tensor) -> Routing:
         # Every group has P tokens and every expert m of these: all shapes are known beforehand.
         values_NG = (x_ND @ self.gate_DG).softmax(dim=1)
-        num_tokens, (num_groups, width, leaves) = x_ND.shape[0], self.gate_GDL.shape
+        num_tokens, (num_groups, width, experts_per_group) = x_ND.shape[0], self.gate_GDL.shape
         p = rows_per_expert(num_tokens, num_groups, self.groups_per_token)
-        m = rows_per_expert(p, leaves, self.experts_per_group)
+        m = rows_per_expert(p, experts_per_group, self.top_k_in_group)
         tokens_GP, mask_NG = best_rows(values_NG, p)
         gates_GP = renormalised(values_NG, mask_NG).t().gather(1, tokens_GP)
         x_GPD = take_rows_of_tokens(x_ND, tokens_GP.flatten()).view(num_groups, p, width)
@@ -90,14 +90,14 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
         excess = threshold_loss(values_NG, self.threshold_G, mask_NG)
         excess = excess + threshold_loss(values_GPL, self.threshold_GL[:, None], mask_GPL)
-        counts_E = torch.full((self.num_experts,), m, device=x_ND.device)
-        balance = self._balance(gates_GPL.sum(1).flatten(), counts_E, excess, num_tokens)
+        token_counts_E = torch.full((self.num_experts,), m, device=x_ND.device)
+        balance = self._balance(gates_GPL.sum(1).flatten(), token_counts_E, excess, num_tokens)
 
         places_Gj = places_GLm.flatten(1)
         tokens_Gj = tokens_GP.gather(1, places_Gj)
         experts_Em = torch.arange(self.num_experts, device=x_ND.device)[:, None].expand(-1, m)
         gates_GLm = gates_GPL.transpose(1, 2).gather(2, places_GLm)
-        return Routing(*in_token_order(tokens_Gj, experts_Em, gates_GLm), 0, counts_E, balance)
+        return Routing(*in_token_order(tokens_Gj, experts_Em, gates_GLm), None, token_counts_E, balance)
 
     # Level by level the numbers of pairs are known on the device alone, for which this waits: in evaluation, and of one
     # process among several.
@@ -113,7 +113,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         gates_NG = renormalised(values_NG, mask_NG)
         tokens_Q, groups_Q = mask_NG.nonzero().unbind(1)
         gates_Q = gates_NG.flatten().index_select(0, tokens_Q * self.num_groups + groups_Q)
-        pairs = Routing(tokens_Q, groups_Q, gates_Q, 0, tokens_per_expert(groups_Q, self.num_groups), None)
+        pairs = Routing(tokens_Q, groups_Q, gates_Q, None, tokens_per_expert(groups_Q, self.num_groups), None)
         # Gates that are not a number are above no threshold; the sum shows them all the same.
         return FirstLevel(pairs, None, rows_per_group, (excess, num_tokens, 0.0 * values_NG.detach().sum()))
 
@@ -125,7 +125,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         return best_rows_of_all(values_NG, p, most, self.others), p
 
     def _choose_experts(self, rows: GroupRows) -> SecondLevel:
-        num_groups, _, leaves = self.gate_GDL.shape
+        num_groups, _, experts_per_group = self.gate_GDL.shape
         group_R, counts_F = rows.group_R, rows.counts_F
         values_RL = grouped_product(rows.x_RD, self.gate_GDL, group_R, counts_F).softmax(dim=1)
         threshold_RL, excess = self.threshold_GL.index_select(0, group_R), values_RL.new_zeros(())
@@ -135,16 +135,18 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         else:
             mask_RL = values_RL > threshold_RL
         gates_RL = renormalised(values_RL, mask_RL) * rows.gates_R[:, None]
-        row_M, leaf_M = mask_RL.nonzero().unbind(1)
-        experts_M = group_R.index_select(0, row_M) * leaves + leaf_M
-        gates_M = gates_RL.flatten().index_select(0, row_M * leaves + leaf_M)
-        pairs = Routing(row_M, experts_M, gates_M, 0, tokens_per_expert(experts_M, num_groups * leaves), None)
+        row_M, place_M = mask_RL.nonzero().unbind(1)
+        experts_M = group_R.index_select(0, row_M) * experts_per_group + place_M
+        gates_M = gates_RL.flatten().index_select(0, row_M * experts_per_group + place_M)
+        pairs = Routing(
+            row_M, experts_M, gates_M, None, tokens_per_expert(experts_M, num_groups * experts_per_group), None
+        )
         return SecondLevel(pairs, sum_by_group(gates_RL, group_R, counts_F), (excess,))
 
     def _best_rows_of_groups(self, values_RL: Tensor, rows: GroupRows) -> Tensor:
         """Eq. 18 of the second level: each expert has m of its group's rows on all processes."""
         group_R, counts_F, p = rows.group_R, rows.counts_F, rows.rows_per_group
-        m = rows_per_expert(p, values_RL.shape[1], self.experts_per_group)
+        m = rows_per_expert(p, values_RL.shape[1], self.top_k_in_group)
         place_R = torch.arange(group_R.shape[0], device=group_R.device) - (counts_F.cumsum(0) - counts_F)[group_R]
         num_places = int(counts_F.max()) if self.others_of_groups is not None else p
         values_FPL = values_RL.new_full((counts_F.shape[0], num_places, values_RL.shape[1]), -torch.inf)
@@ -157,5 +159,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         """As :meth:`TwoLevelGate.balance`."""
         excess, num_tokens, not_a_number = first.sums
         importance_E = self._of_all(second.importance_FL).flatten() + not_a_number
-        counts_E = self._of_all(second.pairs.counts_E.view(second.importance_FL.shape)).flatten()
-        return self._balance(importance_E, counts_E, excess + second.sums[0] if self.training else None, num_tokens)
+        token_counts_E = self._of_all(second.pairs.token_counts_E.view(second.importance_FL.shape)).flatten()
+        return self._balance(
+            importance_E, token_counts_E, excess + second.sums[0] if self.training else None, num_tokens
+        )

@@ -17,5 +17,5 @@ def squared_variation(values_E: Tensor) -> Tensor:
 def tokens_per_expert(experts: Tensor, num_experts: int) -> Tensor:
     """Counts, int64 [E]. Integers, hence the same in any order of addition; bincount would wait for the GPU."""
     chosen_M = experts.flatten()
-    counts_E = torch.zeros(num_experts, dtype=torch.int64, device=chosen_M.device)
-    return counts_E.scatter_add_(0, chosen_M, torch.ones_like(chosen_M))
+    token_counts_E = torch.zeros(num_experts, dtype=torch.int64, device=chosen_M.device)
+    return token_counts_E.scatter_add_(0, chosen_M, torch.ones_like(chosen_M))

@@ -47,13 +47,13 @@ class NoisyTopKGate(Gate):
         std_NE = noise_scale(x_ND @ self.noise_DE, self.noise_floor) if self.training else None
         experts_NK, gates_NK, probability_NE = choose_top_k(clean_NE, std_NE, k, self._normal)
         importance_E = dense_gates(experts_NK, gates_NK, self.num_experts).sum(0)
-        counts_E = tokens_per_expert(experts_NK, self.num_experts)
-        load_E = counts_E.to(importance_E.dtype) if probability_NE is None else probability_NE.sum(0)
+        token_counts_E = tokens_per_expert(experts_NK, self.num_experts)
+        load_E = token_counts_E.to(importance_E.dtype) if probability_NE is None else probability_NE.sum(0)
         balance = Balance(
-            importance_E, load_E, counts_E, self._losses(importance_E, load_E, probability_NE is not None)
+            importance_E, load_E, token_counts_E, self._losses(importance_E, load_E, probability_NE is not None)
         )
         tokens_M = repeated_tokens(x_ND.shape[0], k, x_ND.device)
-        return Routing(tokens_M, experts_NK.flatten(), gates_NK.flatten(), k, counts_E, balance)
+        return Routing(tokens_M, experts_NK.flatten(), gates_NK.flatten(), k, token_counts_E, balance)
 
     def _losses(self, importance_E: Tensor, load_E: Tensor, smooth: bool) -> dict[str, Tensor]:
         importance_E, load_E = self._reduced(importance_E, load_E)

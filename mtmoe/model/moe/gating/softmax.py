@@ -30,9 +30,9 @@ class SoftmaxGate(Gate):
         k = self.experts_per_token
         experts_NK, gates_NK, _ = choose_top_k(x_ND @ self.gate_DE, None, k)
         importance_E = dense_gates(experts_NK, gates_NK, self.num_experts).sum(0)
-        counts_E = tokens_per_expert(experts_NK, self.num_experts)
+        token_counts_E = tokens_per_expert(experts_NK, self.num_experts)
         (reduced_E,) = self._reduced(importance_E)
         losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
-        balance = Balance(importance_E, counts_E.to(importance_E.dtype), counts_E, losses)
+        balance = Balance(importance_E, token_counts_E.to(importance_E.dtype), token_counts_E, losses)
         tokens_M = repeated_tokens(x_ND.shape[0], k, x_ND.device)
-        return Routing(tokens_M, experts_NK.flatten(), gates_NK.flatten(), k, counts_E, balance)
+        return Routing(tokens_M, experts_NK.flatten(), gates_NK.flatten(), k, token_counts_E, balance)

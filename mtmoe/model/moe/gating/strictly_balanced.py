@@ -72,20 +72,20 @@ class StrictlyBalancedGate(BalancedGate):
         tokens_EM, mask_NE = best_rows(values_NE, m)
         gates_NE = renormalised(values_NE, mask_NE)
         excess = threshold_loss(values_NE, self.threshold_E, mask_NE)
-        counts_E = torch.full((num_experts,), m, device=values_NE.device)
-        balance = self._balance(gates_NE.sum(0), counts_E, excess, num_tokens)
+        token_counts_E = torch.full((num_experts,), m, device=values_NE.device)
+        balance = self._balance(gates_NE.sum(0), token_counts_E, excess, num_tokens)
         experts_EM = torch.arange(num_experts, device=values_NE.device)[:, None].expand(-1, m)
         tokens_M, experts_M, gates_M = in_token_order(tokens_EM, experts_EM, gates_NE.t().gather(1, tokens_EM))
-        return Routing(tokens_M, experts_M, gates_M, 0, counts_E, balance)
+        return Routing(tokens_M, experts_M, gates_M, None, token_counts_E, balance)
 
     def _route_by_mask(self, values_NE: Tensor, mask_NE: Tensor, excess: Tensor | None) -> Routing:
         """Where the number of pairs is known on the device alone, for which this waits: in evaluation, and of one
         process among several."""
         gates_NE = renormalised(values_NE, mask_NE)
         tokens_M, experts_M = mask_NE.nonzero().unbind(1)
-        counts_E = tokens_per_expert(experts_M, self.num_experts)
+        token_counts_E = tokens_per_expert(experts_M, self.num_experts)
         # Gates that are not a number are above no threshold; the sum shows them all the same.
         importance_E = gates_NE.sum(0) + 0.0 * values_NE.detach().sum(0)
-        balance = self._balance(importance_E, counts_E, excess, values_NE.shape[0])
+        balance = self._balance(importance_E, token_counts_E, excess, values_NE.shape[0])
         gates_M = gates_NE.flatten().index_select(0, tokens_M * self.num_experts + experts_M)
-        return Routing(tokens_M, experts_M, gates_M, 0, counts_E, balance)
+        return Routing(tokens_M, experts_M, gates_M, None, token_counts_E, balance)

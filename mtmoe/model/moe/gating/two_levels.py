@@ -67,15 +67,15 @@ class TwoLevelGate(Gate):
 
     num_groups: int
     groups_per_token: int
-    experts_per_group: int
+    top_k_in_group: int
     kept: slice
 
-    def _set_levels(self, groups: int, groups_per_token: int, experts_per_group: int) -> None:
-        self.num_groups, self.groups_per_token, self.experts_per_group = groups, groups_per_token, experts_per_group
+    def _set_levels(self, groups: int, groups_per_token: int, top_k_in_group: int) -> None:
+        self.num_groups, self.groups_per_token, self.top_k_in_group = groups, groups_per_token, top_k_in_group
         self.kept = kept_of(groups)
 
     @property
-    def leaves(self) -> int:
+    def experts_per_group(self) -> int:
         """L."""
         return self.num_experts // self.num_groups
 
@@ -106,22 +106,22 @@ class TwoLevelGate(Gate):
         inverse_R = inverse_permutation(order_R)
         token_R = pairs.tokens_M.index_select(0, order_R)
         group_R = pairs.experts_M.index_select(0, order_R)
-        x_RD = repeat_rows(x_ND, order_R, inverse_R, k1) if k1 else take_rows_of_tokens(x_ND, token_R)
+        x_RD = repeat_rows(x_ND, order_R, inverse_R, k1) if k1 is not None else take_rows_of_tokens(x_ND, token_R)
         gates_R = permute_rows(pairs.gates_M[:, None], order_R, inverse_R)[:, 0]
         keys_R = first.keys_Q.index_select(0, order_R) if first.keys_Q is not None else None
-        rows = GroupRows(x_RD, gates_R, group_R, pairs.counts_E, keys_R, first.rows_per_group)
+        rows = GroupRows(x_RD, gates_R, group_R, pairs.token_counts_E, keys_R, first.rows_per_group)
         second = self._choose_experts(rows)
         balance, chosen, k2 = self.balance(first, second), second.pairs, second.pairs.experts_per_token
-        if not k1 or not k2:
+        if k1 is None or k2 is None:
             tokens_M = token_R.index_select(0, chosen.tokens_M)
             in_order = in_token_order(tokens_M, chosen.experts_M, chosen.gates_M)
-            return Routing(*in_order, 0, balance.counts_E, balance)
+            return Routing(*in_order, None, balance.token_counts_E, balance)
         return Routing(
             repeated_tokens(x_ND.shape[0], k1 * k2, x_ND.device),
             chosen.experts_M.view(-1, k2).index_select(0, inverse_R).flatten(),
             permute_rows(chosen.gates_M.view(-1, k2), inverse_R, order_R).flatten(),
             k1 * k2,
-            balance.counts_E,
+            balance.token_counts_E,
             balance,
         )
 

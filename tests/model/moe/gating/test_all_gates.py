@@ -27,7 +27,7 @@ def _check_form(routing: Routing, num_tokens: int, num_experts: int) -> None:
     assert len(set(zip(tokens, experts, strict=True))) == len(tokens) == routing.gates_M.numel()
     assert all(0 <= token < num_tokens for token in tokens)
     assert all(0 <= expert < num_experts for expert in experts)
-    assert routing.counts_E.tolist() == [experts.count(expert) for expert in range(num_experts)]
+    assert routing.token_counts_E.tolist() == [experts.count(expert) for expert in range(num_experts)]
     if routing.experts_per_token:
         assert tokens == [m // routing.experts_per_token for m in range(num_tokens * routing.experts_per_token)]
 
@@ -38,7 +38,7 @@ def test_a_routing_is_pairs_in_token_order_with_their_counts(name: str, two_leve
     routing = make_gate(name, two_levels).train(training)(_inputs(30))
     _check_form(routing, 30, 12)
     assert routing.balance is not None
-    assert routing.balance.counts_E is routing.counts_E
+    assert routing.balance.token_counts_E is routing.token_counts_E
     if name != "strictly-balanced":
         assert routing.experts_per_token == (4 if two_levels else 2)
         sums_N = torch.zeros(30).index_add(0, routing.tokens_M, routing.gates_M)
@@ -56,13 +56,15 @@ def test_importance_is_the_sum_of_each_experts_gates_and_its_loss_their_squared_
         importance[expert] += gate
     assert routing.balance is not None
     torch.testing.assert_close(routing.balance.importance_E, torch.tensor(importance))
-    assert routing.balance.losses["importance"].item() == pytest.approx(0.1 * squared_cv(importance), rel=1e-4)
+    assert routing.balance.auxiliary_losses["importance"].item() == pytest.approx(
+        0.1 * squared_cv(importance), rel=1e-4
+    )
 
 
 @every_gate
 def test_the_losses_have_their_names(name: str, two_levels: bool) -> None:
     expected = {"noisy-top-k": {"load"}, "softmax": set(), "strictly-balanced": {"threshold"}}[name]
-    losses = make_gate(name, two_levels)(_inputs(20)).balance.losses  # type: ignore[union-attr]
+    losses = make_gate(name, two_levels)(_inputs(20)).balance.auxiliary_losses  # type: ignore[union-attr]
     assert set(losses) == {"importance"} | expected
     assert all(loss.shape == () for loss in losses.values())
 
@@ -75,7 +77,7 @@ def test_evaluation_draws_no_noise(name: str, two_levels: bool) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first.gates_M, second.gates_M)
     assert torch.equal(first.experts_M, second.experts_M)
-    assert torch.equal(first.balance.load_E, first.counts_E.float())
+    assert torch.equal(first.balance.load_E, first.token_counts_E.float())
 
 
 @every_gate
@@ -94,7 +96,7 @@ def _loss(routing: Routing) -> Tensor:
     """Reaches every parameter of the gate."""
     assert routing.balance is not None
     weights_M = torch.sin(torch.arange(routing.gates_M.numel()) + routing.experts_M).to(routing.gates_M)
-    return sum(routing.balance.losses.values(), (routing.gates_M * weights_M).sum())
+    return sum(routing.balance.auxiliary_losses.values(), (routing.gates_M * weights_M).sum())
 
 
 @every_gate
@@ -138,7 +140,7 @@ def test_no_tokens_give_no_pairs_and_zero_gradients(name: str, two_levels: bool)
     gate = make_gate(name, two_levels)
     routing = gate(_inputs(0))
     assert routing.tokens_M.shape == routing.gates_M.shape == (0,)
-    assert routing.counts_E.tolist() == [0] * 12
+    assert routing.token_counts_E.tolist() == [0] * 12
     _loss(routing).backward()
     for parameter in gate.parameters():
         assert parameter.grad is not None
@@ -151,7 +153,7 @@ def test_one_token_is_routed(name: str, two_levels: bool) -> None:
     for gate in (make_gate(name, two_levels), make_gate(name, two_levels).eval()):
         routing = gate(_inputs(1))
         _check_form(routing, 1, 12)
-        assert all(loss.isfinite() for loss in routing.balance.losses.values())
+        assert all(loss.isfinite() for loss in routing.balance.auxiliary_losses.values())
 
 
 @every_gate
@@ -168,9 +170,9 @@ def test_when_all_experts_are_chosen_the_gates_are_a_softmax_and_there_is_no_loa
 ) -> None:
     gate, x_ND = make_gate(name, two_levels, k=4 if two_levels else 12, groups_per_token=3), _inputs(15)
     routing = gate(x_ND)
-    assert routing.counts_E.tolist() == [15] * 12
+    assert routing.token_counts_E.tolist() == [15] * 12
     assert routing.balance.load_E.tolist() == [15.0] * 12
-    assert float(routing.balance.losses.get("load", 0.0)) == 0.0
+    assert float(routing.balance.auxiliary_losses.get("load", 0.0)) == 0.0
     if name == "noisy-top-k":
         return
     gates_NE = torch.zeros(15, 12).index_put((routing.tokens_M, routing.experts_M), routing.gates_M)
@@ -205,7 +207,7 @@ def test_training_never_waits_for_the_device(name: str, two_levels: bool, num_ex
         gate = make_gate(name, two_levels, num_experts)
         x_ND = torch.empty(40, WIDTH, requires_grad=True)
         routing = gate(x_ND)
-        sum(routing.balance.losses.values(), routing.gates_M.sum()).backward()
+        sum(routing.balance.auxiliary_losses.values(), routing.gates_M.sum()).backward()
         assert routing.tokens_M.shape == routing.experts_M.shape == routing.gates_M.shape
         if name == "strictly-balanced":  # which shows that the test can fail
             with pytest.raises(RuntimeError, match=r"aten\.nonzero"):
@@ -245,7 +247,7 @@ def _losses_of_halves(gate: Gate, x_ND: Tensor) -> list[dict[str, Tensor]]:
     losses = []
     for half, others in zip(halves, reversed(sums), strict=True):
         gate.reduce_sum = lambda own, others=others: own + others
-        losses.append(gate(half).balance.losses)
+        losses.append(gate(half).balance.auxiliary_losses)
     return losses
 
 
@@ -255,7 +257,7 @@ def test_two_halves_that_add_up_their_sums_have_the_losses_and_gradients_of_the_
 ) -> None:
     monkeypatch.setattr(torch, "randn_like", quasi_noise)
     gate, x_ND = make_gate(name, two_levels).double(), _inputs(48).double().requires_grad_()
-    whole = gate(x_ND).balance.losses
+    whole = gate(x_ND).balance.auxiliary_losses
     expected = torch.autograd.grad(sum(whole.values()), [x_ND, *gate.parameters()])
     losses = _losses_of_halves(gate, x_ND)
     for half in losses:
@@ -275,5 +277,5 @@ def test_two_halves_of_a_strictly_balanced_batch_have_one_importance_loss_and_on
     importance = (alone[0].importance_E + alone[1].importance_E).tolist()
     for losses in _losses_of_halves(gate, x_ND):
         assert losses["importance"].item() == pytest.approx(0.1 * squared_cv(importance), rel=1e-4)
-        mean = (alone[0].losses["threshold"] + alone[1].losses["threshold"]) / 2
+        mean = (alone[0].auxiliary_losses["threshold"] + alone[1].auxiliary_losses["threshold"]) / 2
         torch.testing.assert_close(losses["threshold"], mean)

@@ -26,21 +26,21 @@ def _dense(routing, num_tokens: int) -> Tensor:
 
 @pytest.mark.parametrize(("num_tokens", "each"), [(60, 10), (61, 11), (6, 1), (1, 1)])
 def test_every_expert_gets_k_x_over_n_tokens_rounded_up(num_tokens: int, each: int) -> None:
-    assert make_gate("strictly-balanced", False)(_inputs(num_tokens)).counts_E.tolist() == [each] * 12
+    assert make_gate("strictly-balanced", False)(_inputs(num_tokens)).token_counts_E.tolist() == [each] * 12
     # Of two levels: 2 of 3 groups, 2 of 4 experts in each.
     of_group = math.ceil(2 * num_tokens / 3)
     routing = make_gate("strictly-balanced", True)(_inputs(num_tokens))
-    assert routing.counts_E.tolist() == [math.ceil(2 * of_group / 4)] * 12
+    assert routing.token_counts_E.tolist() == [math.ceil(2 * of_group / 4)] * 12
 
 
 def test_more_tokens_than_there_are_are_not_taken() -> None:
-    assert make_gate("strictly-balanced", False, k=12)(_inputs(7)).counts_E.tolist() == [7] * 12
+    assert make_gate("strictly-balanced", False, k=12)(_inputs(7)).token_counts_E.tolist() == [7] * 12
 
 
 def test_equal_gates_still_give_every_expert_its_number_of_tokens() -> None:
     gate = make_gate("strictly-balanced", False)
     torch.nn.init.zeros_(gate.gate_DE)
-    assert gate(_inputs(60)).counts_E.tolist() == [10] * 12
+    assert gate(_inputs(60)).token_counts_E.tolist() == [10] * 12
 
 
 def test_a_new_gate_has_no_ties() -> None:
@@ -132,10 +132,10 @@ def test_thresholds_learn_from_their_loss_alone_and_alone(two_levels: bool) -> N
     routing = gate(x_ND)
     thresholds = [p for name, p in gate.named_parameters() if "threshold" in name]
     others = [x_ND, *(p for name, p in gate.named_parameters() if "threshold" not in name)]
-    loss = routing.balance.losses["threshold"]
+    loss = routing.balance.auxiliary_losses["threshold"]
     assert not any(g.any() for g in torch.autograd.grad(loss, others, retain_graph=True, materialize_grads=True))
     assert all(g.any() for g in torch.autograd.grad(loss, thresholds, retain_graph=True))
-    rest = routing.gates_M.square().sum() + routing.balance.losses["importance"]
+    rest = routing.gates_M.square().sum() + routing.balance.auxiliary_losses["importance"]
     assert all(g.any() for g in torch.autograd.grad(rest, others, retain_graph=True))
     assert not any(g.any() for g in torch.autograd.grad(rest, thresholds, materialize_grads=True))
 
@@ -149,7 +149,7 @@ def test_the_threshold_loss_is_equation_20_divided_by_the_tokens() -> None:
         for i in range(12):
             value = values_NE[j, i].item()
             total += (float(value > 1 / 12) - float(j in batchwise[i])) * (value - 1 / 12)
-    assert gate(x_ND).balance.losses["threshold"].item() == pytest.approx(total / 60, rel=1e-4)
+    assert gate(x_ND).balance.auxiliary_losses["threshold"].item() == pytest.approx(total / 60, rel=1e-4)
 
 
 @pytest.mark.parametrize("two_levels", [False, True])
@@ -159,16 +159,16 @@ def test_learned_thresholds_give_each_expert_its_share_of_held_out_tokens_within
     thresholds = [p for name, p in gate.named_parameters() if "threshold" in name]
     optimizer = torch.optim.Adam(thresholds, lr=0.03)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.98)
-    before = gate.eval()(_inputs(12_000, seed=1)).counts_E
+    before = gate.eval()(_inputs(12_000, seed=1)).token_counts_E
     for batch in range(250):
         optimizer.zero_grad()
-        gate.train()(_inputs(1_200, seed=100 + batch)).balance.losses["threshold"].backward()
+        gate.train()(_inputs(1_200, seed=100 + batch)).balance.auxiliary_losses["threshold"].backward()
         optimizer.step()
         schedule.step()
-    counts_E = gate.eval()(_inputs(12_000, seed=2)).counts_E
+    token_counts_E = gate.eval()(_inputs(12_000, seed=2)).token_counts_E
     share = 12_000 * (4 if two_levels else 2) / 12
     assert float((before / share - 1).abs().max()) > 0.2
-    assert float((counts_E / share - 1).abs().max()) < 0.1
+    assert float((token_counts_E / share - 1).abs().max()) < 0.1
 
 
 def test_a_token_without_experts_has_the_output_of_nothing() -> None:
@@ -183,7 +183,7 @@ def test_a_token_without_experts_has_the_output_of_nothing() -> None:
     y_ND, balance = layer(x_ND)
     assert not y_ND[:10].any()
     assert y_ND[10:].any()
-    assert int(balance.counts_E.sum()) > 0
+    assert int(balance.token_counts_E.sum()) > 0
     with torch.no_grad():
         layer.gate.log_threshold_E.fill_(10.0)
     assert not layer(x_ND)[0].any()

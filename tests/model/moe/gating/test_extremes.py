@@ -23,7 +23,7 @@ def _backward(gate: Gate, routing: Routing, weights_M: Tensor | None = None) -> 
     """Gradients of all that a gate gives, which must be finite."""
     assert routing.balance is not None
     weights_M = torch.linspace(-1, 1, routing.gates_M.numel()) if weights_M is None else weights_M
-    total = (routing.gates_M * weights_M).sum() + sum(routing.balance.losses.values())
+    total = (routing.gates_M * weights_M).sum() + sum(routing.balance.auxiliary_losses.values())
     gate.zero_grad()
     total.backward()
     assert total.isfinite()
@@ -59,7 +59,7 @@ def test_without_a_noise_floor_noise_that_underflows_leaves_a_count(two_levels, 
         x_ND = 1.0 + 0.1 * torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(1))
         routing = gate(x_ND)
         assert routing.balance is not None
-        torch.testing.assert_close(routing.balance.load_E, routing.counts_E.float(), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(routing.balance.load_E, routing.token_counts_E.float(), atol=1e-3, rtol=1e-3)
         _backward(gate, routing)
     finally:
         torch.set_flush_denormal(False)
@@ -128,9 +128,9 @@ def test_losses_without_tokens_of_one_token_and_of_equal_tokens_are_finite(kind,
         routing = gate(x_ND)
         balance = routing.balance
         assert balance is not None
-        assert int(balance.counts_E.sum()) == routing.tokens_M.numel()
+        assert int(balance.token_counts_E.sum()) == routing.tokens_M.numel()
         if not len(x_ND):
-            assert not any(float(loss) for name, loss in balance.losses.items())
+            assert not any(float(loss) for name, loss in balance.auxiliary_losses.items())
         if is_training:
             _backward(gate, routing)
 
@@ -142,10 +142,10 @@ def test_one_expert_is_always_balanced(kind, hierarchy):
     gate = gate_of(WIDTH, MixtureOfExpertsSettings(hierarchy=hierarchy, **settings)).train()
     routing = gate(torch.randn(9, WIDTH))
     assert routing.balance is not None
-    assert routing.counts_E.tolist() == [9]
+    assert routing.token_counts_E.tolist() == [9]
     torch.testing.assert_close(routing.gates_M, torch.ones(9))
-    assert float(routing.balance.losses["importance"]) == 0.0
-    assert float(routing.balance.losses.get("load", torch.zeros(()))) == 0.0
+    assert float(routing.balance.auxiliary_losses["importance"]) == 0.0
+    assert float(routing.balance.auxiliary_losses.get("load", torch.zeros(()))) == 0.0
     _backward(gate, routing)
 
 

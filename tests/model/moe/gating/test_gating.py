@@ -59,7 +59,7 @@ def test_there_is_no_noise_in_evaluation_and_the_load_is_the_plain_count():
     assert torch.equal(_gates(first), _gates(second))
     assert torch.equal(_experts(first), (x_ND @ gate.gate_DE).topk(2).indices)
     assert first.balance.load_E.tolist() == torch.bincount(_experts(first).flatten(), minlength=8).tolist()
-    assert float(first.balance.losses["load"]) == 0.0
+    assert float(first.balance.auxiliary_losses["load"]) == 0.0
 
 
 def test_importance_is_the_sum_of_the_gates_and_its_loss_the_weighted_squared_variation():
@@ -72,7 +72,9 @@ def test_importance_is_the_sum_of_the_gates_and_its_loss_the_weighted_squared_va
     torch.testing.assert_close(routing.balance.importance_E, torch.tensor(importance))
     mean = sum(importance) / 8
     variance = sum((value - mean) ** 2 for value in importance) / 8  # population variance
-    assert float(routing.balance.losses["importance"].detach()) == pytest.approx(0.1 * variance / mean**2, rel=1e-4)
+    assert float(routing.balance.auxiliary_losses["importance"].detach()) == pytest.approx(
+        0.1 * variance / mean**2, rel=1e-4
+    )
 
 
 def test_load_is_the_probability_of_staying_in_the_top_k_when_only_ones_own_noise_is_drawn_again():
@@ -129,7 +131,7 @@ def test_loads_add_up_to_k_for_each_token_on_average_over_the_noise():
 
 def test_load_has_a_gradient_to_the_gate_the_noise_and_the_input():
     gate, x_ND = _gate().train(), torch.randn(12, 6, requires_grad=True)
-    gate(x_ND).balance.losses["load"].backward()
+    gate(x_ND).balance.auxiliary_losses["load"].backward()
     for tensor in (gate.gate_DE, gate.noise_DE, x_ND):
         assert tensor.grad is not None
         assert float(tensor.grad.abs().sum()) > 0
@@ -139,7 +141,7 @@ def test_when_every_expert_is_chosen_there_is_no_load_loss_and_nothing_is_undefi
     gate = _gate(num_experts=4, k=4).train()
     balance = gate(torch.randn(9, 6)).balance
     assert balance.load_E.tolist() == [9, 9, 9, 9]
-    assert float(balance.losses["load"]) == 0.0
+    assert float(balance.auxiliary_losses["load"]) == 0.0
 
 
 def test_the_gate_begins_with_zeros_so_that_its_noise_is_ln_2_everywhere():
@@ -152,7 +154,7 @@ def test_the_gate_begins_with_zeros_so_that_its_noise_is_ln_2_everywhere():
 
 def test_ties_send_a_token_to_k_experts_and_not_more():
     gate = NoisyTopKGate(6, 8, 2, importance_loss_weight=0.1, load_loss_weight=0.1, noise_floor=0.0).eval()
-    assert int(gate(torch.randn(10, 6)).balance.counts_E.sum()) == 20
+    assert int(gate(torch.randn(10, 6)).balance.token_counts_E.sum()) == 20
 
 
 def test_squared_variation_is_that_of_the_population():

@@ -9,7 +9,7 @@ from torch import Tensor
 from mtmoe.model.moe.gating import Gate, HierarchicalGate, NoisyTopKGate, squared_variation
 from tests.gates import WIDTH, level, make_gate, quasi_noise
 
-N, GROUPS, LEAVES, K1, K2 = 14, 3, 4, 2, 2
+N, GROUPS, EXPERTS_PER_GROUP, K1, K2 = 14, 3, 4, 2, 2
 
 
 def _inputs(num_tokens: int = N) -> Tensor:
@@ -38,9 +38,9 @@ def _two_level_reference(gate: HierarchicalGate, x_ND: Tensor) -> tuple[Tensor, 
     noise_DG, noise_GDL = getattr(gate, "noise_DG", None), getattr(gate, "noise_GDL", None)
     floor = gate.noise_floor or 0.0
     zero = torch.zeros((), dtype=torch.float64)
-    importance = [[zero] * LEAVES for _ in range(GROUPS)]
+    importance = [[zero] * EXPERTS_PER_GROUP for _ in range(GROUPS)]
     first_load, tokens = [zero] * GROUPS, [0] * GROUPS
-    leaf_load = [[zero] * LEAVES for _ in range(GROUPS)]
+    load_in_group = [[zero] * EXPERTS_PER_GROUP for _ in range(GROUPS)]
     gates = {}
     for n, x_D in enumerate(x_ND):
         first, first_probabilities = level(x_D, gate.gate_DG, noise_DG, floor, K1)
@@ -51,12 +51,12 @@ def _two_level_reference(gate: HierarchicalGate, x_ND: Tensor) -> tuple[Tensor, 
             tokens[i] += 1
             noise_DL = None if noise_GDL is None else noise_GDL[i]
             second, second_probabilities = level(x_D, gate.gate_GDL[i], noise_DL, floor, K2)
-            for j in range(LEAVES):
-                leaf_load[i][j] = leaf_load[i][j] + second_probabilities[j]
+            for j in range(EXPERTS_PER_GROUP):
+                load_in_group[i][j] = load_in_group[i][j] + second_probabilities[j]
                 if j in second:
-                    gates[n, i * LEAVES + j] = first[i] * second[j]
+                    gates[n, i * EXPERTS_PER_GROUP + j] = first[i] * second[j]
                     importance[i][j] = importance[i][j] + first[i] * second[j]
-    load = [first_load[i] * leaf_load[i][j] / tokens[i] for i in range(GROUPS) for j in range(LEAVES)]
+    load = [first_load[i] * load_in_group[i][j] / tokens[i] for i in range(GROUPS) for j in range(EXPERTS_PER_GROUP)]
     return torch.stack([value for row in importance for value in row]), torch.stack(load), gates
 
 
@@ -104,8 +104,8 @@ def test_the_load_loss_of_two_levels_is_over_all_experts_and_teaches_the_first_l
     assert isinstance(gate, HierarchicalGate)
     balance = gate(x_ND).balance
     _, load_E, _ = _two_level_reference(gate, x_ND)
-    torch.testing.assert_close(balance.losses["load"], 0.2 * squared_variation(load_E))
-    balance.losses["load"].backward()
+    torch.testing.assert_close(balance.auxiliary_losses["load"], 0.2 * squared_variation(load_E))
+    balance.auxiliary_losses["load"].backward()
     for parameter in (gate.gate_DG, gate.noise_DG, gate.gate_GDL, gate.noise_GDL):
         assert parameter.grad is not None
         assert parameter.grad.any()
@@ -123,7 +123,9 @@ def test_numerical_gradients_agree_through_the_gates_and_all_losses(name: str, t
 
         def outputs(*_: Tensor) -> tuple[Tensor, ...]:
             routing = gate(x_ND)
-            return routing.gates_M, *(loss for key, loss in routing.balance.losses.items() if key != "threshold")
+            return routing.gates_M, *(
+                loss for key, loss in routing.balance.auxiliary_losses.items() if key != "threshold"
+            )
 
         assert torch.autograd.gradcheck(outputs, (x_ND, *parameters))
 
@@ -152,12 +154,12 @@ def test_two_levels_with_trivial_groups_are_one_level(name: str, groups: int, tr
     assert torch.equal(routing.experts_M[two_places], expected.experts_M[places])
     torch.testing.assert_close(routing.gates_M[two_places], expected.gates_M[places])
     if groups == 12 and training:
-        assert int(expected.counts_E.min()) > 0  # eq. 14 has no load for an empty group
+        assert int(expected.token_counts_E.min()) > 0  # eq. 14 has no load for an empty group
     torch.testing.assert_close(routing.balance.importance_E, expected.balance.importance_E)
     torch.testing.assert_close(routing.balance.load_E, expected.balance.load_E)
-    for key, loss in expected.balance.losses.items():
+    for key, loss in expected.balance.auxiliary_losses.items():
         if key != "threshold":  # of two levels it is one more
-            torch.testing.assert_close(routing.balance.losses[key], loss)
+            torch.testing.assert_close(routing.balance.auxiliary_losses[key], loss)
 
 
 def test_no_matrix_of_tokens_by_experts_is_formed() -> None:
@@ -183,6 +185,6 @@ def test_no_matrix_of_tokens_by_experts_is_formed() -> None:
 
     x_ND = torch.randn(512, WIDTH)
     with Largest():
-        sum(gate(x_ND).balance.losses.values()).backward()
+        sum(gate(x_ND).balance.auxiliary_losses.values()).backward()
     # Rows of two groups by the weights and noise of one; the slots of tiles may be one and a half times as many.
     assert 512 * 2 * 128 <= largest < 512 * 4096 / 4
