@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shlex
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
+_PLAIN_COLUMNS = 80  # of text in a file or a pipe
+_MOST_COLUMNS = 100  # of text on a terminal: longer lines are hard to read
 _LEAST_WIDTH = 40  # columns; in fewer (COLUMNS=0) a table's cells would be empty
 
 
@@ -85,6 +90,32 @@ def number_or_null(value: float) -> float | None:
 def write_json(value: Any) -> None:
     """Write one JSON document to standard output."""
     write_data(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def output_columns() -> int:
+    """Return how many columns text on standard output may take: 80 in a file or pipe, on a terminal from 40 to 100."""
+    if not sys.stdout.isatty():
+        return _PLAIN_COLUMNS
+    return max(_LEAST_WIDTH, min(shutil.get_terminal_size((_PLAIN_COLUMNS, 24)).columns, _MOST_COLUMNS))
+
+
+def heading(text: str) -> str:
+    """Return the text in bold where standard output is a terminal that has bold letters, else as it is."""
+    is_plain = not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb" or "NO_COLOR" in os.environ
+    return text if is_plain else click.style(text, bold=True)
+
+
+def folded(text: str, columns: int, indent: int = 0, further_indent: int | None = None) -> str:
+    """Return a paragraph in lines of at most so many columns, each with a line feed.
+
+    Characters that could steer the terminal are escaped. Lines after the first have ``further_indent``, else
+    ``indent``.
+    """
+    further = indent if further_indent is None else further_indent
+    lines = textwrap.wrap(
+        _cell(text), columns, initial_indent=" " * indent, subsequent_indent=" " * further, break_on_hyphens=False
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

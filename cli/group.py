@@ -34,6 +34,7 @@ from .commands.plan import plan
 from .commands.preprocess import preprocess
 from .commands.recipes import recipes
 from .commands.score import score
+from .commands.settings import settings
 from .commands.train import train
 from .commands.translate import translate
 from .console import note, warn
@@ -189,6 +190,7 @@ def main() -> None:
 for _command in (
     recipes,
     describe,
+    settings,
     fetch,
     preprocess,
     train,

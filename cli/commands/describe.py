@@ -11,6 +11,7 @@ import click
 
 from ..console import number_of_bytes, write_json, write_table, write_text
 from ..options import json_option, own_recipe, set_option
+from ..setting_paragraphs import records, write_settings
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
@@ -89,36 +90,32 @@ def _model_rows(model: ModelDescription) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _write_settings(recipe: Recipe, as_json: bool) -> None:
-    values = recipe.model_dump(mode="json")
-    rows = []
-    for key, kind, default, sentence in _settings():
-        rows.append((key, _value_at(values, key), default, kind, sentence))
-    columns = ("setting", "value", "default", "type", "meaning")
-    if as_json:
-        write_json([dict(zip(columns, row, strict=True)) for row in rows])
-    else:
-        write_table(columns, rows)
-
-
-def _settings() -> Iterator[tuple[str, str, str, str]]:
-    """All settings; the sources of the dev and test sets have those of the training text, told once."""
     from mtmoe.config import describe_settings
 
-    told = set()
-    for key, kind, default, sentence in describe_settings():
-        part = key.partition("[")[0]
-        if part in ("data.valid", "data.test") and "[" in key:
-            if part not in told:
-                told.add(part)
-                yield part, 'sources or "split"', "required", 'Sources as in data.train, or "split".'
-            continue
-        yield key, kind, default, sentence
+    settings = describe_settings()
+    tree = recipe.model_dump(mode="json")
+    values = {setting.key: _value_at(tree, setting.key.split("."), setting.is_table) for setting in settings}
+    if as_json:
+        write_json(records(settings, values))
+    else:
+        write_settings(settings, values)
 
 
-def _value_at(values: Any, key: str) -> str:
-    """The recipe's value of a dotted key as JSON; nothing for the keys of tables that can be repeated."""
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            return ""
-        values = values[part]
-    return "(several)" if isinstance(values, list) and values and isinstance(values[0], dict) else json.dumps(values)
+def _value_at(tree: Any, parts: list[str], is_table: bool) -> str:
+    """Return the value of a key as JSON; of a key of the tables of a list, the values of all that have it.
+
+    It is empty for a key inside of a table that is absent, and for a table that is there. Of a list of tables it is
+    their number.
+    """
+    if not parts:
+        if isinstance(tree, list) and is_table:
+            return f"{len(tree)} table{'s' if len(tree) != 1 else ''}"
+        return "" if isinstance(tree, dict) else json.dumps(tree, ensure_ascii=False)
+    name, bracket, which = parts[0].removesuffix("]").partition("[")
+    inner = tree.get(name) if isinstance(tree, dict) else None
+    if inner is None and (len(parts) > 1 or not isinstance(tree, dict) or name not in tree):
+        return ""
+    if not bracket:
+        return _value_at(inner, parts[1:], is_table)
+    chosen = [table for table in inner or [] if which in ("", table.get("format"))]
+    return ", ".join(dict.fromkeys(_value_at(table, parts[1:], is_table) for table in chosen))

@@ -1,17 +1,19 @@
 """The recipe: one TOML file is one experiment, and this package is its only definition."""
 
 from mtmoe.config.recipe_reading import (
-    describe_settings,
     load_recipe,
     recipe_from_dict,
     recipe_to_toml,
     shipped_recipes,
 )
+from mtmoe.config.setting_descriptions import SettingDescription, describe_settings, find_settings
 from mtmoe.config.settings import Recipe
 
 __all__ = [
     "Recipe",
+    "SettingDescription",
     "describe_settings",
+    "find_settings",
     "load_recipe",
     "recipe_from_dict",
     "recipe_to_toml",

@@ -16,8 +16,11 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from mtmoe.config.nearest_names import did_you_mean
+from mtmoe.config.setting_descriptions import describe_settings
 from mtmoe.config.settings import Recipe, Settings
 from mtmoe.config.toml_text import leaves, parse_value, read_toml, unusable_values
+from mtmoe.config.types_in_words import tables_in
 from mtmoe.errors import UserError
 from mtmoe.system.printable import printable
 
@@ -85,7 +88,7 @@ def _find(recipe: str | Path) -> Path:
     if path.suffix == ".toml" or len(path.parts) > 1:
         raise UserError(f"{path}: no such recipe file", fix="give the path of a TOML file or a name of `mtmoe recipes`")
     raise UserError(
-        f"no recipe is named {str(recipe)!r}{_nearest(str(recipe), names)}",
+        f"no recipe is named {str(recipe)!r}{did_you_mean(str(recipe), names)}",
         fix=f"shipped recipes: {', '.join(names)}; or give the path of a TOML file",
     )
 
@@ -142,7 +145,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
     """`table = false` takes back what a base recipe says of a table: it is off, or has its defaults."""
     for name, field in table.model_fields.items():
-        inner = next(_tables_in(field.annotation), None)
+        inner = next(tables_in(field.annotation), None)
         if inner is None or name not in settings:
             continue
         if settings[name] is False and not field.is_required():
@@ -231,9 +234,9 @@ def _texts(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _range_of(key: str) -> str:
     """What a setting takes, by the documentation; "" for one that is not there."""
-    for name, kind, _, sentence in describe_settings():
-        if name == key:
-            return f"{key} is {kind}: {sentence}"
+    for setting in describe_settings():
+        if setting.key == key:
+            return f"{key} takes: {setting.type}. {setting.meaning}"
     return "see `mtmoe describe RECIPE --settings`"
 
 
@@ -252,7 +255,7 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
         names = _valid_names(location[:-1], settings)
         name = str(location[-1])
         inside = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else ""  # of --set TABLE.NAME=...
-        guess = _elsewhere(name, 1.0) or _elsewhere(inside, 1.0) or _nearest(name, names) or _elsewhere(name)
+        guess = _elsewhere(name, 1.0) or _elsewhere(inside, 1.0) or did_you_mean(name, names) or _elsewhere(name)
         hint = guess or f"; valid here: {', '.join(names)}"
         return (f"{where}: unknown setting {key} = {_shown(value)}{hint}",)
     if kind == "missing":
@@ -270,13 +273,15 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
     context = error.get("ctx", {})
     if kind == "union_tag_invalid":
         tag, tags = context["tag"], [name.strip(" '") for name in context["expected_tags"].split(",")]
-        return (f"{where}: {key}.format = {_shown(tag)}: it should be one of {', '.join(tags)}{_nearest(tag, tags)}",)
+        return (
+            f"{where}: {key}.format = {_shown(tag)}: it should be one of {', '.join(tags)}{did_you_mean(tag, tags)}",
+        )
     if kind == "union_tag_not_found":
         return (f"{where}: {key}.format is missing: it is one of {', '.join(sorted(formats))}",)
     guess = ""
     if kind == "literal_error" and isinstance(value, str):
         choices = [name.strip(" '") for name in str(context.get("expected", "")).replace(" or ", ",").split(",")]
-        guess = _nearest(value, choices)
+        guess = did_you_mean(value, choices)
     sentence = _sentence_of(location)
     return (f"{where}: {key} = {_shown(value)}: {message}{guess}{f' ({sentence})' if sentence else ''}",)
 
@@ -296,9 +301,9 @@ def _lines_of_contradiction(message: str, table: str, origin: dict[str, str]) ->
 def _elsewhere(name: str, least_similarity: float = 0.8) -> str:
     """A guess at the table of a setting that was named without it."""
     by_name: dict[str, list[str]] = {}
-    for key, *_ in describe_settings():
-        if "[" not in key:
-            by_name.setdefault(key.rpartition(".")[2], []).append(key)
+    for setting in describe_settings():
+        if "[" not in setting.key and not setting.is_table:
+            by_name.setdefault(setting.key.rpartition(".")[2], []).append(setting.key)
     near = difflib.get_close_matches(name, by_name, n=1, cutoff=least_similarity)
     keys = by_name[near[0]] if near else []
     return f"; did you mean {' or '.join(map(repr, keys))}?" if 0 < len(keys) <= 3 else ""
@@ -317,27 +322,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _nearest(word: str, names: Iterable[str]) -> str:
-    """A guess at what was meant; words of a name in another order are near, too."""
-    candidates = list(names)
-    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    if not near:
-        by_words = {_words_sorted(name): name for name in candidates}
-        near = [by_words[w] for w in difflib.get_close_matches(_words_sorted(word), by_words, n=1, cutoff=0.6)]
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _words_sorted(name: str) -> str:
-    return "_".join(sorted(name.split("_")))
-
-
-def _tables_in(annotation: Any) -> Iterator[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _tables_in(argument)
-
-
 def _table_at(location: tuple[Any, ...], settings: Any) -> type[Settings] | None:
     """The settings class that a place in the recipe is read into; of several, the one its `format` names."""
     candidates: list[type[Settings]] = [Recipe]
@@ -345,7 +329,7 @@ def _table_at(location: tuple[Any, ...], settings: Any) -> type[Settings] | None
         settings = settings[part] if isinstance(settings, (dict, list)) and _has(settings, part) else None
         if not isinstance(part, int):
             field = _chosen_of(candidates, None).model_fields.get(str(part))
-            candidates = list(_tables_in(field.annotation)) if field else []
+            candidates = list(tables_in(field.annotation)) if field else []
             if not candidates:
                 return None
         candidates = [_chosen_of(candidates, settings)] if isinstance(settings, dict) else candidates
@@ -375,40 +359,6 @@ def _sentence_of(location: tuple[Any, ...]) -> str:
     table = _table_at(location[:-1], {})
     field = table.model_fields.get(str(location[-1])) if table else None
     return (field.description or "") if field else ""
-
-
-def describe_settings(table: type[Settings] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Yield (key, type, default, sentence) of every setting, for the documentation and ``--settings``."""
-    for name, field in table.model_fields.items():
-        key = f"{prefix}{name}"
-        tables = list(_tables_in(field.annotation))
-        if tables:
-            for inner in tables:
-                marker = key
-                if "format" in inner.model_fields:
-                    marker += f"[{get_args(inner.model_fields['format'].annotation)[0]}]"
-                elif "tuple" in str(field.annotation):
-                    marker += "[]"
-                yield from describe_settings(inner, marker + ".")
-            continue
-        default = "required" if field.is_required() else _shown(field.default)
-        yield key, _type_of(field), default, field.description or ""
-
-
-def _type_of(field: Any) -> str:
-    """``int, from 1 to 1000``."""
-    name, metadata = str(field.annotation), list(field.metadata)
-    numbers = [part for part in get_args(field.annotation) if hasattr(part, "__metadata__")]
-    for number in numbers:  # of `Beam | None` the range is inside
-        metadata += [inner for part in number.__metadata__ for inner in getattr(part, "metadata", [])]
-        name = name.replace(str(number), number.__origin__.__name__)
-    name = name.replace("typing.", "").removeprefix("<class '").removesuffix("'>")
-    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below", "multiple_of": "a multiple of"}
-    bounds = {word: getattr(m, key) for key, word in words.items() for m in metadata if hasattr(m, key)}
-    told = " ".join(
-        f"{word} {value:g}" if isinstance(value, float) else f"{word} {value}" for word, value in bounds.items()
-    )
-    return f"{name}, {told}" if told else name
 
 
 def _toml_lines(table: dict[str, Any], prefix: str) -> Iterator[str]:

@@ -29,6 +29,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
     expected = {
         "recipes",
         "describe",
+        "settings",
         "fetch",
         "preprocess",
         "train",

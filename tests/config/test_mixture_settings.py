@@ -87,6 +87,6 @@ def test_a_recipe_with_two_levels_is_the_same_after_writing_and_reading(tmp_path
 
 
 def test_every_setting_of_the_layer_has_a_sentence() -> None:
-    told = {key: sentence for key, _, _, sentence in describe_settings() if key.startswith("model.moe.")}
+    told = {s.key: s.meaning for s in describe_settings() if s.key.startswith("model.moe.")}
     assert {"model.moe.gate", "model.moe.hierarchy.groups", "model.moe.hierarchy.groups_per_token"} <= told.keys()
     assert all(sentence.endswith(".") for sentence in told.values())

@@ -11,7 +11,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
 from mtmoe.config import Recipe, load_recipe
-from mtmoe.config.recipe_reading import _tables_in
+from mtmoe.config.types_in_words import tables_in
 from mtmoe.errors import UserError
 from mtmoe.model.description import describe_recipe
 from mtmoe.planning.devices import gpu_named
@@ -28,7 +28,7 @@ def _numbers() -> Iterator[tuple[str, Any]]:
 
     def of(table: type, prefix: str) -> Iterator[tuple[str, Any]]:
         for name, field in table.model_fields.items():  # type: ignore[attr-defined]
-            inner = list(_tables_in(field.annotation))
+            inner = list(tables_in(field.annotation))
             if inner and "tuple" not in str(field.annotation):
                 yield from of(inner[0], f"{prefix}{name}.")
             elif not inner and ("int" in _words(field) or "float" in _words(field)):

@@ -287,10 +287,10 @@ def test_a_path_that_does_not_exist_and_a_file_that_is_not_toml_are_named(tmp_pa
 def test_every_setting_has_a_sentence():
     rows = list(describe_settings())
     assert len(rows) > 80
-    for key, kind, default, sentence in rows:
-        assert sentence.endswith((".", ")")), key
-        assert kind
-        assert default
+    for setting in rows:
+        assert setting.meaning.endswith((".", ")")), setting.key
+        assert setting.type
+        assert setting.default
 
 
 def test_a_setting_of_dev_or_test_text_that_would_do_nothing_is_refused(tmp_path):

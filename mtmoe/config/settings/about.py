@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, get_args
+
 from pydantic import Field, model_validator
 
-from mtmoe.config.settings.base import Settings
+from mtmoe.config.settings.base import Settings, Unit
+
+Group = Literal[
+    "start here",
+    "small benchmarks",
+    "WMT",
+    "the paper's translation models",
+    "the paper's language models of 1 billion words (Table 7)",
+    "the paper's language models of 100 billion words (Table 8)",
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""Groups of the shipped recipes, in the order in which they are listed."""
 
 
 class Result(Settings):
@@ -18,7 +31,9 @@ class Result(Settings):
         default=None, ge=1, le=1e9, description="Of a language model, per token of its vocabulary."
     )
     hardware: str = Field(description="What it ran on.")
-    training_minutes: float = Field(gt=0, le=1e9, description="Wall-clock minutes of training.")
+    training_minutes: Annotated[float, Unit("minutes")] = Field(
+        gt=0, le=1e9, description="Wall-clock minutes of training."
+    )
     commit: str = Field(description="Commit of this repository that produced it.")
 
     @model_validator(mode="after")
@@ -34,5 +49,6 @@ class About(Settings):
     """What a person wants to know before choosing the recipe."""
 
     description: str = Field(default="", description="One sentence.")
+    group: Group | None = Field(default=None, description="Heading that `mtmoe recipes` lists the recipe under.")
     hardware: str = Field(default="", description="Hardware that the settings were chosen for.")
     results: tuple[Result, ...] = Field(default=(), description="Measured results.")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts, inside of ``Annotated``: for people and the documentation."""
+
+    name: str
+
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -25,14 +34,15 @@ MOST_VOCABULARY = 1_000_000
 Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 Beam = Annotated[int, Field(gt=0, le=MOST_BEAM)]
 Experts = Annotated[int, Field(ge=1, le=MOST_EXPERTS)]
-Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]  # at ten a second, three years
-StepsOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
-Sentences = Annotated[int, Field(ge=1, le=1_000_000_000)]  # no dev or test set is as large
-SentencesOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
-BatchTokens = Annotated[int, Field(ge=1, le=1 << 30)]  # ids of one batch alone take 8 GB
-TokensOfSentence = Annotated[int, Field(ge=1, le=100_000)]  # a book's chapter; attention grows with its square
+Steps = Annotated[int, Field(ge=1, le=1_000_000_000), Unit("steps")]  # at ten a second, three years
+StepsOrNone = Annotated[int, Field(ge=0, le=1_000_000_000), Unit("steps")]
+Pairs = Annotated[int, Field(ge=1, le=1_000_000_000), Unit("pairs")]  # no dev or test set is as large
+SentencesOrNone = Annotated[int, Field(ge=0, le=1_000_000_000), Unit("sentences")]
+BatchTokens = Annotated[int, Field(ge=1, le=1 << 30), Unit("tokens")]  # ids of one batch alone take 8 GB
+# A book's chapter; attention grows with its square.
+TokensOfSentence = Annotated[int, Field(ge=1, le=100_000), Unit("subwords")]
 Times = Annotated[int, Field(ge=1, le=1_000_000)]
-Bytes = Annotated[int, Field(ge=0, le=1 << 50)]  # a petabyte
+Bytes = Annotated[int, Field(ge=0, le=1 << 50), Unit("bytes")]  # a petabyte
 Seed = Annotated[int, Field(ge=0, le=(1 << 32) - 1)]  # what every generator takes
 Margin = Annotated[float, Field(gt=0, le=1e9)]  # beyond any difference of log probabilities: drops nothing
 LossWeight = Annotated[float, Field(ge=0, le=1000)]  # float32's gradients stay finite

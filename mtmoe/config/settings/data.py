@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mtmoe.config.settings.base import Bytes, Sentences, Settings, Sha256
+from mtmoe.config.settings.base import Bytes, Pairs, Settings, Sha256, Unit
 from mtmoe.errors import UserError
 from mtmoe.languages import normal_code, parse_direction, same_language
 
@@ -136,7 +136,7 @@ Source = Annotated[
 class Cleaning(Settings):
     """Rules for training text; each has its own count in the report. Dev and test text is never dropped."""
 
-    max_characters: int = Field(
+    max_characters: Annotated[int, Unit("characters")] = Field(
         default=2000,
         ge=1,
         le=1 << 20,
@@ -166,8 +166,8 @@ class Cleaning(Settings):
 class HeldOut(Settings):
     """Sizes of the parts that valid = "split" and test = "split" hold out."""
 
-    valid_pairs: Sentences = Field(default=1000, description="Pairs of the held-out dev set.")
-    test_pairs: Sentences = Field(default=1000, description="Pairs of the held-out test set.")
+    valid_pairs: Pairs = Field(default=1000, description="Pairs of the held-out dev set.")
+    test_pairs: Pairs = Field(default=1000, description="Pairs of the held-out test set.")
 
 
 class Multilingual(Settings):

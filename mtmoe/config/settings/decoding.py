@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from mtmoe.config.settings.base import (
     Seed,
     Settings,
     TokensOfSentence,
+    Unit,
 )
 
 
@@ -132,13 +133,13 @@ class Decoding(Settings):
     max_length_ratio: float = Field(
         default=2.0, ge=0.01, le=100, description="Longest translation, in subwords per source subword."
     )
-    max_length_extra: int = Field(
+    max_length_extra: Annotated[int, Unit("subwords")] = Field(
         default=10, ge=0, le=100_000, description="Subwords allowed on top of max_length_ratio."
     )
     min_length_ratio: float = Field(
         default=0.0, ge=0, le=100, description="Shortest translation, in subwords per source subword."
     )
-    no_repeat_ngram: int = Field(
+    no_repeat_ngram: Annotated[int, Unit("subwords")] = Field(
         default=0,
         ge=0,
         le=1000,

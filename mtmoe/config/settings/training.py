@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from mtmoe.config.settings.base import (
     StepsOrNone,
     Times,
     TokensOfSentence,
+    Unit,
 )
 from mtmoe.config.settings.subwords import SubwordSampling
 from mtmoe.languages import ChosenTokeniser
@@ -78,7 +79,7 @@ class Distributed(Settings):
         description="Processes that have one copy of each expert between them; divides the number of processes. With 1 "
         "every process has all experts. Absent: as many as possible hold equal shares of them.",
     )
-    collective_timeout_seconds: float = Field(
+    collective_timeout_seconds: Annotated[float, Unit("seconds")] = Field(
         default=600.0,
         ge=0.1,
         le=86400,
@@ -133,7 +134,7 @@ class Training(Settings):
         default=1,
         description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
     )
-    bptt_steps: int = Field(
+    bptt_steps: Annotated[int, Unit("tokens")] = Field(
         default=0,
         ge=0,
         le=100_000,

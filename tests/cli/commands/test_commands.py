@@ -47,7 +47,7 @@ def test_describe_settings_tells_value_default_and_meaning(invoke: Any, tiny_rec
     assert settings["training.max_steps"]["default"] == "required"
     assert settings["training.clip_norm"]["value"] == settings["training.clip_norm"]["default"] == "5.0"
     assert settings["data.train[tsv].source_column"]["meaning"] == "Column of the source sentence, from 1."
-    assert settings["data.test"]["meaning"] == 'Sources as in data.train, or "split".'
+    assert settings["data.test"]["type"] == 'list of tables or "split"; as data.train'
 
 
 def test_a_misspelt_recipe_gets_a_guess(invoke: Any) -> None:
