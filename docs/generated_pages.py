@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtmoe.config import describe_settings
+from mtmoe.config import SettingDescription, describe_settings
 
 
 def write(folder: Path) -> None:
@@ -20,14 +20,23 @@ def write(folder: Path) -> None:
 
 def settings_page() -> Iterator[str]:
     """Yield the lines of the page of settings: a heading for each table, a paragraph for each setting."""
-    tables: dict[str, list[str]] = {}
-    for key, kind, default, sentence in describe_settings():
-        table, _, name = key.rpartition(".")
-        told = "required" if default == "required" else f"default `{default}`"
-        tables.setdefault(table, []).append(f"`{name}`\n: {sentence}\n\n  *{kind}; {told}*\n")
+    described = {setting.key: setting for setting in describe_settings()}
+    tables: dict[str, list[SettingDescription]] = {}
+    for setting in described.values():
+        tables.setdefault(setting.key.rpartition(".")[0], []).append(setting)
     for table, settings in tables.items():
         yield f"## {f'`[{table}]`' if table else 'Top of the file'}\n"
-        yield from settings
+        if table in described:
+            yield f"{described[table].meaning}\n"
+        for setting in settings:
+            name = setting.key.rpartition(".")[2]
+            yield f"`{name}`\n: {setting.meaning}\n\n  *{_what_it_takes(setting)}*\n"
+
+
+def _what_it_takes(setting: SettingDescription) -> str:
+    unit = f", in {setting.unit}" if setting.unit else ""
+    plain = setting.default in ("required", "absent", "its own defaults")
+    return f"{setting.type}{unit}; {setting.default if plain else f'default `{setting.default}`'}"
 
 
 def plain_text(lines: list[str]) -> None:
