@@ -1,8 +1,8 @@
 """Citations in code, tests, recipes and documents: what they name is there.
 
 A citation is an equation, table, appendix or decision of the paper, an anchor of a page in docs/, a file of the
-repository, or a name in a role such as ``:func:``. The numbers that exist are those that have an anchor on the paper's
-page.
+repository, a setting, or a name in a role such as ``:func:``. The numbers that exist are those that have an anchor on
+the paper's page.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from mtmoe.config import Recipe
+from mtmoe.config.settings.base import Settings
 from tests.paths import ROOT
 
 PAPER = "docs/explanation/paper.md"
@@ -128,6 +131,36 @@ def is_in_the_code(name: str) -> bool:
     return False
 
 
+def settings_of(table: type[Settings], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings and tables of settings below a table."""
+    for name, field in table.model_fields.items():
+        yield prefix + name
+        for inner in tables_in(field.annotation):
+            yield from settings_of(inner, f"{prefix}{name}.")
+
+
+def tables_in(annotation: Any) -> Iterator[type[Settings]]:
+    """Yield the tables of settings that a type allows: `Table`, `Table | None`, a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for part in get_args(annotation):
+        yield from tables_in(part)
+
+
+@functools.cache
+def names_of_settings() -> frozenset[str]:
+    """Return the dotted names of everything that a recipe may set."""
+    return frozenset(settings_of(Recipe))
+
+
+def wrong_settings(text: str) -> Iterator[str]:
+    """Yield the settings named between backticks, such as `model.moe.gate`, that a recipe does not have."""
+    there = names_of_settings()
+    for name in re.findall(r"`((?:model|training|decoding)\.[a-z_.]+[a-z])\b", text):
+        if name not in there and not name.endswith((".safetensors", ".key")):
+            yield f"no setting {name}"
+
+
 def faults(text: str, page: str | None = None) -> list[str]:
     """Return what is wrong with the citations of a text; ``page``: the path of a Markdown file that it is from."""
     other_documents = [f"cites another document: {words}" for words in re.findall(r"\b[Ss]pec\.? \d[\d.]*", text)]
@@ -137,6 +170,7 @@ def faults(text: str, page: str | None = None) -> list[str]:
         *wrong_anchors(text, page),
         *wrong_files(text),
         *wrong_names(text),
+        *wrong_settings(text),
     ]
 
 
@@ -172,6 +206,7 @@ def test_what_is_cited_is_there(path: Path) -> None:
         f"`{PAPER}#decision-17` and `#decision-18`",
         "`mtmoe/model/attention.py`, ``attention.py``, `model/attention.py`",
         ":class:`mtmoe.model.attention.Attention`, :mod:`mtmoe.model.attention`, :meth:`forward`",
+        "`model.moe.noise_floor`, `training.validation`, `decoding.beam_size=5`, `model.safetensors`",
         "the specification of 2017; 3 decisions; tests/test_*.py; a table 12 m long",
     ],
 )
@@ -196,6 +231,7 @@ def test_a_good_citation_passes(good: str) -> None:
         ("mtmoe/model/inattention.py", "no file mtmoe/model/inattention.py"),
         ("``inattention.py``", "no file that ends in inattention.py"),
         (":class:`mtmoe.model.attention.Inattention`", "nothing is called mtmoe.model.attention.Inattention"),
+        ("`model.moe.noise_ceiling`", "no setting model.moe.noise_ceiling"),
         (":mod:`mtmoe.model.inattention`", "nothing is called mtmoe.model.inattention"),
     ],
 )
