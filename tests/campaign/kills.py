@@ -33,6 +33,7 @@ from tests.cli.conftest import recipe_text, write_text
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MTMOE = [sys.executable, "-m", "mtmoe"]
 _STARTING_SECONDS = 1.0  # in which Python itself is not ready to be told, on a busy machine
+_PYTHON_BEGINS = "Fatal Python error: init_"  # of an interpreter that has not come to any command yet
 _COMPLETE = "there is no unfinished translation of it to go on with"
 _TIMEOUT_SECONDS = 600
 _BLOCKS, _BLOCK_SECONDS = 20, 0.02  # of a download
@@ -171,10 +172,11 @@ def _one(
         delay = generator.uniform(0.0, 1.1 * seconds)
         status, told = _signalled(command, place, work, sent, delay)
         totals.ends[_named(status)] += 1
-        if "Traceback" in told:
+        has_begun = _PYTHON_BEGINS not in told
+        if has_begun and "Traceback" in told:
             return f"after {delay:.2f} s: {told}"
         allowed = {0, -sent} if sent == signal.SIGKILL or delay < _STARTING_SECONDS else {0, 128 + sent}
-        if status not in allowed | ({128 + sent} if sent != signal.SIGKILL else set()):
+        if has_begun and status not in allowed | ({128 + sent} if sent != signal.SIGKILL else set()):
             return f"after {delay:.2f} s: status {status}: {told}"
         finished = _finish(command, place, work)
         if finished.returncode and _COMPLETE not in finished.stderr:

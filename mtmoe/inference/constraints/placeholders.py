@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 from mtmoe.inference.text.spelling import Spellings, is_of_word
@@ -35,9 +37,6 @@ class Demand(NamedTuple):
 
 
 NO_DEMAND = Demand()
-
-_MOST_ROOM = 100
-"""Words that copies may need so that every way to write them is considered where room is tight."""
 
 
 class Needed(NamedTuple):
@@ -73,6 +72,18 @@ class _Completing(NamedTuple):
     anywhere: frozenset[int]
 
 
+class _Spelt(NamedTuple):
+    """What a hypothesis spells, how many copies are complete in it, and where the last of them ends."""
+
+    text: bytes
+    num_done: int
+    place: int
+
+
+_MOST_STATES = 4096
+"""Hypotheses whose state is remembered: many times those of a beam and of the step before."""
+
+
 class Copies:
     """Texts that must come out as they are, in this order."""
 
@@ -83,26 +94,75 @@ class Copies:
         self._spellings = spellings
         self._lengthening = [[sign.encode() for sign in part.lengthening] for part in copied]
         self._finders = {text: _finder(text) for text in self._wanted}
-        self._num_words = [len(spellings.spelt(b" " + text) or ()) for text in self._wanted]
         self._concerned: dict[bytes, set[int]] = {}
         self._num_fewest: dict[Copied, int] = {}
         self._completing = {text: _completing(text, spellings) for text in self._finders}
+        self._completing_after: dict[bytes, list[tuple[bytes, frozenset[int]]]] = {}
+        for text, completing in self._completing.items():
+            for beginning, words in completing.after.items():
+                self._completing_after.setdefault(beginning, []).append((text, words))
+        self._longest_beginning = max(map(len, self._completing_after), default=0)
+        self._always_out_of_turn: dict[tuple[bytes | None, bool], frozenset[int]] = {}
+        self._states: dict[tuple[int, ...], _Spelt] = {}
+        self._spelt_by_longest: dict[bytes, list[int] | None] = {}
+        self._spelt_by_fewest: dict[bytes, list[int] | None] = {}
+        # Of the copies from each on, so that a step does not count all of them.
+        self._num_words_from = _sums_from([len(spellings.spelt(b" " + text) or ()) for text in self._wanted])
+        self._room_from = _sums_from([len(text) + 1 for text in self._wanted])
 
     @property
     def room(self) -> int:
         """Words that all of them need at most: each byte one, and a space before each."""
-        return sum(len(text) + 1 for text in self._wanted)
+        return self._room_from[0]
+
+    @property
+    def words(self) -> set[int]:
+        """Return words with which every copy can be written from any place in it on, with the fewest or the longest."""
+        found: set[int] = set()
+        for due in self._finders:
+            for rest in (b" " + due, *(due[start:] for start in range(len(due)))):
+                for ids in (self._longest(rest), self._shortest(rest)):
+                    found.update(ids[:1] if ids else ())
+        return found
 
     def num_missing(self, ids: Sequence[int]) -> int:
         """Words that suffice to complete all."""
-        text = self._spellings.text(ids)
-        number, place = self._done(text)
-        return self._missing(text, number, place)
+        return self._missing(*self._state(ids))
+
+    def _longest(self, text: bytes) -> list[int] | None:
+        """As :meth:`Spellings.spelt`; remembered, for the ends of copies are few."""
+        if text not in self._spelt_by_longest:
+            self._spelt_by_longest[text] = self._spellings.spelt(text)
+        return self._spelt_by_longest[text]
+
+    def _shortest(self, text: bytes) -> list[int] | None:
+        """As :meth:`Spellings.fewest`; remembered."""
+        if text not in self._spelt_by_fewest:
+            self._spelt_by_fewest[text] = self._spellings.fewest(text)
+        return self._spelt_by_fewest[text]
+
+    def _state(self, ids: Sequence[int]) -> _Spelt:
+        """The state of a hypothesis, from that of the one without its last word where this is remembered."""
+        key = tuple(ids)
+        found = self._states.get(key)
+        if found is None:
+            before = self._states.get(key[:-1]) if key else None
+            if before is None:
+                text = self._spellings.text(key)
+                found = _Spelt(text, *self._done(text))
+            else:
+                text = before.text + self._spellings.bytes_of[key[-1]]
+                # A copy at the very end is none any more if its word goes on; those before it stay what they are.
+                is_sure = before.place < len(before.text)
+                found = _Spelt(text, *self._done(text, *(before[1:] if is_sure else (0, 0))))
+            if len(self._states) >= _MOST_STATES:
+                self._states.clear()
+            self._states[key] = found
+        return found
 
     def demand(self, ids: Sequence[int]) -> Demand:
         """What may come after ``ids``."""
-        text = self._spellings.text(ids)
-        number, place = self._done(text)
+        text, number, place = self._state(ids)
         due = self._wanted[number] if number < len(self._wanted) else None
         banned = self._out_of_turn(text, due)
         closing: set[int] = set()
@@ -128,24 +188,23 @@ class Copies:
             banned=frozenset(banned | breaking),
             breaking=breaking,
             num_missing=self._missing(text, number, place),
-            room=sum(len(wanted) + 1 for wanted in self._wanted[number:]),
+            room=self._room_from[number],
         )
 
     def needed(self, ids: Sequence[int]) -> Needed:
         """Words that suffice to complete all, each copy written with as few as can be."""
-        text = self._spellings.text(ids)
-        number, place = self._done(text)
+        text, number, place = self._state(ids)
         is_closed = bool(number) and place == len(text) and is_of_word(text[-1])
         if number == len(self._wanted):
             return Needed(is_closed=is_closed)
-        others = sum(map(self._fewest, self._copied[number + 1 :]))
+        others = self._num_fewest_from[number + 1]
         due = self._wanted[number]
         anew = others + self._fewest(self._copied[number])
         begun = self._begun(text, due, place)
         ways = [due[begun:]] if begun else [_with_space(text, due)]
         if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
             ways.append(due)
-        rest = min((found for way in ways if (found := self._spellings.fewest(way)) is not None), key=len, default=None)
+        rest = min((found for way in ways if (found := self._shortest(way)) is not None), key=len, default=None)
         return Needed(anew, others + len(rest or ()), rest, is_of_word(due[-1]), is_closed)
 
     def _fewest(self, part: Copied) -> int:
@@ -154,23 +213,22 @@ class Copies:
         if found is None:
             text = part.text.encode()
             ways = [b" " + text, *([text] if part.is_joined and not is_of_word(text[0]) else [])]
-            found = min(len(ids) for way in ways if (ids := self._spellings.fewest(way)) is not None)
+            found = min(len(ids) for way in ways if (ids := self._shortest(way)) is not None)
             self._num_fewest[part] = found
         return found
 
     def concerned(self, ids: Sequence[int]) -> set[int]:
         """Words that have something of the next copy; of very many copies, those that are the fewest."""
-        text = self._spellings.text(ids)
-        number, place = self._done(text)
+        text, number, place = self._state(ids)
         if number == len(self._wanted):
             return set()
         due = self._wanted[number]
         rest = due[self._begun(text, due, place) :]
         if self.room > _MOST_ROOM:
             # Those that bring forward what :meth:`needed` counts, so that one of them always fits.
-            ways = [self._spellings.fewest(b" " + due), self.needed(ids).rest]
+            ways = [self._shortest(b" " + due), self.needed(ids).rest]
             if self._copied[number].is_joined:
-                ways.append(self._spellings.fewest(due))
+                ways.append(self._shortest(due))
             return {way[0] for way in ways if way}
         # Where room is tight, a copy is joined to what is before it only if the source does so.
         is_behind_space = not text or text.endswith(b" ") or len(rest) < len(due) or self._copied[number].is_joined
@@ -179,15 +237,18 @@ class Copies:
         words = self._concerned[due]
         return words if is_behind_space else {word for word in words if self._spellings.bytes_of[word][:1] == b" "}
 
-    def _done(self, text: bytes) -> tuple[int, int]:
-        """How many are there, and where the last of them ends."""
-        place = 0
-        for number, wanted in enumerate(self._wanted):
-            found = self._finders[wanted].search(text, place)
+    @cached_property
+    def _num_fewest_from(self) -> list[int]:
+        return _sums_from([self._fewest(part) for part in self._copied])
+
+    def _done(self, text: bytes, number: int = 0, place: int = 0) -> tuple[int, int]:
+        """How many are there, and where the last of them ends; the first ``number`` are known to end at ``place``."""
+        while number < len(self._wanted):
+            found = self._finders[self._wanted[number]].search(text, place)
             if found is None:
-                return number, place
-            place = found.end()
-        return len(self._wanted), place
+                break
+            number, place = number + 1, found.end()
+        return number, place
 
     def _begun(self, text: bytes, due: bytes, place: int) -> int:
         """Length of the longest beginning of ``due``, short of all of it, that the text behind ``place`` ends in."""
@@ -202,8 +263,8 @@ class Copies:
             return 0
         due = self._wanted[number]
         begun = self._begun(text, due, place)
-        rest = self._spellings.spelt(due[begun:] if begun else _with_space(text, due)) or ()
-        return len(rest) + sum(self._num_words[number + 1 :])
+        rest = self._longest(due[begun:] if begun else _with_space(text, due)) or ()
+        return len(rest) + self._num_words_from[number + 1]
 
     def _ends_in_another(self, text: bytes, due: bytes) -> bool:
         return any(
@@ -212,15 +273,27 @@ class Copies:
         )
 
     def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
-        banned: set[int] = set()
-        for wanted, completing in self._completing.items():
-            if wanted == due:
-                continue
-            banned |= completing.anywhere
-            for beginning, words in completing.after.items():
-                if text.endswith(beginning) and _is_apart(text, len(text) - len(beginning), wanted):
+        """Words that would complete another copy than the one that is due."""
+        banned = set(self._surely_out_of_turn(due, bool(text) and is_of_word(text[-1])))
+        for length in range(1, min(self._longest_beginning, len(text)) + 1):
+            begin = len(text) - length
+            for wanted, words in self._completing_after.get(text[begin:], ()):
+                if wanted != due and _is_apart(text, begin, wanted):
                     banned |= words
         return banned
+
+    def _surely_out_of_turn(self, due: bytes | None, is_behind_word: bool) -> frozenset[int]:
+        """Those of them that depend on nothing of the text but whether it ends in a letter or digit."""
+        key = due, is_behind_word
+        if key not in self._always_out_of_turn:
+            banned: set[int] = set()
+            for wanted, completing in self._completing.items():
+                if wanted != due:
+                    banned |= completing.anywhere
+                    if not (is_behind_word and is_of_word(wanted[0])):
+                        banned |= completing.after.get(b"", frozenset())
+            self._always_out_of_turn[key] = frozenset(banned)
+        return self._always_out_of_turn[key]
 
 
 def can_be_spelt(text: str, spellings: Spellings) -> bool:
@@ -228,6 +301,11 @@ def can_be_spelt(text: str, spellings: Spellings) -> bool:
     return all(spellings.spelt(text[start:].encode()) is not None for start in range(len(text))) and (
         spellings.spelt(f" {text}".encode()) is not None
     )
+
+
+def _sums_from(numbers: Sequence[int]) -> list[int]:
+    """Return the sum of the numbers from each place on; the last is 0."""
+    return [*accumulate(reversed(numbers), initial=0)][::-1]
 
 
 def _finder(text: bytes) -> re.Pattern[bytes]:

@@ -46,7 +46,12 @@ class Extender:
         """Get ready for sources; ``indices``: their numbers in the search."""
         if self.listed is not None:
             wanted = [
-                list(itertools.chain(task.prefix_ids, task.phrases.words, *(term.ids for term in task.soft_terms)))
+                [
+                    *task.prefix_ids,
+                    *task.phrases.words,
+                    *itertools.chain.from_iterable(term.ids for term in task.soft_terms),
+                    *(task.copies.words if task.copies else ()),
+                ]
                 for task in tasks
             ]
             self.listed.enter(indices, sources, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -114,6 +115,9 @@ def test_whoever_keeps_to_the_rules_ends_with_each_copy_once_and_in_order(copied
     max_length = room_for(task) + spare
     ids: tuple[int, ...] = ()
     while len(ids) < max_length:
+        # What it remembers of shorter hypotheses changes nothing.
+        anew = Copies([Copied(*part) for part in copied], SPELLINGS)
+        assert (anew.demand(ids), anew.needed(ids)) == (copies.demand(ids), copies.needed(ids))
         rule = rule_for(ids, task, min_length=1, max_length=max_length, no_repeat_ngram=0)
         choices = rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed
         assert choices
@@ -139,6 +143,27 @@ def test_very_many_copies_have_a_word_that_fits_at_every_step(is_joined, text):
             choices = sorted(rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed)
             ids = (*ids, draw.choice(choices))
         assert len(ids) <= room_for(task) + spare
+
+
+def test_a_step_takes_no_longer_for_more_copies_or_a_longer_hypothesis():
+    copies = Copies([Copied(f"{number}") for number in range(1000, 1200)], SPELLINGS)
+    ids: tuple[int, ...] = ()
+    for step in range(4000):
+        copies.num_missing((*ids, PIECES.index("b")))
+        word = copies.demand(ids).forced if step % 20 < 5 else PIECES.index("b")
+        ids = (*ids, word if word >= 0 else PIECES.index("b"))
+    began = time.process_time()
+    for _ in range(100):
+        copies.demand(ids)
+        ids = (*ids, PIECES.index("b"))
+        copies.num_missing(ids)
+    assert time.process_time() - began < 1.0  # seen: 0.03 s; each step counted all copies and all words: 2 s
+
+
+def test_words_are_those_with_which_copies_are_written_from_any_place_on():
+    copies = Copies([Copied("{a}"), Copied("10")], SPELLINGS)
+    assert {PIECES.index(piece) for piece in ("▁{a}", "{a", "}", "a}", "▁10", "0")} <= copies.words
+    assert PIECES.index("b") not in copies.words
 
 
 @pytest.mark.parametrize(

@@ -241,3 +241,14 @@ def test_a_translation_does_not_depend_on_the_batch_and_its_score_is_that_of_its
 def test_a_run_without_a_lexicon_says_what_to_do(run_directory):
     with pytest.raises(UserError, match=r"lexicon.safetensors: there is no such file, and decoding.shortlist needs it"):
         Translator(run_directory, device="cpu", overrides=["decoding.shortlist={}"])
+
+
+def test_copies_are_there_though_the_lists_have_none_of_their_subwords(run_with_lexicon):
+    few = ["decoding.shortlist={per_source_token=0, frequent=1}", 'decoding.copied=["urls", "numbers", "braces"]']
+    lines = ["See https://example.org/zq?x=12 now.", "Call 555-1234 at https://q.w/zzz, {name} and 10.5."]
+    for beam_size in (1, 4):
+        translator = Translator(run_with_lexicon, overrides=[*few, f"decoding.beam_size={beam_size}"], device="cpu")
+        first, second = (translation.text for translation in translator.translate(lines))
+        assert "https://example.org/zq?x=12" in first
+        places = [second.index(part) for part in ("555", "1234", "https://q.w/zzz", "{name}", "10.5")]
+        assert places == sorted(places)
