@@ -6,6 +6,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -17,7 +18,13 @@ from mtmoe.config import shipped_recipes
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("*.md"))}
+RECIPES = (ROOT / "docs" / "reference" / "recipes.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/**/*.md")])
+    if "generated" not in path.parts
+}
+LONGEST_README = 110  # lines: two screens
 
 
 def code_blocks(text: str) -> list[str]:
@@ -76,32 +83,52 @@ def test_every_command_line_in_the_documents_can_be_parsed(document: str) -> Non
             command.make_context(document, list(words))
 
 
-@pytest.mark.parametrize("document", ["README.md", "BENCHMARKS.md"])
-def test_every_recipe_in_a_command_line_takes_the_settings_that_are_given_it(document: str) -> None:
+def test_every_recipe_in_a_command_line_takes_the_settings_that_are_given_it() -> None:
     shipped = shipped_recipes()
     num_read = 0
-    for words in mtmoe_commands(DOCUMENTS[document]):
+    for words in itertools.chain.from_iterable(map(mtmoe_commands, DOCUMENTS.values())):
         settings = [setting for flag, setting in itertools.pairwise(words) if flag == "--set"]
         recipe = next((word for word in words if word in shipped), None)
         if recipe is not None and words[0] != "describe":
             mtmoe.load_recipe(recipe, settings)
             num_read += len(settings)
-    assert num_read > 0
+    assert num_read > 10
 
 
 @pytest.mark.parametrize("name", list(commands_of(main)))
-def test_the_readme_tells_of_every_command(name: str) -> None:
-    assert f"mtmoe {name}" in README
+def test_a_tutorial_or_how_to_shows_every_command(name: str) -> None:
+    guides = [text for path, text in DOCUMENTS.items() if path.startswith(("docs/tutorial/", "docs/howto/"))]
+    assert any(" ".join(words).startswith(name) for text in guides for words in mtmoe_commands(text))
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_the_readme_tells_of_every_recipe(name: str) -> None:
-    assert name in README
+def test_the_page_of_recipes_tells_of_every_recipe(name: str) -> None:
+    assert f"`{name}`" in RECIPES
 
 
-def test_the_readmes_table_of_recipes_is_what_the_command_writes() -> None:
+def test_the_table_of_recipes_is_what_the_command_writes() -> None:
     written = CliRunner().invoke(main, ["recipes", "--markdown"]).stdout
-    assert written in README, "put what `mtmoe recipes --markdown` writes into README.md"
+    assert written in RECIPES, "put what `mtmoe recipes --markdown` writes into docs/reference/recipes.md"
+
+
+def test_every_settings_file_that_a_document_shows_is_a_recipe(tmp_path: Path) -> None:
+    """A block of TOML is a recipe, or a part of one: read on top of `demo`, or of `demo-lm` for a source of lines."""
+    num_read = 0
+    for document, text in DOCUMENTS.items():
+        for block in re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+            base = "demo-lm" if 'format = "lines"' in block else "demo"
+            path = tmp_path / f"{num_read}.toml"
+            path.write_text(block if "extend" in block else f'name = "shown"\nextend = "{base}"\n{block}')
+            try:
+                mtmoe.load_recipe(path)
+            except mtmoe.UserError as error:
+                pytest.fail(f"{document}: {error}")
+            num_read += 1
+    assert num_read >= 10
+
+
+def test_the_readme_fits_on_two_screens() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
 
 
 def test_the_readme_begins_with_the_two_commands_that_a_newcomer_needs() -> None:
@@ -121,18 +148,21 @@ def test_every_make_target_in_the_documents_exists(document: str) -> None:
 def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)", DOCUMENTS[document]):
         if "://" not in target:
-            assert (ROOT / target).exists(), f"{document}: {target}"
+            assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
 
 
-def test_the_tree_in_the_readme_is_the_tree() -> None:
-    trees = [block for block in code_blocks(README) if re.search(r"^mtmoe/(\s|$)", block, flags=re.MULTILINE)]
+def test_the_tree_in_the_guide_for_contributors_is_the_tree() -> None:
+    blocks = code_blocks(DOCUMENTS["CONTRIBUTING.md"])
+    trees = [block for block in blocks if re.search(r"^mtmoe/(\s|$)", block, flags=re.MULTILINE)]
+    assert trees
     for path in (path for block in trees for path in tree_paths(block)):
         assert (ROOT / path).exists(), path
 
 
 def test_every_name_of_the_python_examples_exists() -> None:
-    for name in re.findall(r"\bmtmoe\.([A-Za-z_]+)\(", "\n".join(code_blocks(README))):
-        assert name in mtmoe.__all__, name
+    for document, text in DOCUMENTS.items():
+        for name in re.findall(r"\bmtmoe\.([A-Za-z_]+)\(", "\n".join(code_blocks(text))):
+            assert name in mtmoe.__all__, f"{document}: {name}"
 
 
 def test_a_tree_is_read_with_its_folders() -> None:

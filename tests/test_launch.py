@@ -1,4 +1,4 @@
-"""How many processes are started: the torchrun lines of the README, and the Slurm script."""
+"""How many processes are started: the torchrun lines of the documents, and the Slurm script."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ SCRIPT = ROOT / "recipes" / "train.slurm"
 
 
 def torchrun_lines() -> Iterator[list[str]]:
-    """Arguments of torchrun in the README's blocks."""
-    for block in re.findall(r"^```[^\n]*\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
+    """Yield the arguments of torchrun in the blocks of the how-tos."""
+    pages = "".join(path.read_text() for path in sorted(ROOT.glob("docs/howto/*.md")))
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", pages, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("torchrun "):
                 yield shlex.split(line)[1:]
@@ -44,11 +45,11 @@ def check_torchrun(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", list(torchrun_lines()), ids=" ".join)
-def test_every_torchrun_line_of_the_readme_parses(arguments: list[str]) -> None:
+def test_every_torchrun_line_of_the_how_tos_parses(arguments: list[str]) -> None:
     check_torchrun(arguments)
 
 
-def test_the_readme_has_a_line_for_one_node_for_several_and_for_a_changing_number() -> None:
+def test_the_how_tos_have_a_line_for_one_node_for_several_and_for_a_changing_number() -> None:
     options = [" ".join(line) for line in torchrun_lines()]
     assert any("--nnodes" not in line and " train " in line for line in options)
     assert any("--nnodes 2 " in line for line in options)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="Write the table of README.md.")
+@click.option("--markdown", is_flag=True, help="Write the table of docs/reference/recipes.md.")
 @json_option
 def recipes(markdown: bool, as_json: bool) -> None:
     """List the recipes that come with mtmoe.

@@ -48,11 +48,11 @@ def described(name: str) -> ModelDescription:
     return describe_recipe(load_recipe(name))
 
 
-def test_the_readme_names_all_counts_that_are_not_the_printed_ones() -> None:
+def test_the_page_of_recipes_names_all_counts_that_are_not_the_printed_ones() -> None:
     """Beside them every row of the tables is tested below to be the printed one."""
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    page = " ".join((ROOT / "docs" / "reference" / "recipes.md").read_text(encoding="utf-8").split())
     gnmt = described("wmt14-en-de-gnmt")
-    (misfits,) = re.findall(r"to the last printed digit but for (three models, .*?)\. Operations", readme)
+    (misfits,) = re.findall(r"to the last printed digit but for (three models, .*?)\. Operations", page)
     assert sorted(name for name, _ in MISFITS) == ["lm1b-moe-256", "lm1b-moe-34m"]
     for told in (
         f"MoE-256 with {MISFITS['lm1b-moe-256', 'operations']} M operations (8.6 printed)",

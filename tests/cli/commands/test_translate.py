@@ -491,11 +491,11 @@ def test_a_run_has_the_lexicon_of_its_data_and_translates_by_its_shortlist(invok
     assert result.stdout != free.stdout
 
 
-def test_the_uses_that_the_readme_shows_work(
+def test_the_uses_that_the_how_to_shows_work(
     invoke: Any, tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = (ROOT / "README.md").read_text()
-    block = readme.partition("## Translating\n\n```\n")[2].partition("```")[0]
+    page = (ROOT / "docs" / "howto" / "translate.md").read_text()
+    block = page.partition("\n```\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mine").symlink_to(tiny_run.run)

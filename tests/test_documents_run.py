@@ -1,0 +1,130 @@
+"""The first steps that the documents show are taken: every command of the tutorial, and the README's own-text blocks.
+
+The text is tiny, and settings that take long are made small; else the commands are run as they stand there.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+from mtmoe.cli import main
+
+from tests.paths import ROOT
+from tests.test_documentation import code_blocks
+
+SMALL = (
+    "subwords.vocabulary_size=320",
+    "model.width=16",
+    "model.moe.expert_hidden=8",
+    "training.max_steps=12",
+    "training.batch_tokens=200",
+    "training.precision=fp32",
+    "training.schedule.warmup_steps=2",
+    "training.log_every_steps=4",
+    "training.save_every_steps=6",
+    "training.validation.every_steps=6",
+    "training.validation.translate_sentences=4",
+    "decoding.beam_size=2",
+    "decoding.max_length_ratio=1.0",
+)
+SMALL_SPLIT = ("data.held_out.valid_pairs=10", "data.held_out.test_pairs=10")
+NUM_PAIRS = 240
+
+
+class Shown(NamedTuple):
+    """A command line of a document: arguments after `mtmoe`, and the files that it reads and writes."""
+
+    arguments: list[str]
+    source: str = ""
+    output: str = ""
+
+
+def shown_commands(text: str) -> list[Shown]:
+    """Return the `mtmoe` command lines of all blocks of a text, in order."""
+    found = []
+    for line in "\n".join(code_blocks(text)).replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] != ["mtmoe"]:
+            continue
+        files = dict.fromkeys(("<", ">"), "")
+        for sign in files:
+            if sign in words:
+                place = words.index(sign)
+                files[sign] = words[place + 1]
+                del words[place : place + 2]
+        found.append(Shown(words[1:], *files.values()))
+    return found
+
+
+def run(shown: Shown, settings: tuple[str, ...]) -> str:
+    """Run a command line in the working directory, with small settings where it takes some; return its output."""
+    arguments = list(shown.arguments)
+    if arguments[0] in ("preprocess", "train"):
+        arguments += [word for setting in settings for word in ("--set", setting)]
+    source: Any = Path(shown.source).read_bytes() if shown.source else b""
+    result = CliRunner().invoke(main, arguments, input=source)
+    assert result.exit_code == 0, f"mtmoe {shlex.join(arguments)}\n{result.stderr}"
+    if shown.output:
+        Path(shown.output).write_text(result.stdout, encoding="utf-8")
+    return result.stdout
+
+
+def write_pairs(name: str, num_pairs: int) -> None:
+    """Write NAME.en and NAME.de: sentences of numbers, and their words in reverse."""
+    words = ["one", "two", "three", "four", "five", "six", "seven"]
+    lines = [[words[(number * step) % 7] for step in (1, 3, 5, 7, 11)] + [str(number)] for number in range(num_pairs)]
+    for language, step in (("en", 1), ("de", -1)):
+        text = "".join(f"{name} {' '.join(line[::step])}\n" for line in lines)
+        Path(f"{name}.{language}").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with tiny text under the names that the documents use."""
+    monkeypatch.chdir(tmp_path)
+    for name, num_pairs in (("my", NUM_PAIRS), ("dev", 8), ("test", 8), ("text", 4)):
+        write_pairs(name, num_pairs)
+    return tmp_path
+
+
+def test_the_tutorial_leads_to_a_model_that_translates(folder: Path) -> None:
+    page = (ROOT / "docs" / "tutorial" / "first-model.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```toml\n(# mine.toml\n.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    (folder / "mine.toml").write_text(recipe, encoding="utf-8")
+    commands = shown_commands(page)
+    assert [shown.arguments[0] for shown in commands] == ["preprocess", "train", "train", "bleu", "translate"]
+    outputs = [run(shown, (*SMALL, *SMALL_SPLIT)) for shown in commands]
+    assert "BLEU" in outputs[3]
+    assert len((folder / "text.de").read_text().splitlines()) == 4
+    assert (folder / "data" / "mine" / "report.json").is_file()
+
+
+def test_the_readmes_steps_on_own_text_work(folder: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    steps = readme.partition("## On your own text")[2].partition("\n## ")[0]
+    commands = shown_commands(steps)
+    assert [shown.arguments[0] for shown in commands] == ["recipes", "train", "bleu", "translate", "score"]
+    for shown in commands:
+        run(shown, SMALL)
+    assert len((folder / "text.de").read_text().splitlines()) == 4
+    assert len((folder / "log-probabilities").read_text().splitlines()) == 4
+    (program,) = re.findall(r"^```python\n(.*?)^```", steps, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(program, "README.md", "exec"), {})
+
+
+def test_the_python_of_the_how_to_runs(folder: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "translate.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    files = shlex.split("--train my.en my.de --valid dev.en dev.de --test test.en test.de")
+    run(Shown(["train", "multi30k-en-de", "runs/mine", *files]), SMALL)
+    exec(compile(program, "translate.md", "exec"), {})
+
+
+def test_a_command_is_read_with_its_files() -> None:
+    text = "```\nmake install\nmtmoe translate runs/mine \\\n  < a > b  # comment\n```\nmtmoe no\n"
+    assert shown_commands(text) == [Shown(["translate", "runs/mine"], "a", "b")]
