@@ -155,7 +155,9 @@ def run_system(
     run: Path, ensemble: Sequence[Member], checkpoint: str, overrides: tuple[str, ...], device: str | None
 ) -> Callable[[TestText], Sequence[str]]:
     from mtmoe.inference.translator import Translator
+    from mtmoe.system.process_settings import prepare_for_translation
 
+    prepare_for_translation()
     translator = Translator(run, device=device, checkpoint=checkpoint, overrides=overrides, ensemble=ensemble)
 
     def translated(test: TestText) -> Sequence[str]:

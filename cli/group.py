@@ -19,8 +19,8 @@ import click
 
 from mtmoe import __version__
 from mtmoe.errors import UserError, Warned
-from mtmoe.system.cpu_cores import let_waiting_threads_sleep
 from mtmoe.system.printable import printable
+from mtmoe.system.process_settings import hide_warnings_without_remedy, let_waiting_threads_sleep
 from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
 from .commands.average import average
@@ -84,6 +84,7 @@ class Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         replace_closed_streams()
         let_waiting_threads_sleep()  # before any command imports torch
+        hide_warnings_without_remedy()
         with _explained(), _warnings_told(), signals_raise():
             return super().invoke(context)
 

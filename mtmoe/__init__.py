@@ -11,6 +11,9 @@ Files, as ``mtmoe translate`` translates them: after an interruption the same ca
     options = mtmoe.TranslationOptions("runs/demo", mtmoe.LINE_FORMATS["json"](mtmoe.FormatOptions(num_best=5)))
     mtmoe.translate_files(options, [Path("text.jsonl")], Path("answers.jsonl"), resume=True)
 
+A program that does nothing else should call ``mtmoe.prepare_for_translation()`` first, as the command does: it sets
+what belongs to the whole process (`mtmoe.system.process_settings`) and what nothing else here changes.
+
 Importing this package imports neither torch nor any other heavy package.
 """
 
@@ -28,11 +31,13 @@ if TYPE_CHECKING:
     from mtmoe.inference.requests import Request
     from mtmoe.inference.scoring.rescoring import OtherRuns
     from mtmoe.inference.translator import Translation, Translator
+    from mtmoe.system.process_settings import prepare_for_training, prepare_for_translation
 
 __version__ = "0.1.0"
 __all__ = [
     "LINE_FORMATS", "FormatOptions", "LineFormat", "OtherRuns", "Recipe", "Request", "TranslatedLines", "Translation",
     "TranslationListener", "TranslationOptions", "Translator", "UserError", "__version__", "load_recipe",
+    "prepare_for_training", "prepare_for_translation",
     "translate_files", "translate_stream",
 ]  # fmt: skip
 
@@ -47,6 +52,8 @@ _HOMES = {
     "TranslationOptions": "mtmoe.inference.files.translation_options",
     "translate_files": "mtmoe.inference.files.translate_files",
     "translate_stream": "mtmoe.inference.files.translate_stream",
+    "prepare_for_training": "mtmoe.system.process_settings",
+    "prepare_for_translation": "mtmoe.system.process_settings",
     "OtherRuns": "mtmoe.inference.scoring.rescoring",
     "Request": "mtmoe.inference.requests",
     "UserError": "mtmoe.errors",

@@ -7,6 +7,12 @@ import torch
 from mtmoe.errors import UserError
 
 
+def select_cuda_device(device: torch.device) -> None:
+    """Make a CUDA device with a number the current one: kernels without a tensor of their own (Triton's) go there."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def choose_device(name: str | None = None) -> torch.device:
     """Return the named device (cpu, cuda, cuda:1); without a name, cuda where there is one, else cpu.
 

@@ -52,11 +52,14 @@ def train(
     from mtmoe.device import choose_device
     from mtmoe.distributed.mesh import rank_and_size
     from mtmoe.progress import silent
+    from mtmoe.system.process_settings import prepare_for_training
 
     recipe = own_recipe(recipe_name, overrides)
+    chosen = choose_device(device)
+    prepare_for_training(chosen)
     is_main = rank_and_size()[0] == 0
     with shown_progress() if is_main else contextlib.nullcontext(silent) as progress:
-        result = run_benchmark(recipe, data_dir, device=choose_device(device), seconds=seconds, progress=progress)
+        result = run_benchmark(recipe, data_dir, device=chosen, seconds=seconds, progress=progress)
     if not is_main:
         return
     if as_json:

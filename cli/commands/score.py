@@ -79,6 +79,7 @@ def score(
     from mtmoe.inference.scoring.forced_decoding import Score, perplexity, score_pairs
     from mtmoe.inference.text.lines import encode_targets
     from mtmoe.inference.translator import decoding_settings
+    from mtmoe.system.process_settings import prepare_for_translation
     from mtmoe.vocabulary import EOS
 
     decoding = decoding_settings(run, overrides)
@@ -89,6 +90,7 @@ def score(
                 + ", ".join(f"decoding.{key}" for key in _SETTINGS)
             )
     sources, *target_lines = read_aligned(source, *targets)
+    prepare_for_translation()
     loaded = load_together(run, ensemble, checkpoint, choose_device(device))
     pieces = loaded.subwords.pieces
 

@@ -169,8 +169,10 @@ def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping
 def _train(
     recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device, *, talks: bool
 ) -> Finished:
+    from mtmoe.system.process_settings import prepare_for_training
     from mtmoe.training.trainer import run_training
 
+    prepare_for_training(device)
     # The others are silent by themselves, unless they have waited in vain.
     with shown_training() if talks else contextlib.nullcontext(PlainTraining()) as reporter:
         return run_training(recipe, run_dir, data_dir, resume=resume, device=device, reporter=reporter)

@@ -17,6 +17,7 @@ from mtmoe.inference.files.translate_files import check_read_again, output_confl
 from mtmoe.inference.files.translate_stream import translate_stream
 from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.system.atomic_files import is_special
+from mtmoe.system.process_settings import prepare_for_translation
 
 from ..lines import STANDARD_INPUT, STANDARD_OUTPUT, opened_output
 from ..options import (
@@ -166,6 +167,7 @@ def translate(
         run, line_format, checkpoint, overrides, devices, num_workers, others, ensemble, _read_terms(terms_path)
     )
     notes = TranslationNotes()
+    prepare_for_translation()
     if output_dir or resume:
         check_read_again(inputs)
     to_file = output_path is not None and not is_special(output_path)

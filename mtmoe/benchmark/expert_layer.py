@@ -19,13 +19,14 @@ from torch import Tensor
 
 from mtmoe.benchmark.machine import measure_copy, measure_gemm, peak_bytes, timed
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
+from mtmoe.device import select_cuda_device
 from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
 from mtmoe.model.moe.routing import Routing
 from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
+from mtmoe.system.process_settings import prepare_for_training, use_threads
 from mtmoe.training.optimizers.adam import Adam
 from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
-from mtmoe.training.trainer import prepare_process
 
 _WARMUP_ROUNDS = 2
 _LEAST_ROUNDS = 3
@@ -119,8 +120,9 @@ def _measure_machine(shape: LayerShape) -> Yardsticks:
 
 def _prepared(shape: LayerShape) -> torch.device:
     device = torch.device(shape.device)
-    prepare_process(device)
-    torch.set_num_threads(shape.num_threads)
+    prepare_for_training(device)
+    select_cuda_device(device)
+    use_threads(shape.num_threads)
     torch.manual_seed(0)
     return device
 

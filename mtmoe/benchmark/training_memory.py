@@ -17,13 +17,14 @@ import torch
 from mtmoe.benchmark.machine import hardware_name
 from mtmoe.config import Recipe
 from mtmoe.data.batches.padding import Batch
+from mtmoe.device import select_cuda_device
 from mtmoe.planning.gpu_memory import Peak, peak_of
 from mtmoe.planning.stages import stages_of
 from mtmoe.planning.workload import Layout, Workload
 from mtmoe.precision import DTYPES
+from mtmoe.system.process_settings import prepare_for_training
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import Stepper
-from mtmoe.training.trainer import prepare_process
 
 _STEPS = 4  # moments come with the first one; from then on steps are alike
 
@@ -54,7 +55,8 @@ def measure_memory(
 
 def _measured(recipe: Recipe, rows: int, length: int, vocabulary_size: int, device_name: str) -> TrainingMemory:
     device = torch.device(device_name)
-    prepare_process(device)
+    prepare_for_training(device)
+    select_cuda_device(device)
     _take_steps(_tiny(recipe), 2, 5, 64, device, 1)
     gc.collect()
     before = _now(device)

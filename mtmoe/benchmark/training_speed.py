@@ -12,13 +12,14 @@ from mtmoe.benchmark.machine import hardware_name, measure_gemm
 from mtmoe.config import Recipe
 from mtmoe.data.prepared.data_directory import Prepared, open_prepared
 from mtmoe.data.subwords.vocabularies import load_vocabulary
+from mtmoe.device import select_cuda_device
 from mtmoe.distributed.mesh import Mesh, device_of_process, joined_processes
 from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
 from mtmoe.training.metrics.metrics_window import Window
 from mtmoe.training.metrics.training_flops import training_operations
 from mtmoe.training.step import Stepper
-from mtmoe.training.trainer import batch_stream, prepare_process
+from mtmoe.training.trainer import batch_stream
 
 _WARMUP_STEPS = 10
 
@@ -62,7 +63,7 @@ def run_benchmark(
         UserError: the data directory does not fit the recipe, or the recipe the number of processes.
     """
     device = device_of_process(device)
-    prepare_process(device)
+    select_cuda_device(device)
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
     with joined_processes(recipe, device) as mesh:

@@ -29,6 +29,7 @@ from mtmoe.inference.translator import Translation, Translator
 from mtmoe.inference.worker_pool import CHUNK_LINES, WorkerPool
 from mtmoe.languages import Tokeniser
 from mtmoe.progress import Progress, silent
+from mtmoe.system.process_settings import prepare_for_translation, use_threads
 
 T = TypeVar("T")
 
@@ -143,7 +144,8 @@ def run_translation_benchmark(
 
 def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
     """Load, warm up, translate everything at once, then some sentences one by one."""
-    torch.set_num_threads(test.num_threads)
+    prepare_for_translation()
+    use_threads(test.num_threads)
     overrides = (*test.overrides, *settings)
     translator = Translator(test.run, device=test.device, checkpoint=test.checkpoint, overrides=overrides)
     translator.translate(_spread(test.worded, _WARMUP_SENTENCES))

@@ -23,6 +23,7 @@ from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translation, Translator
 from mtmoe.system.cpu_cores import num_cores
+from mtmoe.system.process_settings import prepare_for_translation, use_threads
 
 CHUNK_LINES = 256
 """That a worker is given at a time, at least: a file of a few thousand lines should keep all of them busy."""
@@ -208,7 +209,8 @@ def _serve(
     connection: Connection, device: str | None, num_threads: int, run: str, arguments: Mapping[str, Any]
 ) -> None:
     """What a worker does: answer each chunk with its translations, or with the error."""
-    torch.set_num_threads(num_threads)
+    prepare_for_translation()
+    use_threads(num_threads)
     translator: Translator | None = None
     while True:
         try:

@@ -7,7 +7,6 @@ length instead.
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import torch
@@ -63,10 +62,6 @@ class Lstm(nn.Module):
         if self.is_looped:
             self.cell.register_parameter("weight_hr_l0", nn.Parameter(torch.empty(width, hidden)))
         self.joined: JoinedWeights | None = None
-        if hidden != width:
-            # torch tells every user once; there is nothing to do about it. (For good, and not while the layer computes:
-            # several threads may do that at once, and the filters are those of the process.)
-            warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
         self._initialise()
 
     def _initialise(self) -> None:

@@ -25,16 +25,6 @@ def fair_threads(num_threads: int, num_processes: int) -> int | None:
     return max(1, cores // num_processes) if num_threads * num_processes > cores else None
 
 
-def let_waiting_threads_sleep() -> None:
-    """A thread of OpenMP's without work looks for some before it sleeps: by this for a fraction of a millisecond, in
-    place of several, in which it holds a core that another thread could use (`mtmoe.model.ops.thread_pool`).
-
-    Read when torch is imported. What the user has chosen stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-
 def _shares() -> list[float]:
     """Cores' worth of time that each control group around the process is given, of those that have a limit."""
     shares = []

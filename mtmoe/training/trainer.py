@@ -9,7 +9,6 @@ processes the same but for rounding.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from mtmoe.data.batches.token_batches import Batch, BatchStream, Position
 from mtmoe.data.prepared.preparation import Prepared, open_prepared
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.data.subwords.vocabularies import Vocabulary, load_vocabulary
+from mtmoe.device import select_cuda_device
 from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh, device_of_process, joined_processes
 from mtmoe.errors import UserError
@@ -79,9 +79,8 @@ def run_training(
         UserError: the directories do not fit the recipe or each other, or the loss was not finite for
             ``max_nonfinite_steps`` steps in a row (the last good checkpoint stays).
     """
-    # First of all: threads inherit the setting, and the first large operation starts them.
     device = device_of_process(torch.device(device))
-    prepare_process(device)
+    select_cuda_device(device)
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
     recipe = recipe.model_copy(update={"data": prepared.data_settings})
@@ -377,23 +376,6 @@ class Trainer:
 
 
 # ------------------------------------------------------------------------------------------------- helpers
-
-
-def prepare_process(device: torch.device) -> None:
-    """Settings of the whole process that training runs under; called where training starts, never at import."""
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # what is launched without a tensor of its own, as Triton's kernels, goes there
-    if device.type == "cpu":
-        # Adam's moments of rarely used rows decay to denormals, which are many times slower to compute with.
-        torch.set_flush_denormal(True)
-        # oneDNN keeps the code that it compiles for each shape, 1 to 2 MB for an LSTM, for the last 1,024 of them. The
-        # shapes of sentences hardly come back; those of hundreds of experts do, and need more than a hundred places.
-        # Read when oneDNN is first used. A value of the user's stays.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-        # Tensors of 2 MB and more in pages of 2 MB, where the system has them on request: a stack of experts is read
-        # and written from end to end, and small pages keep the processor from fetching ahead. Read when memory is first
-        # taken.
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> BatchStream | RunningTextStream:

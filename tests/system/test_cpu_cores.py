@@ -51,23 +51,3 @@ def test_version_1_of_control_groups(groups: Path, quota: int, cores: int) -> No
 def test_fair_threads(monkeypatch: pytest.MonkeyPatch, threads: int, processes: int, fair: int | None) -> None:
     monkeypatch.setattr(processor, "num_cores", lambda: 2)
     assert processor.fair_threads(threads, processes) == fair
-
-
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        ({}, "10000"),
-        ({"GOMP_SPINCOUNT": "7"}, "7"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
-    ],
-)
-def test_waiting_threads_sleep_early_unless_the_user_has_chosen(
-    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], expected: str | None
-) -> None:
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that what comes is undone
-        monkeypatch.delenv(name)
-    for name, value in chosen.items():
-        monkeypatch.setenv(name, value)
-    processor.let_waiting_threads_sleep()
-    assert os.environ.get("GOMP_SPINCOUNT") == expected

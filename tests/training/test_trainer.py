@@ -206,8 +206,8 @@ run_training(recipe, Path(run), Path(data), resume=resume == "resume", reporter=
 _MANY_SHAPES = """
 import resource, sys, torch
 from mtmoe.precision import choose_precision
-from mtmoe.training.trainer import prepare_process
-prepare_process(torch.device("cpu"))
+from mtmoe.system.process_settings import prepare_for_training
+prepare_for_training(torch.device("cpu"))
 bf16 = choose_precision(torch.device("cpu"), "auto") == "bf16"
 torch.set_num_threads(1)
 layer, held_mib = torch.nn.LSTM(256, 256, batch_first=True), []

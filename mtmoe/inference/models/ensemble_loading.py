@@ -13,7 +13,6 @@ from mtmoe.config import Recipe
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError
 from mtmoe.inference.models.ensemble import Ensemble
-from mtmoe.inference.models.memory_trimming import keep_few_compiled_products
 from mtmoe.inference.requests import Member
 
 
@@ -37,7 +36,6 @@ def load_together(
     Raises:
         UserError: as ``load_model``; two runs have different subwords (both are named); a weight is not above 0.
     """
-    keep_few_compiled_products()
     _check_members(Path(run), others)
     first = load_model(run, checkpoint, device)
     if not others:

@@ -2,17 +2,16 @@
 
 Searches run in threads, each with an arena of malloc's own, and hold tensors of ever other sizes. What is freed between
 two that are in use stays with the arena: the resident memory of a long translation creeps upwards, although nothing is
-kept (figures in BENCHMARKS.md). And oneDNN keeps what it has compiled for each shape of a product.
+kept (figures in BENCHMARKS.md). (What oneDNN keeps
+of each shape of a product is limited by `mtmoe.system.process_settings`.)
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections.abc import Callable
 
-_CAPACITY = "PRIMITIVE_CACHE_CAPACITY"
 _SENTENCES_BETWEEN = 256  # a second of translation or more, against milliseconds
 
 
@@ -32,16 +31,6 @@ class FreedMemory:
                 self._num_sentences = 0
         if is_due and (trim := malloc_trim()) is not None:
             trim(0)
-
-
-def keep_few_compiled_products() -> None:
-    """oneDNN compiles a product or an LSTM for each shape and keeps the last 1,024, a quarter of a gigabyte after
-    20,000 sentences; few of a search's many shapes come again. 128 are enough for those that do (5 % more time).
-
-    Only before the process has first used oneDNN; what the user has set stays.
-    """
-    if not any(f"{library}_{_CAPACITY}" in os.environ for library in ("ONEDNN", "DNNL")):
-        os.environ[f"ONEDNN_{_CAPACITY}"] = "128"
 
 
 def malloc_trim() -> Callable[[int], int] | None:

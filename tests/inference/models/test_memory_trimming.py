@@ -54,35 +54,3 @@ def test_it_goes_back_now_and_then_and_not_after_each_sentence(monkeypatch):
 def test_a_system_without_it_goes_on(monkeypatch):
     monkeypatch.setattr(freed_memory, "malloc_trim", lambda: None)
     FreedMemory().translated(2000)
-
-
-_LSTMS_OF_MANY_SHAPES = """
-import torch
-from mtmoe.inference.models.memory_trimming import keep_few_compiled_products
-
-def resident_mib():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
-
-keep_few_compiled_products()
-torch.set_num_threads(1)
-lstm = torch.nn.LSTM(64, 64, batch_first=True)
-with torch.inference_mode():
-    lstm(torch.zeros(40, 30, 64))
-    before = resident_mib()
-    for length in range(1, 31):
-        for number in range(1, 21):
-            lstm(torch.zeros(number, length, 64))
-print(resident_mib() - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("variable", "keeps_few"), [(None, True), ("ONEDNN", False), ("DNNL", False)])
-def test_few_compiled_products_are_kept_unless_the_user_says_so(variable, keeps_few):
-    environment = {name: value for name, value in os.environ.items() if "PRIMITIVE_CACHE" not in name}
-    if variable:
-        environment[f"{variable}_PRIMITIVE_CACHE_CAPACITY"] = "1024"
-    command = [sys.executable, "-c", _LSTMS_OF_MANY_SHAPES]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert (float(result.stdout) < 70) is keeps_few, result.stdout
