@@ -37,3 +37,10 @@ def setup(app: Any) -> None:
     )
     for part in ("description", "epilog"):
         app.connect(f"sphinx-click-process-{part}", lambda app, context, lines: generated_pages.plain_text(lines))
+    app.connect("autodoc-process-docstring", lambda app, what, name, value, options, lines: _leave_out_aliases(lines))
+
+
+def _leave_out_aliases(lines: list[str]) -> None:
+    """Empty the docstring that Python itself gives to each field of a named tuple."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()

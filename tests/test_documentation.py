@@ -165,6 +165,11 @@ def test_every_name_of_the_python_examples_exists() -> None:
             assert name in mtmoe.__all__, f"{document}: {name}"
 
 
+@pytest.mark.parametrize("name", mtmoe.__all__)
+def test_the_page_of_the_python_interface_has_every_name(name: str) -> None:
+    assert f"mtmoe.{name}" in DOCUMENTS["docs/reference/python.md"]
+
+
 def test_a_tree_is_read_with_its_folders() -> None:
     drawn = "one/  the library\n├── two/\n│   └── three.py  files\nfour/  commands\n  five.py\nno path here\n"
     assert list(tree_paths(drawn)) == ["one/", "one/two/", "one/two/three.py", "four/", "four/five.py"]

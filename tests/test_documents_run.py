@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,12 +119,24 @@ def test_the_readmes_steps_on_own_text_work(folder: Path) -> None:
     exec(compile(program, "README.md", "exec"), {})
 
 
-def test_the_python_of_the_how_to_runs(folder: Path) -> None:
-    page = (ROOT / "docs" / "howto" / "translate.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:
     files = shlex.split("--train my.en my.de --valid dev.en dev.de --test test.en test.de")
     run(Shown(["train", "multi30k-en-de", "runs/mine", *files]), SMALL)
-    exec(compile(program, "translate.md", "exec"), {})
+    (folder / "lines.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")
+    for name in ("howto/translate.md", "reference/python.md"):
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        for program in re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+            exec(compile(program, name, "exec"), {})
+    assert (folder / "answers.jsonl").is_file()
+
+
+def test_the_documents_build_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for page in ("index", "reference/settings", "reference/commands", "explanation/paper"):
+        assert (tmp_path / f"{page}.html").stat().st_size > 10_000
 
 
 def test_a_command_is_read_with_its_files() -> None:
