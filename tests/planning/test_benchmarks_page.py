@@ -1,4 +1,4 @@
-"""The predictions in BENCHMARKS.md are what the command that stands there says today."""
+"""The predictions in docs/benchmarks/many_gpus.md are what the command that stands there says today."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtmoe.cli import main
 
 from tests.paths import ROOT
 
-PAGE = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "benchmarks" / "many_gpus.md").read_text(encoding="utf-8")
 
 
 TOKENS_OF_A_GPU = {"wmt14-en-fr": 8_000, "lm100b-moe-4096-h": 40_000}

@@ -222,7 +222,7 @@ class Model(Settings):
         le=1,
         description="Standard deviation of embeddings and output weights at the start; embeddings are read at unit "
         "variance whatever it is. 0 means 1 / sqrt(width). A tied language model whose output has no embedding in it "
-        "(residual or bottom_residual = false) learns faster with twice as much (BENCHMARKS.md).",
+        "(residual or bottom_residual = false) learns faster with twice as much (docs/benchmarks/lab_book.md).",
     )
 
     @property
