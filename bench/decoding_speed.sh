@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Speed of translating test_2016_flickr of Multi30k, 1,000 sentences: sentences/s, latency, BLEU.
+#
+#   bench/decoding_speed.sh peers WORK      ours and OpenNMT-py 3.5.1 of the same shape, in turn, four rounds
+#   bench/decoding_speed.sh settings WORK   settings of the search, with the model that `peers` trained
+#   bench/decoding_speed.sh int8 WORK       8-bit output layer against fp32, first 300 sentences, the same model
+#   bench/decoding_speed.sh experts WORK    mixture against dense twin, with the models of `bench/multi30k.sh trainings WORK`
+#
+# Environment: PRECISIONS (default fp32,bf16,bf16-int8; a processor without bf16 takes PRECISIONS=fp32),
+# STEPS and TOKENS of our training (default 4000 and 2200; without bf16 the table has 1600 and 1000).
+. "$(dirname "$0")/common.sh"
+check_usage 2 "$@"
+
+verb=$1
+mkdir -p "$2"
+work=$(cd "$2" && pwd)
+precisions=${PRECISIONS:-fp32,bf16,bf16-int8}
+fast=(--set decoding.beam_size=5 --set decoding.early_stopping=best --set 'decoding.shortlist={}')
+
+train_ours() {
+    multi30k_text "$work/text"
+    multi30k_files "$work/text"
+    mtmoe preprocess multi30k-en-de "$work/data-8k" "${files[@]}" --set subwords.vocabulary_size=8000
+    if [ ! -d "$work/run-8k" ]; then
+        mtmoe train multi30k-en-de "$work/run-8k" --data "$work/data-8k" "${peer_shape[@]}" \
+            --set "training.batch_tokens=${TOKENS:-2200}" --set "training.max_steps=${STEPS:-4000}"
+    fi
+}
+
+peers() {
+    local round
+    train_ours
+    "$bench_dir/opennmt.sh" train "$work" 2000
+    for round in 1 2 3 4; do
+        heading "round $round: OpenNMT-py"
+        "$bench_dir/opennmt.sh" translate "$work" 5
+        heading "round $round: mtmoe"
+        mtmoe bench translate "$work/run-8k" --rounds 1 --single 50 "${fast[@]}" \
+            --vary "decoding.precision=$precisions" --vary decoding.beam_margin=1.5,1.0
+    done
+}
+
+settings() {
+    heading "as the recipe says, beam 5"
+    mtmoe bench translate "$work/run-8k" --rounds 2 --set decoding.beam_size=5 --vary "decoding.precision=$precisions"
+    heading "margins"
+    mtmoe bench translate "$work/run-8k" --rounds 2 "${fast[@]}" --set "decoding.precision=${precisions##*,}" \
+        --vary decoding.beam_margin=0.8,1.0,1.5,2.0
+    heading "greedy"
+    mtmoe bench translate "$work/run-8k" --rounds 2 --set decoding.beam_size=1 \
+        --vary "decoding.precision=${precisions%,bf16-int8}" --vary 'decoding.shortlist=false,{}'
+}
+
+int8() {
+    multi30k_text "$work/text"
+    head -n 300 "$work/text/test_2016_flickr.en" >"$work/first-300.en"
+    head -n 300 "$work/text/test_2016_flickr.de" >"$work/first-300.de"
+    mtmoe bench translate "$work/run-8k" --rounds 3 --source "$work/first-300.en" --reference "$work/first-300.de" \
+        --set decoding.beam_size=5 --set decoding.early_stopping=best --set decoding.beam_margin=1.0 \
+        --vary decoding.precision=fp32,int8
+}
+
+experts() {
+    local round run
+    for round in 1 2; do
+        for run in mixture dense; do
+            heading "round $round: $run"
+            mtmoe bench translate "$work/$run" --rounds 1 --set decoding.beam_size=5 \
+                --vary "decoding.precision=${precisions%,bf16-int8}"
+        done
+    done
+}
+
+case $verb in
+peers | settings | int8 | experts)
+    print_circumstances
+    "$verb"
+    ;;
+*)
+    wrong_usage
+    ;;
+esac
