@@ -2,7 +2,7 @@
 
 Searches run in threads, each with an arena of malloc's own, and hold tensors of ever other sizes. What is freed between
 two that are in use stays with the arena: the resident memory of a long translation creeps upwards, although nothing is
-kept (figures in BENCHMARKS.md). (What oneDNN keeps
+kept (figures in docs/benchmarks/lab_book.md). (What oneDNN keeps
 of each shape of a product is limited by `mtmoe.system.process_settings`.)
 """
 
