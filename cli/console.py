@@ -102,7 +102,7 @@ def output_columns() -> int:
 def heading(text: str) -> str:
     """Return the text in bold where standard output is a terminal that has bold letters, else as it is."""
     is_plain = not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb" or "NO_COLOR" in os.environ
-    return text if is_plain else click.style(text, bold=True)
+    return text if is_plain or not text else click.style(text, bold=True)
 
 
 def folded(text: str, columns: int, indent: int = 0, further_indent: int | None = None) -> str:

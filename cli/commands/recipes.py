@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..console import write_json, write_table, write_text
+from ..console import folded, heading, output_columns, write_data, write_json, write_text
 from ..options import json_option
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
 
+_INDENT = 4
+_LEAST_CELL = 12  # columns; what is narrower is no column of its own
+_COLUMNS = ("recipe", "languages", "parameters", "operations", "chosen for")
+
 
 @click.command()
+@click.argument("words", metavar="[WORD]...", nargs=-1)
 @click.option("--markdown", is_flag=True, help="Write the table of docs/reference/recipes.md.")
 @json_option
-def recipes(markdown: bool, as_json: bool) -> None:
-    """List the recipes that come with mtmoe.
+def recipes(words: tuple[str, ...], markdown: bool, as_json: bool) -> None:
+    """List the recipes that come with mtmoe, or those that have a word.
 
-    A recipe is one TOML file: text, subwords, model, training and decoding of one experiment. The result is what was
-    measured with it: BLEU, or of a language model the perplexity per token (PPL). Operations are the paper's, per
-    timestep: of a translation model with the output layer, of a language model without. `mtmoe describe RECIPE` tells
-    more.
+    A recipe is one TOML file: text, subwords, model, training and decoding of one experiment. Its languages,
+    parameters and operations are told, and what was measured with it: BLEU, or of a language model the perplexity per
+    token (PPL). Operations are the paper's, per timestep: of a translation model with the output layer, of a language
+    model without.
+
+    With WORDs, those recipes that have all of them in their name, group, description, languages, text or hardware:
+    `mtmoe recipes WMT`. `mtmoe describe RECIPE` tells more of one.
     """
     from mtmoe.config import load_recipe, shipped_recipes
+    from mtmoe.config.word_search import names_with_words
 
-    summaries = [_summary(load_recipe(name)) for name in shipped_recipes()]
+    loaded = {name: load_recipe(name) for name in shipped_recipes()}
+    texts = {name: _searched(recipe) for name, recipe in loaded.items()}
+    summaries = [_summary(loaded[name]) for name in names_with_words(texts, words, "recipe", "mtmoe recipes")]
     if as_json:
         write_json(summaries)
-        return
-    if markdown:
+    elif markdown:
         write_text(markdown_table(summaries))
-        return
-    columns = ("recipe", "languages", "text", "parameters", "operations", "chosen for", "result")
-    write_table(columns, [_row(summary) for summary in summaries])
+    else:
+        write_data(_in_groups(summaries, output_columns()))
+
+
+def _searched(recipe: Recipe) -> str:
+    about, data = recipe.about, recipe.data
+    sources = [source.name for source in data.train]
+    return " ".join((recipe.name, about.group or "", about.description, about.hardware, data.languages, *sources))
 
 
 def _summary(recipe: Recipe) -> dict[str, Any]:
@@ -43,8 +59,10 @@ def _summary(recipe: Recipe) -> dict[str, Any]:
     data, model = recipe.data, describe_recipe(recipe)
     return {
         "name": recipe.name,
+        "group": recipe.about.group,
         "task": recipe.task,
         "description": recipe.about.description,
+        "languages": data.languages if data.multilingual is None else f"{len(data.train)} pairs",
         "source_language": data.source_language,
         "target_language": data.target_language,
         "train": [source.name for source in data.train],
@@ -57,17 +75,44 @@ def _summary(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _in_groups(summaries: list[dict[str, Any]], columns: int) -> str:
+    """Return the list for people: a heading for each group, and of each recipe a row and a paragraph."""
+    from mtmoe.config.settings.about import GROUPS
+
+    rows = {summary["name"]: _row(summary) for summary in summaries}
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows.values(), strict=True)]
+    parts = [_line(_COLUMNS, widths, columns)]
+    for group in (*GROUPS, None):
+        of_group = [summary for summary in summaries if summary["group"] == group]
+        if of_group:
+            title = "others" if group is None else group
+            lines = folded(title[0].upper() + title[1:], columns).splitlines()
+            parts.append("\n" + "".join(f"{heading(line)}\n" for line in lines))
+            parts += [_line(rows[it["name"]], widths, columns) + _paragraph(it, columns) for it in of_group]
+    return "".join(parts)
+
+
 def _row(summary: dict[str, Any]) -> list[str]:
-    results = [f"{_number(result)} ({result['test_set']})" for result in summary["results"]]
     return [
         summary["name"],
-        "-".join(filter(None, (summary["source_language"], summary["target_language"]))),
-        ", ".join(summary["train"]),
+        summary["languages"],
         millions(summary["num_parameters"]),
         millions(summary["operations"]),
         summary["hardware"],
-        ", ".join(results) or "not measured",
     ]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], columns: int) -> str:
+    """Return a row whose last cell, where it is too long, goes on below itself."""
+    aligned = "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(cells[:-1], "<<>>", widths, strict=False))
+    below = len(aligned) + _INDENT
+    return folded(f"{aligned}  {cells[-1]}", columns, 2, below if below + _LEAST_CELL <= columns else _INDENT)
+
+
+def _paragraph(summary: dict[str, Any], columns: int) -> str:
+    results = [f"{_number(result)} ({result['test_set']})" for result in summary["results"]]
+    sentences = [summary["description"].removesuffix("."), ", ".join(results)]
+    return folded("".join(f"{sentence}. " for sentence in sentences if sentence), columns, _INDENT)
 
 
 def _number(result: dict[str, Any]) -> str:
