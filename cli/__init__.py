@@ -17,7 +17,7 @@ __all__ = ["main", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """``main``, the group of all commands: imported when it is asked for, behind the handlers of signals."""
+    """Return ``main``, the group of all commands; it is imported here, so that signals have their handlers first."""
     if name == "main":
         from .group import main
 

@@ -1,4 +1,4 @@
-"""What ``mtmoe bleu`` has measured: scores, comparisons, and how they are shown."""
+"""Results of ``mtmoe bleu``: scores, comparisons between systems, and their tables."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _comparison_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def read_results(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What ``--json`` wrote into each file, if it can be compared.
+    """Return what ``--json`` wrote into each file, if the files can be compared.
 
     Raises:
         UserError: a file is something else, or scores of the same test set have different signatures.
@@ -110,7 +110,7 @@ def _warn_all(warnings: Sequence[str]) -> None:
 
 
 def shown(result: Mapping[str, Any]) -> str:
-    """One system on one test set."""
+    """Return the score of one system on one test set, for people."""
     lines = [
         f"{result['test_set']}: {result['num_sentences']:,} sentences",
         f"  BLEU  {result['bleu']:6.2f}   {result['bleu_signature']}",
@@ -124,7 +124,7 @@ def shown(result: Mapping[str, Any]) -> str:
 
 
 class _Row(NamedTuple):
-    """A system on a test set."""
+    """The score of one system on one test set."""
 
     test_set: str
     system: str
@@ -169,7 +169,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[_Row]:
 
 
 def show_table(results: Sequence[Mapping[str, Any]]) -> None:
-    """All systems on all test sets, and what it takes to reproduce the numbers."""
+    """Write all systems on all test sets to standard output, with the signatures that reproduce the numbers."""
     table = [row.cells() for result in results for row in _rows(result)]
     columns = ["test set", "system", "BLEU", "", "chrF2", "", "COMET"]
     used = [place for place in range(len(columns)) if any(cells[place] for cells in table)]

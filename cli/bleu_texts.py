@@ -1,4 +1,4 @@
-"""What ``mtmoe bleu`` measures: test sets, and the systems that translate them."""
+"""Test sets that ``mtmoe bleu`` measures, and the systems that translate them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TestText(NamedTuple):
-    """A test set: its source (none, where translations are given) and one or more references."""
+    """A test set: its source lines, none where translations are given, and one or more references."""
 
     name: str
     source: list[str]
@@ -36,7 +36,7 @@ Systems = Mapping[str, Callable[[TestText], Sequence[str]]]
 def own_test(
     source_path: Path | None, reference_paths: Sequence[Path], languages: str | None, recipes: Sequence[Recipe]
 ) -> TestText:
-    """The text of files, in the language that ``languages`` names, else in that of the recipes."""
+    """Read a test set from files, in the language that ``languages`` names, else in that of the recipes."""
     language = parse_direction(languages).target if languages else ""
     if source_path is None:
         return TestText(str(reference_paths[0]), [], [read_lines(path) for path in reference_paths], language)
@@ -47,7 +47,7 @@ def own_test(
 
 
 def text_language(source: Sequence[str], data: Data) -> str:
-    """The language that source lines are translated into; empty if a multilingual model is asked for several."""
+    """Return the language that source lines are translated into; empty if a multilingual model gets several."""
     from mtmoe.inference.text.lines import language_of_line, source_text
 
     if data.multilingual is None:
@@ -65,7 +65,7 @@ def public_test(name: str, languages: str) -> TestText:
 
 
 def recipes_of(runs: Sequence[Path]) -> list[Recipe]:
-    """The recipes of runs that can be compared: all translate into the same language."""
+    """Return the recipes of runs, which can be compared if all translate into the same language."""
     from mtmoe.checkpoint import load_run_recipe, open_run
 
     recipes = [load_run_recipe(open_run(run)) for run in runs]
@@ -80,7 +80,7 @@ def recipes_of(runs: Sequence[Path]) -> list[Recipe]:
 
 
 def tokeniser_for(language: str, named: Tokeniser | None, recipes: Sequence[Recipe], *, another: str = "") -> Tokeniser:
-    """The tokeniser that was named, else that of the recipes' setting and of the language, if it is there.
+    """Return the tokeniser that was named, else that of the recipes' setting and the language.
 
     ``another``: as for :func:`mtmoe.evaluation.quality.check_tokeniser`.
 
@@ -103,7 +103,7 @@ def tokeniser_for(language: str, named: Tokeniser | None, recipes: Sequence[Reci
 
 
 def warn_of_language(language: str, recipes: Sequence[Recipe]) -> None:
-    """Tell of a language that is not known, and so measured as any other."""
+    """Warn of a language that is not known, which is measured like most others."""
     if not language and any(recipe.data.multilingual is not None for recipe in recipes):
         warn(
             "the lines do not all begin with the same language token, so BLEU is that of the tokeniser 13a; name the "
@@ -114,7 +114,7 @@ def warn_of_language(language: str, recipes: Sequence[Recipe]) -> None:
 
 
 def check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
-    """What one run holds out another may have trained on: all must have been prepared with the same test sets."""
+    """Check that all runs were prepared with the same test sets: what one holds out, another may have trained on."""
     from mtmoe.data.prepared.data_directory import open_prepared
 
     places = [*([data_dir] if data_dir else []), *(run_data(run) for run in runs if not data_dir or len(runs) > 1)]
@@ -170,7 +170,7 @@ def run_system(
 
 
 def _warn_once(name: str, line_warnings: Sequence[str]) -> None:
-    """One warning for all lines of a test set; `mtmoe translate` tells of each line."""
+    """Warn once for all lines of a test set; `mtmoe translate` warns of each line."""
     warned = [(number, text) for number, text in enumerate(line_warnings, start=1) if text]
     if warned:
         number, text = warned[0]

@@ -1,4 +1,4 @@
-"""What a person sees: talk and progress on standard error, data on standard output.
+"""Output of commands: messages and progress on standard error, data on standard output.
 
 Progress is a live display on a terminal, and plain lines (at most one every few seconds) where standard
 error goes into a file or a pipe.
@@ -37,16 +37,16 @@ _LEAST_WIDTH = 40  # columns; in fewer (COLUMNS=0) a table's cells would be empt
 
 
 def note(text: str) -> None:
-    """Talk to the person: one message on standard error. Nobody listening (`| tee` was stopped) stops no work.
+    """Write one message for a person to standard error; a reader that is gone stops no work.
 
-    What comes from files and arguments cannot steer the terminal, and is escaped where the terminal lacks its letters.
+    Characters of files and arguments that could steer the terminal, or that its encoding lacks, are escaped.
     """
     with contextlib.suppress(OSError):
         click.echo(shown_in(printable(text), sys.stderr), err=True)
 
 
 def shown_in(text: str, stream: TextIO) -> str:
-    """The text with escapes for what the stream's encoding does not have (``LANG=C``, Latin-1)."""
+    """Return the text with escapes for letters that the stream's encoding lacks (``LANG=C``, Latin-1)."""
     try:
         encoding = stream.encoding or "utf-8"
         return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -55,17 +55,17 @@ def shown_in(text: str, stream: TextIO) -> str:
 
 
 def command_line(*words: object) -> str:
-    """A command for the user to copy: ``mtmoe`` and the words, quoted where the shell needs it."""
+    """Return a command for the user to copy: ``mtmoe`` and the words, quoted where the shell needs it."""
     return shlex.join(["mtmoe", *map(str, words)])
 
 
 def warn(text: str) -> None:
-    """Something that the person should look at, but that does not stop the command."""
+    """Write a warning to standard error: something to look at that does not stop the command."""
     note(f"warning: {text}")
 
 
 def write_data(text: str) -> None:
-    """Write data to standard output as UTF-8, whatever the locale, and pass it on at once.
+    """Write data to standard output as UTF-8, whatever the locale, and flush it.
 
     Raises:
         OutputClosed: nobody reads it any more.
@@ -78,12 +78,12 @@ def write_data(text: str) -> None:
 
 
 def write_text(text: str) -> None:
-    """Write lines for a person to standard output; what comes from files cannot steer the terminal."""
+    """Write lines for a person to standard output, with escapes for what could steer the terminal."""
     write_data(printable(text))
 
 
 def number_or_null(value: float) -> float | None:
-    """JSON has no infinity."""
+    """Return the value for JSON, which has no infinity and no NaN: None for these."""
     return value if math.isfinite(value) else None
 
 
@@ -140,17 +140,17 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _cell(text: str) -> str:
-    """On one line: a line feed of a file's would tear the table."""
+    """Return the text on one line: a line feed that came from a file would tear the table."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def is_terminal() -> bool:
-    """Whether a person is watching standard error."""
+    """Return whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 def terminal_console() -> Console:
-    """The rich console that live displays use."""
+    """Return the rich console that live displays use."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, emoji=False)
@@ -158,7 +158,7 @@ def terminal_console() -> Console:
 
 @contextlib.contextmanager
 def shown_progress(*, beside_output: bool = False) -> Iterator[Progress]:
-    """A progress callback for a library call.
+    """Yield a progress callback for a library call.
 
     ``beside_output``: the command writes data meanwhile, so that a live display waits for nothing but a
     terminal that the data does not go to.
@@ -173,7 +173,7 @@ def shown_progress(*, beside_output: bool = False) -> Iterator[Progress]:
 
 
 def without_repeats(progress: Progress) -> Progress:
-    """The same progress, but a stage that says twice in a row that it has ended has ended once."""
+    """Return the same progress callback, but with the end of a stage that is reported twice in a row passed on once."""
     last: tuple[str, int, int | None] | None = None
 
     def told(stage: str, done: int, total: int | None, unit: str) -> None:
@@ -246,21 +246,21 @@ def _live_display() -> Display:
 
 
 def amount(number: float, unit: str, *, bare: bool = False) -> str:
-    """A count for a person: 1,234 pairs, 20.7 MB; ``bare`` leaves the unit out where another number has it."""
+    """Return a count for a person: 1,234 pairs, 20.7 MB; ``bare`` leaves the unit out."""
     if unit == "bytes":
         return number_of_bytes(number)
     return f"{number:,}" if bare else f"{number:,} {unit}"
 
 
 def duration(seconds: float) -> str:
-    """A length of time for a person: 40 s, 12 min, 3.5 h."""
+    """Return a length of time for a person: 40 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def number_of_bytes(number: float) -> str:
-    """Bytes in decimal units, as registries and file managers give them."""
+    """Return a number of bytes in decimal units, as registries and file managers do: 20.7 MB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
@@ -269,7 +269,7 @@ def number_of_bytes(number: float) -> str:
 
 
 def number(value: object) -> str:
-    """A measured value for a person: three digits at least, thousands apart; text as it is."""
+    """Return a measured value for a person: three digits at least, thousands apart; text as it is."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -33,11 +33,11 @@ OPEN_FILES_FIX = "allow more of them: ulimit -n 1024"
 
 
 class OutputClosed(Exception):
-    """Whoever reads standard output has gone away (``mtmoe translate ... | head``)."""
+    """The reader of standard output has gone away (``mtmoe translate ... | head``)."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP, as an exception, so that temporary files are removed on the way out."""
+    """SIGTERM or SIGHUP as an exception, so that temporary files are removed on the way out."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -70,7 +70,7 @@ def run() -> NoReturn:
 
 
 def signal_status(number: int) -> int:
-    """Say that a signal has ended the command, and return its exit status."""
+    """Tell that a signal has ended the command, and return its exit status."""
     word = _WORDS.get(signal.Signals(number), f"ended by {signal.Signals(number).name}")
     print(word, file=sys.stderr)
     return 128 + number
@@ -78,7 +78,7 @@ def signal_status(number: int) -> int:
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise :class:`Terminated` inside the block; in a thread that is not the main one, nothing."""
+    """Let SIGTERM and SIGHUP raise :class:`Terminated` inside the block; do nothing outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -120,7 +120,7 @@ def _status_of_command() -> Any:
 
 
 def check_address_space() -> None:
-    """Refuse what could only crash.
+    """Check that the libraries can load at all; with less address space they would crash.
 
     Raises:
         UserError: the process may not have the address space that the libraries take.
@@ -143,8 +143,10 @@ def check_address_space() -> None:
 
 
 def replace_closed_streams() -> None:
-    """Python has None for a standard stream that was closed before it began (``2>&-``). Input is then empty, talk is
-    lost, and data has nowhere to go, as in a pipe that nobody reads."""
+    """Replace standard streams that were closed before Python began (``2>&-``), for which it has None.
+
+    Input is then empty, messages are lost, and data has nowhere to go, as in a pipe that nobody reads.
+    """
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
@@ -156,7 +158,7 @@ def replace_closed_streams() -> None:
 
 
 class _Talk(io.FileIO):
-    """Standard error. Where nobody can hear it (a full disk, a terminal that is gone), it is lost and stops no work."""
+    """Standard error: what cannot be written (a full disk, a terminal that is gone) is lost and stops no work."""
 
     def write(self, content: Any) -> int:
         try:
@@ -166,7 +168,7 @@ class _Talk(io.FileIO):
 
 
 class _Data(io.FileIO):
-    """Standard output. Its failure is told once; what the interpreter still wants to write at its end is let go."""
+    """Standard output: its failure is raised once; what the interpreter still writes at its end is dropped."""
 
     has_failed = False
 
@@ -192,7 +194,7 @@ def _keep_standard_streams() -> None:
 
 
 def _over(stream: Any, kind: type[io.FileIO]) -> io.TextIOWrapper:
-    """The same stream, with a file of ours at its bottom."""
+    """Return a text stream like ``stream``, over a raw file of class ``kind`` on the same descriptor."""
     _replaced.append(stream)
     raw = kind(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(

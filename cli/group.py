@@ -75,7 +75,7 @@ class Failure(click.ClickException):
 
 
 class Group(click.Group):
-    """Turns what commands raise into messages and exit statuses; nobody else does."""
+    """The group of commands: the only place that turns exceptions into messages and exit statuses."""
 
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
         with _explained():  # --help and --version write to standard output here
@@ -128,7 +128,7 @@ def _explained() -> Iterator[None]:
 
 
 def _failure_of_system(error: OSError | ImportError) -> Exception:
-    """A message for the mistakes that a user can put right (a path, a right, a full disk); else the error."""
+    """Return a message for mistakes that a user can put right (a path, a permission, a full disk), else the error."""
     if is_lack_of_files(error):
         return Failure(f"{error}\n{OPEN_FILES_FIX}")
     if is_lack_of_memory(error):
@@ -143,7 +143,7 @@ def _failure_of_system(error: OSError | ImportError) -> Exception:
 
 @contextlib.contextmanager
 def _warnings_told() -> Iterator[None]:
-    """Warnings of the library are those of the command; others are shown as Python does."""
+    """Show warnings of the library as warnings of the command; others are shown as Python does."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -165,7 +165,7 @@ def _is_out_of_device_memory(error: BaseException) -> bool:
 
 
 def _forget_standard_output() -> None:
-    """Keep the interpreter from writing what is left in the buffer to a closed pipe, and complaining."""
+    """Send what is left in the output buffer to nowhere, so that the interpreter does not complain of a closed pipe."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

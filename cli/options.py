@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, each with one name and one meaning."""
+"""Arguments and options that several commands share: each has one name and one meaning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
 class RealRange(click.FloatRange):
-    """A number within bounds; nan, which is within any, is none."""
+    """A number within bounds. NaN, which click takes to be within any, is refused."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = super().convert(value, parameter, context)
@@ -79,7 +79,7 @@ translators_option = click.option(
 
 
 def devices_of(names: str | None, num_workers: int) -> tuple[str | None, ...]:
-    """The devices of ``devices_option``; None is the one that is there.
+    """Return the devices that ``devices_option`` names; None stands for the default device.
 
     Raises:
         click.UsageError: there are more than workers.
@@ -158,7 +158,7 @@ subwords_of_option = click.option(
 
 
 def own_files_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--train``, ``--valid`` and ``--test``: the user's own files in place of the recipe's text."""
+    """Add ``--train``, ``--valid`` and ``--test``: the user's own files in place of the recipe's text."""
     for part, what in (("test", "test set"), ("valid", "dev set"), ("train", "training text")):
         function = click.option(
             f"--{part}",
@@ -179,7 +179,7 @@ def own_recipe(
     test_files: tuple[tuple[Path, Path], ...] = (),
     subwords_of: Path | None = None,
 ) -> Recipe:
-    """The recipe with ``--set``, the user's own files and the vocabulary of another run applied.
+    """Return the recipe with ``--set``, the user's own files and the vocabulary of another run applied.
 
     Raises:
         UserError: as :func:`mtmoe.load_recipe`.
@@ -211,7 +211,7 @@ def own_recipe(
 
 
 def _text_sources(pairs: tuple[tuple[Path, Path], ...]) -> list[dict[str, Any]]:
-    """Text sources named after their files; the paths are absolute, so that a run can be resumed anywhere."""
+    """Return text sources named after their files; paths are absolute, so that a run can be resumed anywhere."""
     sources: list[dict[str, Any]] = []
     for source, target in pairs:
         name = _free_name(source, {taken["name"] for taken in sources})
@@ -224,7 +224,7 @@ def _text_sources(pairs: tuple[tuple[Path, Path], ...]) -> list[dict[str, Any]]:
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
-    """The file's name up to its first dot, in the letters that a source's name may have."""
+    """Return a source's name that is not taken: the file's up to its first dot, in the letters that names may have."""
     stem = path.name.partition(".")[0]
     name = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in stem) or "text"
     number = 2

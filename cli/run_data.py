@@ -12,7 +12,7 @@ _NAME = "data"
 
 
 def place_of_data(run_dir: Path) -> Path:
-    """Where the run's prepared text is, or is to be made.
+    """Return the directory where the run's prepared text is, or is to be made.
 
     Raises:
         UserError: it is a link to a directory that is gone.
@@ -27,12 +27,12 @@ def place_of_data(run_dir: Path) -> Path:
 
 
 def earlier_data(run_dir: Path) -> Path:
-    """What the run's prepared text was before; where that is gone (moved, say), nothing is there."""
+    """Return the path of the prepared text that the run had so far; it may be gone."""
     return run_dir / _NAME
 
 
 def run_data(run_dir: Path) -> Path:
-    """The run's prepared text, for commands that need its test sets.
+    """Return the directory of the run's prepared text, for commands that need its test sets.
 
     Raises:
         UserError: it is not there.

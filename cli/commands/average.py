@@ -1,4 +1,4 @@
-"""``mtmoe average``."""
+"""``mtmoe average``: the mean of several checkpoints."""
 
 from __future__ import annotations
 

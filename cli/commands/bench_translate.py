@@ -1,4 +1,4 @@
-"""``mtmoe bench translate``."""
+"""``mtmoe bench translate``: speed and quality of decoding settings."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def translate(
 
 
 def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
-    """One row a case; what it takes to reproduce BLEU is below."""
+    """Write a table with a row for each case, and below it what reproduces its BLEU."""
     columns = ("settings", "sentences/s", "ratio", "target tokens/s", "CPU s", "p50 ms", "p95 ms", "peak", "BLEU")
     rows = [
         (
@@ -174,7 +174,7 @@ def _show_translation_speeds(results: list[TranslationSpeed]) -> None:
 def _text_to_translate(
     run: Path, recipe: Recipe, source_path: Path | None, reference_path: Path | None
 ) -> tuple[list[str], list[str] | None, str]:
-    """Source lines, their translation if there is one, and the code of its language."""
+    """Return source lines, their reference translations if there are any, and the code of the target language."""
     if source_path is not None and reference_path is not None:
         source, reference = read_aligned(source_path, reference_path)
         return source, reference, text_language(source, recipe.data)
@@ -194,7 +194,7 @@ def _text_to_translate(
 
 
 def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:
-    """``key=a,b`` apart; commas inside of brackets divide nothing."""
+    """Split ``key=a,b`` into the key and its values; commas inside of brackets divide nothing."""
     key, _, values = text.partition("=")
     parts, depth = [""], 0
     for letter in values:

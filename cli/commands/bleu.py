@@ -1,4 +1,4 @@
-"""``mtmoe bleu``."""
+"""``mtmoe bleu``: translation quality on test sets."""
 
 from __future__ import annotations
 

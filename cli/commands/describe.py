@@ -1,4 +1,4 @@
-"""``mtmoe describe``."""
+"""``mtmoe describe``: layers, sizes and settings of a recipe or run."""
 
 from __future__ import annotations
 

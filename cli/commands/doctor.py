@@ -1,4 +1,4 @@
-"""``mtmoe doctor``."""
+"""``mtmoe doctor``: a check of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mtmoe export``."""
+"""``mtmoe export``: the weights of a run as one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mtmoe fetch``."""
+"""``mtmoe fetch``: downloads of a recipe's text."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _size(download: Download) -> str:
 
 
 def tell_downloads(downloads: Iterable[Download], cache: Path) -> None:
-    """Say what is going to be downloaded, how much it is and on which terms."""
+    """Tell what is going to be downloaded, how much it is and on which terms."""
     for download in downloads:
         size = _size(download)
         state = "in the cache" if download.cached else f"to be downloaded to {cache}"

@@ -1,4 +1,4 @@
-"""``mtmoe plan``."""
+"""``mtmoe plan``: memory and time of training on GPUs, before there are any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mtmoe preprocess``."""
+"""``mtmoe preprocess``: from text to a data directory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def preprocess(recipe_name: str, data_dir: Path, num_workers: int | None, cache:
 
 
 def warn_of_languages(recipe: Recipe) -> None:
-    """Tell of each language code that is not known, once."""
+    """Warn once of each language code that is not known."""
     for text in unknown_codes(recipe.data.language_codes):
         warn(text)
 
@@ -73,7 +73,7 @@ def prepare_data(recipe: Recipe, recipe_name: str, data_dir: Path, cache: Path |
 
 
 def _tell_prepared(prepared: Prepared) -> None:
-    """What became of the text; report.json has it all."""
+    """Tell in a few lines what became of the text; report.json has the whole."""
     for name, counts in prepared.report.train.items():
         told = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in counts.items() if count)
         note(f"{name}: {told}")
@@ -91,7 +91,7 @@ def _tell_prepared(prepared: Prepared) -> None:
 
 
 def _warn_of_long_sentences(prepared: Prepared, recipe: Recipe) -> None:
-    """Of dev and test text, from which nothing is left out. Running text has no sentences to be long."""
+    """Warn of very long sentences in dev and test text, from which nothing is left out; running text has none."""
     if recipe.training.bptt_steps:
         return
     longest = recipe.training.max_tokens_per_sentence

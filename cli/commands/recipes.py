@@ -1,4 +1,4 @@
-"""``mtmoe recipes``."""
+"""``mtmoe recipes``: the list of shipped recipes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _number(result: dict[str, Any]) -> str:
 
 
 def markdown_table(summaries: list[dict[str, Any]]) -> str:
-    """Name, description, parameters and operations of each recipe."""
+    """Return a table in Markdown: name, description, parameters and operations of each recipe."""
     lines = ["| recipe | what it is | parameters | operations |", "|---|---|---|---|"]
     for summary in summaries:
         sizes = f"{millions(summary['num_parameters'])} | {millions(summary['operations'])}"
@@ -129,5 +129,5 @@ def markdown_table(summaries: list[dict[str, Any]]) -> str:
 
 
 def millions(number: int) -> str:
-    """``7.6 M``, or ``8.66 B`` where that is shorter."""
+    """Return a count in millions or billions: ``7.6 M``, ``8.66 B``."""
     return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.1f} M"

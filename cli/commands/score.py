@@ -1,4 +1,4 @@
-"""``mtmoe score``."""
+"""``mtmoe score``: log-probabilities of given text."""
 
 from __future__ import annotations
 

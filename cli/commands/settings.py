@@ -1,4 +1,4 @@
-"""``mtmoe settings``."""
+"""``mtmoe settings``: the list of settings, searched by a word."""
 
 from __future__ import annotations
 

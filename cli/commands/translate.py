@@ -1,4 +1,4 @@
-"""``mtmoe translate``."""
+"""``mtmoe translate``: translations of standard input or files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe: one TOML file is one experiment, and this package is its only definition."""
+"""Recipes: one TOML file is one experiment, and this package is the only definition of its settings."""
 
 from mtmoe.config.recipe_reading import (
     load_recipe,

@@ -1,4 +1,4 @@
-"""What ``decoding.copied`` can name, and what it means."""
+"""Patterns of the placeholders that ``decoding.copied`` names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IN_BRACKETS = rf"[^{_ENDS_ADDRESS}()\[\]]"
 
 
 def _balanced(depth: int) -> str:
-    """Round and square brackets that are closed again, others inside them up to so many deep."""
+    """Return a regular expression of balanced brackets, round or square, nested up to so many deep."""
     inner = rf"(?:{_IN_BRACKETS}|{_balanced(depth - 1)})*+" if depth > 1 else rf"{_IN_BRACKETS}*+"
     return rf"(?:\({inner}\)|\[{inner}\])"
 
@@ -73,7 +73,7 @@ class TookTooLong(Exception):
 
 
 class CopiedPattern:
-    """What any of several names means, ready to be looked for. It can be pickled."""
+    """A pattern that finds what any of several names means. It can be pickled."""
 
     def __init__(self, expressions: dict[str, str], seconds: float = SECONDS_A_LINE) -> None:
         """``expressions``: by what the user calls them. Each is compiled by itself, for it may set flags."""
@@ -112,7 +112,7 @@ class _Found(NamedTuple):
 
 
 def _first(name: str, pattern: regex.Pattern[str], text: str, place: int, deadline: float) -> _Found:
-    """The first match from ``place`` on that is not empty."""
+    """Return the first match from ``place`` on that is not empty."""
     while True:
         seconds = deadline - time.monotonic()
         try:
@@ -127,7 +127,7 @@ def _first(name: str, pattern: regex.Pattern[str], text: str, place: int, deadli
 
 
 def copied_pattern(names: Sequence[str]) -> CopiedPattern:
-    """What any of the names means; a name is one of ``PATTERNS`` or a regular expression between slashes.
+    """Return the pattern of any of the names: each one of ``PATTERNS``, or a regular expression between slashes.
 
     Raises:
         ValueError: what is wrong with a name.
@@ -136,7 +136,7 @@ def copied_pattern(names: Sequence[str]) -> CopiedPattern:
 
 
 def _expression(name: str) -> str:
-    """What stands between the slashes, once it is certain that it can be looked for.
+    """Return the regular expression between the slashes, if it is valid.
 
     Raises:
         ValueError: as :func:`copied_pattern`.

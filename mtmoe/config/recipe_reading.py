@@ -1,4 +1,4 @@
-"""Reading recipes, strictly.
+"""Strict reader of recipes.
 
 An unknown key, a wrong type, a value out of range or two settings that contradict each other raise
 :class:`~mtmoe.errors.UserError` with file, line, key, value and, where there is one, the nearest valid name.
@@ -42,7 +42,7 @@ _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_.-]")
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes that are installed with the package, sorted."""
+    """Return the names of the recipes that are installed with the package, sorted."""
     files = resources.files("mtmoe.recipes").iterdir()
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
@@ -72,7 +72,7 @@ def recipe_from_dict(settings: Mapping[str, Any], path: Path) -> Recipe:
 
 
 def recipe_to_toml(recipe: Recipe) -> str:
-    """The fully resolved recipe as TOML; reading it back gives an equal recipe."""
+    """Return the fully resolved recipe as TOML; reading it back gives an equal recipe."""
     return "\n".join(_toml_lines(recipe.model_dump(mode="json", exclude_none=True), prefix="")) + "\n"
 
 
@@ -94,7 +94,7 @@ def _find(recipe: str | Path) -> Path:
 
 
 def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge the file over what it extends; also tell for each dotted key which file and line set it."""
+    """Return the settings of a file merged over those it extends, and for each dotted key its file and line."""
     if path.resolve() in [other.resolve() for other in seen]:  # ./a.toml, a link: one file has many spellings
         chain = " -> ".join(str(p) for p in (*seen, path))
         raise UserError(f"{path}: recipes extend each other in a circle: {chain}", fix="remove one `extend`")
@@ -121,7 +121,7 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any]
 
 
 def _still_valid(base_origin: dict[str, str], base: Any, own: Any, prefix: str = "") -> dict[str, str]:
-    """The lines of the base's keys that are not replaced, with all below them, by those of the recipe."""
+    """Return the lines of those keys of the base that the recipe leaves; it replaces a key with all below it."""
     kept = dict(base_origin)
     for key, value in own.items():
         below = base.get(key)
@@ -143,7 +143,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
-    """`table = false` takes back what a base recipe says of a table: it is off, or has its defaults."""
+    """Remove each table that is `false`, with what a base recipe says of it: it is off, or has its defaults."""
     for name, field in table.model_fields.items():
         inner = next(tables_in(field.annotation), None)
         if inner is None or name not in settings:
@@ -156,7 +156,7 @@ def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
 
 
 def _key_lines(text: str) -> Iterator[tuple[str, int]]:
-    """Dotted key and line number of each `key = value` and table header (good enough for messages)."""
+    """Yield dotted key and line number of each `key = value` and table header (good enough for messages)."""
     table = ""
     array_counts: dict[str, int] = {}
     for number, raw in enumerate(text.split("\n"), start=1):  # TOML has no other ends of lines
@@ -225,7 +225,7 @@ def _validated(settings: dict[str, Any], origin: dict[str, str], path: Path) -> 
 
 
 def _texts(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """All strings in the settings, names of settings too, each with its dotted key."""
+    """Yield all strings in the settings, names of settings too, each with its dotted key."""
     for key, value in leaves(settings):
         yield key, key
         if isinstance(value, str):
@@ -233,7 +233,7 @@ def _texts(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _range_of(key: str) -> str:
-    """What a setting takes, by the documentation; "" for one that is not there."""
+    """Return what a setting takes and means; for a key that is none, where to look."""
     for setting in describe_settings():
         if setting.key == key:
             return f"{key} takes: {setting.type}. {setting.meaning}"
@@ -287,7 +287,7 @@ def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], pat
 
 
 def _lines_of_contradiction(message: str, table: str, origin: dict[str, str]) -> list[str]:
-    """Where the settings that a message names have been set: it may be in two files."""
+    """Return the lines, perhaps of two files, that set the settings which a message names."""
     lines = []
     for name in re.findall(r"[A-Za-z_][A-Za-z0-9_.]*(?= = )", message):
         inside = f"{table}." if table else ""
@@ -299,7 +299,7 @@ def _lines_of_contradiction(message: str, table: str, origin: dict[str, str]) ->
 
 
 def _elsewhere(name: str, least_similarity: float = 0.8) -> str:
-    """A guess at the table of a setting that was named without it."""
+    """Return a guess at the table of a setting that was named without it; empty where there is none."""
     by_name: dict[str, list[str]] = {}
     for setting in describe_settings():
         if "[" not in setting.key and not setting.is_table:
@@ -323,7 +323,7 @@ def _shown(value: Any) -> str:
 
 
 def _table_at(location: tuple[Any, ...], settings: Any) -> type[Settings] | None:
-    """The settings class that a place in the recipe is read into; of several, the one its `format` names."""
+    """Return the settings class that a place in the recipe is read into; of several, that of its `format`."""
     candidates: list[type[Settings]] = [Recipe]
     for part in location:
         settings = settings[part] if isinstance(settings, (dict, list)) and _has(settings, part) else None
@@ -362,7 +362,7 @@ def _sentence_of(location: tuple[Any, ...]) -> str:
 
 
 def _toml_lines(table: dict[str, Any], prefix: str) -> Iterator[str]:
-    """TOML of plain JSON data. Tables in arrays are written inline, which keeps this small and exact."""
+    """Yield lines of TOML for plain JSON data. Tables in arrays are inline, which keeps this small and exact."""
     for key, value in table.items():
         if not isinstance(value, dict):
             yield f"{key} = {_toml_value(value)}"

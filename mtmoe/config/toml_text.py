@@ -1,4 +1,4 @@
-"""TOML of recipe files and of ``--set``, read within bounds: whatever the text is, there are values or one message."""
+"""TOML of recipe files and of ``--set``, read within bounds: any text gives values, or one error."""
 
 from __future__ import annotations
 

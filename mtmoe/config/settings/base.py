@@ -1,4 +1,4 @@
-"""What every table of a recipe is: strict, immutable, without room for a misspelt key."""
+"""Base of all tables of a recipe, types with their ranges, and units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 @dataclass(frozen=True)
 class Unit:
-    """What a number counts, inside of ``Annotated``: for people and the documentation."""
+    """The unit of a number, as metadata of its type: ``Annotated[int, Unit("steps")]``. Descriptions tell it."""
 
     name: str
 

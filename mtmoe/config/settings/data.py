@@ -212,19 +212,19 @@ class Data(Settings):
 
     @property
     def monolingual(self) -> bool:
-        """Text of one language: of sources of pairs, the target side alone."""
+        """Return whether the text is of one language: of sources of pairs, the target side alone is read."""
         return not self.source_language
 
     @property
     def languages(self) -> str:
-        """For people: ``en-de``, or ``en``, or the directions."""
+        """Return the languages for people: ``en-de``, or ``en``, or all directions."""
         if self.multilingual is not None:
             return ", ".join(dict.fromkeys(source.direction for source in self.train))
         return self.target_language if self.monolingual else f"{self.source_language}-{self.target_language}"
 
     @property
     def language_codes(self) -> tuple[str, ...]:
-        """All codes of languages that it names, each once."""
+        """Return all language codes that the table names, each once."""
         parts = (self.train, self.valid, self.test)
         sources = [source for part in parts if part != "split" for source in part if source.direction]
         in_directions = [code for source in sources for code in parse_direction(source.direction)]
@@ -232,7 +232,7 @@ class Data(Settings):
 
     @property
     def valid_languages(self) -> tuple[str, ...]:
-        """Codes of the languages that the dev sets translate into, each once."""
+        """Return the codes of the languages that the dev sets translate into, each once."""
         if self.multilingual is None:
             return (self.target_language,)
         sources = self.train if self.valid == "split" else self.valid

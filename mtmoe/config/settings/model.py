@@ -227,7 +227,7 @@ class Model(Settings):
 
     @property
     def embedding_std_or_default(self) -> float:
-        """The number that 0 stands for, where it does."""
+        """Return the standard deviation of new embeddings: ``embedding_std``, where 0 stands for width^-1/2."""
         return self.embedding_std or self.width**-0.5
 
     @model_validator(mode="after")

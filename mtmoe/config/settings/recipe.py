@@ -1,4 +1,4 @@
-"""The recipe: all tables, and what contradicts what between them."""
+"""The recipe: all its tables, and the checks between them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Recipe(Settings):
 
     @property
     def has_experts(self) -> bool:
-        """Whether any layer is a mixture."""
+        """Return whether any layer is a mixture of experts."""
         model = self.model
         return model.moe.kind == "mixture" and bool(model.encoder_moe_after or model.decoder_moe_after)
 
