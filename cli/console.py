@@ -7,6 +7,7 @@ error goes into a file or a pipe.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+from unicodedata import combining, east_asian_width
 
 import click
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
+_CUT = "..."
 _PLAIN_COLUMNS = 80  # of text in a file or a pipe
 _MOST_COLUMNS = 100  # of text on a terminal: longer lines are hard to read
 _LEAST_WIDTH = 40  # columns; in fewer (COLUMNS=0) a table's cells would be empty
@@ -116,6 +119,24 @@ def folded(text: str, columns: int, indent: int = 0, further_indent: int | None 
         _cell(text), columns, initial_indent=" " * indent, subsequent_indent=" " * further, break_on_hyphens=False
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal the text takes: two for a wide letter (Chinese), none for an accent."""
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, columns: int) -> str:
+    """Return the text on one line of at most so many columns: what is too long ends with ``...``.
+
+    Characters that could steer the terminal are escaped.
+    """
+    line = _cell(text)
+    if columns_of(line) <= columns:
+        return line
+    ends = itertools.accumulate(map(columns_of, line))
+    num_letters = sum(1 for _ in itertools.takewhile(lambda end: end <= columns - len(_CUT), ends))
+    return line[:num_letters].rstrip() + _CUT
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

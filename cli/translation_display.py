@@ -1,4 +1,4 @@
-"""What a person sees of a translation of files."""
+"""Display of a translation of files: messages and progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .console import note, shown_progress, warn
 
 
 class TranslationNotes(TranslationListener):
-    """Writes on standard error what happens."""
+    """Notes on standard error about what happens."""
 
     def warning(self, text: str) -> None:
         warn(text)

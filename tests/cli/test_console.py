@@ -11,7 +11,9 @@ from mtmoe.cli.console import (
     PLAIN_LINE_EVERY_SECONDS,
     PlainProgress,
     amount,
+    columns_of,
     command_line,
+    cut,
     duration,
     note,
     number_of_bytes,
@@ -171,3 +173,27 @@ def test_a_note_is_written_whatever_the_letters_of_the_terminal(encoding: str, m
 def test_a_command_to_copy_is_quoted_for_the_shell() -> None:
     assert command_line("bleu", "runs/my run") == "mtmoe bleu 'runs/my run'"
     assert command_line("train", "a;b", "RUN_DIR") == "mtmoe train 'a;b' RUN_DIR"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "line"),
+    [
+        ("a short one", 11, "a short one"),
+        ("a longer one", 11, "a longer..."),
+        ("a long word", 10, "a long..."),
+        ("日本語の文", 10, "日本語の文"),
+        ("日本語の文です", 10, "日本語..."),
+        ("e\u0301" * 10, 10, "e\u0301" * 10),
+        ("e\u0301" * 11, 10, "e\u0301" * 7 + "..."),
+        ("two\nlines\tand a bell\x07", 80, "two\\nlines\\tand a bell\\x07"),
+        (f"{ESCAPE}{BIDI}" * 20, 20, "\\x1b[31m\\u202e\\x1..."),
+        ("", 10, ""),
+    ],
+)
+def test_a_text_is_cut_to_the_columns_that_it_takes(text: str, columns: int, line: str) -> None:
+    assert cut(text, columns) == line
+    assert columns_of(cut(text, columns)) <= columns
+
+
+def test_a_long_text_is_cut_at_once() -> None:
+    assert cut("日" * 1_000_000, 100) == "日" * 48 + "..."

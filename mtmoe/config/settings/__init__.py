@@ -1,6 +1,7 @@
 """The settings of a recipe: each states its type, default, sentence and range here and nowhere else.
 
-One file a table. A table that is absent is a feature that is off. Reading and the messages are in ``recipe_reading.py``.
+One file a table. A table that is absent is a feature that is off. ``recipe_reading.py`` reads recipes and words the
+messages.
 """
 
 from mtmoe.config.settings.about import About, Result
