@@ -7,6 +7,7 @@ import platform
 import torch
 
 from mtmoe.errors import UserError
+from mtmoe.system.torch_internals import has_amx, has_avx512_bf16, onednn_has_bf16
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -41,7 +42,7 @@ def check_precision(device: torch.device, precision: str, setting: str, fix: str
             on anything but a CPU.
     """
     in_bf16 = precision in ("bf16", "bf16-int8")
-    if in_bf16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if in_bf16 and device.type == "cpu" and not onednn_has_bf16():
         raise UserError(f'{setting} = "{precision}": this processor has no bf16 arithmetic (AVX-512 or AMX)', fix=fix)
     if precision in ("int8", "bf16-int8") and device.type != "cpu":
         raise UserError(f'{setting} = "{precision}" is for CPUs, but the device is {device}', fix=fix)
@@ -55,5 +56,5 @@ def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if platform.machine().lower() in ("x86_64", "amd64"):
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return has_avx512_bf16() or has_amx()
+    return onednn_has_bf16()

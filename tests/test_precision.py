@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mtmoe import precision
 from mtmoe.errors import UserError
 from mtmoe.precision import choose_precision
 
@@ -13,9 +14,9 @@ CPU = torch.device("cpu")
 
 def _processor(monkeypatch, *, bf16: bool, amx: bool, onednn: bool) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(precision, "has_avx512_bf16", lambda: bf16)
+    monkeypatch.setattr(precision, "has_amx", lambda: amx)
+    monkeypatch.setattr(precision, "onednn_has_bf16", lambda: onednn)
 
 
 @pytest.mark.parametrize(

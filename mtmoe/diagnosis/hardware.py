@@ -18,13 +18,14 @@ def processor() -> Iterator[Check]:
     import torch
 
     from mtmoe.precision import choose_precision
+    from mtmoe.system.torch_internals import has_amx, has_avx2, has_avx512, has_avx512_bf16
 
     capability = torch.backends.cpu.get_cpu_capability()
     has = {
-        "AVX2": torch.cpu._is_avx2_supported(),
-        "AVX-512": torch.cpu._is_avx512_supported(),
-        "AVX-512 BF16": torch.cpu._is_avx512_bf16_supported(),
-        "AMX": torch.cpu._is_amx_tile_supported(),
+        "AVX2": has_avx2(),
+        "AVX-512": has_avx512(),
+        "AVX-512 BF16": has_avx512_bf16(),
+        "AMX": has_amx(),
     }
     named = ", ".join(name for name, there in has.items() if there) or capability
     precision = choose_precision(torch.device("cpu"), "auto")

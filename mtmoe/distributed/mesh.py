@@ -20,7 +20,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Distributed
@@ -28,6 +27,7 @@ from mtmoe.distributed.collective_log import CollectiveLog
 from mtmoe.distributed.launch import store_of_processes
 from mtmoe.distributed.watchdog import Watchdog
 from mtmoe.errors import UserError
+from mtmoe.system.torch_internals import set_group_timeout
 from mtmoe.system.torchrun import check_master_address, is_launched, local_rank, local_world_size, place_of_process
 
 DATA, EXPERT = "data", "expert"
@@ -278,7 +278,7 @@ def joined_processes(
             devices = init_device_mesh(device.type, grid, mesh_dim_names=(DATA, EXPERT))
             gradients = dist.new_group()
             for group in (gradients, devices.get_group(DATA), devices.get_group(EXPERT)):
-                _set_pg_timeout(timeout, group)  # or they would have torch's own
+                set_group_timeout(timeout, group)  # or they would have torch's own
             writers, waiters = _patient_group(timeout), _patient_group(timeout)
         with Watchdog(collective_log, rank, size, dist.PrefixStore("watchdog", store), timeout_seconds, tell):
             yield Mesh(rank, size, expert_size, devices, writers, waiters, gradients, collective_log)
@@ -303,7 +303,7 @@ def _store(rank: int, timeout_seconds: float) -> dist.Store:
 def _patient_group(connection_timeout: timedelta) -> dist.ProcessGroup:
     """All processes, where one may wait long for another. gloo's, because that keeps no GPU from what goes on."""
     group = dist.new_group(backend="gloo", timeout=connection_timeout)
-    _set_pg_timeout(_PATIENCE, group)
+    set_group_timeout(_PATIENCE, group)
     return group
 
 

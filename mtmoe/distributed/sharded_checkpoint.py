@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint._hf_utils import CUSTOM_METADATA_KEY, SAVED_OFFSETS_KEY
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -28,6 +27,7 @@ from torch.futures import Future
 from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.system.safetensors_files import save_tensors
+from mtmoe.system.torch_internals import offsets_key, sharding_key
 
 __all__ = ["CheckpointException", "load_shards", "save_shards", "whole_tensor"]
 
@@ -52,11 +52,11 @@ class _ShardWriter(HuggingFaceStorageWriter):
             assert isinstance(tensor, Tensor)
             assert item.tensor_data is not None
             tensors[name] = tensor.detach().cpu().contiguous()
-            places[name] = {SAVED_OFFSETS_KEY: list(item.tensor_data.chunk.offsets)}
+            places[name] = {offsets_key(): list(item.tensor_data.chunk.offsets)}
             results.append(WriteResult(item.index, tensor.nbytes, storage_data=None))
         if tensors:
             file = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
-            save_tensors(file, tensors, {"format": "pt", CUSTOM_METADATA_KEY: json.dumps(places)})
+            save_tensors(file, tensors, {"format": "pt", sharding_key(): json.dumps(places)})
         done: Future[Any] = Future()
         done.set_result(results)
         return done

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, places_at_once
 from mtmoe.model.ops.int8 import Int8Matrix
 from mtmoe.model.ops.rows import permute_rows, with_common_number_of_rows
+from mtmoe.system.torch_internals import fused_lstm_cell
 
 
 class LstmState(NamedTuple):
@@ -112,7 +113,7 @@ class Lstm(nn.Module):
         with torch.autocast("cuda", enabled=False):
             x_BTD = x_BTD.to(dtype)
             start = tuple(part.to(dtype)[None] for part in state or self.initial_state(x_BTD.shape[0], x_BTD))
-            outputs_BTD, output_1BD, cell_1BH = torch._VF.lstm(  # type: ignore[attr-defined]
+            outputs_BTD, output_1BD, cell_1BH = torch.lstm(
                 x_BTD, start, self._weights_side_by_side(dtype), True, 1, 0.0, self.training, False, True
             )
         return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
@@ -188,10 +189,9 @@ class Lstm(nn.Module):
         """Output, not yet projected, and cell: by torch's kernel for the gates, one launch for them all."""
         input_GD, recurrent_GD, *biases_G = self.cell.all_weights[0][:4]
         dtype = state.cell_BH.dtype
-        cell = torch.ops.aten._thnn_fused_lstm_cell
         gates = (x_BD @ input_GD.t()).to(dtype), (state.output_BD @ recurrent_GD.t()).to(dtype)
         with torch.autocast("cuda", enabled=False):  # which would round the cell
-            output_BH, cell_BH, _ = cell(*gates, state.cell_BH, *(bias_G.to(dtype) for bias_G in biases_G))
+            output_BH, cell_BH, _ = fused_lstm_cell(*gates, state.cell_BH, *(bias_G.to(dtype) for bias_G in biases_G))
         return output_BH, cell_BH
 
     def _projected(self, output_BH: Tensor, cell_BH: Tensor, x_BD: Tensor) -> LstmState:

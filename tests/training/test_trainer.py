@@ -492,7 +492,7 @@ def test_a_bf16_run_on_a_machine_without_bf16_is_told_what_helps(toy, toy_data, 
     recipe = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(recipe.replace('precision = "fp32"', 'precision = "bf16"', 1))
     assert load_run_recipe(RunFiles(run)).training.precision == "bf16"
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr("mtmoe.precision.onednn_has_bf16", lambda: False)
     with pytest.raises(UserError, match=r'was begun with training\.precision = "bf16": this processor has no') as error:
         train(toy(max_steps=4, precision="auto"), run, toy_data, resume=True)
     assert "resume with --set training.precision=fp32" in str(error.value)

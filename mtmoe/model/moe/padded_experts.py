@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from mtmoe.model.ops.buffer_pool import reused_empty
 from mtmoe.model.ops.thread_pool import share_work
+from mtmoe.system.torch_internals import copy_each
 
 _BATCH_BYTES = 1 << 20  # of one weight matrix of each expert of a batch: what a core's own cache holds
 _BATCHES = 16  # at least, of that many experts or more: threads that share them out should end together
@@ -127,12 +128,12 @@ class _Scratch:
         if self.is_same_type and len(batch.experts) == 1:
             return self.stack[batch.experts[0]].unsqueeze(0)
         own = self.own[: len(batch.experts)]
-        torch._foreach_copy_(own, [self.stack[expert] for expert in batch.experts])
+        copy_each(own, [self.stack[expert] for expert in batch.experts])
         return self.of(batch)
 
     def store(self, gradient: tuple[Tensor, ...], batch: Batch) -> None:
         """Into the gradients of the batch's experts, of which there is one matrix each."""
-        torch._foreach_copy_([gradient[expert] for expert in batch.experts], self.own[: len(batch.experts)])
+        copy_each([gradient[expert] for expert in batch.experts], self.own[: len(batch.experts)])
 
 
 def forward(

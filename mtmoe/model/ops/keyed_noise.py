@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mtmoe.model.ops.rows import real_positions
+from mtmoe.system.torch_internals import elementwise_cuda_kernel
 
 # Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: torch has no arithmetic for unsigned ones.
 _STEP, _FIRST, _SECOND = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -144,7 +145,7 @@ def _scrambled_by_one_kernel() -> Callable[[Tensor], Tensor]:
         {rounds}
         return static_cast<T>(z ^ (z >> {_LAST_SHIFT}));
     }}"""
-    return torch.cuda.jiterator._create_jit_fn(code)
+    return elementwise_cuda_kernel(code, scrambled_step_by_step)
 
 
 def scrambled_step_by_step(keys: Tensor) -> Tensor:

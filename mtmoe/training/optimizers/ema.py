@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mtmoe.config.settings import Ema
+from mtmoe.system.torch_internals import lerp_each
 
 
 class ExponentialMovingAverage:
@@ -32,4 +33,4 @@ class ExponentialMovingAverage:
         decay = min(self.settings.decay, (1 + num_updates) / (10 + num_updates))
         decay = decay**every if num_updates >= every else decay
         weights = [p.detach().to(t.dtype) for p, t in zip(model.parameters(), self._targets, strict=True)]
-        torch._foreach_lerp_(self._targets, weights, 1 - decay)
+        lerp_each(self._targets, weights, 1 - decay)

@@ -168,7 +168,7 @@ def test_translations_in_lower_precision_score_nearly_as_in_full(run_directory, 
 
 
 def test_a_processor_without_bf16_arithmetic_is_told_what_to_set(run_directory, monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr("mtmoe.precision.onednn_has_bf16", lambda: False)
     with pytest.raises(
         UserError, match=r'decoding\.precision = "bf16": this processor has no bf16 arithmetic'
     ) as error:
