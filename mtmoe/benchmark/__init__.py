@@ -1,0 +1,1 @@
+"""Benchmarks behind ``mtmoe bench``: speed and memory of training, translating and the expert layer."""

@@ -1,8 +1,12 @@
-"""``mtmoe bench moe``: what the layer costs with more and more experts, at equal operations per token.
+"""Benchmark of the expert layer behind ``mtmoe bench moe``: its time for more and more experts, at equal operations per
+token.
 
-Every case runs in a process of its own, so that its peak memory is its own and no case finds the memory of another
-warm. Within a case the dense layer and the mixture are timed in turn, and the ratios are medians over the rounds: the
-machine's moods meet both alike.
+Every case runs in a process of its own. So its peak memory is its own, and no case finds memory that another one has
+warmed. Within a case the dense layer and the mixture are timed in turn, and the ratios are medians over the rounds. So
+a slow spell of the machine meets both alike.
+
+Shape letters: N tokens, D width, E experts, H hidden units of an expert, M pairs of a token and an expert, R pairs of
+one expert.
 """
 
 from __future__ import annotations
@@ -33,8 +37,11 @@ _LEAST_ROUNDS = 3
 
 
 class LayerShape(NamedTuple):
-    """What all cases have in common. experts_per_token: k, of which each expert has ``expert_hidden`` units; the
-    dense layer and a single expert have k x expert_hidden."""
+    """Sizes that all cases share.
+
+    experts_per_token is K. Each expert has ``expert_hidden`` units; the dense layer and a single expert have
+    K x expert_hidden.
+    """
 
     width: int
     expert_hidden: int
@@ -48,14 +55,14 @@ class LayerShape(NamedTuple):
 
 
 class LayerCase(NamedTuple):
-    """One mixture; groups = 0: one level."""
+    """One mixture to measure. groups is 0 for one level of gating."""
 
     num_experts: int
     groups: int
 
 
 class Yardsticks(NamedTuple):
-    """The machine's own rates: square products in the precision of the benchmark, and copies."""
+    """Rates of the machine itself: square products in the precision of the benchmark, and copies."""
 
     gemm_gflops: float
     copy_gigabytes_per_second: float
@@ -64,11 +71,13 @@ class Yardsticks(NamedTuple):
 class LayerSpeed(NamedTuple):
     """Medians in milliseconds, and ratios to the dense layer that was timed in turn with it.
 
-    experts: dispatch, experts and combine with a routing that is given; layer: gate and both losses as well.
-    loop_over_experts: of :func:`one_expert_after_another`, None where it was not asked for.
+    experts: dispatch, experts and combine, with a routing that is given. layer: the gate and both losses, too.
+    loop_over_experts: time of :func:`one_expert_after_another` over that of the experts, or None where it was not
+    timed.
     floor_share: max(operations / rate of products, bytes / rate of copies) over the time, for the experts.
-    peak_bytes: the whole process (GPU: all tensors), after forward, backward and optimizer steps of this case, and the
-    loop's if there is one.
+    peak_bytes: memory of the whole process (on a GPU: of all tensors) after forward, backward and optimizer steps of
+    this
+    case, those of the loop included.
     """
 
     num_experts: int
@@ -88,7 +97,10 @@ class LayerSpeed(NamedTuple):
 
 
 def default_cases(num_experts: Sequence[int], experts_per_token: int) -> list[LayerCase]:
-    """Flat for all, and two levels (the paper's 32 to 64 groups) where there are 32 or more and k is a square."""
+    """Return the cases for these numbers of experts.
+
+    All have one level. Those with 32 or more have two levels, too, if K is 4, with 8 to 64 groups as in the paper.
+    """
     cases = []
     for number in num_experts:
         cases.append(LayerCase(number, 0))
@@ -101,7 +113,7 @@ def default_cases(num_experts: Sequence[int], experts_per_token: int) -> list[La
 def run_layer_benchmark(
     shape: LayerShape, cases: Sequence[LayerCase], *, seconds: float, loop: bool = False, progress: Progress = silent
 ) -> tuple[Yardsticks, list[LayerSpeed]]:
-    """Measure every case for about ``seconds``; ``loop``: and :func:`one_expert_after_another`."""
+    """Measure every case for about ``seconds``; with ``loop`` also :func:`one_expert_after_another`."""
     context = multiprocessing.get_context("spawn")
     results = []
     with context.Pool(1, maxtasksperchild=1) as pool:
@@ -114,11 +126,13 @@ def run_layer_benchmark(
 
 
 def _measure_machine(shape: LayerShape) -> Yardsticks:
+    """Measure the machine's rates, in a process of its own."""
     device = _prepared(shape)
     return Yardsticks(measure_gemm(DTYPES[shape.precision], device), measure_copy(device))
 
 
 def _prepared(shape: LayerShape) -> torch.device:
+    """Set up this process for the benchmark and return its device."""
     device = torch.device(shape.device)
     prepare_for_training(device)
     select_cuda_device(device)
@@ -128,7 +142,11 @@ def _prepared(shape: LayerShape) -> torch.device:
 
 
 def layer_settings(shape: LayerShape, case: LayerCase) -> MixtureOfExpertsSettings:
-    """The mixture of a case: k experts a token, sqrt(k) at each of two levels, and one of all units where E < k."""
+    """Return the settings of a case's mixture.
+
+    Each token has K experts; sqrt(K) groups and sqrt(K) experts in each at two levels. With fewer experts than K, each
+    token has all of them, and they have K x expert_hidden units together.
+    """
     k, hidden = shape.experts_per_token, shape.expert_hidden
     if case.num_experts < k:
         k, hidden = case.num_experts, hidden * k // case.num_experts
@@ -144,8 +162,12 @@ def layer_settings(shape: LayerShape, case: LayerCase) -> MixtureOfExpertsSettin
 def one_expert_after_another(
     x_ND: Tensor, routing: Routing, first_EDH: Tensor, second_EHD: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """The experts as they are usually written: for each that has tokens, two products in ``dtype`` with its rows, whose
-    results are added where they belong. It waits for the device to learn the counts. The gates have no gradient."""
+    """Return what the experts compute, by a plain loop over them.
+
+    For each expert that has tokens: two products in ``dtype`` with its rows, whose results are added where they belong.
+    The
+    loop waits for the device to learn the counts. The gate values get no gradient.
+    """
     order_M = routing.experts_M.argsort(stable=True)
     parts = order_M.split(routing.token_counts_E.tolist())
     # Taken apart at once: one by one, each would have a gradient of the whole stack's size.
@@ -161,6 +183,7 @@ def one_expert_after_another(
 
 
 def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, seconds: float, loop: bool) -> LayerSpeed:
+    """Measure one case in this process: rounds of gate, forward passes, backward passes and an optimizer step."""
     device = _prepared(shape)
     settings = layer_settings(shape, case)
     dense_settings = MixtureOfExpertsSettings(
@@ -182,19 +205,24 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
     grad_ND = torch.randn_like(x_ND)
 
     def clock(work: Callable[[], Any]) -> tuple[Any, float]:
-        """What it returns, and milliseconds."""
+        """Return the result of ``work`` and its time in milliseconds."""
         result, seconds_taken = timed(work, device)
         return result, seconds_taken * 1e3
 
     def layer() -> tuple[Tensor, list[Tensor]]:
+        """Compute the whole layer; return its output and the losses that have a gradient."""
         y_ND, balance = mixture(x_ND)
         return y_ND, [loss for loss in balance.auxiliary_losses.values() if loss.requires_grad]
 
     def experts() -> tuple[Tensor, list[Tensor]]:
+        """Compute the experts alone, with the routing of this round."""
         return mixture.experts(x_ND, routing), []
 
     def in_precision(forward: Callable[[], Any]) -> Callable[[], Any]:
+        """Return ``forward`` under autocast in the precision of the benchmark."""
+
         def under_autocast() -> Any:
+            """Run ``forward`` under autocast."""
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 return forward()
 
@@ -240,10 +268,14 @@ def _summary(
     mixture: MixtureOfExperts,
     device: torch.device,
 ) -> LayerSpeed:
+    """Return the medians of the rounds, and their ratios."""
+
     def median(key: str) -> float:
+        """Return the median time of one part, in milliseconds."""
         return statistics.median(times[key] for times in rounds)
 
     def ratio(name: str, other: str) -> float:
+        """Return the median ratio of forward and backward time of one layer to another's."""
         return statistics.median(
             (times[f"{name}_forward"] + times[f"{name}_backward"])
             / (times[f"{other}_forward"] + times[f"{other}_backward"])
@@ -272,9 +304,14 @@ def _summary(
 def floor_milliseconds(
     shape: LayerShape, settings: MixtureOfExpertsSettings, yardsticks: Yardsticks
 ) -> tuple[float, float]:
-    """Least time of the experts forward and backward: products at the rate of large ones, or every byte that has to be
-    moved once at the rate of copies (gathering and activations fused; weights and their gradients in the precision of
-    the products), whichever takes longer."""
+    """Return the least time of the experts' forward and backward pass, in milliseconds.
+
+    It is the longer of two times. One is that of the products at the rate of large products. The other is that of
+    moving
+    every byte once at the rate of copies: gathering and activations count as fused, weights and their gradients as in
+    the
+    precision of the products.
+    """
     item = 4 if shape.precision == "fp32" else 2
     d, h, tokens = shape.width, settings.expert_hidden, shape.num_tokens
     pairs = tokens * settings.experts_per_token

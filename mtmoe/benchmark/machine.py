@@ -1,4 +1,4 @@
-"""What the machine itself can do: the yardsticks of every measurement."""
+"""Rates of the machine itself: the yardsticks of every benchmark."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ _COPIED_BYTES, _GPU_COPIED_BYTES = 1 << 28, 1 << 32
 
 
 def measure_gemm(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
-    """GFLOP/s of this machine for square products of size 2048 (GPU: 8192) of random numbers, the best of many."""
+    """Return GFLOP/s for square products of size 2048 (GPU: 8192) of random numbers, the best of many."""
     size = _GPU_MATRIX_SIZE if device.type == "cuda" else _MATRIX_SIZE
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / _best_seconds(lambda: torch.mm(a, b), device, seconds) / 1e9
 
 
 def measure_copy(device: torch.device, seconds: float = 1.0) -> float:
-    """GB/s of this machine for copies of 256 MiB (GPU: 4 GiB, or a quarter of what is free) between buffers that exist,
-    the best of many; a byte that is read and written counts twice."""
+    """Return GB/s for copies of 256 MiB (GPU: 4 GiB, or a quarter of what is free) between buffers, the best of many.
+
+    The buffers exist before. A byte that is read and written counts twice.
+    """
     size = _COPIED_BYTES
     if device.type == "cuda":
         size = min(_GPU_COPIED_BYTES, torch.cuda.mem_get_info(device)[0] // 4)
@@ -35,6 +37,7 @@ def measure_copy(device: torch.device, seconds: float = 1.0) -> float:
 
 
 def _best_seconds(work: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """Return the shortest time of ``work`` among as many runs as fit in ``seconds``."""
     work()
     best, until = float("inf"), time.monotonic() + seconds
     while time.monotonic() < until:
@@ -43,9 +46,11 @@ def _best_seconds(work: Callable[[], object], device: torch.device, seconds: flo
 
 
 def timed(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
-    """What ``work`` returns, and the seconds it took: of a GPU, from when it was idle to the end of the last kernel.
+    """Return the result of ``work``, and the seconds it took.
 
-    A GPU that waits for the processor in between is waited for, so slow launches count.
+    On a GPU the time goes from when it was idle to the end of the last kernel. It includes the gaps in which the GPU
+    waits
+    for the processor, so slow launches count.
     """
     wait_for(device)
     if device.type == "cuda":
@@ -62,13 +67,13 @@ def timed(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done what it was given, so that a clock can be read."""
+    """Wait until the device has done all its work, so that a clock can be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def hardware_name(device: torch.device) -> str:
-    """What it runs on, in words."""
+    """Return the name of the processor or GPU, for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
@@ -81,7 +86,7 @@ def hardware_name(device: torch.device) -> str:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory that this process has had so far, loading included; of a GPU, that of all tensors."""
+    """Return the most memory that this process has had so far, loading included; on a GPU, of all tensors."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource  # not on Windows; nothing else here needs it

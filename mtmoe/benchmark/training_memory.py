@@ -1,7 +1,7 @@
-"""``mtmoe bench memory``: what a training step really takes, beside what `mtmoe plan` says of it.
+"""Benchmark of training memory behind ``mtmoe bench memory``: a measured step beside the prediction of `mtmoe plan`.
 
-Every measurement is in a process of its own. On a CPU it is the growth of the process's largest resident size since
-a tiny model of the same kind has taken a step (libraries, threads and compiled code are there then); on a GPU the
+Every measurement runs in a process of its own. On a CPU it is the growth of the process's largest resident size since
+a tiny model of the same kind has taken a step; libraries, threads and compiled code are there then. On a GPU it is the
 most that tensors took.
 """
 
@@ -30,7 +30,7 @@ _STEPS = 4  # moments come with the first one; from then on steps are alike
 
 
 class TrainingMemory(NamedTuple):
-    """Bytes. moment: when the plan expects the most. ratio: planned to measured."""
+    """Measured and planned bytes. moment: when the plan expects the most. ratio: planned over measured."""
 
     recipe: str
     hardware: str
@@ -47,13 +47,17 @@ class TrainingMemory(NamedTuple):
 def measure_memory(
     recipe: Recipe, *, rows: int, length: int, vocabulary_size: int = 0, device: str = "cpu"
 ) -> TrainingMemory:
-    """Take steps on made-up batches of ``rows`` sentences of ``length`` tokens on each side, in a new process."""
+    """Measure training steps in a new process, and plan them.
+
+    The batches are made up: ``rows`` sentences of ``length`` tokens on each side.
+    """
     vocabulary_size = vocabulary_size or recipe.subwords.vocabulary_size
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_measured, (recipe, rows, length, vocabulary_size, device))
 
 
 def _measured(recipe: Recipe, rows: int, length: int, vocabulary_size: int, device_name: str) -> TrainingMemory:
+    """Measure in this process: steps of a tiny model first, then those of the recipe's."""
     device = torch.device(device_name)
     prepare_for_training(device)
     select_cuda_device(device)
@@ -72,7 +76,7 @@ def _measured(recipe: Recipe, rows: int, length: int, vocabulary_size: int, devi
 def planned_peak(
     recipe: Recipe, rows: int, length: int, vocabulary_size: int, precision: str, *, on_cpu: bool
 ) -> Peak:  # fmt: skip
-    """What the plan says of one process with such batches."""
+    """Return what the plan predicts for one process with such batches."""
     source = 0 if recipe.task == "language-model" else length
     work = Workload(rows, source, length, rows * source, rows * length)
     layout = Layout(1, 1, recipe.model.moe.num_experts, DTYPES[precision].itemsize, on_cpu)
@@ -80,7 +84,7 @@ def planned_peak(
 
 
 def _tiny(recipe: Recipe) -> Recipe:
-    """The same network with hardly any weights."""
+    """Return a recipe of the same network with hardly any weights."""
     model = recipe.model
     moe = model.moe.model_copy(update={"expert_hidden": 16})
     sizes: dict[str, Any] = {"width": 16, "lstm_hidden": 32 if model.lstm_hidden else 0, "attention_width": 0}
@@ -90,6 +94,7 @@ def _tiny(recipe: Recipe) -> Recipe:
 def _take_steps(
     recipe: Recipe, rows: int, length: int, vocabulary_size: int, device: torch.device, num_steps: int
 ) -> Stepper:
+    """Take training steps on made-up batches; return the stepper, which keeps its memory alive."""
     stepper = Stepper(recipe, vocabulary_size, device)
     generator = torch.Generator().manual_seed(1)
     source = 0 if recipe.task == "language-model" else length
@@ -104,6 +109,7 @@ def _take_steps(
 
 
 def _now(device: torch.device) -> int:
+    """Return the bytes in use now, and on a GPU begin to look for a new peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
@@ -111,10 +117,11 @@ def _now(device: torch.device) -> int:
 
 
 def _most(device: torch.device) -> int:
+    """Return the bytes in use at the peak."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
 
 
 def _status(key: str) -> int:
-    """Bytes, from what Linux says of this process."""
+    """Return a size in bytes from what Linux says of this process."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

@@ -1,4 +1,4 @@
-"""``mtmoe bench train``: how fast a recipe trains, beside what the machine could do."""
+"""Benchmark of training speed behind ``mtmoe bench train``: tokens per second, beside the machine's own rate."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ _WARMUP_STEPS = 10
 
 
 class TrainingSpeed(NamedTuple):
-    """What was measured. Tokens include the end of sentence and exclude padding.
+    """Measured speed of training. Tokens include the end of sentence and exclude padding.
 
-    hardware: of one process, and num_threads; everything else is of all processes together. expert_processes: between
-    which the experts are divided.
-    gemm_gflops: their own rate for large square products in the recipe's precision, measured before;
-    model_gflops: multiply-adds of the model's matrices that the step needs (x 2, x 3 with the backward pass) per
-    second, padding and element-wise work not counted; gemm_share is their ratio.
+    hardware and num_threads: of one process. Everything else is of all processes together.
+    expert_processes: processes that the experts are divided among.
+    gemm_gflops: rate of the processes for large square products in the recipe's precision, measured before.
+    model_gflops: operations of the model's matrices that the step needs, per second: multiply-adds x 2, x 3 with the
+    backward pass; padding and element-wise work do not count.
+    gemm_share: model_gflops over gemm_gflops.
     """
 
     recipe: str
@@ -57,7 +58,7 @@ def run_benchmark(
 ) -> TrainingSpeed:
     """Train on real batches for ``seconds`` after a warm-up, without validation and checkpoints.
 
-    With all processes that torchrun has started: ``training.batch_tokens`` is the batch of all of them.
+    All processes that torchrun has started take part: ``training.batch_tokens`` is the batch of all of them.
 
     Raises:
         UserError: the data directory does not fit the recipe, or the recipe the number of processes.
@@ -73,6 +74,7 @@ def run_benchmark(
 def _measured(
     recipe: Recipe, prepared: Prepared, device: torch.device, mesh: Mesh, seconds: float, progress: Progress
 ) -> TrainingSpeed:
+    """Measure in the processes of ``mesh``, which all call this together."""
     subwords = load_vocabulary(prepared.subwords_path)
     stepper = Stepper(recipe, subwords.size, device, mesh)
     mesh.wait_for_all()  # so that all measure at the same time

@@ -1,10 +1,11 @@
-"""``mtmoe bench translate``: how fast a run translates with one decoding setting or another, and how well.
+"""Benchmark of translation speed behind ``mtmoe bench translate``: sentences per second by decoding setting, and BLEU.
 
-The work is that of ``mtmoe translate`` when texts are asked for, without their scores.
+The work is that of ``mtmoe translate`` for texts without scores.
 
-A case is a set of decoding settings. All cases are gone through several times, each time each of them in a new
-process: its peak memory is its own, none finds the memory of another warm, and the machine's moods meet all alike.
-Figures are medians over the rounds, and so is the ratio to the first case, which is taken within each round.
+A case is a set of decoding settings. All cases are measured several times in turn, each time in a new process. So the
+peak memory of a case is its own, no case finds memory that another one has warmed, and a slow spell of the machine
+meets all alike. Figures are medians over the rounds. So is the ratio to the first case, which is taken within each
+round.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ _WARMUP_SENTENCES = 64
 
 
 class SpeedTest(NamedTuple):
-    """What all cases have in common.
+    """Circumstances that all cases share.
 
-    overrides: decoding settings of all cases. num_single: sentences that are translated one by one for the latency.
-    num_workers: processes that translate side by side, with ``device`` the names of theirs (``cuda:0,cuda:1``).
+    overrides: decoding settings of all cases. num_single: sentences that are translated one by one, for the latency.
+    num_workers: processes that translate side by side; ``device`` has the names of their devices (``cuda:0,cuda:1``).
     """
 
     run: str
@@ -54,23 +55,26 @@ class SpeedTest(NamedTuple):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Of the workers, in turn."""
+        """Return the devices of the workers, which take them in turn."""
         return tuple(self.device.split(","))
 
     @property
     def worded(self) -> list[str]:
-        """The sources with text."""
+        """Return the sources that have text."""
         return [source for source in self.sources if source.strip()]
 
 
 class TranslationSpeed(NamedTuple):
-    """What was measured of one case: medians over the rounds; loading and warming up are not in the times.
+    """Measured speed of one case: medians over the rounds, without loading and warming up.
 
     settings: of this case alone. target_tokens_per_second: subwords of the translations, ends of sentences counted.
-    over_first: sentences/s as a multiple of the first case's. cpu_seconds: of all threads for all sentences, which
-    other work on the machine changes less than time on the clock. latency: of a sentence that is translated alone, from
-    text to text. peak_bytes: of the whole process, loading included (GPU: of all tensors). Both are None of several
-    workers. bleu: None without a reference.
+    over_first: sentences/s as a multiple of the first case's. cpu_seconds: of all threads for all sentences; other work
+    on
+    the machine changes it less than the time on the clock. latency: of a sentence that is translated alone, from text
+    to
+    text. peak_bytes: of the whole process, loading included (GPU: of all tensors). cpu_seconds and peak_bytes are None
+    with
+    several workers. bleu: None without a reference.
     """
 
     settings: tuple[str, ...]
@@ -87,7 +91,7 @@ class TranslationSpeed(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """One case in one round."""
+    """Measurements of one case in one round."""
 
     seconds: float
     cpu_seconds: float | None
@@ -98,7 +102,7 @@ class Visit(NamedTuple):
 
 
 def cases_of(varied: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, ...]]:
-    """Every combination of the values of each key, as settings ``key=value``; the last key changes fastest."""
+    """Return every combination of the values of each key, as settings ``key=value``; the last key changes fastest."""
     return list(itertools.product(*([f"{key}={value}" for value in values] for key, values in varied)))
 
 
@@ -111,11 +115,11 @@ def run_translation_benchmark(
     num_rounds: int = 3,
     progress: Progress = silent,
 ) -> list[TranslationSpeed]:
-    """Translate all of the sources with the settings of each case, ``num_rounds`` times in turn.
+    """Translate all sources with the settings of each case, ``num_rounds`` times in turn.
 
     Args:
-        reference: a translation of each source.
-        tokeniser: of BLEU.
+        reference: a translation of each source, or None.
+        tokeniser: sacreBLEU's tokeniser for BLEU.
 
     Raises:
         UserError: no source has text; what :class:`Translator` raises; the reference has other lines; the tokeniser is
@@ -143,7 +147,7 @@ def run_translation_benchmark(
 
 
 def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
-    """Load, warm up, translate everything at once, then some sentences one by one."""
+    """Load, warm up, translate everything at once, then some sentences one by one; return the measurements."""
     prepare_for_translation()
     use_threads(test.num_threads)
     overrides = (*test.overrides, *settings)
@@ -157,18 +161,22 @@ def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
 
 
 def _visit_in_new_process(pool: Pool, test: SpeedTest, settings: tuple[str, ...]) -> Visit:
+    """Run :func:`visit` in a new process of the pool."""
     return pool.apply(visit, (test, settings))
 
 
 def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
-    """The same by several processes, each of which takes two chunks of lines (``mtmoe translate --workers`` makes them
-    of as many as take some seconds)."""
+    """Measure one case with several processes.
+
+    Each process takes two chunks of lines. (``mtmoe translate --workers`` makes chunks that take some seconds.)
+    """
     overrides = (*test.overrides, *settings)
     with WorkerPool(
         test.run, test.num_workers, devices=test.devices, checkpoint=test.checkpoint, overrides=overrides
     ) as pool:
 
         def translated(sources: Sequence[str], chunk_lines: int) -> list[Translation]:
+            """Return the translations of all sources, divided among the workers in chunks."""
             requests = [Request(source, number=number) for number, source in enumerate(sources)]
             chunks = (requests[begin : begin + chunk_lines] for begin in range(0, len(requests), chunk_lines))
             answers = pool.translate_chunks(chunks, with_scores=False)
@@ -183,14 +191,14 @@ def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What it returns, and seconds."""
+    """Return the result of ``work``, and the seconds it took."""
     began = time.perf_counter()
     result = work()
     return result, time.perf_counter() - began
 
 
 def _latencies_ms(test: SpeedTest, translate: Callable[[str], object]) -> tuple[float, ...]:
-    """Of some sentences, one by one; the first is translated once more before."""
+    """Return the milliseconds of some sentences, one by one. The first is translated once before, to warm up."""
     single = _spread(test.worded, test.num_single)
     translate(single[0])
     return tuple(_timed(partial(translate, source))[1] * 1e3 for source in single)
@@ -203,13 +211,14 @@ def _visit_of(
     latencies_ms: tuple[float, ...],
     peak: int | None,
 ) -> Visit:
+    """Return the measurements of one case from its translations and times."""
     num_target_tokens = sum(translation.num_tokens for translation in translations)
     texts = tuple(translation.text for translation in translations)
     return Visit(seconds, cpu_seconds, num_target_tokens, latencies_ms, peak, texts)
 
 
 def _spread(lines: Sequence[T], number: int) -> list[T]:
-    """At most ``number`` of the lines, evenly from the first to the last part."""
+    """Return at most ``number`` of the lines, evenly spread from the first to the last part."""
     number = min(number, len(lines))
     return [lines[place * len(lines) // number] for place in range(number)]
 
@@ -222,6 +231,7 @@ def _summary(
     reference: Sequence[str] | None,
     tokeniser: Tokeniser,
 ) -> TranslationSpeed:
+    """Return the medians of a case's rounds, and the BLEU of its first round."""
     quality = None
     if reference is not None:
         name = " ".join(settings) or "the translation"
@@ -242,11 +252,12 @@ def _summary(
 
 
 def _if_known(summary: Callable[[list[T]], T], values: Sequence[T | None]) -> T | None:
+    """Return the summary of the values that are known, or None if none is."""
     known = [value for value in values if value is not None]
     return summary(known) if known else None
 
 
 def _percentile(values: Sequence[float], percent: int) -> float:
-    """The least value that so many percent of all do not exceed."""
+    """Return the least value that so many percent of all values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]

@@ -1,0 +1,1 @@
+"""Diagnosis behind ``mtmoe doctor``: software, hardware, run directory and processes."""

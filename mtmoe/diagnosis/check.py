@@ -1,4 +1,4 @@
-"""One thing that was looked at, and the rule that looking never fails."""
+"""Result of one check, and the rule that checking never fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ State = Literal["ok", "warning", "error"]
 
 
 class Check(NamedTuple):
-    """found: what there is. advice: what to do where it is not ok; else empty."""
+    """Result of one check. found: what there is. advice: what to do about it, or empty where the state is ok."""
 
     name: str
     state: State
@@ -18,7 +18,7 @@ class Check(NamedTuple):
 
 
 def looked_at(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks that ``look`` gives; what it raises is an error of that name, never a traceback."""
+    """Return the results that ``look`` yields. What it raises becomes an error result of that name."""
     try:
         return list(look())
     except Exception as problem:

@@ -1,4 +1,4 @@
-"""The run directory: room, speed, and how many files a process may open."""
+"""Checks of the run directory: free space, speed, locks, and how many files a process may open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEW_FILES = 1024
 
 
 def existing(directory: Path) -> Path:
-    """The directory, or where it would be made."""
+    """Return the directory if it exists, else its nearest parent that does."""
     directory = directory.absolute()
     while not directory.exists():
         directory = directory.parent
@@ -27,6 +27,7 @@ def existing(directory: Path) -> Path:
 
 
 def room(directory: Path) -> Iterator[Check]:
+    """Yield whether there is room for checkpoints."""
     place = existing(directory)
     if not place.is_dir():
         yield Check("disk", "error", f"{place} is a file", "give another directory for runs")
@@ -45,7 +46,7 @@ def room(directory: Path) -> Iterator[Check]:
 
 
 def speed(directory: Path) -> Iterator[Check]:
-    """Of 64 MiB that are written and synced, as checkpoints are."""
+    """Yield how fast 64 MiB are written and synced, as checkpoints are."""
     place = existing(directory)
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
@@ -69,7 +70,7 @@ def speed(directory: Path) -> Iterator[Check]:
 
 
 def locks(directory: Path) -> Iterator[Check]:
-    """Whether two processes that write to the same run, or output, would know of each other."""
+    """Yield whether two processes that write to the same run, or output, would know of each other."""
     place = existing(directory)
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
@@ -86,6 +87,7 @@ def locks(directory: Path) -> Iterator[Check]:
 
 
 def open_files() -> Iterator[Check]:
+    """Yield whether a process may open enough files."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""``mtmoe doctor``: everything that is looked at, on one machine or on all that torchrun has started."""
+"""Examination behind ``mtmoe doctor``: all checks, on one machine or on all that torchrun has started."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from mtmoe.system.torchrun import is_launched, place_of_process
 
 
 class Examination(NamedTuple):
-    """reports: one for each machine. together: what takes several processes; none without torchrun. is_main: whether
-    this process is the one that tells."""
+    """Results of all checks.
+
+    reports: one for each machine. together: checks that take several processes; empty without torchrun. is_main:
+    whether
+    this process is the one that shows them.
+    """
 
     reports: list[Report]
     together: list[Check]
@@ -25,17 +29,20 @@ class Examination(NamedTuple):
 
     @property
     def is_healthy(self) -> bool:
-        """Warnings are no illness."""
+        """Return whether no check is an error. Warnings do not count."""
         return not any(check.state == "error" for check in self.all_checks)
 
     @property
     def all_checks(self) -> list[Check]:
+        """Return the checks of all machines, and then those that take several processes."""
         return [check for report in self.reports for check in report.checks] + self.together
 
 
 def examine(run_dir: Path) -> Examination:
-    """Look at this machine and ``run_dir``, which need not exist; under torchrun, with all processes, which must call
-    it together. Never raises, whatever is missing."""
+    """Check this machine and ``run_dir``, which need not exist. Never raises, whatever is missing.
+
+    Under torchrun all processes must call it together.
+    """
     checks = _of_this_machine(run_dir)
     try:
         own = own_report(checks)
@@ -51,6 +58,7 @@ def examine(run_dir: Path) -> Examination:
     reports, together = [own], []
 
     def all_together() -> list[Check]:
+        """Gather the reports of all processes, and return the checks that take several."""
         nonlocal reports
         reports, checks = gathered(own, run_dir)
         return checks
@@ -62,6 +70,7 @@ def examine(run_dir: Path) -> Examination:
 
 
 def _of_this_machine(run_dir: Path) -> list[Check]:
+    """Return the results of all checks of this machine."""
     looks: dict[str, Callable[[], Iterable[Check]]] = {
         "Python": software.python,
         "packages": software.packages,

@@ -1,4 +1,4 @@
-"""Processor, threads and GPUs, as torch sees them."""
+"""Checks of processor, threads and GPUs, as torch sees them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _SMALL_GPU = 4 << 30
 
 
 def processor() -> Iterator[Check]:
+    """Yield what the processor can do, and which precision it trains in."""
     import torch
 
     from mtmoe.precision import choose_precision
@@ -33,6 +34,7 @@ def processor() -> Iterator[Check]:
 
 
 def threads() -> Iterator[Check]:
+    """Yield whether threads and processes fit the cores."""
     import torch
 
     cores = num_cores()
@@ -55,7 +57,7 @@ def threads() -> Iterator[Check]:
 
 
 def gpus() -> Iterator[Check]:
-    """Those of this machine; none is no mistake unless the driver has some that torch cannot use."""
+    """Yield what torch can do with this machine's GPUs. None is an error only if the driver lists some."""
     import torch
 
     if not torch.cuda.is_available():
@@ -79,6 +81,7 @@ def gpus() -> Iterator[Check]:
 
 
 def _gpu(properties, number: int, compiled_for: list[str]) -> Check:
+    """Return whether torch supports a GPU, and whether it has enough memory."""
     major, minor, memory = properties.major, properties.minor, properties.total_memory
     bf16 = "bf16" if (major, minor) >= (8, 0) else "no bf16: training.precision = auto is fp32"
     found = f"{properties.name}, {memory / (1 << 30):.1f} GiB, compute capability {major}.{minor}, {bf16}"
@@ -99,6 +102,7 @@ def _gpu(properties, number: int, compiled_for: list[str]) -> Check:
 
 
 def _no_gpu(cuda: str | None) -> Check:
+    """Return why torch has no GPU: there is none, or torch cannot use those that the driver lists."""
     program = shutil.which("nvidia-smi")
     listed = ""
     if program is not None:

@@ -1,6 +1,6 @@
-"""Several processes under torchrun: whether they find each other, see the same files, and agree on the time.
+"""Checks of several processes under torchrun: whether they meet, see the same files, and agree on the time.
 
-Each process has looked at its own machine; the main one gets what all have found, as JSON.
+Each process has checked its own machine. The main one gets the results of all, as JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SKEW_WARNING_SECONDS, _SKEW_ERROR_SECONDS = 1.0, 10.0
 
 
 class Report(NamedTuple):
-    """What one process has found on its machine."""
+    """Results of one process on its machine."""
 
     host: str
     rank: int
@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
 
 def own_report(checks: list[Check]) -> Report:
-    """This process's report.
+    """Return this process's report.
 
     Raises:
         UserError: torchrun's variables are incomplete or wrong.
@@ -45,9 +45,9 @@ def own_report(checks: list[Check]) -> Report:
 
 
 def gathered(own: Report, directory: Path) -> tuple[list[Report], list[Check]]:
-    """The reports of all processes, and the checks that take all of them; for every process, which must all come.
+    """Return the reports of all processes, and the checks that take all of them. All processes must call it.
 
-    What goes wrong between them is a check, too: then there is the process's own report alone.
+    If the processes do not meet, that is a check, too, and there is this process's own report alone.
     """
     import torch.distributed as dist
 
@@ -69,11 +69,12 @@ def gathered(own: Report, directory: Path) -> tuple[list[Report], list[Check]]:
 
 
 def _report(told: dict[str, Any]) -> Report:
+    """Return a report from its JSON."""
     return Report(**told | {"checks": [Check(*check) for check in told["checks"]]})
 
 
 def _told_by_all(value: Any) -> list[Any]:
-    """The JSON values of all processes, by rank."""
+    """Gather a JSON value from each process; return them by rank."""
     import torch
     import torch.distributed as dist
 
@@ -89,6 +90,7 @@ def _told_by_all(value: Any) -> list[Any]:
 
 
 def _same_software(reports: list[Report]) -> Iterator[Check]:
+    """Yield whether all processes have the same versions of Python, torch and NCCL."""
     versions: dict[str, list[str]] = {}
     for report in reports:
         of_host = "; ".join(f"{c.name} {c.found}" for c in report.checks if c.name in ("Python", "torch", "NCCL"))
@@ -101,7 +103,7 @@ def _same_software(reports: list[Report]) -> Iterator[Check]:
 
 
 def _shared_files(directory: Path, own: Report, reports: list[Report]) -> Iterator[Check]:
-    """The main process writes a file with a random name, and all look for it."""
+    """Yield whether all processes see the file with a random name that the main one writes."""
     told = {"name": f".mtmoe-doctor-{secrets.token_hex(8)}", "problem": ""}
     if own.rank == 0:
         try:
@@ -127,7 +129,10 @@ def _shared_files(directory: Path, own: Report, reports: list[Report]) -> Iterat
 
 
 def _clocks(reports: list[Report]) -> Iterator[Check]:
-    """Clocks are read after the same barrier; of several rounds the one that agrees best has waited least."""
+    """Yield how far the clocks of the machines are apart.
+
+    They are read after the same barrier. Of several rounds the one that agrees best has waited least.
+    """
     import torch.distributed as dist
 
     rounds = []

@@ -1,4 +1,4 @@
-"""Python, the packages, and whether text is UTF-8. Needs nothing but Python itself."""
+"""Checks of Python, of the packages, and of UTF-8 as the encoding of text. They need nothing but Python itself."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ PACKAGES = {
 
 
 def python() -> Iterator[Check]:
+    """Yield whether Python is new enough."""
     found = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info[:2] < LEAST_PYTHON:
         yield Check("Python", "error", found, "mtmoe needs Python 3.11 or later: make PYTHON=python3.12")
@@ -39,7 +40,7 @@ def python() -> Iterator[Check]:
 
 
 def packages() -> Iterator[Check]:
-    """Installed and new enough; other versions than the tested ones are told, and are no mistake."""
+    """Yield whether each package is installed and new enough. Other versions than the tested ones are named, but ok."""
     for name, (least, tested) in PACKAGES.items():
         try:
             found = metadata.version(name)
@@ -56,7 +57,7 @@ def packages() -> Iterator[Check]:
 
 
 def importable() -> Iterator[Check]:
-    """Packages with compiled parts may be installed and broken all the same."""
+    """Yield an error for each package that is installed and cannot be imported: compiled parts may be broken."""
     for name in ("torch", "numpy", "sentencepiece", "safetensors"):
         try:
             importlib.import_module(name)
@@ -71,6 +72,7 @@ def importable() -> Iterator[Check]:
 
 
 def text() -> Iterator[Check]:
+    """Yield whether names of files and text are UTF-8."""
     files, preferred = sys.getfilesystemencoding(), locale.getpreferredencoding(False)
     found = f"names of files in {files}, text in {preferred}"
     if _is_utf8(files) and _is_utf8(preferred):
@@ -80,9 +82,10 @@ def text() -> Iterator[Check]:
 
 
 def _is_utf8(name: str) -> bool:
+    """Return whether this is a name of UTF-8."""
     return name.lower().replace("-", "") == "utf8"
 
 
 def _numbers(version: str) -> list[int]:
-    """Of ``2.13.0+cpu``: 2, 13, 0."""
+    """Return the first three numbers of a version: 2, 13, 0 for ``2.13.0+cpu``."""
     return [int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3]]

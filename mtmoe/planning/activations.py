@@ -1,6 +1,6 @@
-"""Bytes that each stage keeps from its forward to its backward pass, and those that it needs for a moment only.
+"""Activation memory of each stage: bytes kept from its forward to its backward pass, and bytes needed for a moment.
 
-Read off the code of the layers, tensor by tensor; tests/planning compares the sums with what autograd really keeps.
+The sums follow the code of the layers, tensor by tensor. tests/planning compares them with what autograd keeps.
 Letters as in the code: P positions with padding, N tokens, D width, H hidden units, M pairs of a token and an expert.
 """
 
@@ -23,7 +23,7 @@ _CUDNN_UNITS = 6  # numbers that cuDNN reserves for each unit and position: four
 
 
 class Activations(NamedTuple):
-    """Bytes of one stage. kept: until its backward pass; forward and backward: on top, while the pass runs."""
+    """Bytes of one stage. kept: until its backward pass. forward and backward: on top, while the pass runs."""
 
     kept: float
     forward: float = 0.0
@@ -31,7 +31,7 @@ class Activations(NamedTuple):
 
 
 def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout) -> Activations:
-    """What a stage other than the output needs on one process."""
+    """Return the activation memory of a stage on one process. The output has a function of its own."""
     model = recipe.model
     positions, tokens = work.positions(stage.side), work.tokens(stage.side)
     masks = 1 if model.dropout else 0
@@ -53,6 +53,7 @@ def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout)
 
 
 def _lstm(stage: Stage, recipe: Recipe, positions: float, work: Workload, layout: Layout) -> Activations:
+    """Return the activation memory of an LSTM layer."""
     model, small = recipe.model, layout.element_bytes
     hidden = model.lstm_hidden or model.width
     width = model.width
@@ -75,19 +76,22 @@ def _lstm(stage: Stage, recipe: Recipe, positions: float, work: Workload, layout
 
 
 def _onednn_units(input_width: int, hidden: int, length: float) -> float:
-    """Floats of oneDNN's workspace for a position of a row of ``length``, as torch 2.13 reports it: gates twice, cells,
-    and six kinds of states that are as wide as the wider of input and output."""
+    """Return the floats of oneDNN's workspace for one position of a row of ``length``, as torch 2.13 reports it.
+
+    They are the gates twice, the cells, and six kinds of states that are as wide as the wider of input and output.
+    """
     steps = 1 + 1 / max(1.0, length)
     states = 6 * _leading_dimension(max(input_width, hidden)) + 1.1 * _leading_dimension(hidden)
     return 2 * _leading_dimension(4 * hidden) + steps * states
 
 
 def _leading_dimension(width: int) -> int:
-    """oneDNN keeps rows off multiples of a kilobyte."""
+    """Return the row size that oneDNN uses for this width: it keeps rows off multiples of a kilobyte."""
     return width + 16 if width % 256 == 0 else width
 
 
 def _attention(stage: Stage, recipe: Recipe, work: Workload, small: int) -> Activations:
+    """Return the activation memory of an attention."""
     model = recipe.model
     width, hidden = model.width, model.attention_width or model.width
     source, target = work.positions("source"), work.positions("target")
@@ -111,6 +115,7 @@ def _attention(stage: Stage, recipe: Recipe, work: Workload, small: int) -> Acti
 
 
 def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layout) -> Activations:
+    """Return the activation memory of a gate, with one level or two."""
     k = moe.top_k_in_group
     if moe.hierarchy is None:
         kept = STREAM_BYTES * width + _level(moe.gate, moe.num_experts, k)
@@ -132,7 +137,7 @@ def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layo
 
 
 def _level(gate: str, choices: int, k: int) -> float:
-    """Bytes that the choice among so many experts or groups keeps for each row."""
+    """Return the bytes that the choice among so many experts or groups keeps for each row."""
     if gate == "strictly-balanced":
         return 17.0 * choices + 2 * _INDEX * k + 6
     best = _INDEX * (k + 1) + STREAM_BYTES * k
@@ -142,6 +147,7 @@ def _level(gate: str, choices: int, k: int) -> float:
 def _experts(
     moe: MixtureOfExpertsSettings, width: int, masks: int, tokens: float, layout: Layout, adds: bool
 ) -> Activations:
+    """Return the activation memory of the experts, rows from and to other processes included."""
     small, hidden = layout.element_bytes, moe.expert_hidden
     pairs = tokens * moe.experts_per_token
     padded = pairs * (_PADDED_ROWS if layout.on_cpu else 1.0)
@@ -172,7 +178,10 @@ def _experts(
 
 
 def _cast_weights(moe: MixtureOfExpertsSettings, width: int, layout: Layout) -> float:
-    """A GPU casts a whole matrix of all experts of a process at a time, or gets its gradient in the narrow type."""
+    """Return the bytes of one weight matrix of all local experts in the narrow type; 0 where nothing is cast.
+
+    A GPU casts a whole matrix of all experts of a process at a time, or gets its gradient in the narrow type.
+    """
     if layout.on_cpu or layout.element_bytes == STREAM_BYTES:
         return 0.0
     return float(layout.experts_here * width * moe.expert_hidden * layout.element_bytes)

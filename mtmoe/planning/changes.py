@@ -8,14 +8,17 @@ from mtmoe.config import Recipe
 
 
 class Change(NamedTuple):
-    """Settings of training (and recompute_experts) in place of a recipe's, and the options that say so."""
+    """One change to a recipe. settings: new values of settings in ``[training]``, or of ``recompute_experts``. text:
+    the
+    command-line options for them.
+    """
 
     settings: dict[str, Any]
     text: str
 
 
 def savings(recipe: Recipe) -> list[Change]:
-    """Less memory for the same batches."""
+    """Return the changes that need less memory for the same batches."""
     training, moe = recipe.training, recipe.model.moe
     changes = []
     if recipe.has_experts and training.expert_optimizer == "adam":
@@ -29,7 +32,7 @@ def savings(recipe: Recipe) -> list[Change]:
 
 
 def splits(recipe: Recipe) -> list[Change]:
-    """The same tokens a step in other batches, the largest first."""
+    """Return the changes that divide the tokens of a step into other batches, the largest batch first."""
     training = recipe.training
     in_all = training.batch_tokens * training.gradient_accumulation
     changes = []
@@ -41,18 +44,19 @@ def splits(recipe: Recipe) -> list[Change]:
 
 
 def unit(recipe: Recipe) -> int:
-    """What training.batch_tokens is counted in here: tokens of the longest sentence, or training.bptt_steps."""
+    """Return the tokens that training.batch_tokens is a multiple of: the longest sentence, or training.bptt_steps."""
     return recipe.training.bptt_steps or recipe.training.max_tokens_per_sentence
 
 
 def changed(recipe: Recipe, group: list[Change]) -> Recipe:
+    """Return the recipe with all changes of a group."""
     for change in group:
         recipe = trained_with(recipe, **change.settings)
     return recipe
 
 
 def trained_with(recipe: Recipe, **settings: Any) -> Recipe:
-    """The recipe with other settings of training (or recompute_experts)."""
+    """Return the recipe with other settings of ``[training]``, or another ``recompute_experts``."""
     model = recipe.model
     if "recompute_experts" in settings:
         settings = dict(settings)

@@ -1,4 +1,4 @@
-"""What the makers' data sheets say of GPUs: peaks, which no program reaches."""
+"""Data sheets of GPUs: peak rates, which no program reaches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ASSUMED_NETWORK = "network: 10 Gb/s Ethernet for each GPU (assumed)"
 class Gpu(NamedTuple):
     """One kind of GPU in the node that it is usually sold in. Rates are for one GPU and one direction.
 
-    flops: by precision, multiply-adds counted twice, dense; without "bf16" it has no instructions for bf16.
+    flops: FLOP/s by precision, dense, multiply-adds counted twice. Without "bf16" the GPU has no instructions for it.
     memory_bandwidth, node_bandwidth (to the other GPUs of the node), network_bandwidth (to other nodes): bytes/s.
-    node_memory: bytes of main memory; 0: not known. is_supported: whether current versions of torch run on it.
-    reserved: bytes of its memory that are not for tensors (the context of CUDA, its libraries, NCCL; assumed).
+    node_memory: bytes of main memory; 0 if not known. is_supported: whether current versions of torch run on it.
+    reserved: bytes of its memory that are not for tensors: CUDA's context, its libraries, NCCL (assumed).
     """
 
     name: str
@@ -48,7 +48,10 @@ def _gpu(
     supported: bool = True,
     reserved_gb: float = 1.0,
 ) -> Gpu:
-    """fp32, fp16, bf16 in TFLOP/s; memory, node, network in GB/s; node_gb, reserved_gb in GB."""
+    """Return a GPU from the numbers of its data sheet.
+
+    gib: memory in GiB. fp32, fp16, bf16: TFLOP/s. memory, node, network: GB/s. node_gb, reserved_gb: GB.
+    """
     flops = {name: rate * _TERA for name, rate in (("fp32", fp32), ("fp16", fp16), ("bf16", bf16)) if rate}
     rates = (memory * _GIGA, node * _GIGA, network * _GIGA)
     return Gpu(name, gib * _GIB, flops, *rates, 8, node_gb * _GIGA, supported, sources, reserved_gb * _GIGA)
@@ -102,7 +105,7 @@ GPUS = {
 
 
 def gpu_named(name: str) -> Gpu:
-    """The GPU of that name in any case.
+    """Return the GPU of that name, in any case of letters.
 
     Raises:
         UserError: there is none.

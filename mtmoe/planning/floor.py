@@ -1,8 +1,8 @@
-"""The least time that a step can take on given devices, and where it goes.
+"""Least time that a step can take on given devices, and where it goes.
 
-Of each stage ``max(operations / peak, bytes / bandwidth)``, and of what travels ``bytes / bandwidth`` of the slowest
-way. Stages follow one another, and nothing travels while something is computed, as in the trainer. No program reaches
-this: launches, waits between steps of an LSTM, uneven experts and rates below the data sheet's come on top.
+A stage takes ``max(operations / peak, bytes / bandwidth)``. What travels takes ``bytes / bandwidth`` of the slowest
+link. Stages follow one another, and nothing travels while something is computed, as in the trainer. No program reaches
+this floor: launches, waits between steps of an LSTM, uneven experts and rates below the data sheet's come on top.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLIP_BYTES = 12.0  # gradients are read for their norm, and read and written to
 
 
 class Spent(NamedTuple):
-    """Seconds of a step that a kind of stage takes. flops and num_bytes: of one process in a step."""
+    """Seconds of a step for one kind of stage. flops and num_bytes: of one process in a step."""
 
     kind: str
     seconds: float
@@ -35,8 +35,13 @@ class Spent(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Bytes that one process sends in a step. all_to_all: rows of tokens to other processes' experts and back;
-    reduced: size of the gradients that are summed over processes."""
+    """Bytes that one process sends in a step.
+
+    all_to_all: rows of tokens to other processes' experts and back.
+    reduced_by_all, reduced_by_copies: size of the gradients that are summed over all processes, or over the processes
+    that
+    have copies of the same experts.
+    """
 
     all_to_all: float
     reduced_by_all: float
@@ -47,7 +52,7 @@ def time_spent(
     stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout, gpu: Gpu,
     precision: str, held: Parameters,
 ) -> list[Spent]:  # fmt: skip
-    """Every kind of stage, what is done once a step, and what travels, in the order of a step."""
+    """Return the least seconds of each kind of stage, of the update, and of what travels, in the order of a step."""
     by_kind: defaultdict[str, list[Spent]] = defaultdict(list)
     batches = recipe.training.gradient_accumulation
     for stage in stages:
@@ -62,7 +67,7 @@ def time_spent(
 
 
 def flops_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload) -> float:
-    """Of one process for one batch, forward and backward, a multiply-add counted twice."""
+    """Return the operations of one process for one batch, forward and backward; a multiply-add counts twice."""
     operations, per_operation = float(stage.operations), float(FLOPS_PER_OPERATION)
     if stage.kind == "output" and recipe.training.sampled_softmax is not None:
         operations = recipe.model.width * (drawn_classes(recipe, vocabulary_size) + 1.0)
@@ -75,7 +80,7 @@ def flops_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload)
 def traffic_of(
     stages: list[Stage], recipe: Recipe, work: Workload, layout: Layout, held: Parameters
 ) -> Traffic:  # fmt: skip
-    """What one process sends in a step, with tokens evenly divided among the experts."""
+    """Return the bytes that one process sends in a step, if the experts get equal numbers of tokens."""
     tokens = sum(work.tokens(stage.side) for stage in stages if stage.kind == "experts")
     sent = tokens * _bytes_of_token(recipe, layout) * (1 - 1 / layout.expert_processes)
     copies = 0
@@ -86,7 +91,7 @@ def traffic_of(
 
 
 def _bytes_of_token(recipe: Recipe, layout: Layout) -> float:
-    """That travel to the experts of a token and back, forward and backward, if all are elsewhere."""
+    """Return the bytes that travel to a token's experts and back, forward and backward, if all are elsewhere."""
     moe, width = recipe.model.moe, recipe.model.width
     if moe.hierarchy is None:
         return 4.0 * moe.experts_per_token * width * layout.element_bytes
@@ -97,6 +102,7 @@ def _bytes_of_token(recipe: Recipe, layout: Layout) -> float:
 
 
 def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
+    """Yield the time of the all-to-all and of the sums of gradients, where there are any."""
     here = min(gpu.gpus_per_node, layout.num_processes)
     nodes = -(-layout.num_processes // here)
     if traffic.all_to_all:
@@ -122,7 +128,10 @@ def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
 
 
 def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> float:
-    """Memory traffic of one process for one batch: weights, gradients, and what is kept, written and read once."""
+    """Return the memory traffic of one process for one batch, in bytes.
+
+    It has weights, gradients, and what is kept for the backward pass, written and read once.
+    """
     if stage.kind == "output":
         need = output_activations(recipe, vocabulary_size, work, layout)
         weights = vocabulary_size * recipe.model.width
@@ -147,8 +156,12 @@ def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload
 
 
 def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout, item: int = STREAM_BYTES) -> float:
-    """Read forward and backward (those of the busy experts), cast where products are narrow; gradients written, and
-    from the second batch of a step on added to those that are there. item: bytes of a weight."""
+    """Return the memory traffic of weights and their gradients, in bytes.
+
+    Weights of the busy experts are read forward and backward, and cast where products are narrow. Gradients are
+    written;
+    from the second batch of a step on they are added to those that are there. item: bytes of one weight.
+    """
     small = layout.element_bytes
     cast = 2 * small if small != item else 0
     batches = recipe.training.gradient_accumulation
@@ -157,6 +170,7 @@ def _weight_bytes(weights: float, busy: float, recipe: Recipe, layout: Layout, i
 
 
 def _update_bytes(recipe: Recipe, held: Parameters) -> float:
+    """Return the memory traffic of the weight update: optimizer, gradient clipping and EMA, in bytes."""
     training = recipe.training
     num_bytes = held.others * _UPDATE_BYTES["adam"] + held.experts * _UPDATE_BYTES[training.expert_optimizer]
     num_bytes += held.total * _CLIP_BYTES
@@ -166,12 +180,13 @@ def _update_bytes(recipe: Recipe, held: Parameters) -> float:
 
 
 def _longest(kind: str, flops: float, num_bytes: float, peak: float, gpu: Gpu) -> Spent:
+    """Return the time of a stage, bound by its operations or by its bytes, whichever takes longer."""
     compute, memory = flops / peak, num_bytes / gpu.memory_bandwidth
     return Spent(kind, max(compute, memory), flops, num_bytes, "compute" if compute >= memory else "memory")
 
 
 def _together(kind: str, parts: list[Spent]) -> Spent:
-    """Of several stages; they are bound by what the longest of them is bound by."""
+    """Return the sum of several stages, with the bound of the longest of them."""
     longest = max(parts, key=lambda part: part.seconds)
     return Spent(
         kind,

@@ -1,8 +1,8 @@
-"""Memory of one process in a training step: what is there all the time, and the moment at which most is.
+"""Memory of one process in a training step, and the moment at which it is largest.
 
-The passes of one batch are gone through stage by stage, as autograd does: forward every stage leaves what it keeps,
-backward that is given back and gradients come instead. What the plan calls the peak is the worst moment of this, or
-of the optimizer. Experts are those of the fullest process.
+The passes of one batch are gone through stage by stage, as autograd does. Forward, every stage leaves what it keeps.
+Backward, that is given back and gradients come instead. The peak is the worst moment of this, or of the optimizer.
+Experts are those of the fullest process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _FACTORED_ROOM = {True: 1 << 20, False: 1 << 28}  # of FactoredAdam at work, on 
 
 
 class Parameters(NamedTuple):
-    """Numbers of parameters on one process, and bytes of the optimizer's moments. group_gates: the second level's, of
-    the groups that are here. moments: of all but the experts."""
+    """Numbers of parameters on one process, and bytes of the optimizer's moments.
+
+    group_gates: parameters of the second level's gates, for the groups that are here. moments: bytes for all parameters
+    but the experts'. expert_moments: bytes for the experts'.
+    """
 
     replicated: int
     group_gates: int
@@ -36,20 +39,21 @@ class Parameters(NamedTuple):
 
     @property
     def others(self) -> int:
-        """All but the experts."""
+        """Return the number of all parameters but the experts'."""
         return self.replicated + self.group_gates
 
     @property
     def total(self) -> int:
+        """Return the number of all parameters."""
         return self.others + self.experts
 
     def weight_bytes(self, recipe: Recipe) -> int:
-        """Of the weights, and of as many gradients."""
+        """Return the bytes of the weights, which are also those of their gradients."""
         return self.others * STREAM_BYTES + self.experts * expert_bytes(recipe)
 
 
 class Peak(NamedTuple):
-    """Bytes at the worst moment: they add up to it. moment: what happens then, for people."""
+    """Bytes at the worst moment, by what they are for; they add up to it. moment: what happens then, for people."""
 
     moment: str
     weights: float
@@ -61,11 +65,12 @@ class Peak(NamedTuple):
 
     @property
     def total(self) -> float:
+        """Return all bytes at the worst moment."""
         return self.weights + self.moments + self.averaged + self.gradients + self.activations + self.passing
 
 
 def parameters_of(stages: list[Stage], recipe: Recipe, layout: Layout) -> Parameters:
-    """What one process holds: all that is replicated, and its share of the experts."""
+    """Return what one process holds: everything that is replicated, and its share of the experts."""
     experts = replicated = group_gates = expert_moments = 0
     factored = recipe.training.expert_optimizer == "factored-adam"
     for stage in stages:
@@ -84,7 +89,7 @@ def parameters_of(stages: list[Stage], recipe: Recipe, layout: Layout) -> Parame
 
 
 def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Peak:
-    """The worst moment of a step, from the second one on (in the first one there are no moments yet)."""
+    """Return the worst moment of a step, from the second step on: the first one has no moments yet."""
     held = parameters_of(stages, recipe, layout)
     weights = held.weight_bytes(recipe)
     moments = held.moments + held.expert_moments
@@ -97,6 +102,7 @@ def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Wor
 
 
 def _room_of_update(held: Parameters, recipe: Recipe, layout: Layout) -> int:
+    """Return the bytes that factored Adam needs while it works."""
     if recipe.training.expert_optimizer != "factored-adam":
         return 0
     copies = 4 if recipe.training.expert_weights == "bf16" else 1  # of weights, gradients and what rounds them
@@ -106,7 +112,10 @@ def _room_of_update(held: Parameters, recipe: Recipe, layout: Layout) -> int:
 def _passes(
     stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout, held: Parameters
 ) -> Iterator[tuple[str, float, float, float]]:
-    """(moment, gradients, activations, passing) in bytes, of every moment of a batch that is not the step's first."""
+    """Yield (moment, gradients, activations, passing) in bytes, for every moment of a batch.
+
+    The batch is not the first of its step.
+    """
     accumulates = recipe.training.gradient_accumulation > 1
     # On a CPU the memory of the experts' gradients is kept for those of the next step.
     there = held.experts * expert_bytes(recipe) if layout.on_cpu else 0
@@ -133,7 +142,7 @@ def _passes(
 
 
 def _gradients(stage: Stage, recipe: Recipe, vocabulary_size: int, layout: Layout) -> tuple[float, float]:
-    """Bytes of the gradients that a stage's backward pass makes, and of those that it adds to ones that exist."""
+    """Return the bytes of new gradients of a stage's backward pass, and of those added to existing ones."""
     matrix = vocabulary_size * recipe.model.width * STREAM_BYTES
     if stage.kind == "output":
         return matrix, matrix if recipe.training.sampled_softmax is not None else 0.0
@@ -148,7 +157,10 @@ def _gradients(stage: Stage, recipe: Recipe, vocabulary_size: int, layout: Layou
 
 
 def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Activations:
-    """Of the output layer together with the loss, whose gradients the whole softmax makes in the forward pass."""
+    """Return the activation memory of the output layer and the loss.
+
+    The whole softmax makes their gradients in the forward pass already.
+    """
     tokens, width, small = work.target_tokens, recipe.model.width, layout.element_bytes
     hidden, matrix = tokens * width * STREAM_BYTES, vocabulary_size * width
     if recipe.training.sampled_softmax is not None:
@@ -163,6 +175,6 @@ def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, lay
 
 
 def drawn_classes(recipe: Recipe, vocabulary_size: int) -> float:
-    """Classes that a sampled softmax looks at, on average."""
+    """Return how many classes a sampled softmax looks at, on average."""
     assert recipe.training.sampled_softmax is not None
     return math.ceil(mean_num_drawn(recipe.training.sampled_softmax.num_samples, vocabulary_size))

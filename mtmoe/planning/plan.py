@@ -1,4 +1,7 @@
-"""``mtmoe plan``: what a recipe needs on a number of GPUs, before a job is queued. Takes no memory for any model."""
+"""Plan of a training on a number of GPUs, behind ``mtmoe plan``: memory, traffic, least time, and what to change.
+
+No model is made: the plan takes no memory.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ _MOST_TOKENS = 1 << 40
 
 
 class Cluster(NamedTuple):
-    """num_gpus of one kind, one process each. efficiency: share of the floor's speed that is reached, for the times
-    told."""
+    """GPUs of one kind, with one process each.
+
+    efficiency: share of the floor's speed that is reached. All times are divided by it.
+    """
 
     gpu: Gpu
     num_gpus: int
@@ -29,11 +34,12 @@ class Cluster(NamedTuple):
 
     @property
     def usable_memory(self) -> float:
+        """Return the bytes of a GPU that tensors can have."""
         return self.gpu.memory - self.gpu.reserved
 
 
 class Shortage(NamedTuple):
-    """Something that there is too little of, in bytes. why: what takes it; fix: what to change."""
+    """A resource that there is too little of, in bytes. why: what takes it. fix: what to change."""
 
     resource: str
     needed: float
@@ -43,12 +49,12 @@ class Shortage(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Bytes of the fullest GPU; seconds and rates of the floor, divided by the cluster's efficiency.
+    """Prediction for a training: bytes of the fullest GPU, and seconds and rates of the floor divided by the
+    efficiency.
 
     start_bytes: main memory of a node, in which its processes make their weights. tokens_per_expert: of one batch.
-    tokens_per_second: predicted tokens, and tokens of both sides.
-    tokens_per_step, budget_tokens (of max_steps): on the longer side.
-    largest_batch_tokens: of training.batch_tokens, with everything else as it is; 0 if none fits.
+    tokens_per_second: tokens of both sides. tokens_per_step, budget_tokens (of max_steps): on the longer side.
+    largest_batch_tokens: the largest training.batch_tokens that fits, with everything else as it is; 0 if none fits.
     """
 
     recipe: str
@@ -74,25 +80,27 @@ class Plan(NamedTuple):
 
     @property
     def fits(self) -> bool:
+        """Return whether there is enough of everything."""
         return not self.shortages
 
     @property
     def days(self) -> float:
-        """Of max_steps, without validations."""
+        """Return the days that max_steps take, without validations."""
         return self.budget_tokens / self.tokens_per_step * self.step_seconds / 86400
 
     @property
     def gpu_hours(self) -> float:
+        """Return the GPU-hours that max_steps take, without validations."""
         return 24 * self.days * self.cluster.num_gpus
 
     @property
     def tflops_per_gpu(self) -> float:
-        """By the paper's definition (appendix C)."""
+        """Return TFLOP/s of one GPU by the paper's definition (appendix C)."""
         return self.step_flops / self.step_seconds / self.cluster.num_gpus / 1e12
 
 
 def make_plan(recipe: Recipe, cluster: Cluster, vocabulary_size: int = 0) -> Plan:
-    """Plan a training; with the recipe's own vocabulary size unless another one is given.
+    """Plan a training, with the recipe's own vocabulary size unless another one is given.
 
     Raises:
         UserError: the recipe cannot be divided among so many processes, or the GPU lacks its arithmetic.
@@ -103,12 +111,14 @@ def make_plan(recipe: Recipe, cluster: Cluster, vocabulary_size: int = 0) -> Pla
 
 
 class _Planner:
-    """The stages of a network on a cluster, for variants of its recipe that have the same parameters."""
+    """Planner for one network on one cluster, and for variants of its recipe that have the same parameters."""
 
     def __init__(self, stages: list[Stage], cluster: Cluster, vocabulary_size: int) -> None:
+        """Take the stages of the network, which do not depend on the recipe's settings of training."""
         self.stages, self.cluster, self.vocabulary_size = stages, cluster, vocabulary_size
 
     def plan(self, recipe: Recipe) -> Plan:
+        """Return the plan of a recipe."""
         cluster, training = self.cluster, recipe.training
         precision = _precision(recipe, cluster.gpu)
         layout, work = self.layout(recipe), full_workload(recipe, cluster.num_gpus)
@@ -149,6 +159,7 @@ class _Planner:
         return plan._replace(shortages=list(self.shortages(recipe, plan)))
 
     def layout(self, recipe: Recipe) -> Layout:
+        """Return how the processes divide the experts."""
         num_gpus = self.cluster.num_gpus
         expert_processes = choose_expert_size(recipe, num_gpus)
         first = shares(recipe.model.moe.num_experts, expert_processes)[0]
@@ -156,15 +167,19 @@ class _Planner:
         return Layout(num_gpus, expert_processes, first.stop - first.start, element_bytes, on_cpu=False)
 
     def peak(self, recipe: Recipe) -> Peak:
+        """Return the worst moment of a training step."""
         work = full_workload(recipe, self.cluster.num_gpus)
         return peak_of(self.stages, recipe, self.vocabulary_size, work, self.layout(recipe))
 
     def fits(self, recipe: Recipe) -> bool:
-        """Whether a training step does."""
+        """Return whether a training step fits into a GPU's memory."""
         return self.peak(recipe).total <= self.cluster.usable_memory
 
     def largest_batch(self, recipe: Recipe) -> int:
-        """training.batch_tokens, a multiple of the longest sentence (of training.bptt_steps)."""
+        """Return the largest training.batch_tokens that fits, or 0.
+
+        It is a multiple of the longest sentence, or of training.bptt_steps.
+        """
         tokens = unit(recipe)
         if not self.fits(trained_with(recipe, batch_tokens=tokens)):
             return 0
@@ -178,6 +193,7 @@ class _Planner:
     # --------------------------------------------------------------------------------------- what is too little
 
     def shortages(self, recipe: Recipe, plan: Plan) -> Iterator[Shortage]:
+        """Yield what there is too little of."""
         if plan.peak.total > self.cluster.usable_memory:
             yield Shortage(
                 "GPU memory in a training step", plan.peak.total, self.cluster.usable_memory, _largest_part(plan),
@@ -191,7 +207,7 @@ class _Planner:
             )  # fmt: skip
 
     def fix(self, recipe: Recipe) -> str:
-        """The fewest changes with which a step fits."""
+        """Return the fewest changes with which a step fits, as options of the command."""
         saving, splitting = savings(recipe), splits(recipe)
         groups = [[change] for change in (*saving, *splitting)] + [saving]
         groups += [[*saving, split] for split in splitting]
@@ -205,6 +221,11 @@ class _Planner:
 
 
 def _precision(recipe: Recipe, gpu: Gpu) -> str:
+    """Return the precision of a training on this GPU.
+
+    Raises:
+        UserError: the GPU has no instructions for the precision that the recipe names.
+    """
     wanted = recipe.training.precision
     if wanted == "auto":
         return "bf16" if "bf16" in gpu.flops else "fp32"
@@ -217,12 +238,14 @@ def _precision(recipe: Recipe, gpu: Gpu) -> str:
 
 
 def _start_bytes(recipe: Recipe, held: Parameters, cluster: Cluster) -> float:
+    """Return the main memory of a node that its processes need to make their weights, in bytes."""
     copies = 2 if recipe.training.ema is not None else 1
     here = min(cluster.num_gpus, cluster.gpu.gpus_per_node)
     return float(copies * here * held.total * STREAM_BYTES)
 
 
 def _largest_part(plan: Plan) -> str:
+    """Return what takes the most memory at the worst moment, for people."""
     peak = plan.peak
     parts = [(name, getattr(peak, name)) for name in peak._fields[1:]]
     parts.sort(key=lambda part: -part[1])
@@ -231,6 +254,7 @@ def _largest_part(plan: Plan) -> str:
 
 
 def _notes(recipe: Recipe, cluster: Cluster, work: Workload) -> list[str]:
+    """Return remarks on the plan, for people."""
     notes = []
     if work.rows < 1:
         notes.append(

@@ -1,4 +1,4 @@
-"""A network as a row of stages in the order of the forward pass: what the plan counts, one after the other.
+"""Stages of a network in the order of the forward pass: the units that the plan counts.
 
 The network is built on the meta device: its parameters have shapes and no memory.
 """
@@ -23,10 +23,10 @@ Side = Literal["source", "target"]
 class Stage(NamedTuple):
     """One part of the forward pass.
 
-    parameters: those that this stage is the first of the forward pass to use (a shared matrix is of one stage alone),
-    by name. operations: multiply-adds of one token of its side, forward, as `mtmoe describe` counts them.
-    looped: an LSTM that goes step by step in Python, since its input needs the step before.
-    input_width: of an LSTM, D of its input; has_context: with the attention's context beside it.
+    parameters: by name, those that no earlier stage uses; a shared matrix belongs to one stage alone.
+    operations: multiply-adds of one token of its side, forward, as `mtmoe describe` counts them.
+    looped: for an LSTM that goes step by step in Python, since its input needs the step before.
+    input_width: D of an LSTM's input. has_context: whether the attention's context is part of that input.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
 
 def stages_of(recipe: Recipe, vocabulary_size: int) -> list[Stage]:
-    """Every stage from the source to the loss; each parameter of the network is of exactly one of them."""
+    """Return all stages from the source to the loss. Each parameter of the network is in exactly one of them."""
     model = meta_model(recipe, vocabulary_size)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     walk = _language_model(model) if isinstance(model, LanguageModel) else _translation(model)
@@ -60,14 +60,17 @@ _Walk = Iterator[tuple[Stage, list[nn.Module | nn.Parameter]]]
 
 
 def _parameters(module: nn.Module | nn.Parameter) -> list[nn.Parameter]:
+    """Return the parameters of a module, or the parameter itself."""
     return [module] if isinstance(module, nn.Parameter) else list(module.parameters())
 
 
 def _matrix_elements(module: nn.Module) -> int:
+    """Return the number of elements of a module's matrices, which is its multiply-adds for a token."""
     return sum(p.numel() for p in module.parameters() if p.dim() > 1)
 
 
 def _language_model(model: LanguageModel) -> _Walk:
+    """Yield the stages of a language model, each with its modules."""
     yield Stage("embedding", "embedding", "target", {}, 0), [model.embedding_VD]
     for place, layer in enumerate(model.layers, start=1):
         width = model.settings.width
@@ -78,6 +81,7 @@ def _language_model(model: LanguageModel) -> _Walk:
 
 
 def _translation(model: TranslationModel) -> _Walk:
+    """Yield the stages of a translation model, each with its modules."""
     encoder, decoder, width = model.encoder, model.decoder, model.settings.width
     yield Stage("source embedding", "embedding", "source", {}, 0), [model.source_embedding_VD]
     bottom = encoder.bottom
@@ -108,17 +112,20 @@ def _translation(model: TranslationModel) -> _Walk:
 
 
 def _lstm(name: str, layer: nn.Module, side: Side, input_width: int, looped: bool) -> Stage:
+    """Return the stage of an LSTM layer."""
     return Stage(name, "lstm", side, {}, _matrix_elements(layer), input_width, looped)
 
 
 def _with_context(
     layer: nn.Module, name: str, width: int, has_context: bool, *, looped: bool
 ) -> tuple[Stage, list[nn.Module | nn.Parameter]]:
+    """Return the stage of a decoder's LSTM layer, whose input may have the attention's context, and its module."""
     stage = _lstm(name, layer, "target", 2 * width if has_context else width, looped)
     return stage._replace(has_context=has_context), [layer]
 
 
 def _mixture(name: str, moe_layers: nn.ModuleDict, place: int, side: Side) -> _Walk:
+    """Yield the stages of the mixture after a layer, or its dense twin; nothing where there is neither."""
     if str(place) not in moe_layers:
         return
     module = moe_layers[str(place)]

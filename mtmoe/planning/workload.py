@@ -1,4 +1,4 @@
-"""What one process has to do: its part of a batch, its share of the experts, and the arithmetic that it does it in."""
+"""Workload of one process: its part of a batch, its share of the experts, and its arithmetic."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STREAM_BYTES = 4
 
 
 def expert_bytes(recipe: Recipe) -> int:
-    """Of one parameter of an expert, or its gradient."""
+    """Return the bytes of one parameter of an expert, which are also those of its gradient."""
     return 2 if recipe.training.expert_weights == "bf16" else STREAM_BYTES
 
 
 class Workload(NamedTuple):
-    """One process's sentences of one batch, as many positions with padding as there may be.
+    """Sentences of one batch on one process, with as many padded positions as there may be.
 
-    tokens: those that are not padding. The numbers are of a process, and need not be whole.
+    source_tokens and target_tokens do not count padding. All numbers are averages over processes and need not be whole.
     """
 
     rows: float
@@ -33,17 +33,20 @@ class Workload(NamedTuple):
     target_tokens: float
 
     def positions(self, side: Side) -> float:
+        """Return the number of positions of a side, padding included."""
         return self.rows * (self.source_length if side == "source" else self.target_length)
 
     def tokens(self, side: Side) -> float:
+        """Return the number of tokens of a side, without padding."""
         return self.source_tokens if side == "source" else self.target_tokens
 
 
 class Layout(NamedTuple):
-    """How the processes stand. experts_here: the largest share of the experts of a layer that a process has.
+    """Division of the work among processes.
 
-    element_bytes: of a number in products and their results (4: fp32; 2: bf16, fp16).
-    on_cpu: the libraries and paths of a CPU, which keep other things than those of a GPU.
+    experts_here: the largest number of a layer's experts that a process has.
+    element_bytes: bytes of a number in products and their results (4: fp32; 2: bf16, fp16).
+    on_cpu: whether the libraries and code paths are a CPU's, which keep other things than those of a GPU.
     """
 
     num_processes: int
@@ -54,11 +57,11 @@ class Layout(NamedTuple):
 
     @property
     def data_processes(self) -> int:
-        """Copies of every expert."""
+        """Return how many copies of every expert there are."""
         return self.num_processes // self.expert_processes
 
     def elements_here(self, name: str, shape: Sequence[int]) -> int:
-        """Of a parameter, on the process that has the most of it."""
+        """Return the elements of a parameter on the process that has the most of it."""
         if not is_expert_parameter(name):
             return math.prod(shape)
         first = shares(shape[0], self.expert_processes)[0]
@@ -66,7 +69,7 @@ class Layout(NamedTuple):
 
 
 def full_workload(recipe: Recipe, num_processes: int) -> Workload:
-    """A process's part of a batch of the longest sentences, without padding: the most that a batch can be."""
+    """Return a process's part of the largest batch there can be: the longest sentences, without padding."""
     settings = recipe.training
     length = settings.bptt_steps or settings.max_tokens_per_sentence
     tokens = settings.batch_tokens / num_processes
