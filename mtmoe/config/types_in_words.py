@@ -56,7 +56,9 @@ def _words(annotation: Any, marks: Iterable[Any]) -> str:
         return f"one of {', '.join(map(_choice, arguments))}" if len(arguments) > 1 else f'"{arguments[0]}"'
     if origin is tuple:
         at_least = _bound(marks, "min_length")
-        return f"list of {_plural(_words(arguments[0], []))}{f', {at_least} or more' if at_least else ''}"
+        each = _words(arguments[0], [])
+        told = f", each {each}" if each.startswith("one of") else f" of {_plural(each)}"
+        return f"list{told}{f', {at_least} or more' if at_least else ''}"
     return _plain(annotation, marks)
 
 

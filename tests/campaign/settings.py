@@ -109,6 +109,7 @@ def option_cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
     generator = random.Random(f"option {seed}")
     arguments: dict[str, list[str]] = {
         "recipes": [],
+        "settings": ["beam"],
         "describe": [str(sound.recipe)],
         "fetch": [str(sound.recipe)],
         "plan": [str(sound.recipe), "--gpus", "2", "--gpu", "h100"],
