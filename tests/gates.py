@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings
 from mtmoe.model.moe.gating import Gate
-from mtmoe.model.moe.moe_layer import gate_of
+from mtmoe.model.moe.moe_layer import build_gate
 
 WIDTH = 8
 GATES = [(gate, two) for gate in ("noisy-top-k", "softmax", "strictly-balanced") for two in (False, True)]
@@ -30,7 +30,7 @@ def make_gate(
         importance_loss_weight=0.1,
         **noisy,
     )
-    made = gate_of(WIDTH, settings)
+    made = build_gate(WIDTH, settings)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in sorted(made.named_parameters()):

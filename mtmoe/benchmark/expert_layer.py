@@ -26,6 +26,7 @@ from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Training
 from mtmoe.device import select_cuda_device
 from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
 from mtmoe.model.moe.routing import Routing
+from mtmoe.model.parameter_roles import parameter_roles
 from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
 from mtmoe.system.process_settings import prepare_for_training, use_threads
@@ -197,8 +198,9 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
     if shape.expert_weights == "bf16":
         keep_experts_in_bf16(mixture)
     optimizer = Adam(
-        {f"moe.{name}": parameter for name, parameter in mixture.named_parameters()},
+        dict(mixture.named_parameters()),
         Training(max_steps=1, expert_optimizer=shape.expert_optimizer, expert_weights=shape.expert_weights),  # type: ignore[arg-type]
+        roles=parameter_roles(mixture),
     )
     dtype = DTYPES[shape.precision]
     x_ND = torch.randn(shape.num_tokens, shape.width, device=device).to(dtype).requires_grad_()

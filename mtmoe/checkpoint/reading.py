@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,6 @@ from mtmoe.checkpoint.run_files import (
     is_step,
 )
 from mtmoe.checkpoint.run_state import CheckpointState, TrainingState
-from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
 from mtmoe.system.json_files import check_readable, read_json, unreadable
@@ -175,7 +174,9 @@ def mean_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
     return {name: (tensor / len(checkpoints)).float() for name, tensor in total.items()}
 
 
-def load_training(path: Path, mesh: Mesh = ONE_PROCESS) -> tuple[dict[str, Tensor], dict[str, Tensor], TrainingState]:
+def load_training(
+    path: Path, mesh: Mesh = ONE_PROCESS, sharded: Collection[str] = frozenset()
+) -> tuple[dict[str, Tensor], dict[str, Tensor], TrainingState]:
     """(model weights, training tensors, state) of a step checkpoint; of several processes each gets its part.
 
     Raises:
@@ -183,10 +184,11 @@ def load_training(path: Path, mesh: Mesh = ONE_PROCESS) -> tuple[dict[str, Tenso
     """
     state = _state(path, TrainingState)
     if _is_sharded(path):
-        return _read_shards(path / WEIGHT_SHARDS, mesh), _read_shards(path / TRAINING_SHARDS, mesh), state
+        parts = (_read_shards(path / name, mesh, sharded) for name in (WEIGHT_SHARDS, TRAINING_SHARDS))
+        return next(parts), next(parts), state
     weights = _verified(path / WEIGHTS, state.weights_digest)
     training = _verified(path / TRAINING, state.training_digest)
-    return _own_part(weights, mesh), _own_part(training, mesh), state
+    return _own_part(weights, mesh, sharded), _own_part(training, mesh, sharded), state
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -207,11 +209,13 @@ def _is_sharded(path: Path) -> bool:
     return (path / WEIGHT_SHARDS).is_dir()
 
 
-def _read_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]:
+def _read_shards(
+    directory: Path, mesh: Mesh = ONE_PROCESS, sharded: Collection[str] = frozenset()
+) -> dict[str, Tensor]:
     from mtmoe.distributed.sharded_checkpoint import CheckpointException, load_shards
 
     try:
-        return load_shards(directory, mesh)
+        return load_shards(directory, mesh, sharded)
     except PermissionError as error:
         raise unreadable(directory, error) from None
     except (SafetensorError, OSError, CheckpointException, ValueError, KeyError, AssertionError, RuntimeError) as error:
@@ -224,7 +228,5 @@ def _read_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]
         ) from None
 
 
-def _own_part(tensors: Mapping[str, Tensor], mesh: Mesh) -> dict[str, Tensor]:
-    return {
-        name: t[mesh.share_of_experts(t.shape[0])] if is_expert_parameter(name) else t for name, t in tensors.items()
-    }
+def _own_part(tensors: Mapping[str, Tensor], mesh: Mesh, sharded: Collection[str]) -> dict[str, Tensor]:
+    return {name: t[mesh.share_of_experts(t.shape[0])] if name in sharded else t for name, t in tensors.items()}

@@ -59,7 +59,7 @@ def save_sharded_checkpoint(
     training: Mapping[str, Tensor],
     state: Mapping[str, Any],
     mesh: Mesh,
-    num_experts: int,
+    sharded: Mapping[str, int],
 ) -> Checkpoint:
     """The same from all processes of the mesh, which must call it together; each writes its own part.
 
@@ -88,7 +88,7 @@ def save_sharded_checkpoint(
     try:
         mesh.main_alone(begin)
         for name, tensors in ((WEIGHT_SHARDS, weights), (TRAINING_SHARDS, training)):
-            save_shards(unfinished / name, tensors, mesh, num_experts)
+            save_shards(unfinished / name, tensors, mesh, sharded)
         mesh.main_alone(finish)
     except (CheckpointException, OSError) as error:  # on all processes when one of them fails
         raise _not_written(path, error) from None

@@ -6,14 +6,13 @@ its expert axis already, so only its copies on the data axis are added up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import Mesh
 
 BUCKET_BYTES = 1 << 23  # small gradients travel together; a larger one goes alone
@@ -28,9 +27,10 @@ class GradientSums:
     zeros, when the pass is over.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> None:
+        """``sharded``: the names of those parameters that are spread over the expert axis."""
         self._mesh = mesh
-        self._buckets = list(_buckets(parameters, mesh))
+        self._buckets = list(_buckets(parameters, sharded, mesh))
         self._place = {p: number for number, bucket in enumerate(self._buckets) for p in bucket.parameters}
         self._expecting = False
         self._missing: list[set[nn.Parameter]] = []
@@ -87,24 +87,24 @@ class _Bucket(NamedTuple):
     group: dist.ProcessGroup
 
 
-def _buckets(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Iterator[_Bucket]:
+def _buckets(parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> Iterator[_Bucket]:
     """All that there is to add up; a bucket holds parameters of one kind and type."""
     if mesh.size == 1:
         return
     open_buckets: dict[tuple[bool, torch.dtype], list[nn.Parameter]] = {}
     for name, parameter in reversed(list(parameters.items())):
-        kind = is_expert_parameter(name), parameter.dtype
+        kind = name in sharded, parameter.dtype
         bucket = open_buckets.setdefault(kind, [])
         if bucket and sum(map(_num_bytes, bucket)) + _num_bytes(parameter) > BUCKET_BYTES:
             yield from _bucket(bucket, kind[0], mesh)
             bucket = open_buckets[kind] = []
         bucket.append(parameter)
-    for (is_of_experts, _), bucket in open_buckets.items():
-        yield from _bucket(bucket, is_of_experts, mesh)
+    for (is_sharded, _), bucket in open_buckets.items():
+        yield from _bucket(bucket, is_sharded, mesh)
 
 
-def _bucket(parameters: list[nn.Parameter], is_of_experts: bool, mesh: Mesh) -> Iterator[_Bucket]:
-    if not is_of_experts:
+def _bucket(parameters: list[nn.Parameter], is_sharded: bool, mesh: Mesh) -> Iterator[_Bucket]:
+    if not is_sharded:
         yield _Bucket(parameters, mesh.gradient_group)
     elif mesh.data_size > 1:
         yield _Bucket(parameters, mesh.data_group)
@@ -114,10 +114,10 @@ def _num_bytes(parameter: nn.Parameter) -> int:
     return parameter.numel() * parameter.element_size()
 
 
-def total_norm(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> Tensor:
+def total_norm(parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> Tensor:
     """2-norm of the gradients of all parameters of all processes, each counted once: the same on every process."""
-    shared = [p.grad for name, p in parameters.items() if p.grad is not None and not is_expert_parameter(name)]
-    experts = [p.grad for name, p in parameters.items() if p.grad is not None and is_expert_parameter(name)]
+    shared = [p.grad for name, p in parameters.items() if p.grad is not None and name not in sharded]
+    experts = [p.grad for name, p in parameters.items() if p.grad is not None and name in sharded]
     if mesh.expert_size == 1 or not experts:
         return nn.utils.get_total_norm([*shared, *experts])
     of_experts = mesh.add_up_over_experts(nn.utils.get_total_norm(experts).square(), "gradient norms")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.futures import Future
 
-from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.system.safetensors_files import save_tensors
 from mtmoe.system.torch_internals import offsets_key, sharding_key
@@ -32,12 +31,15 @@ from mtmoe.system.torch_internals import offsets_key, sharding_key
 __all__ = ["CheckpointException", "load_shards", "save_shards", "whole_tensor"]
 
 
-def save_shards(directory: Path, tensors: Mapping[str, Tensor], mesh: Mesh, num_experts: int) -> None:
-    """Write the tensors of all processes; of experts each has its share of ``num_experts``. All must call it.
+def save_shards(directory: Path, tensors: Mapping[str, Tensor], mesh: Mesh, sharded: Mapping[str, int]) -> None:
+    """Write the tensors of all processes. All must call it.
+
+    Args:
+        sharded: the tensors of which each process has its share along the first dimension, and the whole size of that.
 
     Its collectives are those of ``mesh.writers``, so that a thread can write while training has its own.
     """
-    state = {name: whole_tensor(name, tensor.detach(), mesh, num_experts) for name, tensor in tensors.items()}
+    state = {name: whole_tensor(tensor.detach(), mesh, sharded.get(name)) for name, tensor in tensors.items()}
     dcp.save(state, storage_writer=_ShardWriter(str(directory), save_distributed=True), process_group=mesh.writers)
 
 
@@ -62,28 +64,37 @@ class _ShardWriter(HuggingFaceStorageWriter):
         return done
 
 
-def load_shards(directory: Path, mesh: Mesh = ONE_PROCESS) -> dict[str, Tensor]:
-    """Read what this process holds on ``mesh``, whatever mesh has written it. All must call it."""
+def load_shards(directory: Path, mesh: Mesh = ONE_PROCESS, sharded: Collection[str] = frozenset()) -> dict[str, Tensor]:
+    """Read what this process holds on ``mesh``, whatever mesh has written it. All must call it.
+
+    Args:
+        sharded: the tensors of which each process of the mesh has its share along the first dimension.
+    """
     reader = HuggingFaceStorageReader(str(directory))
     state = {}
     for name, stored in reader.read_metadata().state_dict_metadata.items():
         assert isinstance(stored, TensorStorageMetadata)
         shape, dtype = list(stored.size), stored.properties.dtype
-        share = mesh.share_of_experts(shape[0]) if is_expert_parameter(name) else slice(0, 0)
-        own = [share.stop - share.start, *shape[1:]] if is_expert_parameter(name) else shape
-        state[name] = whole_tensor(name, torch.empty(own, dtype=dtype), mesh, shape[0] if shape else 0)
+        if name in sharded:
+            share = mesh.share_of_experts(shape[0])
+            own = torch.empty(share.stop - share.start, *shape[1:], dtype=dtype)
+            state[name] = whole_tensor(own, mesh, shape[0])
+        else:
+            state[name] = torch.empty(shape, dtype=dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is what is meant
         dcp.load(state, storage_reader=reader, no_dist=mesh.size == 1)
     return {name: tensor.to_local() if isinstance(tensor, DTensor) else tensor for name, tensor in state.items()}
 
 
-def whole_tensor(name: str, own: Tensor, mesh: Mesh, num_experts: int) -> Tensor:
-    """This process's part as what it is a part of."""
-    if mesh.expert_size == 1 or not is_expert_parameter(name):
+def whole_tensor(own: Tensor, mesh: Mesh, whole_size: int | None) -> Tensor:
+    """Return this process's share as a DTensor of the whole, whose first dimension has ``whole_size``.
+
+    Without a size (None), or where one process has all experts, it is ``own`` itself.
+    """
+    if mesh.expert_size == 1 or whole_size is None:
         return own
     devices = mesh.devices_of(own)
-    number = num_experts if ".experts." in name else own.shape[0] * mesh.expert_size  # groups are always evenly spread
-    shape = torch.Size([number, *own.shape[1:]])
+    shape = torch.Size([whole_size, *own.shape[1:]])
     stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(own, devices, [Replicate(), Shard(0)], run_check=False, shape=shape, stride=stride)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from mtmoe.config.settings import Model
 from mtmoe.model.attention import Attention, Memory, OutputAttention
-from mtmoe.model.dropout import Dropout
 from mtmoe.model.lstm import Lstm, LstmState
-from mtmoe.model.moe.moe_layer import feed_forward, mixed
+from mtmoe.model.moe.layer_parallelism import ModelParallelism, one_process
 from mtmoe.model.moe.routing import Balance
-from mtmoe.model.ops.rows import put_rows, take_rows, with_common_number_of_rows
+from mtmoe.model.ops.keyed_noise import TokenNoise
+from mtmoe.model.ops.rows import take_rows, with_common_number_of_rows
+from mtmoe.model.residual_stack import ResidualStack
 
 
 class DecoderState(NamedTuple):
@@ -119,19 +120,22 @@ class _Grid(NamedTuple):
         return attention.project_context(self.collect(context_AWD)), self.collect(weights_AWS)
 
 
-class Decoder(nn.Module):
+class Decoder(ResidualStack):
     """See the module's text; residual connections add only the part that is not context
     (`docs/explanation/paper.md#decision-17`)."""
 
-    def __init__(self, settings: Model) -> None:
-        super().__init__()
-        width = settings.width
-        hidden = settings.lstm_hidden or width
-        self.residual, self.bottom_residual = settings.residual, settings.residual and settings.bottom_residual
+    def __init__(
+        self,
+        settings: Model,
+        parallelism: ModelParallelism = one_process,
+        noise: TokenNoise | None = None,
+    ) -> None:
+        super().__init__(settings, "decoder", parallelism, noise)
+        width, hidden = settings.width, settings.lstm_units
+        self.bottom_residual = settings.residual and settings.bottom_residual
         self.recurrent = settings.attention_context != "parallel"
         self.context_above = settings.attention_context != "recurrent"
-        self.dropout = Dropout(settings.dropout)
-        attention_width = settings.attention_width or width
+        attention_width = settings.attention_units
         self.attention = Attention(width, attention_width, settings.attention)
         self.output_attention = (
             OutputAttention(width, attention_width, settings.attention) if settings.output_attention else None
@@ -143,9 +147,7 @@ class Decoder(nn.Module):
         self.upper = nn.ModuleList(
             Lstm(upper_input, width, hidden, projection) for _ in range(settings.decoder_layers - 1)
         )
-        self.moe_layers = nn.ModuleDict(
-            {str(place): feed_forward(width, settings.moe) for place in sorted(settings.decoder_moe_after)}
-        )
+        self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after)
 
     def forward(self, embedded_BTD: Tensor, memory: Memory, positions_N: Tensor) -> tuple[Tensor, dict[str, Balance]]:
         """Teacher forcing: the top layer's outputs at the real target tokens, [N, D], and the balances."""
@@ -155,14 +157,14 @@ class Decoder(nn.Module):
         if self.recurrent:
             x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory)
         else:
-            x_BTD = self._add(x_BTD, self.bottom(x_BTD), self.bottom_residual)
+            x_BTD = self.add_residual(x_BTD, self.bottom(x_BTD), self.bottom_residual)
             context_BTD = self.attention(x_BTD, memory)
-        x_BTD = self._mix(1, x_BTD, positions_N, balances)
+        x_BTD = self.add_experts(1, x_BTD, positions_N, balances)
         for place, layer in enumerate(self.upper, start=2):
-            x_BTD = self._add(x_BTD, layer(_with_context(x_BTD, context_BTD)))
-            x_BTD = self._mix(place, x_BTD, positions_N, balances)
+            x_BTD = self.add_residual(x_BTD, layer(_with_context(x_BTD, context_BTD)))
+            x_BTD = self.add_experts(place, x_BTD, positions_N, balances)
         if self.output_attention is not None:
-            x_BTD = self._add(x_BTD, self.output_attention(x_BTD, memory))
+            x_BTD = self.add_residual(x_BTD, self.output_attention(x_BTD, memory))
         return take_rows(x_BTD, positions_N), balances
 
     def _bottom_recurrent(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
@@ -192,20 +194,20 @@ class Decoder(nn.Module):
         if self.recurrent:
             attended_XD, weights_XS = grid.attend(self.attention, state.query_XD, state.memory)
             bottom = self.bottom.step(_with_context(x_XD, attended_XD), state.layers[0])
-            x_XD = query_XD = self._add(x_XD, bottom.output_BD, self.bottom_residual)
+            x_XD = query_XD = self.add_residual(x_XD, bottom.output_BD, self.bottom_residual)
             context_XD = attended_XD if self.context_above else None
         else:
             bottom = self.bottom.step(x_XD, state.layers[0])
-            x_XD = query_XD = self._add(x_XD, bottom.output_BD, self.bottom_residual)
+            x_XD = query_XD = self.add_residual(x_XD, bottom.output_BD, self.bottom_residual)
             context_XD, weights_XS = grid.attend(self.attention, query_XD, state.memory)
-        x_XD = self._mix_rows(1, x_XD)
+        x_XD = self.add_experts_of_step(1, x_XD)
         layers = [bottom]
         for place, layer in enumerate(self._upper_layers(), start=2):
             layers.append(layer.step(_with_context(x_XD, context_XD), state.layers[place - 1]))
-            x_XD = self._mix_rows(place, self._add(x_XD, layers[-1].output_BD))
+            x_XD = self.add_experts_of_step(place, self.add_residual(x_XD, layers[-1].output_BD))
         if self.output_attention is not None:  # its weights are the ones that say what this token was read off
             seen_XD, weights_XS = grid.attend(self.output_attention, x_XD, state.memory)
-            x_XD = self._add(x_XD, seen_XD)
+            x_XD = self.add_residual(x_XD, seen_XD)
         return x_XD, weights_XS, state._replace(layers=tuple(layers), query_XD=self._kept_query(query_XD))
 
     def _kept_query(self, query_XD: Tensor) -> Tensor:
@@ -218,25 +220,6 @@ class Decoder(nn.Module):
 
     def _upper_layers(self) -> Iterator[Lstm]:
         yield from self.upper  # type: ignore[misc]
-
-    def _add(self, below: Tensor, output: Tensor, residual: bool | None = None) -> Tensor:
-        dropped = self.dropout(output)
-        return below + dropped if (self.residual if residual is None else residual) else dropped
-
-    def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
-        if str(place) not in self.moe_layers:
-            return x_BTD
-        x_ND = take_rows(x_BTD, positions_N)
-        y_ND, balance = mixed(self.moe_layers[str(place)], x_ND, x_BTD.shape[1])
-        if balance is not None:
-            balances[f"decoder.moe{place}"] = balance
-        return put_rows(self._add(x_ND, y_ND), positions_N, *x_BTD.shape[:2])
-
-    def _mix_rows(self, place: int, x_XD: Tensor) -> Tensor:
-        if str(place) not in self.moe_layers:
-            return x_XD
-        y_XD, _ = self.moe_layers[str(place)](x_XD)
-        return self._add(x_XD, y_XD)
 
 
 def _with_context(x: Tensor, context: Tensor | None) -> Tensor:

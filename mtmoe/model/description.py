@@ -140,7 +140,7 @@ def _encoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescr
 
 def _decoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescription]:
     decoder = model.decoder
-    kind = f"{settings.attention}, {settings.attention_context}, width {settings.attention_width or settings.width}"
+    kind = f"{settings.attention}, {settings.attention_context}, width {settings.attention_units}"
     attention = _layer("attention", kind, decoder.attention)
     lstm = _lstm_kind(settings)
     modules = [(lstm, layer) for layer in (decoder.bottom, *decoder.upper)]
@@ -162,22 +162,13 @@ def _stack(
 
 
 def _layer(name: str, kind: str, module: nn.Module) -> LayerDescription:
-    noise = _noise_operations(module) if isinstance(module, MixtureOfExperts) else 0
+    noise = module.gate.noise_operations if isinstance(module, MixtureOfExperts) else 0
     num_parameters = sum(p.numel() for p in module.parameters())
     return LayerDescription(name, kind, num_parameters, _operations(module), _matrix_elements(module), noise)
 
 
-def _noise_operations(module: MixtureOfExperts) -> int:
-    """A gate with noise has, for each matrix of its own, one for the noise: half of its work."""
-    has_noise = any(name.startswith("noise_") for name, _ in module.gate.named_parameters())
-    return module.gate.operations // 2 if has_noise else 0
-
-
 def _operations(module: nn.Module) -> int:
-    if isinstance(module, MixtureOfExperts):
-        gate = module.gate
-        return gate.operations + _matrix_elements(module.experts) * gate.experts_per_token // gate.num_experts
-    return _matrix_elements(module)
+    return module.operations if isinstance(module, MixtureOfExperts) else _matrix_elements(module)
 
 
 def _matrix_elements(module: nn.Module) -> int:
@@ -185,7 +176,7 @@ def _matrix_elements(module: nn.Module) -> int:
 
 
 def _lstm_kind(settings: Model) -> str:
-    hidden = settings.lstm_hidden or settings.width
+    hidden = settings.lstm_units
     projected = hidden != settings.width or settings.lstm_projection
     projection = f" projected to {settings.width}" if projected else ""
     return f"LSTM {hidden}{projection}"

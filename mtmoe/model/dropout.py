@@ -22,12 +22,10 @@ class Dropout(nn.Module):
     noise: where the random numbers come from; None for torch's own generator.
     """
 
-    noise: TokenNoise | None
-
-    def __init__(self, probability: float) -> None:
+    def __init__(self, probability: float, noise: TokenNoise | None = None) -> None:
         super().__init__()
         self.probability = probability
-        self.noise = None
+        self.noise = noise
 
     def forward(self, x: Tensor) -> Tensor:
         mask = self.mask(x)

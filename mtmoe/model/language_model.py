@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtmoe.config.settings import Model
-from mtmoe.model.dropout import Dropout
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.lstm import Lstm, LstmState
-from mtmoe.model.moe.moe_layer import feed_forward, mixed
+from mtmoe.model.moe.layer_parallelism import ModelParallelism, one_process
 from mtmoe.model.moe.routing import Balance
 from mtmoe.model.ops.int8 import Int8Matrix
+from mtmoe.model.ops.keyed_noise import SideNoise
 from mtmoe.model.ops.rows import put_rows, real_positions, take_rows
+from mtmoe.model.residual_stack import ResidualStack
 from mtmoe.model.translation import Output, TranslationBatch
 
 
@@ -57,7 +58,7 @@ class LanguageModelState(NamedTuple):
         return cls(tuple(LstmState(*(tensors[f"{place}.{name}"] for name in LstmState._fields)) for place in places))
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(ResidualStack):
     """``h_0 = drop(embedding)``, ``h_l = h_(l-1) + drop(f_l(h_(l-1)))`` (paper, appendix C.1; l = 1 without
     ``h_(l-1)`` where the settings say so), and a softmax without bias.
 
@@ -65,13 +66,18 @@ class LanguageModel(nn.Module):
     first token was predicted before.
     """
 
-    def __init__(self, settings: Model, vocabulary_size: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        settings: Model,
+        vocabulary_size: int,
+        parallelism: ModelParallelism = one_process,
+        noise: SideNoise | None = None,
+    ) -> None:
+        super().__init__(settings, "decoder", parallelism, noise and noise.target)
         self.settings, self.vocabulary_size = settings, vocabulary_size
-        width, hidden = settings.width, settings.lstm_hidden or settings.width
+        width, hidden = settings.width, settings.lstm_units
         self.embedding_std = settings.embedding_std_or_default
-        self.residual, self.bottom_residual = settings.residual, settings.residual and settings.bottom_residual
-        self.dropout = Dropout(settings.dropout)
+        self.bottom_residual = settings.residual and settings.bottom_residual
         self.embedding_VD = nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
         self.output_VD = (
             nn.Parameter(embedding_matrix(vocabulary_size, width, self.embedding_std))
@@ -82,9 +88,7 @@ class LanguageModel(nn.Module):
         self.layers = nn.ModuleList(
             Lstm(width, width, hidden, settings.lstm_projection) for _ in range(settings.decoder_layers)
         )
-        self.moe_layers = nn.ModuleDict(
-            {str(place): feed_forward(width, settings.moe) for place in sorted(settings.decoder_moe_after)}
-        )
+        self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after)
 
     def forward(self, batch: TranslationBatch) -> Output:
         """Each row from a zero state, up to but without the output layer (see ``training/losses/``)."""
@@ -103,8 +107,8 @@ class LanguageModel(nn.Module):
         for place, layer in enumerate(self._lstms(), start=1):
             output_BTD, after = layer.continued(x_BTD, None if state is None else state.layers[place - 1])
             states.append(after)
-            x_BTD = self._add(x_BTD, output_BTD, self.bottom_residual if place == 1 else self.residual)
-            x_BTD = self._mix(place, x_BTD, positions_N, balances)
+            x_BTD = self.add_residual(x_BTD, output_BTD, self.bottom_residual if place == 1 else self.residual)
+            x_BTD = self.add_experts(place, x_BTD, positions_N, balances)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
         return Output(take_rows(x_BTD, positions_N), labels_N, balances), LanguageModelState(tuple(states))
 
@@ -119,9 +123,8 @@ class LanguageModel(nn.Module):
         states = []
         for place, layer in enumerate(self._lstms(), start=1):
             states.append(layer.step(x_BD, state.layers[place - 1]))
-            x_BD = self._add(x_BD, states[-1].output_BD, self.bottom_residual if place == 1 else self.residual)
-            if str(place) in self.moe_layers:
-                x_BD = self._add(x_BD, self.moe_layers[str(place)](x_BD)[0], self.residual)
+            x_BD = self.add_residual(x_BD, states[-1].output_BD, self.bottom_residual if place == 1 else self.residual)
+            x_BD = self.add_experts_of_step(place, x_BD)
         state = LanguageModelState(tuple(states))
         if self.int8_output is not None:
             return self.int8_output.product(x_BD), state
@@ -152,16 +155,3 @@ class LanguageModel(nn.Module):
 
     def _lstms(self) -> Iterator[Lstm]:
         yield from self.layers  # type: ignore[misc]
-
-    def _add(self, below: Tensor, output: Tensor, residual: bool) -> Tensor:
-        dropped = self.dropout(output)
-        return below + dropped if residual else dropped
-
-    def _mix(self, place: int, x_BTD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
-        if str(place) not in self.moe_layers:
-            return x_BTD
-        x_ND = take_rows(x_BTD, positions_N)
-        y_ND, balance = mixed(self.moe_layers[str(place)], x_ND, x_BTD.shape[1])
-        if balance is not None:
-            balances[f"decoder.moe{place}"] = balance
-        return put_rows(self._add(x_ND, y_ND, self.residual), positions_N, *x_BTD.shape[:2])

@@ -12,8 +12,10 @@ from mtmoe.model.attention import Memory
 from mtmoe.model.decoder import Decoder, DecoderState
 from mtmoe.model.embedding import embed, embedding_matrix, label_log_probabilities
 from mtmoe.model.encoder import Encoder
+from mtmoe.model.moe.layer_parallelism import ModelParallelism, one_process
 from mtmoe.model.moe.routing import Balance
 from mtmoe.model.ops.int8 import Int8Matrix
+from mtmoe.model.ops.keyed_noise import SideNoise
 from mtmoe.model.ops.rows import put_rows, real_positions, with_common_number_of_rows
 
 
@@ -48,7 +50,13 @@ class Output(NamedTuple):
 class TranslationModel(nn.Module):
     """Encoder, attention, decoder and output layer over one shared subword vocabulary."""
 
-    def __init__(self, settings: Model, vocabulary_size: int) -> None:
+    def __init__(
+        self,
+        settings: Model,
+        vocabulary_size: int,
+        parallelism: ModelParallelism = one_process,
+        noise: SideNoise | None = None,
+    ) -> None:
         super().__init__()
         self.settings, self.vocabulary_size = settings, vocabulary_size
         width, self.embedding_std = settings.width, settings.embedding_std_or_default
@@ -64,8 +72,8 @@ class TranslationModel(nn.Module):
             else self.target_embedding_VD
         )
         self.int8_output: Int8Matrix | None = None
-        self.encoder = Encoder(settings)
-        self.decoder = Decoder(settings)
+        self.encoder = Encoder(settings, parallelism, noise and noise.source)
+        self.decoder = Decoder(settings, parallelism, noise and noise.target)
 
     def forward(self, batch: TranslationBatch) -> Output:
         """Teacher forcing over a batch, up to but without the output layer (see ``training/losses/``)."""

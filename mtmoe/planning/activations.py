@@ -55,7 +55,7 @@ def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout)
 def _lstm(stage: Stage, recipe: Recipe, positions: float, work: Workload, layout: Layout) -> Activations:
     """Return the activation memory of an LSTM layer."""
     model, small = recipe.model, layout.element_bytes
-    hidden = model.lstm_hidden or model.width
+    hidden = model.lstm_units
     width = model.width
     is_half = stage.name in ("encoder 1 forward", "encoder 1 backward") and model.encoder_bottom == "concatenate"
     if is_half:
@@ -93,7 +93,7 @@ def _leading_dimension(width: int) -> int:
 def _attention(stage: Stage, recipe: Recipe, work: Workload, small: int) -> Activations:
     """Return the activation memory of an attention."""
     model = recipe.model
-    width, hidden = model.width, model.attention_width or model.width
+    width, hidden = model.width, model.attention_units
     source, target = work.positions("source"), work.positions("target")
     scores = target * work.source_length
     recurrent = model.attention_context != "parallel" and stage.name == "attention"

@@ -143,7 +143,7 @@ def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload
     if stage.kind == "embedding":
         rows = 3 * work.positions(stage.side) * recipe.model.width * STREAM_BYTES
         return 2 * need.kept + rows + vocabulary_size * recipe.model.width * STREAM_BYTES
-    weights = sum(layout.elements_here(name, p.shape) for name, p in stage.parameters.items())
+    weights = sum(layout.elements_here(p.shape, name in stage.sharded) for name, p in stage.parameters.items())
     if stage.kind != "experts":
         return 2 * need.kept + _weight_bytes(weights, 1.0, recipe, layout)
     num_experts = recipe.model.moe.num_experts

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
-from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.gradients import BUCKET_BYTES
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
@@ -75,13 +74,13 @@ def parameters_of(stages: list[Stage], recipe: Recipe, layout: Layout) -> Parame
     factored = recipe.training.expert_optimizer == "factored-adam"
     for stage in stages:
         for name, parameter in stage.parameters.items():
-            here = layout.elements_here(name, parameter.shape)
+            here = layout.elements_here(parameter.shape, name in stage.sharded)
             if stage.kind == "experts":
                 _, rows, columns = parameter.shape
                 experts += here
                 kept = rows + columns if factored else 2 * rows * columns
                 expert_moments += layout.experts_here * kept * STREAM_BYTES
-            elif is_expert_parameter(name):
+            elif name in stage.sharded:
                 group_gates += here
             else:
                 replicated += here
@@ -153,7 +152,9 @@ def _gradients(stage: Stage, recipe: Recipe, vocabulary_size: int, layout: Layou
     if stage.kind == "experts":
         experts = sum(p.shape[1] * p.shape[2] for p in stage.parameters.values())
         return layout.experts_here * experts * expert_bytes(recipe), 0.0
-    return sum(layout.elements_here(name, p.shape) for name, p in stage.parameters.items()) * STREAM_BYTES, 0.0
+    return sum(
+        layout.elements_here(p.shape, name in stage.sharded) for name, p in stage.parameters.items()
+    ) * STREAM_BYTES, 0.0
 
 
 def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Activations:

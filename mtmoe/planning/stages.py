@@ -14,6 +14,7 @@ from mtmoe.config import Recipe
 from mtmoe.model.building import meta_model
 from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.moe.moe_layer import MixtureOfExperts
+from mtmoe.model.parameter_roles import parameter_roles
 from mtmoe.model.translation import TranslationModel
 
 Kind = Literal["embedding", "lstm", "attention", "gate", "experts", "dense", "output"]
@@ -27,6 +28,7 @@ class Stage(NamedTuple):
     operations: multiply-adds of one token of its side, forward, as `mtmoe describe` counts them.
     looped: for an LSTM that goes step by step in Python, since its input needs the step before.
     input_width: D of an LSTM's input. has_context: whether the attention's context is part of that input.
+    sharded: the names of the parameters that are spread over processes.
     """
 
     name: str
@@ -37,11 +39,13 @@ class Stage(NamedTuple):
     input_width: int = 0
     looped: bool = False
     has_context: bool = False
+    sharded: frozenset[str] = frozenset()
 
 
 def stages_of(recipe: Recipe, vocabulary_size: int) -> list[Stage]:
     """Return all stages from the source to the loss. Each parameter of the network is in exactly one of them."""
     model = meta_model(recipe, vocabulary_size)
+    sharded = parameter_roles(model).sharded
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     walk = _language_model(model) if isinstance(model, LanguageModel) else _translation(model)
     taken: set[int] = set()
@@ -52,7 +56,7 @@ def stages_of(recipe: Recipe, vocabulary_size: int) -> list[Stage]:
             if id(parameter) not in taken:
                 own[names[id(parameter)]] = parameter
                 taken.add(id(parameter))
-        stages.append(stage._replace(parameters=own))
+        stages.append(stage._replace(parameters=own, sharded=sharded.intersection(own)))
     return stages
 
 
@@ -134,5 +138,5 @@ def _mixture(name: str, moe_layers: nn.ModuleDict, place: int, side: Side) -> _W
         return
     gate = module.gate
     yield Stage(f"{name} gate", "gate", side, {}, gate.operations), [gate]
-    operations = _matrix_elements(module.experts) * gate.experts_per_token // gate.num_experts
+    operations = module.operations - gate.operations
     yield Stage(f"{name} experts", "experts", side, {}, operations), [module.experts]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
-from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import shares
 from mtmoe.planning.stages import Side
 
@@ -60,9 +59,9 @@ class Layout(NamedTuple):
         """Return how many copies of every expert there are."""
         return self.num_processes // self.expert_processes
 
-    def elements_here(self, name: str, shape: Sequence[int]) -> int:
+    def elements_here(self, shape: Sequence[int], is_sharded: bool) -> int:
         """Return the elements of a parameter on the process that has the most of it."""
-        if not is_expert_parameter(name):
+        if not is_sharded:
             return math.prod(shape)
         first = shares(shape[0], self.expert_processes)[0]
         return (first.stop - first.start) * math.prod(shape[1:])

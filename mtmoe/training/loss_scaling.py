@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from mtmoe.checkpoint import LossScale
-from mtmoe.distributed.expert_parallel import is_expert_parameter
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.training.optimizers.adam import Adam
 
@@ -30,7 +29,7 @@ class LossScaler:
     def unscale(self, optimizer: Adam) -> None:
         """Divide the gradients by the scale, before they are clipped."""
         if self._scaler.is_enabled():
-            spread_infinity(optimizer.parameters, self._mesh)
+            spread_infinity(optimizer.parameters, optimizer.roles.sharded, self._mesh)
         optimizer.unscale(self._scaler)
 
     def step(self, optimizer: Adam) -> None:
@@ -56,15 +55,15 @@ class LossScaler:
 
 
 @torch.no_grad()
-def spread_infinity(parameters: Mapping[str, nn.Parameter], mesh: Mesh) -> None:
+def spread_infinity(parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> None:
     """Make a shared gradient infinite on all processes where an expert's is not finite on any of them.
 
     A process's loss scale follows what it finds in its own gradients, and must be the same on all.
     """
     if mesh.expert_size == 1:
         return
-    experts = [p.grad for name, p in parameters.items() if p.grad is not None and is_expert_parameter(name)]
-    shared = next(p.grad for name, p in parameters.items() if p.grad is not None and not is_expert_parameter(name))
+    experts = [p.grad for name, p in parameters.items() if p.grad is not None and name in sharded]
+    shared = next(p.grad for name, p in parameters.items() if p.grad is not None and name not in sharded)
     num_broken = sum((~gradient.isfinite().all()).float() for gradient in experts) + shared.new_zeros(1)
     mesh.add_up_over_experts(num_broken, "gradients that are not finite")
     shared.view(-1)[:1].add_(torch.where(num_broken > 0, torch.inf, 0.0))

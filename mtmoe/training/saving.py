@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -25,13 +26,15 @@ _LAST_WAIT_SECONDS = 10.0  # for a write when training has failed: less than the
 
 
 class Snapshot(NamedTuple):
-    """What a checkpoint is made of. best_steps: checkpoints that are kept besides the newest."""
+    """What a checkpoint is made of. best_steps: checkpoints that are kept besides the newest.
+    sharded: as of :meth:`Stepper.sharded_tensors`."""
 
     step: int
     weights: Mapping[str, Tensor]
     training: Mapping[str, Tensor]
     state: Mapping[str, Any]
     best_steps: Sequence[int]
+    sharded: Mapping[str, int] = MappingProxyType({})
 
 
 class Saver:
@@ -122,8 +125,8 @@ class Saver:
         if self.mesh.size == 1:
             written = save_checkpoint(self.run, step, weights, training, state)
         else:
-            num_experts = self.recipe.model.moe.num_experts
-            written = save_sharded_checkpoint(self.run, step, weights, training, state, self.mesh, num_experts)
+            sharded = snapshot.sharded
+            written = save_sharded_checkpoint(self.run, step, weights, training, state, self.mesh, sharded)
         if self.mesh.is_main:
             retain(self.run, self.recipe.training.keep_last, snapshot.best_steps)
         self._written.put(written)

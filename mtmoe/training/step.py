@@ -19,25 +19,27 @@ from mtmoe.checkpoint import (
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed.batch_sharding import of_all_sentences, own_sentences
-from mtmoe.distributed.expert_parallel import parallelise
+from mtmoe.distributed.expert_parallel import ExpertParallelism
 from mtmoe.distributed.gradients import GradientSums
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.model.building import Network, build_model, meta_model
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
-from mtmoe.model.moe.expert_shard import keeping_experts
 from mtmoe.model.moe.routing import Balance
-from mtmoe.model.ops.keyed_noise import keyed_noise
+from mtmoe.model.ops.keyed_noise import new_side_noise
+from mtmoe.model.parameter_roles import parameter_roles
 from mtmoe.model.translation import Output
 from mtmoe.precision import DTYPES, autocast, choose_precision
 from mtmoe.training.loss_scaling import LossScaler
 from mtmoe.training.losses.label_smoothing import CrossEntropy, output_cross_entropy
 from mtmoe.training.losses.sampled_softmax import sampled_cross_entropy
 from mtmoe.training.metrics.expert_usage import ExpertUsage
-from mtmoe.training.optimizers.adam import Adam
+from mtmoe.training.optimizers.adam import Adam, moment_names
 from mtmoe.training.optimizers.ema import ExponentialMovingAverage
 from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
+
+_RAW_WEIGHTS = "weights."  # in the names of weights beside their average
 
 
 class StepOutcome(Enum):
@@ -93,23 +95,20 @@ class Stepper:
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
         self.precision = choose_precision(device, self.settings.precision)
         torch.manual_seed(_mixed(recipe.seed, 0, 0))
-        with keeping_experts(mesh.share_of_experts):
-            self.model = build_model(recipe, vocabulary_size).train()
+        parallelism, self.noise = ExpertParallelism(mesh), new_side_noise()
+        self.model = build_model(recipe, vocabulary_size, parallelism=parallelism, noise=self.noise).train()
         state = self.model.state_dict()
-        self.num_parameters = _num_parameters(recipe, vocabulary_size)
-        parallelise(self.model, mesh)
+        roles, self._whole_sizes = parameter_roles(self.model), _whole_sizes(recipe, vocabulary_size)
+        self.num_parameters = sum(shape.numel() for shape in self._whole_sizes.values())
         self.model.to(device)
         if self.settings.expert_weights == "bf16":
             keep_experts_in_bf16(self.model)
-        self.source_noise, self.target_noise = keyed_noise(self.model)
-        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, seed=recipe.seed)
-        self.gradient_sums = GradientSums(self.optimizer.parameters, mesh)
+        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, roles=roles, seed=recipe.seed)
+        self.gradient_sums = GradientSums(self.optimizer.parameters, roles.sharded, mesh)
         self.average: ExponentialMovingAverage | None = None
         if self.settings.ema is not None:
-            with keeping_experts(mesh.share_of_experts):
-                averaged = build_model(recipe, vocabulary_size).eval()
+            averaged = build_model(recipe, vocabulary_size, parallelism=parallelism).eval()
             averaged.load_state_dict(state)
-            parallelise(averaged, mesh)
             self.average = ExponentialMovingAverage(averaged.to(device), self.settings.ema)
         self.loss_scaler = LossScaler(device, self.precision, mesh)
         self.step = 0
@@ -207,8 +206,8 @@ class Stepper:
         own, sentences_B = own.to(self.device), sentences_B.to(self.device)
         seed = _mixed(self.recipe.seed, self.step, number)
         torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
-        self.source_noise.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
-        self.target_noise.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
+        self.noise.source.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
+        self.noise.target.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
         return own
 
     def _forward(self, batch: Batch) -> Output:
@@ -228,7 +227,9 @@ class Stepper:
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
         self.loss_scaler.unscale(self.optimizer)
-        norm = float(clip_gradients(self.optimizer.parameters, self.settings.clip_norm, self.mesh))
+        norm = float(
+            clip_gradients(self.optimizer.parameters, self.settings.clip_norm, self.mesh, self.optimizer.roles.sharded)
+        )
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
             self.before_update()
@@ -248,11 +249,20 @@ class Stepper:
         training = dict(self.optimizer.state())
         weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
         if self.average is not None:
-            training |= {f"weights.{name}": p.detach() for name, p in self.model.named_parameters()}
+            training |= {f"{_RAW_WEIGHTS}{name}": p.detach() for name, p in self.model.named_parameters()}
         if self.carried is not None:
             carried = self.carried.tensors()
             training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
         return weights, training, {"num_updates": self.num_updates, "loss_scale": self.loss_scaler.state()}
+
+    def sharded_tensors(self) -> dict[str, int]:
+        """Return the names that sharded tensors may have in :meth:`tensors`, with the whole size of the dimension,
+        their first, along which each process has a share."""
+        return {
+            tensor: self._whole_sizes[name][0]
+            for name in self.optimizer.roles.sharded
+            for tensor in (name, f"{_RAW_WEIGHTS}{name}", *moment_names(name))
+        }
 
     def load(
         self,
@@ -263,7 +273,7 @@ class Stepper:
         where: Path,
     ) -> None:
         """The inverse of :meth:`tensors`."""
-        raw = {key.removeprefix("weights."): t for key, t in training.items() if key.startswith("weights.")}
+        raw = {key.removeprefix(_RAW_WEIGHTS): t for key, t in training.items() if key.startswith(_RAW_WEIGHTS)}
         load_weights(self.model, raw or weights, where)  # without an average the two are the same
         if self.average is not None:
             load_weights(self.inference_model, weights, where)
@@ -279,9 +289,9 @@ class Stepper:
         self.step = step
 
 
-def _num_parameters(recipe: Recipe, vocabulary_size: int) -> int:
-    """Of all processes together, each counted once."""
-    return sum(p.numel() for p in meta_model(recipe, vocabulary_size).parameters())
+def _whole_sizes(recipe: Recipe, vocabulary_size: int) -> dict[str, torch.Size]:
+    """Return the shapes of all parameters as they are without expert parallelism."""
+    return {name: parameter.shape for name, parameter in meta_model(recipe, vocabulary_size).named_parameters()}
 
 
 def _sum_of_auxiliary_losses(balances: Mapping[str, Balance]) -> Tensor:

@@ -350,7 +350,7 @@ class Trainer:
             "optimizer": optimizer_state,
         }
         best_steps = [s for s, _ in self.best[: self.settings.keep_best]]
-        self.saver.begin(Snapshot(step, weights, training, state, best_steps))
+        self.saver.begin(Snapshot(step, weights, training, state, best_steps, self.stepper.sharded_tensors()))
         self.saved_step = step
 
     def _tell_of_saved(self) -> None:
@@ -363,7 +363,7 @@ class Trainer:
         last = last_checkpoint(self.run_files)
         if last is None:
             return
-        weights, training, state = load_training(last.path, self.mesh)
+        weights, training, state = load_training(last.path, self.mesh, self.stepper.sharded_tensors())
         self.stepper.load(weights, training, state.step, state.optimizer, last.path)
         self.position = Position(*state.position)
         if state.metric == self.settings.validation.metric:  # values of another one cannot be compared

@@ -328,7 +328,7 @@ def test_all_files_have_the_access_of_any_new_file(toy, run, tmp_path):
     try:
         _save(run, recipe, 5)
         export_weights(run.directory, "last", tmp_path / "weights.safetensors")
-        save_shards(tmp_path / "shards", {"x": torch.ones(2)}, ONE_PROCESS, 1)
+        save_shards(tmp_path / "shards", {"x": torch.ones(2)}, ONE_PROCESS, {})
     finally:
         os.umask(before)
     files = [tmp_path / "weights.safetensors", *(tmp_path / "shards").iterdir()]

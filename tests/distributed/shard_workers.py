@@ -54,7 +54,11 @@ def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
         _steps(stepper, islice(groups, STEPS_BEFORE))
         saved = _everything(stepper)
         weights, training, plain = stepper.tensors()
-        saver.begin(Snapshot(stepper.step, weights, training, {**_REST_OF_STATE, "optimizer": plain}, []))
+        saver.begin(
+            Snapshot(
+                stepper.step, weights, training, {**_REST_OF_STATE, "optimizer": plain}, [], stepper.sharded_tensors()
+            )
+        )
         _steps(stepper, groups)
         saver.finish()
         return saved, _everything(stepper)
@@ -66,7 +70,7 @@ def load_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
         last = last_checkpoint(RunFiles(run))
         assert last is not None
-        weights, training, state = load_training(last.path, mesh)
+        weights, training, state = load_training(last.path, mesh, stepper.sharded_tensors())
         stepper.load(weights, training, state.step, state.optimizer, last.path)
         loaded = _everything(stepper)
         _steps(stepper, islice(batches(STEPS_BEFORE + STEPS_AFTER), STEPS_BEFORE, None))
@@ -80,4 +84,5 @@ def _steps(stepper: Stepper, groups: Iterator[list[Batch]]) -> None:
 
 def _everything(stepper: Stepper) -> State:
     weights, training, _ = stepper.tensors()
-    return whole(stepper, {**weights, **{f"training:{name}": tensor for name, tensor in training.items()}})
+    state = {f"training:{name}": tensor for name, tensor in whole(stepper, training).items()}
+    return whole(stepper, weights) | state

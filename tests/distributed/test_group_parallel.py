@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from mtmoe.config import Recipe
-from mtmoe.distributed.expert_parallel import is_expert_parameter, parallelise
-from mtmoe.distributed.group_parallel import ParallelGroups
+from mtmoe.distributed.expert_parallel import ExpertParallelism
+from mtmoe.distributed.group_parallel import GroupDispatch
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.model.building import build_model
-from mtmoe.model.moe.expert_shard import keeping_experts
+from mtmoe.model.moe.layer_parallelism import LayerParallelism
 from mtmoe.model.moe.moe_layer import MixtureOfExperts
+from mtmoe.model.parameter_roles import parameter_roles
 from tests.distributed.group import run_group
 from tests.distributed.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.workers import CPU, VOCABULARY, doubles
@@ -24,31 +25,31 @@ NUM_TOKENS = (5, 0, 9, 2)  # of four processes
 
 
 class Evaluated(NamedTuple):
-    """A mixture's outputs and counts of this process's tokens. shapes: of its parameters."""
+    """A mixture's outputs and counts of this process's tokens. shapes: of its parameters.
+    sharded: those that are spread."""
 
     outputs: np.ndarray
     counts: list[int]
     shapes: dict[str, tuple[int, ...]]
+    sharded: frozenset[str]
 
 
 def evaluate(recipe: Recipe, tokens: list[np.ndarray]) -> Evaluated:
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         torch.manual_seed(1)
-        with keeping_experts(mesh.share_of_experts):
-            model = build_model(recipe, VOCABULARY).eval()
-        parallelise(model, mesh)
+        model = build_model(recipe, VOCABULARY, parallelism=ExpertParallelism(mesh)).eval()
         mixture = model.encoder.moe_layers["1"]  # type: ignore[union-attr]
-        assert isinstance(mixture, ParallelGroups) == (mesh.expert_size > 1)
         assert isinstance(mixture, MixtureOfExperts)
+        assert isinstance(mixture.dispatch, GroupDispatch) == (mesh.expert_size > 1)
         with torch.no_grad():
             # The noisy gate starts from zeros; of four processes each has the part that it would have of the whole.
             for name, parameter in mixture.named_parameters():
                 whole = torch.randn(4, *parameter.shape[1:], generator=torch.Generator().manual_seed(3))
                 if "_GDL" in name:
-                    parameter.copy_(whole[mixture.gate.kept])  # type: ignore[union-attr]
+                    parameter.copy_(whole[mixture.gate.group_shard])  # type: ignore[union-attr]
             y_ND, balance = mixture(torch.from_numpy(tokens[mesh.rank]))
         shapes = {name: tuple(p.shape) for name, p in mixture.named_parameters()}
-        return Evaluated(y_ND.numpy(), balance.token_counts_E.tolist(), shapes)
+        return Evaluated(y_ND.numpy(), balance.token_counts_E.tolist(), shapes, parameter_roles(mixture).sharded)
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -67,7 +68,7 @@ def test_outputs_are_those_of_a_processs_tokens_alone_and_counts_add_up_to_those
         assert not np.delete(of_process, slice(3 * rank, 3 * rank + 3)).any()
     for name, shape in processes[0].shapes.items():
         whole = alone.shapes[name]
-        is_spread = is_expert_parameter(f"encoder.moe_layers.1.{name}")
+        is_spread = name in processes[0].sharded
         assert whole == ((4 * shape[0], *shape[1:]) if is_spread else shape)
         assert is_spread == (name.startswith("experts.") or "_GDL" in name or name == "gate.log_threshold_GL")
 
@@ -78,10 +79,11 @@ def test_some_groups_alone_have_the_weights_that_they_have_among_all(gate):
     torch.manual_seed(5)
     whole = build_model(recipe, VOCABULARY).state_dict()
     torch.manual_seed(5)
-    with keeping_experts(lambda number: slice(number // 4, number // 2)):
-        part = build_model(recipe, VOCABULARY).state_dict()
+    second_quarter = LayerParallelism(shard=lambda number: slice(number // 4, number // 2))
+    model = build_model(recipe, VOCABULARY, parallelism=lambda layer: second_quarter)
+    part, sharded = model.state_dict(), parameter_roles(model).sharded
     assert part.keys() == whole.keys()
     for name, weights in part.items():
         number = len(whole[name])
-        share = slice(number // 4, number // 2) if is_expert_parameter(name) else slice(None)
+        share = slice(number // 4, number // 2) if name in sharded else slice(None)
         assert torch.equal(weights, whole[name][share]), name

@@ -16,7 +16,9 @@ from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.distributed import gradients as gradients_module
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.sharded_checkpoint import whole_tensor
+from mtmoe.training import step as step_module
 from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.step import Stepper
 from tests.distributed.recipes import RUNNING_ROWS, RUNNING_STEPS
 
@@ -107,12 +109,12 @@ def trained(job: Job, mesh: Mesh) -> Trained:
     loads: list[list[float]] = []
     gradients: dict[str, np.ndarray] = {}
 
-    def keep_gradients() -> Any:
+    def keep_gradients(*arguments: Any) -> Any:
         if not gradients:
             gradients.update(whole(stepper, {n: p.grad for n, p in stepper.optimizer.parameters.items()}))
-        return clip()
+        return clip_gradients(*arguments)
 
-    clip, stepper.optimizer.clip = stepper.optimizer.clip, keep_gradients  # type: ignore[method-assign]
+    step_module.clip_gradients = keep_gradients
     text = running_text if recipe.training.bptt_steps else batches
     for group in text(job.num_steps, recipe.training.gradient_accumulation):
         use = ExpertUsage(recipe.training, mesh)
@@ -134,9 +136,9 @@ def choose_the_first_two_experts(stepper: Stepper) -> None:
 
 
 def whole(stepper: Stepper, tensors: dict[str, torch.Tensor | None]) -> dict[str, np.ndarray]:
-    result = {}
+    result, sharded = {}, stepper.sharded_tensors()
     for name, tensor in tensors.items():
         assert tensor is not None, name
-        full = whole_tensor(name, tensor.detach(), stepper.mesh, stepper.recipe.model.moe.num_experts)
+        full = whole_tensor(tensor.detach(), stepper.mesh, sharded.get(name))
         result[name] = (full.full_tensor() if hasattr(full, "full_tensor") else full).clone().numpy()
     return result

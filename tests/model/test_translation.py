@@ -11,7 +11,7 @@ from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.model.attention import Attention, OutputAttention
 from mtmoe.model.lstm import BidirectionalLstm
-from mtmoe.model.ops.keyed_noise import keyed_noise
+from mtmoe.model.ops.keyed_noise import SideNoise, new_side_noise
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import PAD
 
@@ -29,11 +29,11 @@ WIRINGS += [{"attention_context": context, "bottom_residual": False} for context
 WIRINGS += [{"attention_context": context, "output_attention": True} for context in ("parallel", "recurrent")]
 
 
-def _model(**settings) -> TranslationModel:
+def _model(noise: SideNoise | None = None, **settings) -> TranslationModel:
     torch.manual_seed(0)
     moe = MixtureOfExpertsSettings(num_experts=8, experts_per_token=2, expert_hidden=16)
     base = {"width": 32, "encoder_layers": 3, "encoder_moe_after": (1, 2), "decoder_moe_after": (1,), "moe": moe}
-    model = TranslationModel(Model(**(base | settings)), 50).eval()
+    model = TranslationModel(Model(**(base | settings)), 50, noise=noise).eval()
     for module in _gates(model):
         torch.nn.init.normal_(module.gate_DE)
     return model
@@ -256,13 +256,13 @@ def test_gnmts_context_goes_into_every_decoder_layer():
 @pytest.mark.parametrize("wiring", WIRINGS, ids=lambda w: "-".join(str(value) for value in w.values()))
 def test_in_training_a_sentence_has_its_numbers_and_gradients_whatever_is_beside_it(wiring):
     """Dropout and the noise of gates belong to its tokens, and not to the width of the batch."""
-    model = _model(**({"dropout": 0.4} | wiring)).double().train()
-    source, target = keyed_noise(model)
+    noise = new_side_noise()
+    model = _model(noise, **({"dropout": 0.4} | wiring)).double().train()
     found = []
     for rows in ([0, 1, 2], [1]):
         batch = batch_of([SOURCES[row] for row in rows], [TARGETS[row] for row in rows])
-        source.begin(5, torch.tensor(rows), batch.source_lengths_B, batch.source_BS.shape[1])
-        target.begin(5, torch.tensor(rows), batch.target_lengths_B, batch.target_BT.shape[1] - 1)
+        noise.source.begin(5, torch.tensor(rows), batch.source_lengths_B, batch.source_BS.shape[1])
+        noise.target.begin(5, torch.tensor(rows), batch.target_lengths_B, batch.target_BT.shape[1] - 1)
         hidden_ND = model(batch).hidden_ND
         begin = sum(len(TARGETS[row]) + 1 for row in rows[: rows.index(1)])
         of_sentence_ND = hidden_ND[begin : begin + len(TARGETS[1]) + 1]

@@ -13,7 +13,7 @@ from mtmoe.config import load_recipe
 from mtmoe.data.batches.padding import Batch
 from mtmoe.model.building import build_model
 from mtmoe.model.language_model import LanguageModel
-from mtmoe.model.ops.keyed_noise import keyed_noise
+from mtmoe.model.ops.keyed_noise import new_side_noise
 from mtmoe.planning.activations import activations_of
 from mtmoe.planning.stages import stages_of
 from mtmoe.planning.workload import Layout, Workload
@@ -54,7 +54,8 @@ def test_what_is_kept_for_the_backward_pass_is_planned_within_a_twentieth(case: 
 
 def _bytes_kept(recipe, rows: int, source: int, length: int) -> int:
     """Of the storages that autograd keeps in a forward pass, each once, without weights."""
-    model = build_model(recipe, VOCABULARY).train()
+    side_noise = new_side_noise()
+    model = build_model(recipe, VOCABULARY, noise=side_noise).train()
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -69,7 +70,7 @@ def _bytes_kept(recipe, rows: int, source: int, length: int) -> int:
         torch.full((rows,), length),
     )
     for noise, lengths_B, longest in zip(
-        keyed_noise(model), (batch.source_lengths_B, batch.target_lengths_B), (source, length), strict=True
+        side_noise, (batch.source_lengths_B, batch.target_lengths_B), (source, length), strict=True
     ):
         noise.begin(1, torch.arange(rows), lengths_B, longest)
     with saved_tensors_hooks(keep, lambda tensor: tensor):

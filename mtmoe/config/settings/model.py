@@ -226,6 +226,16 @@ class Model(Settings):
     )
 
     @property
+    def lstm_units(self) -> int:
+        """Return the number of units of each LSTM layer: ``lstm_hidden``, or ``width`` where that is 0."""
+        return self.lstm_hidden or self.width
+
+    @property
+    def attention_units(self) -> int:
+        """Return the hidden size of the attention's score function: ``attention_width``, or ``width`` where it is 0."""
+        return self.attention_width or self.width
+
+    @property
     def embedding_std_or_default(self) -> float:
         """Return the standard deviation of new embeddings: ``embedding_std``, where 0 stands for width^-1/2."""
         return self.embedding_std or self.width**-0.5

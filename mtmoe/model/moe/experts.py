@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtmoe.model.moe.expert_operator import compute_experts, experts_operator
-from mtmoe.model.moe.expert_shard import kept_of
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, ExpertShard
 from mtmoe.model.moe.routing import Routing
 from mtmoe.model.ops.rows import inverse_permutation
 
@@ -18,24 +18,41 @@ class Experts(nn.Module):
     """``E_i(x) = relu(x W1_i) W2_i``, without biases (`docs/explanation/paper.md#expert`); parameters stacked over
     experts.
 
-    num_experts: of the layer. kept: those of them that are here; only a layer with all of them can be called.
+    num_experts: of the layer. shard: those of them that are here, which are the only ones that it can be called for.
     """
 
-    def __init__(self, num_experts: int, width: int, hidden: int, *, recompute: bool = False) -> None:
+    def __init__(
+        self,
+        num_experts: int,
+        width: int,
+        hidden: int,
+        *,
+        recompute: bool = False,
+        shard: ExpertShard = ONE_PROCESS_LAYER.shard,
+    ) -> None:
         """``recompute``: the hidden activations are computed again in the backward pass, not kept (paper, app. D)."""
         super().__init__()
-        self.recompute, self.num_experts, self.kept = recompute, num_experts, kept_of(num_experts)
-        num_kept = self.kept.stop - self.kept.start
-        self.first_EDH = nn.Parameter(torch.empty(num_kept, width, hidden))
-        self.second_EHD = nn.Parameter(torch.empty(num_kept, hidden, width))
+        self.recompute, self.num_experts, self.shard = recompute, num_experts, shard(num_experts)
+        num_here = self.shard.stop - self.shard.start
+        self.first_EDH = nn.Parameter(torch.empty(num_here, width, hidden))
+        self.second_EHD = nn.Parameter(torch.empty(num_here, hidden, width))
         if not self.first_EDH.is_meta:  # without memory there is nothing to fill
             self._draw()
+
+    def expert_parameters(self) -> tuple[str, ...]:
+        """Return the names of the parameters that are stacked over experts: all of them."""
+        return tuple(name for name, _ in self.named_parameters())
+
+    @property
+    def num_weights(self) -> int:
+        """Return the number of weights of the experts that are here."""
+        return sum(stack.numel() for stack in self.parameters())
 
     def _draw(self) -> None:
         """Glorot, one matrix at a time: the stack is not one big layer. Each expert has random numbers of its own, so
         that its weights do not depend on which others are here."""
         seed = int(torch.randint(1 << 62, (), device="cpu"))
-        for place, number in enumerate(range(self.kept.start, self.kept.stop)):
+        for place, number in enumerate(range(self.shard.start, self.shard.stop)):
             generator = torch.Generator(self.first_EDH.device).manual_seed(seed + number)
             for stack in (self.first_EDH, self.second_EHD):
                 nn.init.xavier_uniform_(stack.detach()[place], generator=generator)

@@ -15,28 +15,52 @@ from mtmoe.model.moe.gating import (
     SoftmaxGate,
     StrictlyBalancedGate,
 )
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Balance, sum_of_balances
 from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, in_pieces
+from mtmoe.model.ops.keyed_noise import TokenNoise
 from mtmoe.model.ops.rows import with_common_number_of_rows
 
 
 class MixtureOfExperts(nn.Module):
     """Gate, experts, and the sigmoid that the paper puts on their sum (`docs/explanation/paper.md#decision-18`)."""
 
-    def __init__(self, width: int, settings: MixtureOfExpertsSettings) -> None:
+    def __init__(
+        self,
+        width: int,
+        settings: MixtureOfExpertsSettings,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+        noise: TokenNoise | None = None,
+    ) -> None:
         super().__init__()
         self.sigmoid_output = settings.sigmoid_output
-        self.gate = gate_of(width, settings)
+        self.gate = build_gate(width, settings, parallelism, noise)
+        has_two_levels = settings.hierarchy is not None
+        self.dispatch = parallelism.group_dispatch if has_two_levels else parallelism.expert_dispatch
         self.experts = Experts(
-            settings.num_experts, width, settings.expert_hidden, recompute=settings.recompute_experts
+            settings.num_experts,
+            width,
+            settings.expert_hidden,
+            recompute=settings.recompute_experts,
+            shard=parallelism.shard,
         )
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
-        """N real tokens -> their outputs and how evenly the experts were used."""
+        """Return the outputs of N real tokens, [N, D], and how evenly the experts were used."""
+        y_ND, balance = self._local_output(x_ND) if self.dispatch is None else self.dispatch(self, x_ND)
+        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), balance
+
+    def _local_output(self, x_ND: Tensor) -> tuple[Tensor, Balance]:
         routing = self.gate(x_ND)
         y_ND = self.experts(x_ND, routing)
         assert routing.balance is not None  # every gate reports it
-        return (y_ND.sigmoid() if self.sigmoid_output else y_ND), routing.balance
+        return y_ND, routing.balance
+
+    @property
+    def operations(self) -> int:
+        """Return the multiply-adds of one token in training: those of the gate and of k of the experts."""
+        gate = self.gate
+        return gate.operations + self.experts.num_weights * gate.experts_per_token // gate.num_experts
 
 
 class DenseFeedForward(nn.Module):
@@ -68,8 +92,8 @@ class DenseFeedForward(nn.Module):
 _POSITIONS_AT_ONCE = 8192
 
 
-def mixed(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, Balance | None]:
-    """What the layer returns of the real tokens of sequences that are ``length`` positions long with padding.
+def call_in_parts(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, Balance | None]:
+    """Call the layer on the real tokens of sequences that are ``length`` positions long with padding.
 
     In evaluation some tokens at a time where that is long; as many times on all processes that share the experts, as
     the length is that of the whole batch. There are no losses then.
@@ -81,13 +105,25 @@ def mixed(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, Balance 
     return torch.cat(outputs), sum_of_balances(balances) if balances[0] is not None else None
 
 
-def feed_forward(width: int, settings: MixtureOfExpertsSettings) -> MixtureOfExperts | DenseFeedForward:
-    """The layer that ``model.moe.kind`` names."""
-    return MixtureOfExperts(width, settings) if settings.kind == "mixture" else DenseFeedForward(width, settings)
+def build_feed_forward(
+    width: int,
+    settings: MixtureOfExpertsSettings,
+    parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+    noise: TokenNoise | None = None,
+) -> MixtureOfExperts | DenseFeedForward:
+    """Build the layer that ``model.moe.kind`` names."""
+    if settings.kind == "dense":
+        return DenseFeedForward(width, settings)
+    return MixtureOfExperts(width, settings, parallelism, noise)
 
 
-def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
-    """The gate that ``model.moe.gate`` names, of one level or, with ``model.moe.hierarchy``, of two."""
+def build_gate(
+    width: int,
+    settings: MixtureOfExpertsSettings,
+    parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+    noise: TokenNoise | None = None,
+) -> Gate:
+    """Build the gate that ``model.moe.gate`` names, of one level or, with ``model.moe.hierarchy``, of two."""
     levels, importance = settings.hierarchy, settings.importance_loss_weight
     num_experts, k = settings.num_experts, settings.experts_per_token
     k_in_group = settings.top_k_in_group
@@ -95,12 +131,24 @@ def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
     if levels is None:
         if settings.gate == "strictly-balanced":
             return StrictlyBalancedGate(
-                width, num_experts, k, importance_loss_weight=importance, threshold_loss_weight=threshold
+                width,
+                num_experts,
+                k,
+                importance_loss_weight=importance,
+                threshold_loss_weight=threshold,
+                parallelism=parallelism,
             )
         if settings.gate == "softmax":
-            return SoftmaxGate(width, num_experts, k, importance_loss_weight=importance)
+            return SoftmaxGate(width, num_experts, k, importance_loss_weight=importance, parallelism=parallelism)
         return NoisyTopKGate(
-            width, num_experts, k, importance_loss_weight=importance, load_loss_weight=load, noise_floor=floor
+            width,
+            num_experts,
+            k,
+            importance_loss_weight=importance,
+            load_loss_weight=load,
+            noise_floor=floor,
+            parallelism=parallelism,
+            noise=noise,
         )
     if settings.gate == "strictly-balanced":
         return HierarchicalBalancedGate(
@@ -111,6 +159,7 @@ def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
             groups_per_token=levels.groups_per_token,
             importance_loss_weight=importance,
             threshold_loss_weight=threshold,
+            parallelism=parallelism,
         )
     noisy = settings.gate == "noisy-top-k"
     return HierarchicalGate(
@@ -122,4 +171,6 @@ def gate_of(width: int, settings: MixtureOfExpertsSettings) -> Gate:
         importance_loss_weight=importance,
         load_loss_weight=load if noisy else 0.0,
         noise_floor=floor if noisy else None,
+        parallelism=parallelism,
+        noise=noise,
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtmoe.model.ops.rows import real_positions
 from mtmoe.system.torch_internals import elementwise_cuda_kernel
@@ -77,6 +78,18 @@ class TokenNoise:
         return scrambled(keys + _signed(self._num_draws * _FIRST))
 
 
+class SideNoise(NamedTuple):
+    """The noise of both sides of a batch. Only the encoder has tokens of the source."""
+
+    source: TokenNoise
+    target: TokenNoise
+
+
+def new_side_noise() -> SideNoise:
+    """Return noise of both sides, whose first batch is not begun yet."""
+    return SideNoise(TokenNoise(0), TokenNoise(1))
+
+
 def normal_of_keys(keys_R: Tensor, like_RE: Tensor) -> Tensor:
     """The standard normal numbers of a draw's keys, as ``like_RE``."""
     return _normal(_words_of_keys(keys_R, -(-like_RE.shape[1] // 2)), like_RE)
@@ -84,21 +97,6 @@ def normal_of_keys(keys_R: Tensor, like_RE: Tensor) -> Tensor:
 
 def _words_of_keys(keys: Tensor, num_words: int) -> Tensor:
     return scrambled(keys[..., None] + torch.arange(num_words, device=keys.device) * _STEP)
-
-
-def keyed_noise(model: nn.Module) -> tuple[TokenNoise, TokenNoise]:
-    """Give every dropout and gate of the model the noise of its side; returns that of the source and of the target.
-
-    Only the encoder has tokens of the source.
-    """
-    source, target = TokenNoise(0), TokenNoise(1)
-    for name, module in _modules_with_noise(model):
-        module.noise = source if name.split(".")[0] == "encoder" else target  # type: ignore[assignment]
-    return source, target
-
-
-def _modules_with_noise(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, module) for name, module in model.named_modules() if hasattr(module, "noise"))
 
 
 def _position_keys(keys_B: Tensor, length: int) -> Tensor:

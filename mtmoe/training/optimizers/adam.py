@@ -12,11 +12,16 @@ from torch import Tensor, nn
 from mtmoe.config.settings import Training
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
+from mtmoe.model.parameter_roles import NO_ROLES, ParameterRoles
 from mtmoe.training.optimizers.factored_adam import FactoredAdam
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _FACTORED_MOMENTS = ("row_means", "column_means")
-_EXPERT_STACKS = (".experts.first_EDH", ".experts.second_EHD")
+
+
+def moment_names(parameter: str) -> list[str]:
+    """Return the names that the moments of a parameter may have in :meth:`Adam.state`."""
+    return [f"{moment}.{parameter}" for moment in (*_MOMENTS, *_FACTORED_MOMENTS)]
 
 
 class Adam:
@@ -28,13 +33,20 @@ class Adam:
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], settings: Training, mesh: Mesh = ONE_PROCESS, *, seed: int = 0
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        settings: Training,
+        mesh: Mesh = ONE_PROCESS,
+        *,
+        roles: ParameterRoles = NO_ROLES,
+        seed: int = 0,
     ) -> None:
-        self.parameters, self.settings, self.mesh = dict(parameters), settings, mesh
+        """``roles``: which of the parameters are stacks of experts, and which those of gates."""
+        self.parameters, self.settings, self.mesh, self.roles = dict(parameters), settings, mesh, roles
         factored = settings.expert_optimizer == "factored-adam"
-        self._stacks = {n: p for n, p in self.parameters.items() if factored and n.endswith(_EXPERT_STACKS)}
+        self._stacks = {n: p for n, p in self.parameters.items() if factored and n in roles.expert_stacks}
         self._others = {n: p for n, p in self.parameters.items() if n not in self._stacks}
-        decays = {name: p.ndim >= 2 and ".gate." not in name for name, p in self._others.items()}
+        decays = {name: p.ndim >= 2 and name not in roles.gates for name, p in self._others.items()}
         groups = [
             {"params": [p for n, p in self._others.items() if decays[n]], "weight_decay": settings.weight_decay},
             {"params": [p for n, p in self._others.items() if not decays[n]], "weight_decay": 0.0},

@@ -13,7 +13,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.model.moe import expert_operator, grouped_experts, padded_experts
 from mtmoe.model.moe.expert_operator import experts_operator
-from mtmoe.model.moe.expert_shard import keeping_experts
 from mtmoe.model.moe.experts import Experts, loop_over_experts
 from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
 from mtmoe.model.moe.routing import Routing
@@ -454,11 +453,10 @@ def test_some_experts_alone_have_the_weights_that_they_have_among_all():
     parts = []
     for share in (slice(0, 3), slice(3, 7), slice(7, 7)):
         torch.manual_seed(3)
-        with keeping_experts(lambda num_experts, share=share: share if num_experts == 7 else slice(0, num_experts)):
-            parts.append(Experts(7, 8, 16))
+        parts.append(Experts(7, 8, 16, shard=lambda num_experts, share=share: share))
         assert torch.equal(torch.rand(4), after)  # what is drawn next does not depend on them either
         assert parts[-1].num_experts == whole.num_experts == 7
     for name in ("first_EDH", "second_EHD"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
     assert len(whole.first_EDH.flatten().unique()) == whole.first_EDH.numel()  # no two experts are alike
-    assert Experts(7, 8, 16).kept == slice(0, 7)
+    assert Experts(7, 8, 16).shard == slice(0, 7)

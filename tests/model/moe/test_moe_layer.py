@@ -14,7 +14,7 @@ from mtmoe.model.moe.gating import (
     SoftmaxGate,
     StrictlyBalancedGate,
 )
-from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts, feed_forward, gate_of
+from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts, build_feed_forward, build_gate
 from tests.gates import GATES
 
 
@@ -40,7 +40,7 @@ def test_the_settings_name_the_gate_and_its_numbers() -> None:
             "softmax": {},
             "strictly-balanced": {"threshold_loss_weight": 0.3},
         }[name]
-        gate = gate_of(8, _settings(name, two_levels, importance_loss_weight=0.4, **own))
+        gate = build_gate(8, _settings(name, two_levels, importance_loss_weight=0.4, **own))
         assert type(gate) is expected
         assert (gate.num_experts, gate.experts_per_token) == (16, 6 if two_levels else 2)
         assert gate.importance_loss_weight == 0.4
@@ -81,7 +81,7 @@ def test_a_tokens_output_in_evaluation_does_not_depend_on_its_neighbours(name: s
 
 @pytest.mark.parametrize("two_levels", [False, True])
 def test_the_dense_twin_has_the_hidden_units_of_all_experts_of_a_token(two_levels: bool) -> None:
-    dense = feed_forward(8, _settings("noisy-top-k", two_levels, kind="dense"))
+    dense = build_feed_forward(8, _settings("noisy-top-k", two_levels, kind="dense"))
     assert isinstance(dense, DenseFeedForward)
     assert dense.first_DH.shape == (8, 24 * (6 if two_levels else 2))
 
@@ -90,7 +90,7 @@ def test_a_dense_network_of_several_layers_has_a_relu_after_each_but_the_last() 
     settings = MixtureOfExpertsSettings(
         kind="dense", experts_per_token=1, expert_hidden=16, dense_layers=3, sigmoid_output=False
     )
-    layer = feed_forward(8, settings)
+    layer = build_feed_forward(8, settings)
     x_ND = torch.randn(5, 8)
     first, one, two, last = (p.detach() for p in (layer.first_DH, *layer.inner_HH, layer.second_HD))
     expected = (((x_ND @ first).relu() @ one).relu() @ two).relu() @ last

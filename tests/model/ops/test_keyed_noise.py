@@ -85,8 +85,7 @@ def test_the_smallest_draw_is_no_infinity():
 
 @pytest.mark.parametrize("shape", [(4, 6, 50), (14, 50)])
 def test_dropout_with_it_drops_its_share(shape):
-    layer = Dropout(0.3).train()
-    layer.noise = noise_of([0, 1, 2, 3])
+    layer = Dropout(0.3, noise_of([0, 1, 2, 3])).train()
     kept = torch.stack([layer(torch.ones(shape)) for _ in range(200)])
     assert float((kept == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
     assert float(kept.mean()) == pytest.approx(1.0, abs=0.02)

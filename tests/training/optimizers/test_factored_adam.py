@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mtmoe.config.settings import Training
 from mtmoe.errors import UserError
+from mtmoe.model.parameter_roles import ParameterRoles
 from mtmoe.training.optimizers import factored_adam
 from mtmoe.training.optimizers.adam import Adam
 from mtmoe.training.optimizers.factored_adam import FactoredAdam
@@ -176,6 +177,11 @@ def _parameters() -> dict[str, nn.Parameter]:
     return {name: nn.Parameter(torch.randn(shape)) for name, shape in NAMES.items()}
 
 
+def _adam(parameters: dict[str, nn.Parameter], settings: Training) -> Adam:
+    gates = frozenset(name for name in NAMES if name.endswith("gate_DE"))
+    return Adam(parameters, settings, roles=ParameterRoles(frozenset(STACKS), frozenset(STACKS), gates))
+
+
 def _steps(adam: Adam, seeds: range) -> None:
     for seed in seeds:
         torch.manual_seed(seed)
@@ -189,7 +195,7 @@ def _steps(adam: Adam, seeds: range) -> None:
 
 
 def test_only_stacks_of_experts_are_factored_and_everything_else_is_as_with_adam():
-    factored, plain = Adam(_parameters(), _settings()), Adam(_parameters(), _settings(expert_optimizer="adam"))
+    factored, plain = _adam(_parameters(), _settings()), _adam(_parameters(), _settings(expert_optimizer="adam"))
     _steps(factored, range(1, 4))
     _steps(plain, range(1, 4))
     for name in NAMES:
@@ -202,7 +208,7 @@ def test_only_stacks_of_experts_are_factored_and_everything_else_is_as_with_adam
 
 def test_the_stacks_share_the_rate_the_clipping_and_the_decay():
     settings = _settings(weight_decay=0.1, clip_norm=2.0, adam_beta2=0.9)
-    adam, own = Adam(_parameters(), settings), _parameters()
+    adam, own = _adam(_parameters(), settings), _parameters()
     alone = FactoredAdam([own[name] for name in STACKS], lr=9.0, beta2=0.9, eps=1e-9, weight_decay=0.1)
     for seed in range(1, 4):
         _steps(adam, range(seed, seed + 1))
@@ -218,11 +224,11 @@ def test_the_stacks_share_the_rate_the_clipping_and_the_decay():
 
 
 def test_a_state_that_was_saved_and_loaded_goes_on_to_the_bit():
-    whole = Adam(_parameters(), _settings())
+    whole = _adam(_parameters(), _settings())
     _steps(whole, range(1, 6))
-    first = Adam(_parameters(), _settings())
+    first = _adam(_parameters(), _settings())
     _steps(first, range(1, 4))
-    second = Adam({n: nn.Parameter(p.detach().clone()) for n, p in first.parameters.items()}, _settings())
+    second = _adam({n: nn.Parameter(p.detach().clone()) for n, p in first.parameters.items()}, _settings())
     second.load_state({key: t.clone() for key, t in first.state().items()}, 3, Path("step-00000003"))
     _steps(second, range(4, 6))
     for name in NAMES:
@@ -233,9 +239,9 @@ def test_a_state_that_was_saved_and_loaded_goes_on_to_the_bit():
     ("before", "now", "missing"), [("adam", "factored-adam", "row_means"), ("factored-adam", "adam", "exp_avg")]
 )
 def test_the_state_of_the_other_optimizer_is_refused_with_the_setting(before, now, missing):
-    first = Adam(_parameters(), _settings(expert_optimizer=before))
+    first = _adam(_parameters(), _settings(expert_optimizer=before))
     _steps(first, range(1, 2))
-    second = Adam(_parameters(), _settings(expert_optimizer=now))
+    second = _adam(_parameters(), _settings(expert_optimizer=now))
     with pytest.raises(UserError, match=rf"no {missing}\.encoder.*training\.expert_optimizer = {now}") as caught:
         second.load_state(first.state(), 1, Path("step-00000001"))
     assert "that the run began with" in caught.value.fix

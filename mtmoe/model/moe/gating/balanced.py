@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from mtmoe.model.moe.gating.gate import Gate
 from mtmoe.model.moe.gating.load_balancing import squared_variation
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, GlobalRows, LayerParallelism
 from mtmoe.model.moe.routing import Balance
 from mtmoe.model.ops.rows import inverse_permutation, permute_rows
-
-
-class OtherProcesses(Protocol):
-    """Through which a gate of one process among several takes the best rows of the whole batch."""
-
-    def count(self, num_rows: int) -> tuple[int, int]:
-        """(sum, largest) of the numbers of rows that the processes have."""
-
-    def share_out(self, best_EC: Tensor, m: int) -> tuple[Tensor, Tensor]:
-        """Of each expert's C largest values here, descending and filled up with -inf: (the m-th largest of all
-        processes, how many values equal to it are for this one), both [E]."""
 
 
 class BalancedGate(Gate):
     """A gate whose losses are importance and, in training, the thresholds' own (eq. 20); none of load
     (`docs/explanation/paper.md#decision-12`).
-
-    others: the processes between which the batch is divided; None where it is not.
     """
 
-    others: OtherProcesses | None
-
     def __init__(
-        self, num_experts: int, experts_per_token: int, importance_loss_weight: float, threshold_loss_weight: float
+        self,
+        num_experts: int,
+        experts_per_token: int,
+        importance_loss_weight: float,
+        threshold_loss_weight: float,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
     ) -> None:
-        super().__init__(num_experts, experts_per_token)
+        super().__init__(num_experts, experts_per_token, parallelism)
         self.importance_loss_weight = importance_loss_weight
         self.threshold_loss_weight = threshold_loss_weight
-        self.others = None
 
     def _balance(
         self, importance_E: Tensor, token_counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
@@ -71,7 +59,7 @@ def best_rows(values_RE: Tensor, m: int) -> tuple[Tensor, Tensor]:
     return rows_EM, mask_RE
 
 
-def best_rows_of_all(values_RE: Tensor, m: int, most: int, others: OtherProcesses) -> Tensor:
+def best_rows_of_all(values_RE: Tensor, m: int, most: int, global_rows: GlobalRows) -> Tensor:
     """Eq. 18 over the rows of all processes, as a mask [..., R, E] of those here; ``most``: the largest R of any.
 
     Every column has m rows in all. Of equal values, those of the first processes and the first rows are taken. What
@@ -82,7 +70,7 @@ def best_rows_of_all(values_RE: Tensor, m: int, most: int, others: OtherProcesse
     best_EC = values_RE.transpose(-1, -2).topk(min(num_best, num_rows), dim=-1).values
     best_EC = pad(best_EC, (0, num_best - best_EC.shape[-1]), value=-torch.inf)
     shape = (*values_RE.shape[:-2], 1, values_RE.shape[-1])
-    worst_1E, num_equal_1E = (per_E.view(shape) for per_E in others.share_out(best_EC.flatten(0, -2), m))
+    worst_1E, num_equal_1E = (per_E.view(shape) for per_E in global_rows.share_out(best_EC.flatten(0, -2), m))
     equal_RE = values_RE == worst_1E
     return (values_RE > worst_1E) | (equal_RE & (equal_RE.cumsum(-2) <= num_equal_1E))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Routing
 from mtmoe.model.ops.keyed_noise import TokenNoise
 
@@ -16,22 +15,30 @@ class Gate(nn.Module):
 
     num_experts: E, all experts of the layer. experts_per_token: k in all, the mean where the number varies.
 
-    reduce_sum: called once in a forward pass with one vector, which holds all sums over tokens that the losses are
-    made of, so that a layer that is spread over processes can add up those of all of them (the losses are of the
-    global batch: `docs/explanation/paper.md#decision-6`). It must have a gradient. The vectors in
-    ``Balance`` are those of this process.
+    parallelism: how the gate reaches the other processes. The vectors in ``Balance`` are those of this process.
 
     noise: where the random numbers come from; None for torch's own generator.
     """
 
-    reduce_sum: Callable[[Tensor], Tensor]
-    noise: TokenNoise | None
-
-    def __init__(self, num_experts: int, experts_per_token: int) -> None:
+    def __init__(
+        self,
+        num_experts: int,
+        experts_per_token: int,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+        noise: TokenNoise | None = None,
+    ) -> None:
         super().__init__()
         self.num_experts, self.experts_per_token = num_experts, experts_per_token
-        self.reduce_sum = _identity
-        self.noise = None
+        self.parallelism, self.noise = parallelism, noise
+
+    def expert_parameters(self) -> tuple[str, ...]:
+        """Return the names of the parameters that are stacked over groups of experts: none, with one level."""
+        return ()
+
+    @property
+    def noise_operations(self) -> int:
+        """Return how many of the :attr:`operations` are for the noise alone."""
+        return 0
 
     def forward(self, x_ND: Tensor) -> Routing:
         """Route N tokens, x_ND of any float type: in float32, or in float64 where x_ND is."""
@@ -60,20 +67,16 @@ class Gate(nn.Module):
         processes do not come together, those that were given."""
         if not self.training:
             return sums
-        total = self.reduce_sum(torch.cat([part.flatten() for part in sums]))
+        total = self.parallelism.reduce_sum(torch.cat([part.flatten() for part in sums]))
         parts = total.split([part.numel() for part in sums])
         return tuple(part.view(given.shape) for part, given in zip(parts, sums, strict=True))
 
 
-def _identity(sums: Tensor) -> Tensor:
-    return sums
-
-
-def random_weights(*shape: int, kept: slice = slice(None)) -> nn.Parameter:
-    """Weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance. ``kept``: the part
-    along the first dimension that is wanted, with the weights that it has in the whole.
+def random_weights(*shape: int, shard: slice = slice(None)) -> nn.Parameter:
+    """Weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance. ``shard``: the
+    part along the first dimension that is wanted, with the weights that it has in the whole.
 
     The paper's zeros are for the noisy gate. Without noise they would be ties, and every token would take the same
     experts, or every expert the same tokens.
     """
-    return nn.Parameter(torch.empty(shape).normal_(std=0.1 * shape[-2] ** -0.5)[kept].clone())
+    return nn.Parameter(torch.empty(shape).normal_(std=0.1 * shape[-2] ** -0.5)[shard].clone())

@@ -10,8 +10,9 @@ from mtmoe.model.moe.gating.grouped_rows import grouped_product, sum_by_group
 from mtmoe.model.moe.gating.load_balancing import EPSILON, squared_variation, tokens_per_expert
 from mtmoe.model.moe.gating.top_k import Choice, choose_top_k, dense_gates, noise_scale, repeated_tokens
 from mtmoe.model.moe.gating.two_levels import FirstLevel, GroupRows, SecondLevel, TwoLevelGate
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Balance, Routing
-from mtmoe.model.ops.keyed_noise import normal_of_keys
+from mtmoe.model.ops.keyed_noise import TokenNoise, normal_of_keys
 
 
 class HierarchicalGate(TwoLevelGate):
@@ -34,22 +35,33 @@ class HierarchicalGate(TwoLevelGate):
         importance_loss_weight: float,
         load_loss_weight: float = 0.0,
         noise_floor: float | None,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+        noise: TokenNoise | None = None,
     ) -> None:
         """``top_k_in_group``: k of the second level, experts of a token in each of its groups."""
-        super().__init__(num_experts, groups_per_token * top_k_in_group)
+        super().__init__(num_experts, groups_per_token * top_k_in_group, parallelism, noise)
         self._set_levels(groups, groups_per_token, top_k_in_group)
         self.importance_loss_weight = importance_loss_weight
         self.load_loss_weight = load_loss_weight
         self.noise_floor = noise_floor
         if noise_floor is None:
             self.gate_DG = random_weights(width, groups)
-            self.gate_GDL = random_weights(groups, width, self.experts_per_group, kept=self.kept)
+            self.gate_GDL = random_weights(groups, width, self.experts_per_group, shard=self.group_shard)
         else:  # zeros (app. A), as in the flat gate
-            num_kept = self.kept.stop - self.kept.start
+            num_here = self.group_shard.stop - self.group_shard.start
             self.gate_DG = nn.Parameter(torch.zeros(width, groups))
             self.noise_DG = nn.Parameter(torch.zeros(width, groups))
-            self.gate_GDL = nn.Parameter(torch.zeros(num_kept, width, self.experts_per_group))
-            self.noise_GDL = nn.Parameter(torch.zeros(num_kept, width, self.experts_per_group))
+            self.gate_GDL = nn.Parameter(torch.zeros(num_here, width, self.experts_per_group))
+            self.noise_GDL = nn.Parameter(torch.zeros(num_here, width, self.experts_per_group))
+
+    def expert_parameters(self) -> tuple[str, ...]:
+        """Return the names of the second level's matrices, which are stacked over groups."""
+        return ("gate_GDL",) if self.noise_floor is None else ("gate_GDL", "noise_GDL")
+
+    @property
+    def noise_operations(self) -> int:
+        """Return the multiply-adds with the noise's matrices, which are as large as the others."""
+        return 0 if self.noise_floor is None else self.operations // 2
 
     @property
     def operations(self) -> int:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from mtmoe.model.moe.gating.balanced import (
     BalancedGate,
-    OtherProcesses,
     best_rows,
     best_rows_of_all,
     in_token_order,
@@ -19,6 +18,7 @@ from mtmoe.model.moe.gating.gate import random_weights
 from mtmoe.model.moe.gating.grouped_rows import grouped_product, sum_by_group, take_rows_of_tokens
 from mtmoe.model.moe.gating.load_balancing import tokens_per_expert
 from mtmoe.model.moe.gating.two_levels import FirstLevel, GroupRows, SecondLevel, TwoLevelGate
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Balance, Routing
 
 
@@ -29,11 +29,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
     A token may have groups but no expert in one of them: its gates then sum to less than 1. Otherwise as
     :class:`StrictlyBalancedGate`.
-
-    others_of_groups: as ``others``, but those processes that have rows of the same groups.
     """
-
-    others_of_groups: OtherProcesses | None
 
     def __init__(
         self,
@@ -45,16 +41,22 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         groups_per_token: int,
         importance_loss_weight: float,
         threshold_loss_weight: float,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
     ) -> None:
         """``top_k_in_group``: k of the second level, experts of a token in each of its groups."""
         k = groups_per_token * top_k_in_group
-        BalancedGate.__init__(self, num_experts, k, importance_loss_weight, threshold_loss_weight)
+        BalancedGate.__init__(self, num_experts, k, importance_loss_weight, threshold_loss_weight, parallelism)
         self._set_levels(groups, groups_per_token, top_k_in_group)
-        self.others_of_groups = None
         self.gate_DG = random_weights(width, groups)
-        self.gate_GDL = random_weights(groups, width, self.experts_per_group, kept=self.kept)
+        self.gate_GDL = random_weights(groups, width, self.experts_per_group, shard=self.group_shard)
         self.log_threshold_G = nn.Parameter(torch.zeros(groups))
-        self.log_threshold_GL = nn.Parameter(torch.zeros(self.kept.stop - self.kept.start, self.experts_per_group))
+        self.log_threshold_GL = nn.Parameter(
+            torch.zeros(self.group_shard.stop - self.group_shard.start, self.experts_per_group)
+        )
+
+    def expert_parameters(self) -> tuple[str, ...]:
+        """Return the names of the second level's matrices and thresholds, which are stacked over groups."""
+        return ("gate_GDL", "log_threshold_GL")
 
     @property
     def threshold_G(self) -> Tensor:
@@ -72,7 +74,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         return self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.experts_per_group)
 
     def _route(self, x_ND: Tensor) -> Routing:
-        is_alone = self.training and self.others is None
+        is_alone = self.training and self.parallelism.global_rows is None
         return self._route_training(x_ND) if is_alone else super()._route(x_ND)
 
     def _route_training(self, x_ND: Tensor) -> Routing:
@@ -119,10 +121,11 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
     def _best_tokens(self, values_NG: Tensor) -> tuple[Tensor, int]:
         """Eq. 18 of the first level, and how many tokens of the batch each group gets."""
-        assert self.others is not None, "one process alone takes both levels at once"
-        num_tokens, most = self.others.count(values_NG.shape[0])
+        global_rows = self.parallelism.global_rows
+        assert global_rows is not None, "one process alone takes both levels at once"
+        num_tokens, most = global_rows.count(values_NG.shape[0])
         p = rows_per_expert(num_tokens, self.num_groups, self.groups_per_token)
-        return best_rows_of_all(values_NG, p, most, self.others), p
+        return best_rows_of_all(values_NG, p, most, global_rows), p
 
     def _choose_experts(self, rows: GroupRows) -> SecondLevel:
         num_groups, _, experts_per_group = self.gate_GDL.shape
@@ -148,12 +151,13 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         group_R, counts_F, p = rows.group_R, rows.counts_F, rows.rows_per_group
         m = rows_per_expert(p, values_RL.shape[1], self.top_k_in_group)
         place_R = torch.arange(group_R.shape[0], device=group_R.device) - (counts_F.cumsum(0) - counts_F)[group_R]
-        num_places = int(counts_F.max()) if self.others_of_groups is not None else p
+        rows_of_same_groups = self.parallelism.rows_of_same_groups
+        num_places = int(counts_F.max()) if rows_of_same_groups is not None else p
         values_FPL = values_RL.new_full((counts_F.shape[0], num_places, values_RL.shape[1]), -torch.inf)
         values_FPL[group_R, place_R] = values_RL.detach()
-        if self.others_of_groups is None:  # every group has all its rows here
+        if rows_of_same_groups is None:  # every group has all its rows here
             return best_rows(values_FPL, m)[1][group_R, place_R]
-        return best_rows_of_all(values_FPL, m, p, self.others_of_groups)[group_R, place_R]
+        return best_rows_of_all(values_FPL, m, p, rows_of_same_groups)[group_R, place_R]
 
     def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
         """As :meth:`TwoLevelGate.balance`."""

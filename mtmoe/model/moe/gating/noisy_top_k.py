@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from mtmoe.model.moe.gating.gate import Gate
 from mtmoe.model.moe.gating.load_balancing import squared_variation, tokens_per_expert
 from mtmoe.model.moe.gating.top_k import choose_top_k, dense_gates, noise_scale, repeated_tokens
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Balance, Routing
+from mtmoe.model.ops.keyed_noise import TokenNoise
 
 
 class NoisyTopKGate(Gate):
@@ -27,8 +29,10 @@ class NoisyTopKGate(Gate):
         importance_loss_weight: float,
         load_loss_weight: float,
         noise_floor: float,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+        noise: TokenNoise | None = None,
     ) -> None:
-        super().__init__(num_experts, experts_per_token)
+        super().__init__(num_experts, experts_per_token, parallelism, noise)
         self.importance_loss_weight = importance_loss_weight
         self.load_loss_weight = load_loss_weight
         self.noise_floor = noise_floor
@@ -40,6 +44,11 @@ class NoisyTopKGate(Gate):
     def operations(self) -> int:
         """2 d n: both matrices."""
         return self.gate_DE.numel() + self.noise_DE.numel()
+
+    @property
+    def noise_operations(self) -> int:
+        """Return the multiply-adds with the noise's matrix."""
+        return self.noise_DE.numel()
 
     def _route(self, x_ND: Tensor) -> Routing:
         k = self.experts_per_token

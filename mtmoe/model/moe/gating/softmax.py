@@ -7,6 +7,7 @@ from torch import Tensor
 from mtmoe.model.moe.gating.gate import Gate, random_weights
 from mtmoe.model.moe.gating.load_balancing import squared_variation, tokens_per_expert
 from mtmoe.model.moe.gating.top_k import choose_top_k, dense_gates, repeated_tokens
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Balance, Routing
 
 
@@ -16,8 +17,16 @@ class SoftmaxGate(Gate):
     Without noise there is no smooth load: the importance loss is the only one.
     """
 
-    def __init__(self, width: int, num_experts: int, experts_per_token: int, *, importance_loss_weight: float) -> None:
-        super().__init__(num_experts, experts_per_token)
+    def __init__(
+        self,
+        width: int,
+        num_experts: int,
+        experts_per_token: int,
+        *,
+        importance_loss_weight: float,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+    ) -> None:
+        super().__init__(num_experts, experts_per_token, parallelism)
         self.importance_loss_weight = importance_loss_weight
         self.gate_DE = random_weights(width, num_experts)
 

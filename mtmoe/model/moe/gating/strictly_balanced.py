@@ -16,6 +16,7 @@ from mtmoe.model.moe.gating.balanced import (
 )
 from mtmoe.model.moe.gating.gate import random_weights
 from mtmoe.model.moe.gating.load_balancing import tokens_per_expert
+from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Routing
 
 
@@ -40,8 +41,9 @@ class StrictlyBalancedGate(BalancedGate):
         *,
         importance_loss_weight: float,
         threshold_loss_weight: float,
+        parallelism: LayerParallelism = ONE_PROCESS_LAYER,
     ) -> None:
-        super().__init__(num_experts, experts_per_token, importance_loss_weight, threshold_loss_weight)
+        super().__init__(num_experts, experts_per_token, importance_loss_weight, threshold_loss_weight, parallelism)
         self.gate_DE = random_weights(width, num_experts)
         self.log_threshold_E = nn.Parameter(torch.zeros(num_experts))
 
@@ -59,11 +61,12 @@ class StrictlyBalancedGate(BalancedGate):
         values_NE = (x_ND @ self.gate_DE).softmax(dim=1)
         if not self.training:
             return self._route_by_mask(values_NE, values_NE > self.threshold_E, None)
-        if self.others is None:
+        global_rows = self.parallelism.global_rows
+        if global_rows is None:
             return self._route_training(values_NE)
-        num_tokens, most = self.others.count(values_NE.shape[0])
+        num_tokens, most = global_rows.count(values_NE.shape[0])
         m = rows_per_expert(num_tokens, self.num_experts, self.experts_per_token)
-        mask_NE = best_rows_of_all(values_NE, m, most, self.others)
+        mask_NE = best_rows_of_all(values_NE, m, most, global_rows)
         return self._route_by_mask(values_NE, mask_NE, threshold_loss(values_NE, self.threshold_E, mask_NE))
 
     def _route_training(self, values_NE: Tensor) -> Routing:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtmoe.model.moe.expert_shard import kept_of
 from mtmoe.model.moe.gating.balanced import in_token_order
 from mtmoe.model.moe.gating.gate import Gate
 from mtmoe.model.moe.gating.grouped_rows import take_rows_of_tokens
@@ -62,17 +61,17 @@ class TwoLevelGate(Gate):
     An expert's gate is the product of the two, its number ``group * L + place in the group``. Nothing is as large as
     [tokens, experts]: the second level works on [tokens x groups_per_token, L].
 
-    kept: the groups whose gates are here; only a gate with all of them can be called, others level by level.
+    group_shard: the groups whose gates are here; only a gate with all of them can be called, others level by level.
     """
 
     num_groups: int
     groups_per_token: int
     top_k_in_group: int
-    kept: slice
+    group_shard: slice
 
     def _set_levels(self, groups: int, groups_per_token: int, top_k_in_group: int) -> None:
         self.num_groups, self.groups_per_token, self.top_k_in_group = groups, groups_per_token, top_k_in_group
-        self.kept = kept_of(groups)
+        self.group_shard = self.parallelism.shard(groups)
 
     @property
     def experts_per_group(self) -> int:
@@ -127,7 +126,7 @@ class TwoLevelGate(Gate):
 
     def _of_all(self, values_FX: Tensor) -> Tensor:
         """[G, ...], with zeros for groups that are elsewhere."""
-        before, after = self.kept.start, self.num_groups - self.kept.stop
+        before, after = self.group_shard.start, self.num_groups - self.group_shard.stop
         if not before and not after:
             return values_FX
         return F.pad(values_FX, (0, 0) * (values_FX.dim() - 1) + (before, after))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtmoe.model.moe.gating import Gate
+from mtmoe.model.moe.layer_parallelism import LayerParallelism
 from mtmoe.model.moe.routing import Routing
 from tests.gates import GATES, TOP_K_GATES, WIDTH, make_gate, quasi_noise, squared_cv
 
@@ -85,7 +86,7 @@ def test_evaluation_asks_nothing_of_other_processes(name: str, two_levels: bool)
     """The main process validates alone: the others would never come."""
     asked: list[Tensor] = []
     gate = make_gate(name, two_levels)
-    gate.reduce_sum = lambda sums: asked.append(sums) or sums  # type: ignore[func-returns-value]
+    gate.parallelism = LayerParallelism(reduce_sum=lambda sums: asked.append(sums) or sums)  # type: ignore[func-returns-value]
     gate.eval()(_inputs(25))
     assert not asked
     gate.train()(_inputs(25))
@@ -234,7 +235,7 @@ def test_the_compiler_sees_through_the_gate(name: str, two_levels: bool) -> None
 
 def _recorded(gate: Gate, x_ND: Tensor) -> Tensor:
     seen: list[Tensor] = []
-    gate.reduce_sum = lambda sums: seen.append(sums.detach()) or sums  # type: ignore[func-returns-value]
+    gate.parallelism = LayerParallelism(reduce_sum=lambda sums: seen.append(sums.detach()) or sums)  # type: ignore[func-returns-value]
     gate(x_ND)
     assert len(seen) == 1  # one message, not several
     return seen[0]
@@ -246,7 +247,7 @@ def _losses_of_halves(gate: Gate, x_ND: Tensor) -> list[dict[str, Tensor]]:
     sums = [_recorded(gate, half) for half in halves]
     losses = []
     for half, others in zip(halves, reversed(sums), strict=True):
-        gate.reduce_sum = lambda own, others=others: own + others
+        gate.parallelism = LayerParallelism(reduce_sum=lambda own, others=others: own + others)
         losses.append(gate(half).balance.auxiliary_losses)
     return losses
 

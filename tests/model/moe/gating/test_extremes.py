@@ -12,7 +12,7 @@ from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings
 from mtmoe.model.moe.gating import Gate, squared_variation
 from mtmoe.model.moe.gating.balanced import renormalised
 from mtmoe.model.moe.gating.top_k import choose_top_k, noise_scale, noisy_top
-from mtmoe.model.moe.moe_layer import gate_of
+from mtmoe.model.moe.moe_layer import build_gate
 from mtmoe.model.moe.routing import Routing
 from tests.gates import GATES, WIDTH, make_gate
 
@@ -39,7 +39,7 @@ def _floorless(two_levels: bool, raw: float) -> Gate:
         hierarchy=Hierarchy(groups=3, groups_per_token=1) if two_levels else None,
         noise_floor=0.0,
     )
-    gate = gate_of(WIDTH, settings).train()
+    gate = build_gate(WIDTH, settings).train()
     for name, parameter in gate.named_parameters():
         with torch.no_grad():
             if "noise" in name:
@@ -139,7 +139,7 @@ def test_losses_without_tokens_of_one_token_and_of_equal_tokens_are_finite(kind,
 @pytest.mark.parametrize("hierarchy", [None, {"groups": 1, "groups_per_token": 1}])
 def test_one_expert_is_always_balanced(kind, hierarchy):
     settings: dict[str, Any] = {"gate": kind, "num_experts": 1, "experts_per_token": 1, "importance_loss_weight": 1.0}
-    gate = gate_of(WIDTH, MixtureOfExpertsSettings(hierarchy=hierarchy, **settings)).train()
+    gate = build_gate(WIDTH, MixtureOfExpertsSettings(hierarchy=hierarchy, **settings)).train()
     routing = gate(torch.randn(9, WIDTH))
     assert routing.balance is not None
     assert routing.token_counts_E.tolist() == [9]
