@@ -18,10 +18,10 @@ class Purpose(IntEnum):
 
 
 def random_stream(purpose: Purpose, *numbers: int) -> np.random.Generator:
-    """Generator of the stream."""
+    """Return the generator of the stream."""
     return np.random.Generator(np.random.PCG64([int(purpose), *numbers]))
 
 
 def random_seeds(purpose: Purpose, *numbers: int, num_seeds: int) -> list[int]:
-    """Seeds of 32 bits for generators of other libraries."""
+    """Return seeds of 32 bits for generators of other libraries."""
     return np.random.SeedSequence([int(purpose), *numbers]).generate_state(num_seeds).tolist()

@@ -28,16 +28,16 @@ class Batch(NamedTuple):
 
     @property
     def num_source_tokens(self) -> int:
-        """Source tokens with EOS, without padding."""
+        """Return the source tokens with EOS, without padding."""
         return int(self.source_lengths_B.sum())
 
     @property
     def num_target_tokens(self) -> int:
-        """Predicted tokens, without padding."""
+        """Return predicted tokens, without padding."""
         return int(self.target_lengths_B.sum())
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """Move the batch to another device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
@@ -94,7 +94,7 @@ def padded(source: Ragged, target: Ragged) -> Batch:
 
 
 def text_batch(text: Ragged) -> Batch:
-    """Sentences for a language model: source_BS is [B, 0]."""
+    """Make a batch of sentences for a language model: source_BS is [B, 0]."""
     num_sentences = len(text.lengths_B)
     no_source = torch.zeros(num_sentences, dtype=torch.int64)
     return Batch(
@@ -106,7 +106,7 @@ def text_batch(text: Ragged) -> Batch:
 
 
 def _rows(sentences: Ragged, num_before: int) -> np.ndarray:
-    """A row for each sentence: ``num_before`` times BOS, ids, EOS, PAD."""
+    """Make a row of each sentence: ``num_before`` times BOS, ids, EOS, PAD."""
     lengths_B = sentences.lengths_B
     rows = np.full((len(lengths_B), num_before + int(lengths_B.max()) + 1), PAD, np.int64)
     rows[:, :num_before] = BOS

@@ -28,7 +28,7 @@ class RunningText:
         self.num_tokens = int(self._ends[-1]) + 1 if len(corpus) else 0
 
     def tokens(self, positions: np.ndarray) -> np.ndarray:
-        """The tokens at positions of any shape, modulo N (int64)."""
+        """Return the tokens at positions of any shape, modulo N (int64)."""
         positions = positions % self.num_tokens
         sentences = np.searchsorted(self._ends, positions)
         is_end = self._ends[sentences] == positions
@@ -36,7 +36,7 @@ class RunningText:
         return np.where(is_end, EOS, ids).astype(np.int64)
 
     def batch(self, starts_B: np.ndarray, length: int, ends_B: np.ndarray | None = None) -> Batch:
-        """``length`` predicted tokens of each row from ``starts_B`` on, fewer where ``ends_B`` comes before."""
+        """Make a batch of ``length`` predicted tokens of each row from ``starts_B`` on, fewer where ``ends_B`` comes before."""
         positions_BT = starts_B[:, None] + np.arange(-1, length)
         target_BT = self.tokens(positions_BT)
         lengths_B = np.full(len(starts_B), length)
@@ -54,7 +54,7 @@ class RunningTextStream:
     """
 
     def __init__(self, corpus: ParallelCorpus, *, batch_tokens: int, bptt_steps: int) -> None:
-        """Raises UserError when the text is shorter than one batch."""
+        """Lay the text out in rows; raise UserError when it is shorter than one batch."""
         self.num_left_out = 0
         self._text = RunningText(corpus)
         self._steps = bptt_steps
@@ -78,12 +78,12 @@ class RunningTextStream:
             yield self._text.batch(self._starts_B + num_before * self._steps, self._steps), Position(epoch, batch)
 
     def num_batches(self, epoch: int) -> int:
-        """The same for every epoch."""
+        """Return the number of batches, which is the same for every epoch."""
         return -(-self._distance // self._steps)
 
 
 def rows_of_text(corpus: ParallelCorpus, num_rows: int, length: int) -> Iterator[Batch]:
-    """Every token of the text once, for evaluation: in ``num_rows`` rows that each go on from batch to batch.
+    """Yield every token of the text once, for evaluation: in ``num_rows`` rows that each go on from batch to batch.
 
     With one row, each token is predicted from all of the text before it.
     """

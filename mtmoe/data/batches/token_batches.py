@@ -104,7 +104,7 @@ class BatchStream:
         return sum(len(plan) for plan, _ in self._plans(epoch))
 
     def _plans(self, epoch: int) -> Iterator[tuple[list[np.ndarray], bool]]:
-        """Pool by pool, the indices of the pairs of every batch, and whether the pool is the epoch's last."""
+        """Yield pool by pool the indices of the pairs of every batch, and whether the pool is the epoch's last."""
         generator = random_stream(Purpose.EPOCH_ORDER, self._seed, epoch)
         indices = self._epoch_indices(epoch)
         generator.shuffle(indices)
@@ -115,7 +115,7 @@ class BatchStream:
             yield plan, end >= len(indices)
 
     def _epoch_indices(self, epoch: int) -> np.ndarray:
-        """Pairs that the epoch visits, each as often as its part's weight says."""
+        """Return the pairs that the epoch visits, each as often as its part's weight says."""
         visits = []
         for number, (part, indices) in enumerate(zip(self._corpus.parts, self._part_indices, strict=True)):
             whole, fraction = divmod(part.weight, 1.0)

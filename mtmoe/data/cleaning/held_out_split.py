@@ -102,12 +102,12 @@ def _not_enough(
 
 
 def _keys(texts: list[str]) -> np.ndarray:
-    """64-bit hashes of the comparison keys, as uint64."""
+    """Return 64-bit hashes of the comparison keys, as uint64."""
     return np.fromiter((hash64(comparison_key(text)) for text in texts), dtype=np.uint64, count=len(texts))
 
 
 def _pair_hashes(pairs: list[Pair], directions: Sequence[str]) -> np.ndarray:
-    """64-bit hashes of the pairs as they stand, with their directions, as uint64."""
+    """Return 64-bit hashes of the pairs as they stand, with their directions, as uint64."""
     told = zip(*zip(*pairs, strict=True), directions, strict=True) if directions and pairs else pairs
     return np.fromiter((hash64("\n".join(sides)) for sides in told), dtype=np.uint64, count=len(pairs))
 
@@ -142,7 +142,7 @@ def _root(parent: list[int], node: int) -> int:
 
 
 def _random_order(pair_hashes: np.ndarray, source_keys: np.ndarray, component_of: np.ndarray, seed: int) -> np.ndarray:
-    """Pair indices: components in random order, in each the source sentences and their translations.
+    """Return pair indices: components in random order, in each the source sentences and their translations.
 
     Random numbers are hashes of the sentences, mixed with the seed. A component's is that of its
     smallest hash, so that a large component comes no sooner than a small one.
@@ -155,7 +155,7 @@ def _random_order(pair_hashes: np.ndarray, source_keys: np.ndarray, component_of
 
 
 def _mixed(numbers: np.ndarray, seed: int) -> np.ndarray:
-    """SplitMix64 of numbers and seed: the same on every machine and with every version of numpy."""
+    """Mix numbers and seed by SplitMix64: the same on every machine and with every version of numpy."""
     mixed = numbers ^ np.uint64(hash64(f"split {seed}"))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)

@@ -26,7 +26,7 @@ class TokenedLine(NamedTuple):
 
     @property
     def language(self) -> str:
-        """The code of the language to translate into; empty if there is no token."""
+        """Return the code of the language to translate into; empty if there is no token."""
         return self.token.removeprefix("<2").removesuffix(">")
 
     @property
@@ -35,7 +35,7 @@ class TokenedLine(NamedTuple):
 
 
 def language_token(direction: str) -> str:
-    """``<2fr>`` of en-fr, ``<2zh-CN>`` of en-zh_cn: one token for a language, however its code is written."""
+    """Return ``<2fr>`` of en-fr, ``<2zh-CN>`` of en-zh_cn: one token for a language, however its code is written."""
     return f"<2{normal_code(parse_direction(direction).target)}>"
 
 
@@ -48,17 +48,17 @@ def tokened(line: str, known: Collection[str]) -> TokenedLine:
 
 
 def with_token(pair: Pair, direction: str) -> Pair:
-    """The pair with the token in front of its source; as it is where there is no direction."""
+    """Put the token in front of the pair's source; leave the pair as it is where there is no direction."""
     return Pair(f"{language_token(direction)} {pair.source}", pair.target) if direction else pair
 
 
 def language_tokens(data: Data) -> tuple[str, ...]:
-    """The tokens of all target languages of the training text, each once; none for a recipe of one pair."""
+    """Return the tokens of all target languages of the training text, each once; none for a recipe of one pair."""
     return tuple(dict.fromkeys(language_token(source.direction) for source in data.train if source.direction))
 
 
 def balanced_by_temperature(parts: Sequence[Part], directions: Sequence[str], temperature: float) -> list[Part]:
-    """Weights with which an epoch has n^(1/T) of each direction's n pairs, in proportion, and as many pairs in all."""
+    """Weigh parts so that an epoch has n^(1/T) of each direction's n pairs, in proportion, and as many pairs in all."""
     sizes: dict[str, int] = {}
     for part, direction in zip(parts, directions, strict=True):
         sizes[direction] = sizes.get(direction, 0) + part.num_pairs

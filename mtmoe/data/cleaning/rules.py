@@ -22,7 +22,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def normalise_line(text: str) -> str:
-    """The form in which text is trained on and translated: one line, NFC, single plain spaces.
+    """Return the form in which text is trained on and translated: one line, NFC, single plain spaces.
 
     Control characters, byte order marks, soft hyphens, zero-width spaces and direction marks
     vanish; line separators, tabs and every kind of space become a space; runs of them become
@@ -36,7 +36,7 @@ def normalise_line(text: str) -> str:
 
 
 def comparison_key(text: str) -> str:
-    """What is left of a sentence when case, punctuation, spacing and letter forms do not count.
+    """Return what is left of a sentence when case, punctuation, spacing and letter forms do not count.
 
     Two sentences with the same key are the same sentence for the contamination gate and for
     splits. A sentence of nothing but punctuation is its own key.
@@ -76,7 +76,7 @@ class HeldOutKeys:
     """Which sentences of either side are in a dev or test set."""
 
     def __init__(self, pairs: Iterable[Pair] = (), *, either_way: bool = False) -> None:
-        """``either_way``: a side is held out on both sides, for text of several directions."""
+        """Hash the sides of the pairs. ``either_way``: a side is held out on both sides, for text of several directions."""
         self._source: set[int] = set()
         self._target: set[int] = self._source if either_way else set()
         for pair in pairs:
@@ -90,7 +90,7 @@ class HeldOutKeys:
                 keys.add(hash64(key))
 
     def __contains__(self, pair: Pair) -> bool:
-        """Whether either side of the pair is held out."""
+        """Tell whether either side of the pair is held out."""
         return (
             hash64(comparison_key(pair.source)) in self._source or hash64(comparison_key(pair.target)) in self._target
         )
@@ -130,7 +130,7 @@ class Cleaner:
     def __init__(
         self, cleaning: Cleaning, held_out_keys: HeldOutKeys | None = None, *, monolingual: bool = False
     ) -> None:
-        """``monolingual``: the source sides are empty, and no rule looks at them."""
+        """Begin with no line read. ``monolingual``: the source sides are empty, and no rule looks at them."""
         self._cleaning = cleaning
         self._monolingual = monolingual
         self._held_out_keys = held_out_keys if cleaning.remove_test_overlap else None
@@ -194,7 +194,7 @@ class Cleaner:
 
 
 def _changes(text: str) -> Iterator[str]:
-    """Which of `CHANGES` the normal form makes to the text."""
+    """Find which of `CHANGES` the normal form makes to the text."""
     if _LINE_SEPARATOR.search(text):
         yield "line_separators"
     if _CONTROL_CHARACTER.search(text) or _TAB.search(text) or _LONE_SURROGATE.search(text):

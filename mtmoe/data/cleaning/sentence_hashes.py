@@ -9,7 +9,7 @@ _LARGEST_LOAD = 2 / 3
 
 
 def hash64(text: str) -> int:
-    """A 64-bit hash, never 0, that is the same in every process and on every machine.
+    """Return a 64-bit hash, never 0, that is the same in every process and on every machine.
 
     Among 36 million sentences two different ones share it with probability 4e-5.
     """
@@ -45,7 +45,7 @@ class HashSet:
         return True
 
     def _slot_of(self, number: int) -> int:
-        """Where the number is, or the free slot where it belongs."""
+        """Find where the number is, or the free slot where it belongs."""
         slots = self._slots
         mask = len(slots) - 1
         slot = number & mask

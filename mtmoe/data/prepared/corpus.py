@@ -138,35 +138,35 @@ class ParallelCorpus:
 
     @property
     def monolingual(self) -> bool:
-        """No source sentence has a token."""
+        """Tell whether no source sentence has a token."""
         return self.num_source_tokens == 0
 
     def source(self, index: int) -> np.ndarray:
-        """Ids of a source sentence, without special ids."""
+        """Return the ids of a source sentence, without special ids."""
         return self.source_side[index]
 
     def target(self, index: int) -> np.ndarray:
-        """Ids of a target sentence, without special ids."""
+        """Return the ids of a target sentence, without special ids."""
         return self.target_side[index]
 
     @property
     def source_lengths(self) -> np.ndarray:
-        """Subwords of every source sentence, without special ids (int32)."""
+        """Return the subwords of every source sentence, without special ids (int32)."""
         return self.source_side.lengths
 
     @property
     def target_lengths(self) -> np.ndarray:
-        """Subwords of every target sentence, without special ids (int32)."""
+        """Return the subwords of every target sentence, without special ids (int32)."""
         return self.target_side.lengths
 
     @property
     def num_source_tokens(self) -> int:
-        """Source subwords, without special ids."""
+        """Return the source subwords, without special ids."""
         return len(self.source_side.ids)
 
     @property
     def num_target_tokens(self) -> int:
-        """Target subwords, without special ids."""
+        """Return the target subwords, without special ids."""
         return len(self.target_side.ids)
 
 

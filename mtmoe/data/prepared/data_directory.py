@@ -70,7 +70,7 @@ class Prepared:
 
     @property
     def subwords_path(self) -> Path:
-        """The vocabulary.
+        """Return the vocabulary.
 
         Raises:
             UserError: it cannot be read, or has changed since the directory was made.
@@ -88,43 +88,43 @@ class Prepared:
 
     @property
     def lexicon_path(self) -> Path:
-        """Likely target subwords of each source subword; text of one language has none."""
+        """Return likely target subwords of each source subword; text of one language has none."""
         path = self.directory / LEXICON_NAME
         return self._unchanged(path) if path.exists() else path
 
     @property
     def data_settings(self) -> Data:
-        """The recipe's table ``data`` that it was made by."""
+        """Return the recipe's table ``data`` that it was made by."""
         return read_json(self.directory / "origin.json", Data, fix=_REDO)
 
     @functools.cached_property
     def report(self) -> Report:
-        """What cleaning and splitting did."""
+        """Return what cleaning and splitting did."""
         return read_json(self.directory / "report.json", Report, fix=_REDO)
 
     @functools.cached_property
     def train(self) -> ParallelCorpus:
-        """Encoded training text."""
+        """Return the encoded training text."""
         return ParallelCorpus(self.directory / "train").check()
 
     @functools.cached_property
     def valid(self) -> ParallelCorpus:
-        """Encoded dev set, in the order of its text."""
+        """Return the encoded dev set, in the order of its text."""
         return ParallelCorpus(self.directory / "valid").check()
 
     @functools.cached_property
     def valid_source(self) -> Sequence[str]:
-        """Source sentences of the dev set."""
+        """Return the source sentences of the dev set."""
         return _read_lines(self.directory / "text" / "valid.source")
 
     @functools.cached_property
     def valid_target(self) -> Sequence[str]:
-        """References of the dev set, as they stand in its source."""
+        """Return the references of the dev set, as they stand in its source."""
         return _read_lines(self.directory / "text" / "valid.target")
 
     @property
     def test_digests(self) -> dict[str, str]:
-        """SHA-256 of each file of the test sets: equal for directories that hold the same test sets."""
+        """Return SHA-256 of each file of the test sets: equal for directories that hold the same test sets."""
         return {path: digest for path, digest in self.manifest.outputs.items() if path.startswith("text/test/")}
 
     @property
@@ -223,7 +223,7 @@ def open_prepared(data_dir: str | Path) -> Prepared:
 
 
 def _in_normal_form(key: str, value: Any) -> Any:
-    """The value of a setting; a language in one spelling."""
+    """Return the value of a setting; a language in one spelling."""
     return normal_code(value) if key.endswith("_language") and isinstance(value, str) else value
 
 

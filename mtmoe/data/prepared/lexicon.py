@@ -46,7 +46,7 @@ class Lexicon(NamedTuple):
 
 
 def learn_lexicon(corpus: ParallelCorpus, progress: Progress = silent) -> Lexicon:
-    """The same for the same corpus, in bounded memory."""
+    """Learn a lexicon from the corpus: the same one for the same corpus, in bounded memory."""
     size = corpus.vocabulary_size
     counts = _Counts(size)
     frequency_V = np.zeros(size, np.int64)
@@ -119,7 +119,7 @@ def _checked(lexicon: Lexicon) -> int:
 
 
 def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
-    """Indices of the pairs to count: all, or every n-th where there are too many links."""
+    """Return the indices of the pairs to count: all, or every n-th where there are too many links."""
     num_links = corpus.source_lengths.astype(np.int64) * corpus.target_lengths
     step = max(1, -(-int(num_links.sum()) // _MOST_LINKS))
     pairs = np.arange(0, len(corpus), step)
@@ -127,7 +127,7 @@ def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
 
 
 def _chunks(corpus: ParallelCorpus, pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Runs of the pairs with about ``_LINKS_AT_ONCE`` links."""
+    """Yield runs of the pairs with about ``_LINKS_AT_ONCE`` links."""
     links_before = (corpus.source_lengths[pairs].astype(np.int64) * corpus.target_lengths[pairs]).cumsum()
     chunk_of_pair = links_before // _LINKS_AT_ONCE
     borders = np.flatnonzero(np.diff(chunk_of_pair)) + 1
@@ -165,12 +165,12 @@ class _Counts:
             self.links_P, self.counts_P = self.links_P[is_kept_P], self.counts_P[is_kept_P]
 
     def ratios(self) -> np.ndarray:
-        """:func:`log_likelihood_ratio` of each link."""
+        """Compute :func:`log_likelihood_ratio` of each link."""
         source_P, target_P = np.divmod(self.links_P, self.size)
         return log_likelihood_ratio(self.counts_P, self.source_V[source_P], self.target_V[target_P], self.num_pairs)
 
     def shares(self, ratio_P: np.ndarray, sources: list[np.ndarray], targets: list[np.ndarray]) -> np.ndarray:
-        """What each link gets of the target subwords of these pairs, 1 to share for each."""
+        """Compute what each link gets of the target subwords of these pairs, 1 to share for each."""
         links = _Links.of(sources, targets, self.size)
         place_L = np.searchsorted(self.links_P, links.link_L).clip(max=len(self.links_P) - 1)
         ratio_L = np.where(self.links_P[place_L] == links.link_L, ratio_P[place_L], 0.0)  # some may have been cut
@@ -179,7 +179,7 @@ class _Counts:
         return np.bincount(place_L, share_L, minlength=len(self.links_P))
 
     def best_candidates(self, share_P: np.ndarray, most: int) -> np.ndarray:
-        """Of each source subword the target subwords with the largest shares, [V, N]; N is ``most`` at most."""
+        """Choose for each source subword the target subwords with the largest shares, [V, N]; N is ``most`` at most."""
         source_P, target_P = np.divmod(self.links_P, self.size)
         is_good_P = (share_P > _LEAST_SHARE) & (target_P >= NUM_SPECIAL)
         source_P, target_P, share_P = source_P[is_good_P], target_P[is_good_P], share_P[is_good_P]
@@ -221,7 +221,7 @@ def _sentences(corpus: ParallelCorpus, pairs: np.ndarray) -> tuple[list[np.ndarr
 
 
 def _occurrences(sentences: list[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Different subwords of each sentence, and the sentence of each; sentences in order."""
+    """Return different subwords of each sentence, and the sentence of each; sentences in order."""
     lengths = [len(ids) for ids in sentences]
     pair_O = np.repeat(np.arange(len(sentences)), lengths)
     keys = np.unique(pair_O * size + np.concatenate(sentences).astype(np.int64))
@@ -230,14 +230,14 @@ def _occurrences(sentences: list[np.ndarray], size: int) -> tuple[np.ndarray, np
 
 
 def log_likelihood_ratio(both: np.ndarray, source: np.ndarray, target: np.ndarray, total: int) -> np.ndarray:
-    """-2 log lambda of Dunning (1993): how little the two are independent; 0 if they meet less often than by chance.
+    """Compute -2 log lambda of Dunning (1993): how little the two are independent; 0 if they meet less often than
 
     Args:
         both, source, target: pairs with both, with the source subword, with the target subword. total: all pairs.
     """
 
     def entropy_like(*cells: np.ndarray) -> np.ndarray:
-        """sum of k log k."""
+        """Compute the sum of k log k."""
         return sum((k * np.log(np.maximum(k, 1)) for k in cells), np.zeros(len(both)))
 
     inside = entropy_like(both, source - both, target - both, total - source - target + both)

@@ -46,7 +46,7 @@ _NO_INGREDIENTS = {"license", "streaming", "name"}
 
 
 def settings_of(recipe: Recipe) -> Ingredients:
-    """Settings that decide what a data directory holds, by dotted key, and the seed."""
+    """Return the settings that decide what a data directory holds, by dotted key, and the seed."""
     settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude={"file"})))
     if recipe.subwords.file:  # where it lies does not matter; its hash is an ingredient of its own
         settings["subwords.learned"] = False
@@ -65,7 +65,7 @@ def settings_of(recipe: Recipe) -> Ingredients:
 
 
 def ingredients_of(recipe: Recipe, cache: Path, progress: Progress = silent) -> Ingredients:
-    """:func:`settings_of` the recipe, and the hash of every input; fetches what is missing.
+    """Collect :func:`settings_of` the recipe and the hash of every input; fetch what is missing.
 
     Raises:
         UserError: when an input does not exist or cannot be fetched.
@@ -79,7 +79,7 @@ def ingredients_of(recipe: Recipe, cache: Path, progress: Progress = silent) -> 
 
 
 def inputs_of(recipe: Recipe, part: str, cache: Path, progress: Progress = silent) -> Ingredients:
-    """The hashes of train, valid or test alone; errors as :func:`ingredients_of`."""
+    """Compute the hashes of train, valid or test alone; errors as :func:`ingredients_of`."""
     sources = getattr(recipe.data, part)
     return {
         f"data.{part}.{source.name}.{key}": digest
@@ -89,7 +89,7 @@ def inputs_of(recipe: Recipe, part: str, cache: Path, progress: Progress = silen
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """A sentence for every ingredient that is not the same in both."""
+    """List a sentence for every ingredient that is not the same in both."""
     return [
         f"{key} is {_shown(new, key)}, but was {_shown(old, key)}"
         for key in sorted(old.keys() | new.keys())
@@ -98,17 +98,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def summary(found: Sequence[str]) -> str:
-    """The first difference, and how many more there are."""
+    """Return the first difference, and how many more there are."""
     return found[0] + (f" (and {len(found) - 1} more differences)" if len(found) > 1 else "")
 
 
 def digest_of(ingredients: Mapping[str, Any]) -> str:
-    """One hash over all ingredients."""
+    """Return one hash over all ingredients."""
     return hashlib.sha256(json.dumps(ingredients, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """What the directory was made with; for people, and compared with nothing."""
+    """Return the versions that made the directory; for people, and compared with nothing."""
     return {
         "mtmoe": mtmoe.__version__,
         "python": platform.python_version(),
@@ -118,13 +118,13 @@ def versions() -> dict[str, str]:
 
 
 def output_hashes(directory: Path) -> dict[str, str]:
-    """SHA-256 of every file below the directory, by relative path."""
+    """Return SHA-256 of every file below the directory, by relative path."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): file_sha256(path) for path in files}
 
 
 def _own_settings(source: Source) -> dict[str, Any]:
-    """A source's settings without its files."""
+    """Return a source's settings without its files."""
     return {
         key: value
         for key, value in source.model_dump(mode="json").items()

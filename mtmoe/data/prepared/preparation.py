@@ -158,7 +158,7 @@ class _Builder:
         )
 
     def _read_held_out(self, part: str, sources: Sequence[Source]) -> dict[str, list[Pair]]:
-        """Pairs of each dev or test set as they stand there: none is ever dropped, and rows without one are told."""
+        """Read the pairs of each dev or test set as they stand there: none is ever dropped, and rows without one are told."""
         sets = {}
         for source in sources:
             bad_lines: list[BadLine] = []
@@ -218,7 +218,7 @@ class _Builder:
     def _with_tokens(
         self, sources: Sequence[Source] | str, sets: Mapping[str, list[Pair]], split: Sequence[Pair]
     ) -> dict[str, list[Pair]]:
-        """Dev or test sets by name, in their order; what was split off is a set, or one for each direction."""
+        """Put language tokens in front of dev or test sets, by name, in their order; what was split off is a set, or one for each direction."""
         if isinstance(sources, str):
             directions = dict.fromkeys(sorted(self.direction_of.get(id(pair), "") for pair in split))
             return {
@@ -295,7 +295,7 @@ def _extend(kept: list[Pair], pairs: Iterable[Pair]) -> int:
 
 
 def _remaining_parts(parts: Sequence[Part], pairs: Sequence[Pair], train: Sequence[Pair]) -> list[Part]:
-    """The parts of ``pairs`` after a split left ``train`` of them, in the same order."""
+    """Return the parts of ``pairs`` after a split left ``train`` of them, in the same order."""
     remaining = []
     part_ends = itertools.accumulate(part.num_pairs for part in parts)
     position = num_before = 0
@@ -356,7 +356,7 @@ class _Spool:
         return num_pairs
 
     def close(self) -> None:
-        """From here on it can be read, as often as needed."""
+        """End the writing: from here on it can be read, as often as needed."""
         self._file.close()
 
     def __iter__(self) -> Iterator[Pair]:
@@ -371,7 +371,7 @@ class _Spool:
 
 
 def _write_text(directory: Path, name: str, pairs: Sequence[Pair]) -> None:
-    """Sources in the form in which they are translated; references as they are, but each on one line."""
+    """Write sources in the form in which they are translated; references as they are, but each on one line."""
     directory.mkdir(parents=True, exist_ok=True)
     _write_lines(directory / f"{name}.source", (normalise_line(source) for source, _ in pairs))
     _write_lines(directory / f"{name}.target", (target.translate(_SPACE_FOR_SEPARATOR) for _, target in pairs))

@@ -90,7 +90,7 @@ def _check_room(archive: Path, member: str, size: int, directory: Path) -> None:
 
 class _Readable(Protocol):
     def read(self, num_bytes: int, /) -> bytes:
-        """The next bytes, at most so many; empty at the end."""
+        """Read the next bytes, at most so many; empty at the end."""
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[_Readable, int]]:
 
 @contextmanager
 def _open_tar(archive: Path) -> Iterator[BinaryIO]:
-    """A stream that is read once, front to back: no index of a huge archive is built before the first byte."""
+    """Open a stream that is read once, front to back: no index of a huge archive is built before the first byte."""
     if archive.suffix == ".tgz":
         with gzip.open(archive) as stream:
             yield cast(BinaryIO, stream)

@@ -120,7 +120,7 @@ def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, progress: Pro
 
 
 def _on_one_line(reason: object) -> str:
-    """Of what a server or a library says: one line of bounded length."""
+    """Put what a server or a library says on one line of bounded length."""
     return " ".join(printable(str(reason)).split())[:_LONGEST_REASON] or type(reason).__name__
 
 
@@ -132,7 +132,7 @@ def _unreachable(url: str, path: Path, reason: str) -> Unreachable:
 
 
 def _fetch_rest(url: str, part: Path, num_bytes: int, progress: Progress) -> bool:
-    """One request for what the part lacks; True when the server says that this was all."""
+    """Request once what the part lacks; True when the server says that this was all."""
     done = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "mtmoe", "Accept-Encoding": "identity"})
     if done:

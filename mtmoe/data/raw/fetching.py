@@ -45,7 +45,7 @@ class Download(NamedTuple):
 
 
 def cache_directory() -> Path:
-    """``$MTMOE_CACHE``, or ``~/.cache/mtmoe``: where there is no home, that very path, which is an error when it is to
+    """Return ``$MTMOE_CACHE``, or ``~/.cache/mtmoe``: where there is no home, that very path, which is an error when it is to
     be written (`mtmoe.data.raw.downloads.exclusive`), as many recipes need no cache."""
     chosen = os.environ.get("MTMOE_CACHE")
     if chosen:
@@ -54,7 +54,7 @@ def cache_directory() -> Path:
 
 
 def planned_downloads(recipe: Recipe, cache: Path) -> list[Download]:
-    """What `fetch` would bring here, each file once, in the order of the recipe (train, valid, test).
+    """List what `fetch` would bring here, each file once, in the order of the recipe (train, valid, test).
 
     Data sets that are streamed are not in it: nothing of them is kept.
     """
@@ -88,7 +88,7 @@ def fetch(recipe: Recipe, cache: Path, progress: Progress = silent) -> list[Down
 
 
 def locate(file: FileLocation, cache: Path, progress: Progress = silent) -> Path:
-    """A plain or compressed file on this machine, fetched, verified and taken out of its archive as needed.
+    """Find a plain or compressed file on this machine: fetched, verified and taken out of its archive as needed.
 
     Raises:
         UserError: the file does not exist, cannot be fetched, or is not the one that the recipe pins.
@@ -131,7 +131,7 @@ def _download_path(file: FileLocation, cache: Path) -> Path:
 
 
 def _last_part(name: str) -> str:
-    """What follows the last slash, as a name that is safe in a directory; its ending tells the compression."""
+    """Return what follows the last slash, as a name that is safe in a directory; its ending tells the compression."""
     last = name.rsplit("/", 1)[-1].replace("\0", "")
     last = last.encode("utf-8", "surrogateescape")[-_LONGEST_NAME:].decode("utf-8", "ignore")
     return last if last not in ("", ".", "..") else "file"
@@ -177,7 +177,7 @@ def _sum_path(member: Path) -> Path:
 
 
 def _cached_member(file: FileLocation, archive_sha256: str, cache: Path) -> Path | None:
-    """The member when it is in the cache and sound, else None."""
+    """Return the member when it is in the cache and sound, else None."""
     path = _member_path(file, archive_sha256, cache)
     if not path.is_file() or not _sum_path(path).is_file():
         return None

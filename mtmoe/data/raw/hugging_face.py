@@ -18,12 +18,12 @@ _ROWS_PER_READ = 1000
 
 
 def is_on_the_hub(source: HuggingFaceSource) -> bool:
-    """Whether the data set is fetched from the hub (and not a directory of this machine)."""
+    """Tell whether the data set is fetched from the hub (and not a directory of this machine)."""
     return not expanded(source.dataset).is_dir()
 
 
 def hub_cache(source: HuggingFaceSource) -> Path:
-    """Directory in which the ``datasets`` library keeps its copy of a data set of the hub."""
+    """Return the directory in which the ``datasets`` library keeps its copy of a data set of the hub."""
     home = os.environ.get("HF_HOME") or expanded("~/.cache/huggingface")
     datasets_home = os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets"
     return Path(datasets_home) / source.dataset.replace("/", "___")
@@ -54,7 +54,7 @@ def read_hugging_face(source: HuggingFaceSource, data: Data, on_bad_line: OnBadL
 
 
 def load(source: HuggingFaceSource) -> Any:
-    """The split as a ``datasets.Dataset`` or, when streaming, an ``IterableDataset``."""
+    """Return the split as a ``datasets.Dataset`` or, when streaming, an ``IterableDataset``."""
     import datasets  # takes more than a second, and most runs never need it
 
     directory = expanded(source.dataset)
@@ -73,7 +73,7 @@ def load(source: HuggingFaceSource) -> Any:
 
 
 def _checked(dataset: Any, source: HuggingFaceSource) -> Any:
-    """A directory that holds one split is not asked for another one."""
+    """Refuse to ask a directory that holds one split for another one."""
     if dataset.split is not None and str(dataset.split) != source.split:
         raise UserError(
             f"{source.dataset}: holds the split {str(dataset.split)!r} alone, but split = {source.split!r}",
@@ -97,7 +97,7 @@ def _split_of(splits: Any, source: HuggingFaceSource) -> Any:
 
 @contextmanager
 def _library_errors(source: HuggingFaceSource) -> Iterator[None]:
-    """The library raises whatever the layer below raised; for the user it is one kind of trouble."""
+    """Turn what the library, or the layer below it, raises into one kind of error for the user."""
     try:
         yield
     except UserError:
@@ -119,7 +119,7 @@ def _way_out(source: HuggingFaceSource) -> str:
 
 @contextmanager
 def _no_progress_bars(datasets: Any) -> Iterator[None]:
-    """A library does not write to the terminal of whoever uses it."""
+    """Keep the library from writing to the terminal of whoever uses it."""
     were_disabled = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -130,7 +130,7 @@ def _no_progress_bars(datasets: Any) -> Iterator[None]:
 
 
 def _columns_of(dataset: Any, source: HuggingFaceSource) -> dict[str, list[str]]:
-    """Column names, each with the keys inside it (empty for flat text)."""
+    """Return column names, each with the keys inside it (empty for flat text)."""
     with _library_errors(source):
         if dataset.features is None:  # a stream that does not know them before its first row
             row: dict[str, Any] = next(iter(dataset), {})

@@ -161,7 +161,7 @@ _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdErro
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a plain, .gz, .xz, .bz2 or .zst file, or of a pipe that `is_open_pipe`.
+    """Open the bytes of a plain, .gz, .xz, .bz2 or .zst file, or of a pipe that `is_open_pipe`.
 
     What goes wrong while the file is read becomes a UserError that names the file.
     """
@@ -193,7 +193,7 @@ def open_text_lines(path: Path) -> Iterator[bytes]:
 
 
 def text_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
-    """As :func:`open_text_lines`, of what is open already; ``path`` is what errors call it."""
+    """Yield as :func:`open_text_lines` does, of what is open already; ``path`` is what errors call it."""
     lines = _bounded_lines(stream)
     for first in lines:
         check_is_text(first, path)
@@ -204,7 +204,7 @@ def text_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
 
 
 def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines with their ends; of one that is too long the beginning, by which `is_too_long` knows it."""
+    """Yield the lines with their ends; of one that is too long the beginning, by which `is_too_long` knows it."""
     most = LONGEST_LINE_BYTES + len(b"\r\n")
     while line := stream.readline(most):
         if len(line) == most and not line.endswith(b"\n"):
@@ -244,7 +244,7 @@ def check_is_text(beginning: bytes, path: Path | None) -> None:
 
 
 def check_is_not_compressed(beginning: bytes, path: Path | None) -> None:
-    """As :func:`check_is_text`, where any encoding will do."""
+    """Check as :func:`check_is_text`, where any encoding will do."""
     for magic, suffix in _MAGIC_NUMBERS.items():
         if beginning.startswith(magic):
             if path is None:

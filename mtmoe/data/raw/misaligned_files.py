@@ -16,7 +16,7 @@ _LEAST_EVIDENCE = 5.0
 def first_suspicious_line(
     shorter: Iterable[bytes], longer: Iterable[bytes], longer_again: Iterable[bytes], num_extra: int
 ) -> int | None:
-    """Line of the longer file, from 1, at which its ``num_extra`` extra lines seem to begin.
+    """Find the line of the longer file, from 1, at which its ``num_extra`` extra lines seem to begin.
 
     Up to that line the files fit each other line by line, after it they fit ``num_extra`` lines
     apart. Lengths, numbers and question marks tell how well two lines fit. One pass in constant

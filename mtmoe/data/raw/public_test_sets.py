@@ -54,5 +54,5 @@ def public_test_set(name: str, language_pair: str) -> PublicTestSet:
 
 
 def _is_same(pair: str, wanted: str) -> bool:
-    """Whether two directions are the same, however they are written (en-zh, en-zho)."""
+    """Tell whether two directions are the same, however they are written (en-zh, en-zho)."""
     return all(map(same_language, parse_direction(pair), parse_direction(wanted)))

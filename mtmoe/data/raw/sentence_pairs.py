@@ -32,4 +32,4 @@ OnBadLine = Callable[[BadLine], None]
 
 
 def ignore_bad_line(bad_line: BadLine) -> None:
-    """For whoever does not want to know which lines were left out."""
+    """Do nothing: for whoever does not want to know which lines were left out."""

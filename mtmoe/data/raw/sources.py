@@ -103,7 +103,7 @@ def _read_text(source_path: Path, target_path: Path, on_bad_line: OnBadLine, ski
 def _decoded_pair(
     source: bytes, target: bytes, paths: tuple[Path, Path], number: int, on_bad_line: OnBadLine, skip: bool
 ) -> Iterator[Pair]:
-    """One pair, or none (and one call of ``on_bad_line``) when a side is too long, or not UTF-8 and may be skipped."""
+    """Decode one pair, or none (and one call of ``on_bad_line``) when a side is too long, or not UTF-8 and may be skipped."""
     path = paths[0]
     try:
         source_text = decode_line(source, path, number, or_else=_SKIP_ADVICE)
@@ -227,7 +227,7 @@ def _json_pair(line: str, source: JsonLinesSource) -> Pair:
 
 
 def _text_at(row: Any, key: str) -> str:
-    """The text under a key; a dot goes into an object, unless the whole key stands there as it is."""
+    """Return the text under a key; a dot goes into an object, unless the whole key stands there as it is."""
     value = row
     for part in [key] if isinstance(row, dict) and key in row else key.split("."):
         if not isinstance(value, dict) or part not in value:
@@ -240,7 +240,7 @@ def _text_at(row: Any, key: str) -> str:
 
 
 def _is_encodable(pair: Pair) -> bool:
-    """JSON can spell lone surrogates, which are in no UTF-8 file and which nothing later could write."""
+    """Tell whether UTF-8 can hold the text: JSON can spell lone surrogates, which nothing later could write."""
     try:
         pair.source.encode("utf-8")
         pair.target.encode("utf-8")

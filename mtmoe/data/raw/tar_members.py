@@ -33,7 +33,7 @@ class TarMember:
         self._left = size
 
     def read(self, num_bytes: int) -> bytes:
-        """The next bytes, at most so many; empty at the end of the content.
+        """Read the next bytes, at most so many; empty at the end of the content.
 
         Raises:
             tarfile.ReadError: the archive ends before.
@@ -110,7 +110,7 @@ def _check(header: bytes, is_first: bool) -> None:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or a binary number where the first bit is set."""
+    """Parse octal digits, or a binary number where the first bit is set."""
     if field[0] & 0x80:
         if field[0] != 0x80:
             raise tarfile.ReadError("a header has a negative number")
@@ -135,7 +135,7 @@ def _long_header(stream: BinaryIO, size: int) -> bytes:
 
 
 def _pax_records(content: bytes) -> Iterator[tuple[str, str]]:
-    """Of ``LENGTH KEY=VALUE\\n``, in which the length counts all of it."""
+    """Parse records ``LENGTH KEY=VALUE\n``, in which the length counts all of it."""
     while content.strip(b"\0"):
         length, space, _ = content[:20].partition(b" ")
         if not (space and length.isdigit() and len(length) < int(length) <= len(content)):

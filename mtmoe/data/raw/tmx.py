@@ -92,7 +92,7 @@ class _XmlText:
     """Bytes to characters that an XML parser takes; what it would not take becomes a mark."""
 
     def __init__(self, path: Path, beginning: bytes, skip: bool) -> None:
-        """``skip``: bytes that are not of the encoding become marks, too; else they are an error."""
+        """Begin to decode. ``skip``: bytes that are not of the encoding become marks, too; else they are an error."""
         self._path = path
         self._encoding = _encoding(path, beginning)
         self._decoder = codecs.getincrementaldecoder(self._encoding)("mtmoe-mark" if skip else "strict")
@@ -101,7 +101,7 @@ class _XmlText:
         self._is_first = True
 
     def decoded(self, block: bytes, is_last: bool = False) -> str:
-        """The text of the next bytes, but for what may be half a reference."""
+        """Decode the next bytes, but for what may be half a reference."""
         try:
             text = self._decoder.decode(block, is_last)
         except UnicodeDecodeError as error:
@@ -127,7 +127,7 @@ def _checked_reference(match: re.Match[str]) -> str:
 
 
 def _encoding(path: Path, beginning: bytes) -> str:
-    """The encoding, by the first bytes (XML 1.0, appendix F) or else as the file declares it."""
+    """Return the encoding, by the first bytes (XML 1.0, appendix F) or else as the file declares it."""
     for first, encoding in _FIRST_BYTES.items():
         if beginning.startswith(first):
             return encoding
@@ -151,7 +151,7 @@ def _encoding(path: Path, beginning: bytes) -> str:
 
 
 def _html_entities() -> bytes:
-    """A DTD that declares the named characters of HTML; those of XML itself are known."""
+    """Write a DTD that declares the named characters of HTML; those of XML itself are known."""
     declared = []
     for name, characters in html.entities.html5.items():
         if name.endswith(";") and name[:-1] not in ("lt", "gt", "amp", "quot", "apos"):
@@ -220,7 +220,7 @@ class _Units:
         return pairs
 
     def why_none(self) -> UserError:
-        """An error that says why there was no pair."""
+        """Return an error that says why there was no pair."""
         if self._root != "tmx":
             return UserError(
                 f"{self._path}: is no translation memory: its first element is <{self._root}>, not <tmx>",
@@ -307,7 +307,7 @@ class _Units:
         self.num_pairs += 1
 
     def _note_problem(self, problem: str) -> None:
-        """Of text in the current unit: an error, unless such units may be left out."""
+        """Note a problem of text in the current unit: an error, unless such units may be left out."""
         if not self._skip:
             raise UserError(
                 f"{self._path}:{self._parser.CurrentLineNumber}: {problem}",
@@ -337,7 +337,7 @@ class _Units:
 
 
 def _are_of_two_words(before: str, after: str) -> bool:
-    """Whether what an element stood between would be glued together without a space."""
+    """Tell whether what an element stood between would be glued together without a space."""
     if is_written_without_spaces(before) or is_written_without_spaces(after):
         return False
     if before in ".:":  # www.example.org, 3.5

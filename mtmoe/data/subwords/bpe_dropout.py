@@ -36,7 +36,7 @@ class Sampler:
         return max(1.0, float(np.quantile(growth, _GROWTH_QUANTILE))) if growth else 1.0
 
     def expected_lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lengths to plan with."""
+        """Return lengths to plan with."""
         return (
             np.ceil(source_lengths * self._source_growth).astype(np.int64),
             np.ceil(target_lengths * self._target_growth).astype(np.int64),

@@ -49,7 +49,7 @@ def _sentences(stream: BinaryIO) -> Iterator[str]:
 
 
 def _end_with_parent() -> None:
-    """Where the system can (Linux): nobody would read the model of a process that was killed."""
+    """End with the parent, where the system can (Linux): nobody would read the model of a process that was killed."""
     with contextlib.suppress(ImportError, OSError, AttributeError):
         import ctypes
 

@@ -86,7 +86,7 @@ def train_subwords(
 
 
 def _learned(sample: list[str], options: dict[str, Any]) -> bytes:
-    """The model, trained by a process that is killed when this one is interrupted; the sample is emptied.
+    """Return the model, trained by a process that is killed when this one is interrupted; the sample is emptied.
 
     Raises:
         RuntimeError: what the library says.
@@ -184,7 +184,7 @@ def _explained(message: str, settings: Subwords, num_sentences: int) -> UserErro
 
 
 def _fewer_characters(settings: Subwords) -> str:
-    """Advice that is left for a text of many characters."""
+    """Return the advice that is left for a text of many characters."""
     return ", or subwords.character_coverage to 0.9995 or so" if settings.character_coverage > 0.9995 else ""
 
 
@@ -218,7 +218,7 @@ class SubwordModel:
 
     @classmethod
     def load(cls, path: str | Path) -> SubwordModel:
-        """The same as the constructor, for those who read ``load`` more easily."""
+        """Load a model: the same as the constructor, for those who read ``load`` more easily."""
         return cls(path)
 
     def __reduce__(self):
@@ -231,23 +231,23 @@ class SubwordModel:
 
     @property
     def pieces(self) -> list[str]:
-        """Every subword, by id."""
+        """Return every subword, by id."""
         return [self._processor.id_to_piece(i) for i in range(self.size)]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the text's most likely segmentation, without special ids."""
+        """Return the ids of the text's most likely segmentation, without special ids."""
         return self._processor.encode(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """:meth:`encode` of each text, on the calling thread's core alone."""
+        """Encode each text as :meth:`encode` does, on the calling thread's core alone."""
         return self._processor.encode(list(texts), num_threads=1) if texts else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids; special ids give nothing."""
+        """Return text of the ids; special ids give nothing."""
         return self._processor.decode([int(i) for i in ids])
 
     def decode_batch(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """:meth:`decode` of each row."""
+        """Decode each row as :meth:`decode` does."""
         return self._processor.decode([[int(i) for i in row] for row in ids], num_threads=1) if ids else []
 
     def sample_batch(self, texts: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
@@ -277,8 +277,8 @@ class SubwordModel:
 
 
 def _check_that_draws_repeat() -> None:
-    """From 0.2.2 on (0.2.3 was looked at) every process has other draws of the same seed: no resumed training would
-    be what it was, and processes that train together would each have another batch."""
+    """Refuse versions from 0.2.2 on: in these every process has other draws of the same seed (0.2.3 was looked at), no
+    resumed training would be what it was, and processes that train together would each have another batch."""
     version = sentencepiece.__version__
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= (0, 2, 2):
         raise UserError(
@@ -288,7 +288,7 @@ def _check_that_draws_repeat() -> None:
 
 
 def both_sides(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The sentences of both languages, pair by pair: what a shared model is trained on."""
+    """Return the sentences of both languages, pair by pair: what a shared model is trained on."""
     for source, target in pairs:
         yield source
         yield target

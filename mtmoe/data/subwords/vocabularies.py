@@ -37,7 +37,7 @@ def make_vocabulary(
 
 
 def vocabulary_to_take(settings: Subwords) -> Path:
-    """``subwords.file``, if it is there.
+    """Return ``subwords.file``, if it is there.
 
     Raises:
         UserError: it is not, or it is of the other kind than ``subwords.algorithm``.
@@ -85,7 +85,7 @@ def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) 
 
 
 def settings_to_take(directory: Path) -> dict[str, Any]:
-    """The table ``subwords`` of a recipe that takes the vocabulary of a run or data directory.
+    """Return the table ``subwords`` of a recipe that takes the vocabulary of a run or data directory.
 
     Raises:
         UserError: there is none.
@@ -98,13 +98,13 @@ def settings_to_take(directory: Path) -> dict[str, Any]:
 
 
 def vocabulary_file(directory: Path) -> Path:
-    """The vocabulary of a data or run directory."""
+    """Return the vocabulary of a data or run directory."""
     words = directory / _WORDS
     return words if words.exists() else directory / _SUBWORDS
 
 
 def vocabulary_name(path: Path) -> str:
-    """The name that a copy of this vocabulary has in a directory."""
+    """Return the name that a copy of this vocabulary has in a directory."""
     return _WORDS if path.name == _WORDS else _SUBWORDS
 
 
@@ -123,5 +123,5 @@ def load_foreign_vocabulary(path: Path) -> Vocabulary:
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
-    """Raises UserError as the two kinds do."""
+    """Load either kind of vocabulary; raise UserError as the two kinds do."""
     return WordVocabulary(path) if path.name == _WORDS else SubwordModel(path)

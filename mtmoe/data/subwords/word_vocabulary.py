@@ -83,13 +83,13 @@ class WordVocabulary:
         return len(self.pieces)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the text's words, without special ids but for UNK."""
+        """Return the ids of the text's words, without special ids but for UNK."""
         return [self._ids.get(word, UNK) for word in text.split()]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """:meth:`encode` of each text."""
+        """Encode each text as :meth:`encode` does."""
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Words of the ids; special ids but for UNK give nothing."""
+        """Return words of the ids; special ids but for UNK give nothing."""
         return " ".join(self.pieces[i] for i in map(int, ids) if i == UNK or i >= NUM_SPECIAL)
