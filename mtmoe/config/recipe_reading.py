@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from mtmoe.config.nearest_names import did_you_mean
 from mtmoe.config.setting_descriptions import describe_settings
 from mtmoe.config.settings import Recipe, Settings
+from mtmoe.config.settings.data import source_formats
 from mtmoe.config.toml_text import leaves, parse_value, read_toml, unusable_values
 from mtmoe.config.types_in_words import tables_in
 from mtmoe.errors import UserError
@@ -241,7 +242,7 @@ def _range_of(key: str) -> str:
 
 
 def _explained(error: Any, settings: dict[str, Any], origin: dict[str, str], path: Path) -> tuple[str]:
-    formats = {"text", "tsv", "jsonl", "tmx", "huggingface", "lines"}
+    formats = set(source_formats())
     location = tuple(
         part
         for part in error["loc"]

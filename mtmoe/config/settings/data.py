@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -131,6 +131,12 @@ Source = Annotated[
     TextSource | TsvSource | JsonLinesSource | TmxSource | HuggingFaceSource | LinesSource,
     Field(discriminator="format"),
 ]
+
+
+def source_formats() -> tuple[str, ...]:
+    """Return the names of the formats that a source can have."""
+    classes = get_args(get_args(Source)[0])
+    return tuple(get_args(source.model_fields["format"].annotation)[0] for source in classes)
 
 
 class Cleaning(Settings):

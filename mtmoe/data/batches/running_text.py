@@ -36,7 +36,7 @@ class RunningText:
         return np.where(is_end, EOS, ids).astype(np.int64)
 
     def batch(self, starts_B: np.ndarray, length: int, ends_B: np.ndarray | None = None) -> Batch:
-        """Make a batch of ``length`` predicted tokens of each row from ``starts_B`` on, fewer where ``ends_B`` comes before."""
+        """Make a batch: ``length`` predicted tokens of each row from ``starts_B`` on, fewer where ``ends_B`` comes."""
         positions_BT = starts_B[:, None] + np.arange(-1, length)
         target_BT = self.tokens(positions_BT)
         lengths_B = np.full(len(starts_B), length)

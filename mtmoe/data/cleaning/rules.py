@@ -76,7 +76,11 @@ class HeldOutKeys:
     """Which sentences of either side are in a dev or test set."""
 
     def __init__(self, pairs: Iterable[Pair] = (), *, either_way: bool = False) -> None:
-        """Hash the sides of the pairs. ``either_way``: a side is held out on both sides, for text of several directions."""
+        """Hash the sides of the pairs.
+
+        Args:
+            either_way: a side is held out on both sides, for text of several directions.
+        """
         self._source: set[int] = set()
         self._target: set[int] = self._source if either_way else set()
         for pair in pairs:

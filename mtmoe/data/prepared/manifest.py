@@ -17,7 +17,7 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import FileLocation, HuggingFaceSource, Source
 from mtmoe.data.raw.downloads import file_sha256
 from mtmoe.data.raw.fetching import locate
-from mtmoe.data.raw.hugging_face import load
+from mtmoe.data.raw.formats.hugging_face import load
 from mtmoe.data.subwords.vocabularies import vocabulary_to_take
 from mtmoe.progress import Progress, silent
 from mtmoe.system.json_files import JsonRecord

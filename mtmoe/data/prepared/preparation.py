@@ -158,7 +158,7 @@ class _Builder:
         )
 
     def _read_held_out(self, part: str, sources: Sequence[Source]) -> dict[str, list[Pair]]:
-        """Read the pairs of each dev or test set as they stand there: none is ever dropped, and rows without one are told."""
+        """Read the pairs of each dev or test set as they stand: none is dropped, and rows without one are told."""
         sets = {}
         for source in sources:
             bad_lines: list[BadLine] = []
@@ -218,7 +218,10 @@ class _Builder:
     def _with_tokens(
         self, sources: Sequence[Source] | str, sets: Mapping[str, list[Pair]], split: Sequence[Pair]
     ) -> dict[str, list[Pair]]:
-        """Put language tokens in front of dev or test sets, by name, in their order; what was split off is a set, or one for each direction."""
+        """Put language tokens in front of dev or test sets, by name, in their order.
+
+        What was split off is a set, or one for each direction.
+        """
         if isinstance(sources, str):
             directions = dict.fromkeys(sorted(self.direction_of.get(id(pair), "") for pair in split))
             return {

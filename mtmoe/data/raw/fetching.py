@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from mtmoe.config.settings import FileLocation, HuggingFaceSource, Recipe, Source, TextSource
 from mtmoe.data.raw.archives import extract_member
 from mtmoe.data.raw.downloads import NO_HOME, download, exclusive, file_sha256, pip_download
-from mtmoe.data.raw.hugging_face import hub_cache, is_on_the_hub, load
+from mtmoe.data.raw.formats.hugging_face import hub_cache, is_on_the_hub, load
 from mtmoe.data.raw.lines import check_is_file
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
@@ -45,8 +45,10 @@ class Download(NamedTuple):
 
 
 def cache_directory() -> Path:
-    """Return ``$MTMOE_CACHE``, or ``~/.cache/mtmoe``: where there is no home, that very path, which is an error when it is to
-    be written (`mtmoe.data.raw.downloads.exclusive`), as many recipes need no cache."""
+    """Return ``$MTMOE_CACHE``, or ``~/.cache/mtmoe``.
+
+    Where there is no home it is that very path: many recipes need no cache, and writing there is an error that says so.
+    """
     chosen = os.environ.get("MTMOE_CACHE")
     if chosen:
         return expanded(chosen)

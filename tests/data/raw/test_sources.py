@@ -26,8 +26,9 @@ from mtmoe.config.settings import (
     TmxSource,
     TsvSource,
 )
+from mtmoe.data.raw.lines import open_text_lines
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, BadLine, Pair
-from mtmoe.data.raw.sources import open_text_lines, read_pairs
+from mtmoe.data.raw.sources import read_pairs
 from mtmoe.errors import UserError
 
 OnInvalid = Literal["stop", "skip"]
@@ -386,7 +387,7 @@ def test_a_large_translation_memory_is_read_in_bounded_memory(tmp_path):
             file.write(unit)
         file.write(b"</body></tmx>")
     code = (
-        "import resource, sys; from pathlib import Path; from mtmoe.data.raw.tmx import read_tmx\n"
+        "import resource, sys; from pathlib import Path; from mtmoe.data.raw.formats.tmx import read_tmx\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "num = sum(1 for _ in read_tmx(Path(sys.argv[1]), 'en', 'de', lambda bad_line: None))\n"
         "print(num, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

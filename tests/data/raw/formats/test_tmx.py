@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtmoe.data.raw.formats.tmx import read_tmx
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, SECOND_VARIANT, TOO_LONG, BadLine, Pair
-from mtmoe.data.raw.tmx import read_tmx
 from mtmoe.errors import UserError
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_translation_memory_gets_the_true_reason(content, message, tm
 
 def test_an_endless_segment_is_left_out_in_bounded_memory(tmp_path):
     code = (
-        "import resource, sys; from pathlib import Path; from mtmoe.data.raw.tmx import read_tmx\n"
+        "import resource, sys; from pathlib import Path; from mtmoe.data.raw.formats.tmx import read_tmx\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "bad = []; pairs = list(read_tmx(Path(sys.argv[1]), 'en', 'de', bad.append))\n"
         "print(pairs, [b.problem for b in bad], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sep='|')"
