@@ -1,0 +1,1 @@
+"""Batches: sentences of similar length under a token budget, or running text."""

@@ -1,0 +1,1 @@
+"""Cleaning of sentence pairs: rules, duplicates, held-out sets, language tokens."""

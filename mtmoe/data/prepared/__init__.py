@@ -1,0 +1,1 @@
+"""The data directory: encoded text, vocabulary, lexicon and manifest, as preprocessing leaves them."""

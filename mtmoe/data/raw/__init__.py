@@ -1,0 +1,1 @@
+"""Raw text: files, archives, downloads, and formats/ of sentence pairs."""

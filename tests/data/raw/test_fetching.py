@@ -617,7 +617,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 def test_a_killed_download_leaves_nothing_that_looks_finished(server, tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from mtmoe.data import downloads\n"
+        "import os, sys; from pathlib import Path; from mtmoe.data.raw import downloads\n"
         "def die(stage, done, total, unit):\n"
         "    if done > 500_000: os._exit(9)\n"
         "downloads.download(sys.argv[1], Path(sys.argv[2]), sha256=sys.argv[3], progress=die)"
