@@ -11,7 +11,7 @@ import torch
 import mtmoe.inference.constraints.line_constraints as required_module
 import mtmoe.inference.translator as translator_module
 from mtmoe.config import recipe_from_dict
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
 from mtmoe.inference.search.beam_search import NOTHING

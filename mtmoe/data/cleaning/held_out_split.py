@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtmoe.data.cleaning.rules import comparison_key
+from mtmoe.data.cleaning.contamination_gate import comparison_key
 from mtmoe.data.cleaning.sentence_hashes import hash64
 from mtmoe.data.raw.sentence_pairs import Pair
 from mtmoe.errors import UserError

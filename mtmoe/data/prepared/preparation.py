@@ -25,10 +25,12 @@ from typing import Any, NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Source
+from mtmoe.data.cleaning.contamination_gate import ContaminationGate
 from mtmoe.data.cleaning.held_out_split import split_by_components
 from mtmoe.data.cleaning.language_tokens import balanced_by_temperature, language_tokens, with_token
 from mtmoe.data.cleaning.long_sentences import longest_sentences, pair_lengths
-from mtmoe.data.cleaning.rules import DROPS, Cleaner, HeldOutKeys, normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
+from mtmoe.data.cleaning.rules import DROPS, Cleaner
 from mtmoe.data.prepared import manifest as manifests
 from mtmoe.data.prepared.corpus import Part
 from mtmoe.data.prepared.data_directory import HELD_OUT_TEST, Prepared, open_prepared
@@ -134,7 +136,7 @@ class _Builder:
         tests = {} if data.test == "split" else self._read_held_out("test", data.test)
         valid_sets = {} if data.valid == "split" else self._read_held_out("valid", data.valid)
         train = self._read_train(
-            HeldOutKeys(
+            ContaminationGate(
                 itertools.chain(*valid_sets.values(), *tests.values()), either_way=data.multilingual is not None
             )
         )
@@ -185,10 +187,10 @@ class _Builder:
                 self.progress("read", self.num_read, None, "pairs")
             yield pair
 
-    def _read_train(self, held_out_keys: HeldOutKeys) -> _TrainText:
+    def _read_train(self, contamination_gate: ContaminationGate) -> _TrainText:
         """Clean the training text into the spool."""
         data = self.recipe.data
-        cleaner = Cleaner(data.cleaning, held_out_keys, monolingual=data.monolingual)
+        cleaner = Cleaner(data.cleaning, contamination_gate, monolingual=data.monolingual)
         splitting = "split" in (data.valid, data.test)
         kept: list[Pair] = []
         parts = []

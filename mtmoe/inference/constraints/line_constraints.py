@@ -10,7 +10,7 @@ import regex
 
 from mtmoe.config.placeholder_patterns import SECONDS_A_LINE, TookTooLong, copied_pattern
 from mtmoe.config.settings import Decoding
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.phrases import Phrases, PieceTexts, Words, is_of_word, written

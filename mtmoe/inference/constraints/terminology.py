@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.raw.lines import decode_line, open_text_lines
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.phrases import is_of_word

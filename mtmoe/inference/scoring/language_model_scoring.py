@@ -18,7 +18,7 @@ import torch
 
 from mtmoe.checkpoint import LoadedLanguageModel
 from mtmoe.data.batches.padding import Batch, ragged, text_batch
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.errors import UserError
 from mtmoe.inference.models.inference_precision import full_precision
 from mtmoe.inference.scoring.forced_decoding import perplexity_of

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mtmoe.config.settings import Data, Decoding
 from mtmoe.data.cleaning.language_tokens import LANGUAGE_TOKEN, language_tokens, tokened
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.inference.text.long_lines import divided
 from mtmoe.inference.text.spelling import as_spelt

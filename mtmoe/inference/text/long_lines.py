@@ -42,7 +42,7 @@ def divided(text: str, encode: Encode, longest: int) -> list[str]:
     Nothing but white space between two parts is lost. A text that is short enough is one part; a blank one none.
 
     Args:
-        text: a line in the normal form of :func:`mtmoe.data.cleaning.rules.normalise_line`.
+        text: a line in the normal form of :func:`mtmoe.data.cleaning.normal_form.normalise_line`.
         encode: from texts to subword ids.
         longest: subwords of a part. A single character that has more is a part all the same.
     """

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.inference.files.model_identity import model_identity
 from mtmoe.inference.files.resumable_output import ResumableOutput, examine_input
 from mtmoe.inference.files.translation_options import TranslationOptions

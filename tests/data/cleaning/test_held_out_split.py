@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtmoe.data.cleaning.contamination_gate import comparison_key
 from mtmoe.data.cleaning.held_out_split import split_by_components
-from mtmoe.data.cleaning.rules import comparison_key
 from mtmoe.data.raw.sentence_pairs import Pair
 from mtmoe.errors import UserError
 

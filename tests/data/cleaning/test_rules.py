@@ -1,9 +1,7 @@
-"""The normal form of a line, the key that says two sentences are one, and the rules with their counts."""
+"""The rules that text has to keep, with their counts."""
 
 from __future__ import annotations
 
-import random
-import unicodedata
 from collections.abc import Sequence
 
 import pytest
@@ -11,122 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtmoe.config.settings import Cleaning
-from mtmoe.data.cleaning.rules import CHANGES, DROPS, Cleaner, HeldOutKeys, comparison_key, normalise_line
-from mtmoe.data.cleaning.sentence_hashes import HashSet, hash64
+from mtmoe.data.cleaning.contamination_gate import ContaminationGate
+from mtmoe.data.cleaning.normal_form import CHANGES
+from mtmoe.data.cleaning.rules import DROPS, Cleaner
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, BadLine, Pair
 
-# --------------------------------------------------------------------------------------------- normal form
 
-
-@pytest.mark.parametrize(
-    ("raw", "normal"),
-    [
-        ("plain text", "plain text"),
-        ("  two  spaces ", "two spaces"),
-        ("tab\there", "tab here"),
-        ("cafe\u0301", "caf\u00e9"),
-        ("a\u2028b\u2029c\u0085d\re\x0bf\x0cg\x1eh", "a b c d e f g h"),
-        ("Va\u202f!", "Va !"),
-        ("no\u00a0break\u3000wide", "no break wide"),
-        ("bell\x07 and nul\x00 and c1\x9f", "bell and nul and c1"),
-        ("\ufeffmark", "mark"),
-        ("zero\u200bwidth", "zerowidth"),
-        ("soft\u00adhyphen", "softhyphen"),
-        ("\u202bright\u202c \u2067to\u2069 left\u200f", "right to left"),
-        ("e\u200b\u0301", "\u00e9"),  # composed only once the invisible character between is gone
-        ("half \ud83d pair", "half \ufffd pair"),
-        ("", ""),
-        (" \u2028\t ", ""),
-    ],
-)
-def test_a_line_is_brought_into_normal_form(raw, normal):
-    assert normalise_line(raw) == normal
-
-
-@pytest.mark.parametrize(
-    "text", ["می\u200cخواهم", "👩\u200d💻", "naïve Straße — „gut“", "ｆｕｌｌ ﬁ ²", "हिन्दी में", "2 < 3 & 4"]
-)
-def test_text_that_is_in_order_stays_as_it_is(text):
-    assert normalise_line(text) == text
-
-
-_ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=()), max_size=30)
-"""With control characters and lone surrogates, which Hypothesis leaves out by itself."""
-
-
-@given(_ANY_TEXT)
-def test_normal_form_is_one_line_of_nfc_and_does_not_change_again(text):
-    normal = normalise_line(text)
-    assert normalise_line(normal) == normal
-    assert len(normal.splitlines()) <= 1
-    assert unicodedata.is_normalized("NFC", normal)
-    assert normal == normal.strip()
-    assert normal.encode("utf-8").decode("utf-8") == normal
-    assert not any(unicodedata.category(character) == "Cc" for character in normal)
-
-
-# --------------------------------------------------------------------------------------------------- key
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Go!", "go ."),
-        ("Don’t  stop", "don't stop"),
-        ("„Ja“, sagte er.", "Ja sagte er"),
-        ("STRASSE", "straße"),
-        ("ﬁne", "fine"),
-        ("cafe\u0301", "CAFÉ"),
-        ("a\u00a0b", "a b"),
-        ("（笑）", "笑"),
-    ],
-)
-def test_case_punctuation_spacing_and_letter_forms_do_not_make_another_sentence(one, other):
-    assert comparison_key(one) == comparison_key(other)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("Go", "Goes"), ("3 + 4", "3 4"), ("की", "का"), ("?", "!"), ("$5", "€5"), ("10", "1 0"), ("côte", "cote")],
-)
-def test_other_words_numbers_signs_and_vowels_make_another_sentence(one, other):
-    assert comparison_key(one) != comparison_key(other)
-
-
-def test_only_a_blank_line_has_an_empty_key():
-    assert comparison_key(" \u2028 ") == ""
-    assert comparison_key("...") == "..."
-
-
-@given(_ANY_TEXT)
-def test_normalising_does_not_change_the_key(text):
-    assert comparison_key(normalise_line(text)) == comparison_key(text)
-
-
-# ------------------------------------------------------------------------------------------------- hashes
-
-
-def test_a_hash_set_behaves_like_a_set():
-    random_numbers = random.Random(1)
-    # Numbers that agree in their low bits collide in every table size.
-    numbers = [random_numbers.randrange(1, 1 << 64) for _ in range(3000)] + [i << 40 for i in range(1, 300)]
-    ours, reference = HashSet(), set()
-    for number in numbers + numbers[::7]:
-        assert ours.add(number) == (number not in reference)
-        reference.add(number)
-    assert len(ours) == len(reference)
-    assert all(number in ours for number in reference)
-    assert not any(number in ours for number in (random_numbers.randrange(1, 1 << 64) for _ in range(1000)))
-
-
-def test_a_sentence_has_the_same_hash_on_every_machine():
-    assert hash64("Straße") == 0x129AC8E86711EF3E
-
-
-# ------------------------------------------------------------------------------------------------- cleaner
-
-
-def _cleaned(pairs: Sequence[tuple[str, str]], held_out: HeldOutKeys | None = None, **rules) -> tuple[list[Pair], dict]:
+def _cleaned(
+    pairs: Sequence[tuple[str, str]], held_out: ContaminationGate | None = None, **rules
+) -> tuple[list[Pair], dict]:
     cleaner = Cleaner(Cleaning(**rules), held_out)
     kept = list(cleaner.clean(Pair(*pair) for pair in pairs))
     return kept, {rule: count for rule, count in cleaner.report.items() if count}
@@ -174,7 +65,7 @@ def test_a_pair_counts_once_for_a_change_on_both_sides():
     ],
 )
 def test_a_pair_is_dropped_by_the_first_rule_it_breaks(pair, rule):
-    held_out = HeldOutKeys([Pair("test source", "Test target")])
+    held_out = ContaminationGate([Pair("test source", "Test target")])
     kept, report = _cleaned([("good", "gut"), pair], held_out, max_characters=20, max_length_ratio=2.0)
     assert kept == [Pair("good", "gut")]
     assert (report["read"], report["kept"], report[rule]) == (2, 1, 1)
@@ -187,7 +78,7 @@ def test_limits_themselves_are_allowed():
 
 
 def test_rules_that_the_recipe_switches_off_drop_nothing():
-    held_out = HeldOutKeys([Pair("a", "b")])
+    held_out = ContaminationGate([Pair("a", "b")])
     pairs = [("same", "same"), ("a", "b"), ("a", "b")]
     kept, report = _cleaned(
         pairs, held_out, remove_identical_sides=False, remove_duplicates=False, remove_test_overlap=False
@@ -201,13 +92,13 @@ def test_one_source_with_two_translations_is_no_duplicate():
 
 
 def test_a_blank_side_of_a_test_pair_holds_out_nothing():
-    held_out = HeldOutKeys([Pair("only a source", "")])
+    held_out = ContaminationGate([Pair("only a source", "")])
     assert len(held_out) == 1
     assert _cleaned([("new", "neu")], held_out)[0] == [("new", "neu")]
 
 
 def test_held_out_sentences_of_one_side_do_not_count_for_the_other():
-    held_out = HeldOutKeys([Pair("taxi", "bus")])
+    held_out = ContaminationGate([Pair("taxi", "bus")])
     assert Pair("bus", "taxi") not in held_out
     assert Pair("Taxi!", "car") in held_out
 
@@ -238,7 +129,7 @@ _MESSY_SIDES = st.sampled_from(["", "a", "a ", "b\u2028", "b", "cafe\u0301", "x"
 
 @given(st.lists(st.tuples(_MESSY_SIDES, _MESSY_SIDES), max_size=40))
 def test_every_pair_read_is_either_kept_or_counted_once_as_dropped(pairs):
-    cleaner = Cleaner(Cleaning(max_characters=25, max_length_ratio=1.3), HeldOutKeys([Pair("test", "y")]))
+    cleaner = Cleaner(Cleaning(max_characters=25, max_length_ratio=1.3), ContaminationGate([Pair("test", "y")]))
     kept = list(cleaner.clean(Pair(*pair) for pair in pairs))
     assert cleaner.report["read"] == len(pairs)
     assert cleaner.report["kept"] == len(kept)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mtmoe.config.settings import Subwords
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords import learning_process as subword_learning
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel, both_sides, sample_sentences, train_subwords
 from mtmoe.errors import UserError

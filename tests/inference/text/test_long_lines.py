@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.inference.text.long_lines import divided, sentences
 
 

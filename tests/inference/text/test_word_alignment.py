@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtmoe.data.cleaning.rules import normalise_line
+from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel, train_subwords
 from mtmoe.inference.text.word_alignment import align_words, pharaoh, word_numbers, words_of_subwords
 from mtmoe.vocabulary import UNK
