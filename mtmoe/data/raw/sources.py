@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtmoe.config.settings import Data, Source
-from mtmoe.data.raw.formats import READERS
 from mtmoe.data.raw.formats.reading import Reading
+from mtmoe.data.raw.formats.registry import READERS
 from mtmoe.data.raw.sentence_pairs import OnBadLine, Pair, ignore_bad_line
 from mtmoe.languages import parse_direction
 from mtmoe.progress import Progress, silent

@@ -10,9 +10,9 @@ import pytest
 
 from mtmoe.config.settings import Data, LinesSource
 from mtmoe.config.settings.data import source_formats
-from mtmoe.data.raw.formats import READERS
 from mtmoe.data.raw.formats.decoded_lines import decoded_lines
 from mtmoe.data.raw.formats.reading import Reading
+from mtmoe.data.raw.formats.registry import READERS
 from mtmoe.data.raw.sentence_pairs import Pair
 from mtmoe.data.raw.sources import read_pairs
 
