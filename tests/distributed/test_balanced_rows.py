@@ -9,9 +9,9 @@ import torch
 from mtmoe.distributed.balanced_rows import BalancedRows
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.model.moe.gating.balanced import best_rows, best_rows_of_all, rows_per_expert
-from tests.distributed.group import run_group
-from tests.distributed.recipes import small_recipe
-from tests.distributed.workers import CPU
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import small_recipe
+from tests.distributed.processes.workers import CPU
 
 NUM_EXPERTS = 5  # which three processes answer for two, two and one; of four, the last for none
 

@@ -12,7 +12,7 @@ import pytest
 from mtmoe.checkpoint import RunFiles, belongs_to_launch, list_checkpoints, save_launch
 from mtmoe.config import Recipe
 from mtmoe.distributed.launch import launch_name
-from tests.distributed.elastic import (
+from tests.distributed.processes.elastic import (
     assert_same_bits,
     environment,
     job,
@@ -22,8 +22,8 @@ from tests.distributed.elastic import (
     sentences_of_epoch,
     train,
 )
-from tests.distributed.elastic_worker import KILLED, KILLED_IN_SAVE, STOPPED, read_notes
-from tests.distributed.group import run_group
+from tests.distributed.processes.elastic_worker import KILLED, KILLED_IN_SAVE, STOPPED, read_notes
+from tests.distributed.processes.group import run_group
 
 NUM_STEPS = 26  # a little more than an epoch
 

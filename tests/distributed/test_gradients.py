@@ -13,8 +13,8 @@ from mtmoe.distributed import gradients
 from mtmoe.distributed.gradients import GradientSums
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.loss_scaling import spread_infinity
-from tests.distributed.group import run_group
-from tests.distributed.recipes import small_recipe
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import small_recipe
 
 CPU = torch.device("cpu")
 SHARDED = frozenset({"x.experts.first_EDH"})

@@ -16,9 +16,9 @@ from mtmoe.model.building import build_model
 from mtmoe.model.moe.layer_parallelism import LayerParallelism
 from mtmoe.model.moe.moe_layer import MixtureOfExperts
 from mtmoe.model.parameter_roles import parameter_roles
-from tests.distributed.group import run_group
-from tests.distributed.recipes import TWO_LEVELS, small_recipe
-from tests.distributed.workers import CPU, VOCABULARY, doubles
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import TWO_LEVELS, small_recipe
+from tests.distributed.processes.workers import CPU, VOCABULARY, doubles
 
 GATES = ("noisy-top-k", "softmax", "strictly-balanced")
 NUM_TOKENS = (5, 0, 9, 2)  # of four processes

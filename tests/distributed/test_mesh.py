@@ -12,7 +12,7 @@ from mtmoe.distributed.mesh import (
     shares,
 )
 from mtmoe.errors import UserError
-from tests.distributed.recipes import small_recipe
+from tests.distributed.processes.recipes import small_recipe
 
 LEVELS = {"num_experts": 12, "hierarchy": {"groups": 4, "groups_per_token": 2}}
 

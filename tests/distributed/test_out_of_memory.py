@@ -18,9 +18,9 @@ from mtmoe.distributed.collective_log import CollectiveLog
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import StepOutcome, Stepper
-from tests.distributed.group import run_group
-from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe
-from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, running_text, whole
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import TWO_LEVELS, language_model, small_recipe
+from tests.distributed.processes.workers import CPU, VOCABULARY, batches, doubles, running_text, whole
 
 NUM_COLLECTIVES = 12  # of a batch: sums, counts, rows and outputs of two MoE layers, and rows and outputs backward
 NUM_OF_TWO_LEVELS = 14  # and the keys of the second level's noise

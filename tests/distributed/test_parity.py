@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mtmoe.distributed.gradients import BUCKET_BYTES
-from tests.distributed.group import run_group
-from tests.distributed.recipes import TWO_LEVELS, language_model, small_recipe
-from tests.distributed.workers import Job, Trained, train_all
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import TWO_LEVELS, language_model, small_recipe
+from tests.distributed.processes.workers import Job, Trained, train_all
 
 NUM_STEPS = 20
 BALANCED = {"gate": "strictly-balanced", "threshold_loss_weight": 0.5}

@@ -12,9 +12,9 @@ from safetensors import safe_open
 
 from mtmoe.checkpoint import RunFiles, last_checkpoint, read_weights
 from mtmoe.errors import UserError
-from tests.distributed.group import run_group
-from tests.distributed.recipes import TWO_LEVELS, small_recipe
-from tests.distributed.shard_workers import State, load_and_go_on, save_and_go_on
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import TWO_LEVELS, small_recipe
+from tests.distributed.processes.shard_workers import State, load_and_go_on, save_and_go_on
 
 STACK = "encoder.moe_layers.1.experts.first_EDH"
 THOROUGH = {"expert_optimizer": "factored-adam", "ema": {"decay": 0.9, "every_steps": 1}}

@@ -16,7 +16,7 @@ from mtmoe.data.prepared.preparation import prepare
 from mtmoe.training.metrics.expert_usage import FIGURES
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import Finished, run_training
-from tests.distributed.group import run_group
+from tests.distributed.processes.group import run_group
 from tests.hardware import NEEDS_BF16
 from tests.toy import counting_recipe, prepared_toy
 

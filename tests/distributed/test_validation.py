@@ -16,9 +16,9 @@ from mtmoe.distributed.mesh import joined_processes
 from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
 from mtmoe.training import validation as module
 from mtmoe.training.step import Stepper
-from tests.distributed.group import run_group
-from tests.distributed.recipes import TWO_LEVELS, small_recipe
-from tests.distributed.workers import CPU, VOCABULARY, doubles
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import TWO_LEVELS, small_recipe
+from tests.distributed.processes.workers import CPU, VOCABULARY, doubles
 from tests.toy import counting_settings, toy_settings
 
 MESHES = [(2, 1), (2, 2), (1, 3)]

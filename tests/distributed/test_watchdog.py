@@ -14,9 +14,9 @@ from mtmoe.distributed.watchdog import report
 from mtmoe.errors import UserError
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import Stepper
-from tests.distributed.group import run_group
-from tests.distributed.recipes import small_recipe
-from tests.distributed.workers import CPU, VOCABULARY, batches
+from tests.distributed.processes.group import run_group
+from tests.distributed.processes.recipes import small_recipe
+from tests.distributed.processes.workers import CPU, VOCABULARY, batches
 
 TIMEOUT_SECONDS, TIME_TO_TELL_SECONDS = 3.0, 2.0
 

@@ -1,7 +1,7 @@
 """``mtmoe`` as torchrun starts it, noting which sentences it takes, and dying where a test wants it to.
 
-``python -m tests.distributed.elastic_worker NOTES FATES train ...``. NOTES: a directory. FATES: JSON, a list of
-[restarts so far, rank, step, what befalls it].
+``python -m tests.distributed.processes.elastic_worker NOTES FATES train ...``. NOTES: a directory. FATES: JSON, a list
+of [restarts so far, rank, step, what befalls it].
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.metrics.metrics_window import Window
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.step import Stepper
-from tests.distributed.workers import CPU, VOCABULARY, batches, doubles, whole
+from tests.distributed.processes.workers import CPU, VOCABULARY, batches, doubles, whole
 
 State = dict[str, np.ndarray]
 STEPS_BEFORE, STEPS_AFTER = 4, 6

@@ -83,7 +83,7 @@ def test_make_demo_does_the_whole_job_and_goes_on_where_it_was(tmp_path: Path) -
     assert plan(tmp_path)[2].endswith("--resume")
 
 
-def test_continuous_integration_runs_make_test() -> None:
+def test_continuous_integration_runs_make_check() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert script.read_text().splitlines()[-1] == "exec make test"
+    assert script.read_text().splitlines()[-1] == "exec make check"

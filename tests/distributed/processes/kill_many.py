@@ -1,9 +1,9 @@
 """Kill workers of a training again and again, at random moments; to be run by hand, for it takes minutes.
 
-``python -m tests.distributed.kill_many PLACE [NUM_KILLS]``, PLACE a new directory; at least three kills, which last for
-an epoch. The workers are started anew as torchrun does it, but forked from a process that has imported torch already.
-Every third kill waits for a save to be under way. In the end the weights must have the bits of an undisturbed run, and
-the epoch each sentence once.
+``python -m tests.distributed.processes.kill_many PLACE [NUM_KILLS]``, PLACE a new directory; at least three kills,
+which last for an epoch. The workers are started anew as torchrun does it, but forked from a process that has imported
+torch already. Every third kill waits for a save to be under way. In the end the weights must have the bits of an
+undisturbed run, and the epoch each sentence once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from mtmoe.config import Recipe
-from tests.distributed.elastic import (
+from tests.distributed.processes.elastic import (
     assert_same_bits,
     num_batches,
     prepared_place,
@@ -25,8 +25,8 @@ from tests.distributed.elastic import (
     sentences_of_epoch,
     train,
 )
-from tests.distributed.elastic_worker import Note, read_notes
-from tests.distributed.group import run_group, start_group
+from tests.distributed.processes.elastic_worker import Note, read_notes
+from tests.distributed.processes.group import run_group, start_group
 
 MOST_STEPS = 8  # of an incarnation
 STEPS_PER_KILL = 10

@@ -18,8 +18,8 @@ from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import batch_stream, run_training
 from mtmoe.vocabulary import EOS
-from tests.distributed.elastic_worker import Note, note_sentences
-from tests.distributed.group import run_group
+from tests.distributed.processes.elastic_worker import Note, note_sentences
+from tests.distributed.processes.group import run_group
 from tests.paths import ROOT
 from tests.toy import prepared_toy
 
@@ -47,7 +47,7 @@ def train(recipe: Recipe, run: Path, data: Path, notes: Path, resume: bool, last
 def job(place: Path, fates: Sequence[Sequence[object]], *options: str, max_restarts: int = 3) -> list[str]:
     """The command of a job of two processes that trains PLACE/toy.toml into PLACE/run."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    worker = ["-m", "tests.distributed.elastic_worker", str(place / "notes"), json.dumps(fates)]
+    worker = ["-m", "tests.distributed.processes.elastic_worker", str(place / "notes"), json.dumps(fates)]
     files = [str(place / "toy.toml"), str(place / "run"), "--data", str(place / "data")]
     return [*launcher, "--max-restarts", str(max_restarts), *worker, "train", *files, "--device", "cpu", *options]
 

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from mtmoe.cli import main
 
+from tests.documents.test_documentation import code_blocks
 from tests.paths import ROOT
-from tests.test_documentation import code_blocks
 
 SMALL = (
     "subwords.vocabulary_size=320",

@@ -20,7 +20,7 @@ from mtmoe.training import step as step_module
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.step import Stepper
-from tests.distributed.recipes import RUNNING_ROWS, RUNNING_STEPS
+from tests.distributed.processes.recipes import RUNNING_ROWS, RUNNING_STEPS
 
 VOCABULARY = 40
 CPU = torch.device("cpu")
