@@ -144,7 +144,7 @@ def _as_json(planned: Plan) -> dict[str, Any]:
     for key in ("layout", "parameters", "traffic"):
         values[key] = values[key]._asdict()
     values["peak"] = planned.peak._asdict() | {"total": planned.peak.total}
-    for key in ("spent", "shortages"):
+    for key in ("stage_times", "shortages"):
         values[key] = [part._asdict() for part in values[key]]
     times = {"tflops_per_gpu": planned.tflops_per_gpu, "days": planned.days, "gpu_hours": planned.gpu_hours}
     return named | values | times | {"fits": planned.fits}
@@ -185,7 +185,7 @@ def _memory_rows(planned: Plan) -> Iterator[tuple[str, str, str]]:
 
 
 def _time_rows(planned: Plan) -> Iterator[tuple[str, str, str, str]]:
-    for part in planned.spent:
+    for part in planned.stage_times:
         yield part.kind, f"{part.seconds:.4g}", f"{part.seconds / planned.step_seconds:.1%}", part.bound
     yield "step", f"{planned.step_seconds:.4g}", "", f"{planned.tflops_per_gpu:.3g} TFLOP/s a GPU"
 

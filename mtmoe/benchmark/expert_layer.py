@@ -62,7 +62,7 @@ class LayerCase(NamedTuple):
     groups: int
 
 
-class Yardsticks(NamedTuple):
+class MachineRates(NamedTuple):
     """Rates of the machine itself: square products in the precision of the benchmark, and copies."""
 
     gemm_gflops: float
@@ -113,23 +113,23 @@ def default_cases(num_experts: Sequence[int], experts_per_token: int) -> list[La
 
 def run_layer_benchmark(
     shape: LayerShape, cases: Sequence[LayerCase], *, seconds: float, loop: bool = False, progress: Progress = silent
-) -> tuple[Yardsticks, list[LayerSpeed]]:
+) -> tuple[MachineRates, list[LayerSpeed]]:
     """Measure every case for about ``seconds``; with ``loop`` also :func:`one_expert_after_another`."""
     context = multiprocessing.get_context("spawn")
     results = []
     with context.Pool(1, maxtasksperchild=1) as pool:
-        yardsticks = pool.apply(_measure_machine, (shape,))
+        machine_rates = pool.apply(_measure_machine, (shape,))
         for number, case in enumerate(cases):
             progress("measure", number, len(cases), "layers")
-            results.append(pool.apply(_measure_case, (shape, case, yardsticks, seconds, loop)))
+            results.append(pool.apply(_measure_case, (shape, case, machine_rates, seconds, loop)))
         progress("measure", len(cases), len(cases), "layers")
-    return yardsticks, results
+    return machine_rates, results
 
 
-def _measure_machine(shape: LayerShape) -> Yardsticks:
+def _measure_machine(shape: LayerShape) -> MachineRates:
     """Measure the machine's rates, in a process of its own."""
     device = _prepared(shape)
-    return Yardsticks(measure_gemm(DTYPES[shape.precision], device), measure_copy(device))
+    return MachineRates(measure_gemm(DTYPES[shape.precision], device), measure_copy(device))
 
 
 def _prepared(shape: LayerShape) -> torch.device:
@@ -183,7 +183,9 @@ def one_expert_after_another(
     return y_ND
 
 
-def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, seconds: float, loop: bool) -> LayerSpeed:
+def _measure_case(
+    shape: LayerShape, case: LayerCase, machine_rates: MachineRates, seconds: float, loop: bool
+) -> LayerSpeed:
     """Measure one case in this process: rounds of gate, forward passes, backward passes and an optimizer step."""
     device = _prepared(shape)
     settings = layer_settings(shape, case)
@@ -258,14 +260,14 @@ def _measure_case(shape: LayerShape, case: LayerCase, yardsticks: Yardsticks, se
         rounds.append(times)
         if until is None and len(rounds) == _WARMUP_ROUNDS:
             rounds, until = [], time.monotonic() + seconds
-    return _summary(shape, case, settings, yardsticks, rounds, mixture, device)
+    return _summary(shape, case, settings, machine_rates, rounds, mixture, device)
 
 
 def _summary(
     shape: LayerShape,
     case: LayerCase,
     settings: MixtureOfExpertsSettings,
-    yardsticks: Yardsticks,
+    machine_rates: MachineRates,
     rounds: list[dict[str, float]],
     mixture: MixtureOfExperts,
     device: torch.device,
@@ -284,7 +286,7 @@ def _summary(
             for times in rounds
         )
 
-    forward_floor, backward_floor = floor_milliseconds(shape, settings, yardsticks)
+    forward_floor, backward_floor = floor_milliseconds(shape, settings, machine_rates)
     return LayerSpeed(
         num_experts=case.num_experts,
         groups=case.groups,
@@ -304,7 +306,7 @@ def _summary(
 
 
 def floor_milliseconds(
-    shape: LayerShape, settings: MixtureOfExpertsSettings, yardsticks: Yardsticks
+    shape: LayerShape, settings: MixtureOfExpertsSettings, machine_rates: MachineRates
 ) -> tuple[float, float]:
     """Return the least time of the experts' forward and backward pass, in milliseconds.
 
@@ -321,5 +323,5 @@ def floor_milliseconds(
     operations = 4 * pairs * d * h
     forward_bytes = item * (3 * pairs * d + 2 * pairs * h + tokens * d + weights)
     backward_bytes = item * (5 * pairs * d + 5 * pairs * h + tokens * d + 2 * weights)
-    flops, bandwidth = yardsticks.gemm_gflops * 1e6, yardsticks.copy_gigabytes_per_second * 1e6  # a millisecond
+    flops, bandwidth = machine_rates.gemm_gflops * 1e6, machine_rates.copy_gigabytes_per_second * 1e6  # a millisecond
     return max(operations / flops, forward_bytes / bandwidth), max(2 * operations / flops, backward_bytes / bandwidth)

@@ -61,11 +61,11 @@ def _measured(recipe: Recipe, rows: int, length: int, vocabulary_size: int, devi
     device = torch.device(device_name)
     prepare_for_training(device)
     select_cuda_device(device)
-    _take_steps(_tiny(recipe), 2, 5, 64, device, 1)
+    _take_steps(_tiny_recipe(recipe), 2, 5, 64, device, 1)
     gc.collect()
-    before = _now(device)
+    before = _current_bytes(device)
     stepper = _take_steps(recipe, rows, length, vocabulary_size, device, _STEPS)
-    measured = _most(device) - before
+    measured = _most_bytes(device) - before
     peak = planned_peak(recipe, rows, length, vocabulary_size, stepper.precision, on_cpu=device.type == "cpu")
     return TrainingMemory(
         recipe.name, hardware_name(device), stepper.precision, stepper.num_parameters, rows, length, measured,
@@ -83,7 +83,7 @@ def planned_peak(
     return peak_of(stages_of(recipe, vocabulary_size), recipe, vocabulary_size, work, layout)
 
 
-def _tiny(recipe: Recipe) -> Recipe:
+def _tiny_recipe(recipe: Recipe) -> Recipe:
     """Return a recipe of the same network with hardly any weights."""
     model = recipe.model
     moe = model.moe.model_copy(update={"expert_hidden": 16})
@@ -108,20 +108,20 @@ def _take_steps(
     return stepper
 
 
-def _now(device: torch.device) -> int:
+def _current_bytes(device: torch.device) -> int:
     """Return the bytes in use now, and on a GPU begin to look for a new peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    return _status("VmRSS")
+    return _process_status_bytes("VmRSS")
 
 
-def _most(device: torch.device) -> int:
+def _most_bytes(device: torch.device) -> int:
     """Return the bytes in use at the peak."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _process_status_bytes("VmHWM")
 
 
-def _status(key: str) -> int:
+def _process_status_bytes(key: str) -> int:
     """Return a size in bytes from what Linux says of this process."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

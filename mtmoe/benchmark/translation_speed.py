@@ -59,7 +59,7 @@ class SpeedTest(NamedTuple):
         return tuple(self.device.split(","))
 
     @property
-    def worded(self) -> list[str]:
+    def nonempty_sources(self) -> list[str]:
         """Return the sources that have text."""
         return [source for source in self.sources if source.strip()]
 
@@ -90,7 +90,7 @@ class TranslationSpeed(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class Visit(NamedTuple):
+class Measurement(NamedTuple):
     """Measurements of one case in one round."""
 
     seconds: float
@@ -127,45 +127,45 @@ def run_translation_benchmark(
     """
     if reference is not None:
         check_tokeniser(tokeniser)  # before hours of translating
-    if not test.worded:
+    if not test.nonempty_sources:
         raise UserError("there is no line with text to translate", fix="give another --source")
-    visits: list[list[Visit]] = [[] for _ in cases]
+    measurements: list[list[Measurement]] = [[] for _ in cases]
     with contextlib.ExitStack() as until_the_end:
-        measure = visit_of_workers  # which are processes of their own; those of a pool may have none
+        measure = measure_case_of_workers  # which are processes of their own; those of a pool may have none
         if test.num_workers == 1:
             pool = until_the_end.enter_context(multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1))
-            measure = partial(_visit_in_new_process, pool)
+            measure = partial(_measure_in_new_process, pool)
         for done in range(num_rounds * len(cases)):
             progress("measure", done, num_rounds * len(cases), "translations")
             place = done % len(cases)
-            visits[place].append(measure(test, cases[place]))
+            measurements[place].append(measure(test, cases[place]))
     progress("measure", num_rounds * len(cases), num_rounds * len(cases), "translations")
     return [
-        _summary(settings, own, visits[0], len(test.worded), reference, tokeniser)
-        for settings, own in zip(cases, visits, strict=True)
+        _summary(settings, own, measurements[0], len(test.nonempty_sources), reference, tokeniser)
+        for settings, own in zip(cases, measurements, strict=True)
     ]
 
 
-def visit(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
+def measure_case(test: SpeedTest, settings: tuple[str, ...]) -> Measurement:
     """Load, warm up, translate everything at once, then some sentences one by one; return the measurements."""
     prepare_for_translation()
     use_threads(test.num_threads)
     overrides = (*test.overrides, *settings)
     translator = Translator(test.run, device=test.device, checkpoint=test.checkpoint, overrides=overrides)
-    translator.translate(_spread(test.worded, _WARMUP_SENTENCES))
+    translator.translate(_evenly_spread(test.nonempty_sources, _WARMUP_SENTENCES))
     began_cpu = time.process_time()
     translations, seconds = _timed(lambda: translator.translate(test.sources, with_scores=False))
     cpu_seconds = time.process_time() - began_cpu
     latencies_ms = _latencies_ms(test, lambda source: translator.translate([source], with_scores=False))
-    return _visit_of(translations, seconds, cpu_seconds, latencies_ms, peak_bytes(torch.device(test.device)))
+    return _measurement(translations, seconds, cpu_seconds, latencies_ms, peak_bytes(torch.device(test.device)))
 
 
-def _visit_in_new_process(pool: Pool, test: SpeedTest, settings: tuple[str, ...]) -> Visit:
-    """Run :func:`visit` in a new process of the pool."""
-    return pool.apply(visit, (test, settings))
+def _measure_in_new_process(pool: Pool, test: SpeedTest, settings: tuple[str, ...]) -> Measurement:
+    """Run :func:`measure_case` in a new process of the pool."""
+    return pool.apply(measure_case, (test, settings))
 
 
-def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
+def measure_case_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Measurement:
     """Measure one case with several processes.
 
     Each process takes two chunks of lines. (``mtmoe translate --workers`` makes chunks that take some seconds.)
@@ -182,12 +182,12 @@ def visit_of_workers(test: SpeedTest, settings: tuple[str, ...]) -> Visit:
             answers = pool.translate_chunks(chunks, with_scores=False)
             return [translation for answer in answers for translation in answer]
 
-        warming = _spread(test.worded, _WARMUP_SENTENCES)
+        warming = _evenly_spread(test.nonempty_sources, _WARMUP_SENTENCES)
         translated(warming * test.num_workers, len(warming))  # each worker has one chunk, and loads
         chunk_lines = max(CHUNK_LINES, -(-len(test.sources) // (2 * test.num_workers)))
         translations, seconds = _timed(lambda: translated(test.sources, chunk_lines))
         latencies_ms = _latencies_ms(test, lambda source: translated([source], 1))
-    return _visit_of(translations, seconds, None, latencies_ms, None)
+    return _measurement(translations, seconds, None, latencies_ms, None)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
@@ -199,25 +199,25 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 
 def _latencies_ms(test: SpeedTest, translate: Callable[[str], object]) -> tuple[float, ...]:
     """Return the milliseconds of some sentences, one by one. The first is translated once before, to warm up."""
-    single = _spread(test.worded, test.num_single)
+    single = _evenly_spread(test.nonempty_sources, test.num_single)
     translate(single[0])
     return tuple(_timed(partial(translate, source))[1] * 1e3 for source in single)
 
 
-def _visit_of(
+def _measurement(
     translations: Sequence[Translation],
     seconds: float,
     cpu_seconds: float | None,
     latencies_ms: tuple[float, ...],
     peak: int | None,
-) -> Visit:
+) -> Measurement:
     """Return the measurements of one case from its translations and times."""
     num_target_tokens = sum(translation.num_tokens for translation in translations)
     texts = tuple(translation.text for translation in translations)
-    return Visit(seconds, cpu_seconds, num_target_tokens, latencies_ms, peak, texts)
+    return Measurement(seconds, cpu_seconds, num_target_tokens, latencies_ms, peak, texts)
 
 
-def _spread(lines: Sequence[T], number: int) -> list[T]:
+def _evenly_spread(lines: Sequence[T], number: int) -> list[T]:
     """Return at most ``number`` of the lines, evenly spread from the first to the last part."""
     number = min(number, len(lines))
     return [lines[place * len(lines) // number] for place in range(number)]
@@ -225,8 +225,8 @@ def _spread(lines: Sequence[T], number: int) -> list[T]:
 
 def _summary(
     settings: tuple[str, ...],
-    visits: Sequence[Visit],
-    first: Sequence[Visit],
+    measurements: Sequence[Measurement],
+    first: Sequence[Measurement],
     num_sentences: int,
     reference: Sequence[str] | None,
     tokeniser: Tokeniser,
@@ -235,16 +235,18 @@ def _summary(
     quality = None
     if reference is not None:
         name = " ".join(settings) or "the translation"
-        quality = measure_quality(visits[0].texts, [reference], name=name, tokeniser=tokeniser)
+        quality = measure_quality(measurements[0].texts, [reference], name=name, tokeniser=tokeniser)
     return TranslationSpeed(
         settings=settings,
-        sentences_per_second=statistics.median(num_sentences / own.seconds for own in visits),
-        target_tokens_per_second=statistics.median(own.num_target_tokens / own.seconds for own in visits),
-        over_first=statistics.median(other.seconds / own.seconds for own, other in zip(visits, first, strict=True)),
-        cpu_seconds=_if_known(statistics.median, [own.cpu_seconds for own in visits]),
-        latency_p50_ms=statistics.median(_percentile(own.latencies_ms, 50) for own in visits),
-        latency_p95_ms=statistics.median(_percentile(own.latencies_ms, 95) for own in visits),
-        peak_bytes=_if_known(max, [own.peak_bytes for own in visits]),
+        sentences_per_second=statistics.median(num_sentences / own.seconds for own in measurements),
+        target_tokens_per_second=statistics.median(own.num_target_tokens / own.seconds for own in measurements),
+        over_first=statistics.median(
+            other.seconds / own.seconds for own, other in zip(measurements, first, strict=True)
+        ),
+        cpu_seconds=_if_known(statistics.median, [own.cpu_seconds for own in measurements]),
+        latency_p50_ms=statistics.median(_percentile(own.latencies_ms, 50) for own in measurements),
+        latency_p95_ms=statistics.median(_percentile(own.latencies_ms, 95) for own in measurements),
+        peak_bytes=_if_known(max, [own.peak_bytes for own in measurements]),
         bleu=quality.bleu if quality else None,
         bleu_signature=quality.bleu_signature if quality else None,
         warnings=quality.warnings if quality else (),

@@ -17,7 +17,7 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def looked_at(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+def run_check(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
     """Return the results that ``look`` yields. What it raises becomes an error result of that name."""
     try:
         return list(look())

@@ -18,7 +18,7 @@ _WRITTEN_BYTES = 1 << 26
 _FEW_FILES = 1024
 
 
-def existing(directory: Path) -> Path:
+def nearest_existing(directory: Path) -> Path:
     """Return the directory if it exists, else its nearest parent that does."""
     directory = directory.absolute()
     while not directory.exists():
@@ -26,9 +26,9 @@ def existing(directory: Path) -> Path:
     return directory
 
 
-def room(directory: Path) -> Iterator[Check]:
+def free_space(directory: Path) -> Iterator[Check]:
     """Yield whether there is room for checkpoints."""
-    place = existing(directory)
+    place = nearest_existing(directory)
     if not place.is_dir():
         yield Check("disk", "error", f"{place} is a file", "give another directory for runs")
         return
@@ -45,9 +45,9 @@ def room(directory: Path) -> Iterator[Check]:
         yield Check("disk", "ok", found)
 
 
-def speed(directory: Path) -> Iterator[Check]:
+def writing_speed(directory: Path) -> Iterator[Check]:
     """Yield how fast 64 MiB are written and synced, as checkpoints are."""
-    place = existing(directory)
+    place = nearest_existing(directory)
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
             block = os.urandom(1 << 20)
@@ -71,11 +71,11 @@ def speed(directory: Path) -> Iterator[Check]:
 
 def locks(directory: Path) -> Iterator[Check]:
     """Yield whether two processes that write to the same run, or output, would know of each other."""
-    place = existing(directory)
+    place = nearest_existing(directory)
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
             found = ask_for_lock(file.fileno())
-    except OSError:  # which `speed` has told of
+    except OSError:  # which `writing_speed` has told of
         return
     if found is Lock.THERE_ARE_NONE:
         yield Check(

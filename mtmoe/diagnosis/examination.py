@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtmoe.diagnosis import directory, hardware, software
-from mtmoe.diagnosis.check import Check, looked_at
-from mtmoe.diagnosis.processes import Report, gathered, own_report
+from mtmoe.diagnosis.check import Check, run_check
+from mtmoe.diagnosis.processes import Report, gather_reports, own_report
 from mtmoe.errors import UserError
 from mtmoe.system.torchrun import is_launched, place_of_process
 
@@ -60,10 +60,10 @@ def examine(run_dir: Path) -> Examination:
     def all_together() -> list[Check]:
         """Gather the reports of all processes, and return the checks that take several."""
         nonlocal reports
-        reports, checks = gathered(own, run_dir)
+        reports, checks = gather_reports(own, run_dir)
         return checks
 
-    together = looked_at("processes", all_together)
+    together = run_check("processes", all_together)
     alone = len(reports) == 1 and place_of_process().size > 1
     # One report for each machine: its processes see the same. A process that found nobody speaks for itself.
     return Examination([report for report in reports if report.local_rank == 0 or alone], together, is_main or alone)
@@ -79,8 +79,8 @@ def _of_this_machine(run_dir: Path) -> list[Check]:
         "processor": hardware.processor,
         "threads": hardware.threads,
         "GPUs": hardware.gpus,
-        "disk": partial(directory.room, run_dir),
-        "writing": partial(directory.speed, run_dir),
+        "disk": partial(directory.free_space, run_dir),
+        "writing": partial(directory.writing_speed, run_dir),
         "locks": partial(directory.locks, run_dir),
         "open files": directory.open_files,
     }
@@ -88,5 +88,5 @@ def _of_this_machine(run_dir: Path) -> list[Check]:
     for name, look in looks.items():
         if name in ("processor", "threads", "GPUs") and any(check.name == "import torch" for check in checks):
             continue  # said once
-        checks += looked_at(name, look)
+        checks += run_check(name, look)
     return checks

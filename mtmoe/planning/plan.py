@@ -11,10 +11,10 @@ from typing import NamedTuple
 from mtmoe.config import Recipe
 from mtmoe.distributed.mesh import choose_expert_size, shares
 from mtmoe.errors import UserError
-from mtmoe.planning.changes import changed, savings, splits, trained_with, unit
 from mtmoe.planning.devices import Gpu
-from mtmoe.planning.floor import Spent, Traffic, flops_of, time_spent, traffic_of
 from mtmoe.planning.gpu_memory import Parameters, Peak, parameters_of, peak_of
+from mtmoe.planning.recipe_changes import batch_unit, savings, splits, with_changes, with_settings
+from mtmoe.planning.roofline import StageTime, Traffic, flops_of, stage_times, traffic_of
 from mtmoe.planning.stages import Stage, stages_of
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, full_workload
 
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
     start_bytes: float
     tokens_per_expert: float
     traffic: Traffic
-    spent: list[Spent]
+    stage_times: list[StageTime]
     step_seconds: float
     step_flops: float
     target_tokens_per_second: float
@@ -123,8 +123,8 @@ class _Planner:
         precision = _precision(recipe, cluster.gpu)
         layout, work = self.layout(recipe), full_workload(recipe, cluster.num_gpus)
         held = parameters_of(self.stages, recipe, layout)
-        spent = time_spent(self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held)
-        seconds = sum(part.seconds for part in spent) / cluster.efficiency
+        times = stage_times(self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held)
+        seconds = sum(part.seconds for part in times) / cluster.efficiency
         flops = sum(flops_of(stage, recipe, self.vocabulary_size, work) for stage in self.stages)
         batches = training.gradient_accumulation
         target = work.target_tokens * batches * cluster.num_gpus / seconds
@@ -145,7 +145,7 @@ class _Planner:
                 training.batch_tokens * moe.experts_per_token / moe.num_experts if recipe.has_experts else 0.0
             ),
             traffic=traffic_of(self.stages, recipe, work, layout, held),
-            spent=[part._replace(seconds=part.seconds / cluster.efficiency) for part in spent],
+            stage_times=[part._replace(seconds=part.seconds / cluster.efficiency) for part in times],
             step_seconds=seconds,
             step_flops=flops * batches * cluster.num_gpus,
             target_tokens_per_second=target,
@@ -180,13 +180,13 @@ class _Planner:
 
         It is a multiple of the longest sentence, or of training.bptt_steps.
         """
-        tokens = unit(recipe)
-        if not self.fits(trained_with(recipe, batch_tokens=tokens)):
+        tokens = batch_unit(recipe)
+        if not self.fits(with_settings(recipe, batch_tokens=tokens)):
             return 0
         low, high = 1, _MOST_TOKENS // tokens
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.fits(trained_with(recipe, batch_tokens=middle * tokens)) else (
+            low, high = (middle, high) if self.fits(with_settings(recipe, batch_tokens=middle * tokens)) else (
                 low, middle - 1)  # fmt: skip
         return low * tokens
 
@@ -215,7 +215,7 @@ class _Planner:
             larger = self.cluster._replace(num_gpus=self.cluster.num_gpus * factor)
             planner = _Planner(self.stages, larger, self.vocabulary_size)
             for group in groups if factor == 1 else [[], *groups]:
-                if planner.fits(changed(recipe, group)):
+                if planner.fits(with_changes(recipe, group)):
                     return " ".join([change.text for change in group] + ([f"--gpus {larger.num_gpus}"] * (factor > 1)))
         return "no setting is enough: take GPUs with more memory, or a smaller model or vocabulary"
 

@@ -1,4 +1,4 @@
-"""The yardsticks of ``mtmoe bench moe``; the command itself is run in tests/cli."""
+"""The floor of ``mtmoe bench moe``; the command itself is run in tests/cli."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from mtmoe.benchmark.expert_layer import (
     LayerCase,
     LayerShape,
-    Yardsticks,
+    MachineRates,
     default_cases,
     floor_milliseconds,
     layer_settings,
@@ -33,7 +33,7 @@ SHAPE = LayerShape(512, 1024, 4, 65536, "bf16", "adam", "fp32", 1, "cpu")
 )
 def test_the_floor_is_that_of_the_specification(num_tokens, num_experts, hidden, forward_ms, backward_ms):
     shape = SHAPE._replace(num_tokens=num_tokens, expert_hidden=hidden)
-    floor = floor_milliseconds(shape, layer_settings(shape, LayerCase(num_experts, 0)), Yardsticks(790e3, 4300.0))
+    floor = floor_milliseconds(shape, layer_settings(shape, LayerCase(num_experts, 0)), MachineRates(790e3, 4300.0))
     assert floor == (pytest.approx(forward_ms, abs=0.006), pytest.approx(backward_ms, abs=0.006))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtmoe.benchmark import translation_speed as module
-from mtmoe.benchmark.translation_speed import SpeedTest, Visit, cases_of, run_translation_benchmark
+from mtmoe.benchmark.translation_speed import Measurement, SpeedTest, cases_of, run_translation_benchmark
 from mtmoe.errors import UserError
 
 LINES = ("a b c d", "", "e f g h", " ", "i j k l")
@@ -32,12 +32,12 @@ class InThisProcess:
         pass
 
     def apply(self, function, arguments):
-        assert function is module.visit
+        assert function is module.measure_case
         _, settings = arguments
         self.order.append(settings)
         seconds = next(self.seconds[settings])
         latencies = tuple(float(number) for number in range(20, 0, -1))
-        return Visit(seconds, seconds / 2, 60, latencies, int(1e6 * seconds), LINES)
+        return Measurement(seconds, seconds / 2, 60, latencies, int(1e6 * seconds), LINES)
 
 
 def test_cases_are_measured_in_turn_and_their_figures_are_medians_over_the_rounds(monkeypatch):

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from mtmoe.cli import main
 
 from mtmoe.diagnosis import directory, hardware, processes, software
-from mtmoe.diagnosis.check import Check, looked_at
+from mtmoe.diagnosis.check import Check, run_check
 from mtmoe.diagnosis.examination import examine
 from mtmoe.system import cpu_cores as processor
 from tests.paths import ROOT
@@ -128,7 +128,7 @@ def test_what_looking_raises_is_an_error_of_its_name() -> None:
     def look() -> list[Check]:
         raise RuntimeError("no such thing\nand more")
 
-    (check,) = looked_at("clocks", look)
+    (check,) = run_check("clocks", look)
     assert check[:3] == ("clocks", "error", "could not be looked at: RuntimeError: no such thing")
 
 
@@ -205,23 +205,23 @@ def test_gpus_of_the_driver_that_torch_cannot_use_are_an_error(monkeypatch, tmp_
 @pytest.mark.parametrize(("free", "state"), [(1e8, "error"), (5e9, "warning"), (1e12, "ok")])
 def test_little_room_is_told(monkeypatch, tmp_path, free: float, state: str) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=int(free)))
-    (check,) = directory.room(tmp_path)
+    (check,) = directory.free_space(tmp_path)
     assert check.state == state
 
 
 def test_a_slow_disk_one_that_cannot_be_written_and_a_file_in_the_way_are_told(monkeypatch, tmp_path) -> None:
-    assert next(directory.speed(tmp_path)).name == "writing"
+    assert next(directory.writing_speed(tmp_path)).name == "writing"
     monkeypatch.setattr(directory, "_SLOW_BYTES_PER_SECOND", 1e15)
-    assert next(directory.speed(tmp_path)).state == "warning"
+    assert next(directory.writing_speed(tmp_path)).state == "warning"
 
     def refused(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(directory.tempfile, "NamedTemporaryFile", refused)
-    (check,) = directory.speed(tmp_path)
+    (check,) = directory.writing_speed(tmp_path)
     assert (check.state, check.found) == ("error", f"{tmp_path}: Permission denied")
     (tmp_path / "file").touch()
-    assert next(directory.room(tmp_path / "file")).found == f"{tmp_path / 'file'} is a file"
+    assert next(directory.free_space(tmp_path / "file")).found == f"{tmp_path / 'file'} is a file"
 
 
 def test_a_file_system_without_locks_is_a_warning(monkeypatch, tmp_path) -> None:
@@ -261,7 +261,7 @@ def test_clocks_that_differ_are_told(monkeypatch, skew: float, state: str) -> No
     rounds = iter([0.7, 0.0, 0.4, 0.9, 0.2])
     monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
     monkeypatch.setattr(
-        processes, "_told_by_all", lambda now: [now, now + skew + next(rounds) * (1 if skew > 0 else -1)]
+        processes, "_all_gather_json", lambda now: [now, now + skew + next(rounds) * (1 if skew > 0 else -1)]
     )
     (check,) = processes._clocks([report("a", 0), report("b", 1)])
     assert check.state == state
@@ -270,7 +270,7 @@ def test_clocks_that_differ_are_told(monkeypatch, skew: float, state: str) -> No
 
 def test_a_directory_that_another_node_does_not_see_is_an_error(monkeypatch, tmp_path) -> None:
     answers = iter([lambda told: [told, told], lambda sees: [sees, False]])
-    monkeypatch.setattr(processes, "_told_by_all", lambda value: next(answers)(value))
+    monkeypatch.setattr(processes, "_all_gather_json", lambda value: next(answers)(value))
     (check,) = processes._shared_files(tmp_path, report("a", 0), [report("a", 0), report("b", 1)])
     assert (check.state, check.found) == ("error", f"{tmp_path} of b is not that of a")
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,7 @@ def predicted_row(recipe: str, num_gpus: int, batch_tokens: int) -> str:
     options = [word for setting in batch for word in ("--set", setting)]
     arguments = ["plan", recipe, "--gpus", str(num_gpus), "--gpu", "h100", "--json", *options]
     plan = json.loads(CliRunner().invoke(main, arguments).stdout)
-    longest = max(plan["spent"], key=lambda part: part["seconds"])
+    longest = max(plan["stage_times"], key=lambda part: part["seconds"])
     share = longest["seconds"] / plan["step_seconds"]
     cells = [
         f"`{recipe}`",

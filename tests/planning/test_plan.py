@@ -133,7 +133,7 @@ def test_the_floor_of_a_run_is_below_what_the_paper_took_and_not_far(
 ) -> None:
     """Without what travels: the paper does not state its network."""
     plan = planned(name, num_gpus)
-    floor = sum(part.seconds for part in plan.spent if part.bound != "network") * 27_000 / 3600
+    floor = sum(part.seconds for part in plan.stage_times if part.bound != "network") * 27_000 / 3600
     assert hours / 3 < floor < hours
 
 
@@ -160,8 +160,8 @@ def test_what_travels_is_what_a_sum_by_hand_gives() -> None:
     assert plan.tokens_per_expert == 8000 * 4 / 2048
     halves = make_plan(load_recipe("wmt14-en-fr"), Cluster(GPUS["h100"]._replace(gpus_per_node=4), 8))
     whole = make_plan(load_recipe("wmt14-en-fr"), Cluster(GPUS["h100"], 8))
-    (near,) = (part.seconds for part in whole.spent if part.kind == "all-to-all of tokens")
-    (far,) = (part.seconds for part in halves.spent if part.kind == "all-to-all of tokens")
+    (near,) = (part.seconds for part in whole.stage_times if part.kind == "all-to-all of tokens")
+    (far,) = (part.seconds for part in halves.stage_times if part.kind == "all-to-all of tokens")
     assert near == pytest.approx(whole.traffic.all_to_all / 450e9)
     assert far == pytest.approx(whole.traffic.all_to_all * 4 / 7 / 50e9)
 
@@ -199,7 +199,7 @@ def test_half_the_efficiency_takes_twice_the_time() -> None:
     assert half.days == pytest.approx(2 * floor.days)
     assert half.target_tokens_per_second == pytest.approx(floor.target_tokens_per_second / 2)
     assert floor.gpu_hours == pytest.approx(floor.days * 24 * 8)
-    assert sum(part.seconds for part in half.spent) == pytest.approx(half.step_seconds)
+    assert sum(part.seconds for part in half.stage_times) == pytest.approx(half.step_seconds)
 
 
 def test_a_gpu_without_the_recipes_arithmetic_and_an_unknown_one_are_errors() -> None:

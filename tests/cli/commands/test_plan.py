@@ -38,7 +38,7 @@ def test_json_has_the_whole_plan(invoke) -> None:
     peak = plan["peak"]
     parts = ("weights", "moments", "averaged", "gradients", "activations", "passing")
     assert sum(peak[part] for part in parts) == pytest.approx(peak["total"])
-    assert sum(part["seconds"] for part in plan["spent"]) == pytest.approx(plan["step_seconds"])
+    assert sum(part["seconds"] for part in plan["stage_times"]) == pytest.approx(plan["step_seconds"])
     assert plan["fits"] is True
     assert plan["gpu"]["sources"]
 

@@ -38,24 +38,28 @@ def splits(recipe: Recipe) -> list[Change]:
     changes = []
     for parts in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 128):
         settings = {"batch_tokens": in_all // parts, "gradient_accumulation": parts}
-        if parts != training.gradient_accumulation and in_all % parts == 0 and in_all // parts % unit(recipe) == 0:
+        if (
+            parts != training.gradient_accumulation
+            and in_all % parts == 0
+            and in_all // parts % batch_unit(recipe) == 0
+        ):
             changes.append(Change(settings, " ".join(f"--set training.{key}={n}" for key, n in settings.items())))
     return changes
 
 
-def unit(recipe: Recipe) -> int:
+def batch_unit(recipe: Recipe) -> int:
     """Return the tokens that training.batch_tokens is a multiple of: the longest sentence, or training.bptt_steps."""
     return recipe.training.bptt_steps or recipe.training.max_tokens_per_sentence
 
 
-def changed(recipe: Recipe, group: list[Change]) -> Recipe:
+def with_changes(recipe: Recipe, group: list[Change]) -> Recipe:
     """Return the recipe with all changes of a group."""
     for change in group:
-        recipe = trained_with(recipe, **change.settings)
+        recipe = with_settings(recipe, **change.settings)
     return recipe
 
 
-def trained_with(recipe: Recipe, **settings: Any) -> Recipe:
+def with_settings(recipe: Recipe, **settings: Any) -> Recipe:
     """Return the recipe with other settings of ``[training]``, or another ``recompute_experts``."""
     model = recipe.model
     if "recompute_experts" in settings:

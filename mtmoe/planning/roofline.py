@@ -1,4 +1,4 @@
-"""Least time that a step can take on given devices, and where it goes.
+"""Roofline of a training step: the least time that it can take on given devices, and where it goes.
 
 A stage takes ``max(operations / peak, bytes / bandwidth)``. What travels takes ``bytes / bandwidth`` of the slowest
 link. Stages follow one another, and nothing travels while something is computed, as in the trainer. No program reaches
@@ -24,7 +24,7 @@ _UPDATE_BYTES = {"adam": 28.0, "factored-adam": 16.0}  # read and written for a 
 _CLIP_BYTES = 12.0  # gradients are read for their norm, and read and written to be scaled
 
 
-class Spent(NamedTuple):
+class StageTime(NamedTuple):
     """Seconds of a step for one kind of stage. flops and num_bytes: of one process in a step."""
 
     kind: str
@@ -48,22 +48,22 @@ class Traffic(NamedTuple):
     reduced_by_copies: float
 
 
-def time_spent(
+def stage_times(
     stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout, gpu: Gpu,
     precision: str, held: Parameters,
-) -> list[Spent]:  # fmt: skip
+) -> list[StageTime]:  # fmt: skip
     """Return the least seconds of each kind of stage, of the update, and of what travels, in the order of a step."""
-    by_kind: defaultdict[str, list[Spent]] = defaultdict(list)
+    by_kind: defaultdict[str, list[StageTime]] = defaultdict(list)
     batches = recipe.training.gradient_accumulation
     for stage in stages:
         flops = batches * flops_of(stage, recipe, vocabulary_size, work)
         num_bytes = batches * _bytes_of(stage, recipe, vocabulary_size, work, layout)
         # Gates choose in float32, whatever the precision.
         peak = gpu.flops["fp32" if stage.kind == "gate" else precision]
-        by_kind[stage.kind].append(_longest(stage.kind, flops, num_bytes, peak, gpu))
-    spent = [_together(kind, parts) for kind, parts in by_kind.items()]
-    spent.append(_longest("update of weights", 0.0, _update_bytes(recipe, held), gpu.flops["fp32"], gpu))
-    return spent + list(_travelling(traffic_of(stages, recipe, work, layout, held), layout, gpu))
+        by_kind[stage.kind].append(_roofline_time(stage.kind, flops, num_bytes, peak, gpu))
+    times = [_sum_of_times(kind, parts) for kind, parts in by_kind.items()]
+    times.append(_roofline_time("update of weights", 0.0, _update_bytes(recipe, held), gpu.flops["fp32"], gpu))
+    return times + list(_communication_times(traffic_of(stages, recipe, work, layout, held), layout, gpu))
 
 
 def flops_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload) -> float:
@@ -101,7 +101,7 @@ def _bytes_of_token(recipe: Recipe, layout: Layout) -> float:
     return float(moe.hierarchy.groups_per_token * row)
 
 
-def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
+def _communication_times(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[StageTime]:
     """Yield the time of the all-to-all and of the sums of gradients, where there are any."""
     here = min(gpu.gpus_per_node, layout.num_processes)
     nodes = -(-layout.num_processes // here)
@@ -110,7 +110,7 @@ def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
         others = layout.expert_processes - 1
         inside = traffic.all_to_all * (near - 1) / others / gpu.node_bandwidth
         outside = traffic.all_to_all * (layout.expert_processes - near) / others / gpu.network_bandwidth
-        yield Spent("all-to-all of tokens", max(inside, outside), 0.0, traffic.all_to_all, "network")
+        yield StageTime("all-to-all of tokens", max(inside, outside), 0.0, traffic.all_to_all, "network")
     seconds = num_bytes = 0.0
     if traffic.reduced_by_all:
         # A ring in each node, and one between nodes for each GPU of a node with its part.
@@ -124,7 +124,7 @@ def _travelling(traffic: Traffic, layout: Layout, gpu: Gpu) -> Iterator[Spent]:
         rate = gpu.network_bandwidth if far else gpu.node_bandwidth
         seconds += 2 * traffic.reduced_by_copies * (copies - 1) / copies / rate
     if num_bytes:
-        yield Spent("sum of gradients", seconds, 0.0, num_bytes, "network")
+        yield StageTime("sum of gradients", seconds, 0.0, num_bytes, "network")
 
 
 def _bytes_of(stage: Stage, recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> float:
@@ -179,16 +179,16 @@ def _update_bytes(recipe: Recipe, held: Parameters) -> float:
     return num_bytes
 
 
-def _longest(kind: str, flops: float, num_bytes: float, peak: float, gpu: Gpu) -> Spent:
+def _roofline_time(kind: str, flops: float, num_bytes: float, peak: float, gpu: Gpu) -> StageTime:
     """Return the time of a stage, bound by its operations or by its bytes, whichever takes longer."""
     compute, memory = flops / peak, num_bytes / gpu.memory_bandwidth
-    return Spent(kind, max(compute, memory), flops, num_bytes, "compute" if compute >= memory else "memory")
+    return StageTime(kind, max(compute, memory), flops, num_bytes, "compute" if compute >= memory else "memory")
 
 
-def _together(kind: str, parts: list[Spent]) -> Spent:
+def _sum_of_times(kind: str, parts: list[StageTime]) -> StageTime:
     """Return the sum of several stages, with the bound of the longest of them."""
     longest = max(parts, key=lambda part: part.seconds)
-    return Spent(
+    return StageTime(
         kind,
         sum(part.seconds for part in parts),
         sum(part.flops for part in parts),
