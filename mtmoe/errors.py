@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UserError(Exception):
     """Something that the user can put right: a path, a line of text, a setting.
@@ -16,7 +18,7 @@ class UserError(Exception):
         self.problem = problem
         self.fix = fix
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes send their errors home pickled; the keyword argument must survive.
         return (_rebuild, (self.problem, self.fix))
 

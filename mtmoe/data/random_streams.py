@@ -24,4 +24,5 @@ def random_stream(purpose: Purpose, *numbers: int) -> np.random.Generator:
 
 def random_seeds(purpose: Purpose, *numbers: int, num_seeds: int) -> list[int]:
     """Return seeds of 32 bits for generators of other libraries."""
-    return np.random.SeedSequence([int(purpose), *numbers]).generate_state(num_seeds).tolist()
+    seeds: list[int] = np.random.SeedSequence([int(purpose), *numbers]).generate_state(num_seeds).tolist()
+    return seeds

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 from mtmoe.diagnosis.check import Check
 from mtmoe.system.cpu_cores import fair_threads, num_cores
@@ -80,7 +81,7 @@ def gpus() -> Iterator[Check]:
         )  # fmt: skip
 
 
-def _gpu(properties, number: int, compiled_for: list[str]) -> Check:
+def _gpu(properties: Any, number: int, compiled_for: list[str]) -> Check:
     """Return whether torch supports a GPU, and whether it has enough memory."""
     major, minor, memory = properties.major, properties.minor, properties.total_memory
     bf16 = "bf16" if (major, minor) >= (8, 0) else "no bf16: training.precision = auto is fp32"

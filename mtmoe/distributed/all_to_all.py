@@ -32,12 +32,14 @@ class TokenDispatcher(NamedTuple):
     def dispatch(self, sent_MC: Tensor, plan: DispatchPlan, what: str = "rows") -> Tensor:
         """Rows that are sorted by unit -> those that come from all processes, sorted by process and then by unit."""
         what = f"all_to_all_single of {what} to the {self.units} of {self.layer}"
-        return _AllToAll.apply(sent_MC, plan.received, plan.sent, self.mesh, what)
+        output: Tensor = _AllToAll.apply(sent_MC, plan.received, plan.sent, self.mesh, what)
+        return output
 
     def send_back(self, output_RC: Tensor, plan: DispatchPlan) -> Tensor:
         """The inverse."""
         what = f"all_to_all_single of outputs from the {self.units} of {self.layer}"
-        return _AllToAll.apply(output_RC, plan.sent, plan.received, self.mesh, what)
+        output: Tensor = _AllToAll.apply(output_RC, plan.sent, plan.received, self.mesh, what)
+        return output
 
 
 class DispatchPlan(NamedTuple):
@@ -111,7 +113,8 @@ class DispatchOrder:
 
     def rows(self, x_ND: Tensor) -> Tensor:
         """A row for each pair, [M, D]."""
-        return _GatheredRows.apply(x_ND, self.token_M, self.inverse_M, self._first_N)
+        output: Tensor = _GatheredRows.apply(x_ND, self.token_M, self.inverse_M, self._first_N)
+        return output
 
     def sorted_values(self, values_M: Tensor) -> Tensor:
         """Numbers of the pairs in this order."""
@@ -119,7 +122,10 @@ class DispatchOrder:
 
     def combine(self, output_MD: Tensor, gates_M: Tensor) -> Tensor:
         """``y_n = sum of gate times output`` over the pairs of token n (eq. 1), [N, D]."""
-        return _WeightedSum.apply(output_MD, gates_M, self.token_M, self.order_M, self.inverse_M, self._first_N)
+        output_ND: Tensor = _WeightedSum.apply(
+            output_MD, gates_M, self.token_M, self.order_M, self.inverse_M, self._first_N
+        )
+        return output_ND
 
 
 class _AllToAll(torch.autograd.Function):

@@ -106,7 +106,8 @@ def _one_pair_each(plan: DispatchPlan) -> Routing:
 
 
 def _sum_over_processes(sums: Tensor, mesh: Mesh, what: str) -> Tensor:
-    return _SumOverProcesses.apply(sums, mesh, what)
+    output: Tensor = _SumOverProcesses.apply(sums, mesh, what)
+    return output
 
 
 class _SumOverProcesses(torch.autograd.Function):

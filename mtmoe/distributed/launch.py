@@ -52,7 +52,7 @@ def store_of_processes(rank: int, timeout_seconds: float) -> dist.Store:
     Raises:
         RuntimeError: the main process has not come in time.
     """
-    common = next(rendezvous("env://", timeout=timedelta(seconds=timeout_seconds)))[0]
+    common: dist.Store = next(rendezvous("env://", timeout=timedelta(seconds=timeout_seconds)))[0]
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return common  # it is the main process's already
     host = os.environ["MASTER_ADDR"]  # of the main process's node

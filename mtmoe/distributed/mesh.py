@@ -302,7 +302,7 @@ def _store(rank: int, timeout_seconds: float) -> dist.Store:
 
 def _patient_group(connection_timeout: timedelta) -> dist.ProcessGroup:
     """All processes, where one may wait long for another. gloo's, because that keeps no GPU from what goes on."""
-    group = dist.new_group(backend="gloo", timeout=connection_timeout)
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=connection_timeout)
     set_group_timeout(_PATIENCE, group)
     return group
 

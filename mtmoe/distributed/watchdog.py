@@ -77,7 +77,8 @@ class Watchdog:
         """What another process has said last; None before it has said anything."""
         if not self._store.check([f"{rank}"]):
             return None
-        return json.loads(self._store.get(f"{rank}"))
+        result: dict[str, Any] | None = json.loads(self._store.get(f"{rank}"))
+        return result
 
 
 def report(rank: int, now: Activity, others: dict[int, dict[str, Any] | None], timeout_seconds: float) -> str:
@@ -113,4 +114,5 @@ def _told(rank: int, other: dict[str, Any] | None) -> str:
 
 
 def _silent_seconds(other: dict[str, Any]) -> float:
-    return time.time() - other["told_at"]
+    seconds: float = time.time() - other["told_at"]
+    return seconds

@@ -101,7 +101,8 @@ class Attention(nn.Module):
     def project_query(self, query_XD: Tensor) -> Tensor:
         """Rows of any shape, each by itself, as :meth:`look` takes them."""
         query_XA = self.query_projection(query_XD)
-        return query_XA.tanh() * self.scale_A if self.kind == "product" else query_XA
+        output: Tensor = query_XA.tanh() * self.scale_A if self.kind == "product" else query_XA
+        return output
 
     def look(self, query_BTA: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What :meth:`forward` returns, of projected queries, and the attention weights_BTS (float32; zero on
@@ -145,7 +146,8 @@ class OutputAttention(nn.Module):
 
     def forward(self, query_BTD: Tensor, memory: Memory) -> Tensor:
         """What is added to the top layer's output, [B, T, D]."""
-        return self.projection(self.attention(query_BTD, memory))
+        output: Tensor = self.projection(self.attention(query_BTD, memory))
+        return output
 
     def project_query(self, query_XD: Tensor) -> Tensor:
         """As :meth:`Attention.project_query`."""
@@ -157,4 +159,5 @@ class OutputAttention(nn.Module):
 
     def project_context(self, context_XD: Tensor) -> Tensor:
         """As :meth:`Attention.project_context`."""
-        return self.projection(with_common_number_of_rows(context_XD))[: context_XD.shape[0]]
+        output: Tensor = self.projection(with_common_number_of_rows(context_XD))[: context_XD.shape[0]]
+        return output

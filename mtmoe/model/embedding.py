@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,13 +24,13 @@ def embed(ids: Tensor, embedding_VD: Tensor, std: float) -> Tensor:
 
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matrix_VD: Tensor, ids: Tensor) -> Tensor:
+    def forward(ctx: Any, matrix_VD: Tensor, ids: Tensor) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.shape = matrix_VD.shape
         return F.embedding(ids, matrix_VD)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (ids,) = ctx.saved_tensors
         grad_VD = reused_empty(ctx.shape, grad.dtype).zero_()
         grad_VD.index_add_(0, ids.reshape(-1), grad.reshape(-1, ctx.shape[1]))
@@ -43,7 +45,8 @@ def rows_of(matrix_VD: Tensor, ids: Tensor) -> Tensor:
     """
     if matrix_VD.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return F.embedding(ids, matrix_VD)
-    return _Rows.apply(matrix_VD, ids)
+    output: Tensor = _Rows.apply(matrix_VD, ids)
+    return output
 
 
 def embedding_matrix(vocabulary_size: int, width: int, std: float) -> Tensor:

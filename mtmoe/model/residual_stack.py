@@ -50,7 +50,7 @@ class ResidualStack(nn.Module):
 
     def add_residual(self, below: Tensor, output: Tensor, residual: bool | None = None) -> Tensor:
         """Return a layer's output with dropout, added to its input unless ``residual``, or the setting, is false."""
-        dropped = self.dropout(output)
+        dropped: Tensor = self.dropout(output)
         return below + dropped if (self.residual if residual is None else residual) else dropped
 
     def add_experts(self, place: int, x_BSD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:

@@ -64,7 +64,8 @@ class Layout(NamedTuple):
         if not is_sharded:
             return math.prod(shape)
         first = shares(shape[0], self.expert_processes)[0]
-        return (first.stop - first.start) * math.prod(shape[1:])
+        number: int = (first.stop - first.start) * math.prod(shape[1:])
+        return number
 
 
 def full_workload(recipe: Recipe, num_processes: int) -> Workload:

@@ -30,7 +30,8 @@ class Internal(Generic[P, R]):
     @functools.cached_property
     def private(self) -> Callable[P, R] | None:
         """Return torch's function; None if this torch has none of that name."""
-        return probe(self.path)
+        found: Callable[P, R] | None = probe(self.path)
+        return found
 
     def __call__(self, *arguments: P.args, **options: P.kwargs) -> R:
         return (self.private or self.fallback)(*arguments, **options)

@@ -215,7 +215,8 @@ class Stepper:
             output, state = self.model.continued(batch, self.carried)
             self.carried = state.detached()
             return output
-        return self.model(batch)
+        result: Output = self.model(batch)
+        return result
 
     def _loss(self, output: Output) -> CrossEntropy:
         dtype = DTYPES[self.precision]

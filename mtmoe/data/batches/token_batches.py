@@ -187,7 +187,8 @@ def _strips(lengths: np.ndarray, num_strips: int) -> np.ndarray:
     """Number of each sentence's strip: about as many sentences in each, equal lengths never apart."""
     counts = np.bincount(lengths)
     shorter = np.cumsum(counts) - counts
-    return ((shorter + counts // 2) * num_strips // len(lengths))[lengths]
+    found: np.ndarray = ((shorter + counts // 2) * num_strips // len(lengths))[lengths]
+    return found
 
 
 def _batch_sizes(cost: np.ndarray, batch_tokens: int) -> list[int]:

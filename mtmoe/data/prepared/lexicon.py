@@ -123,7 +123,8 @@ def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
     num_links = corpus.source_lengths.astype(np.int64) * corpus.target_lengths
     step = max(1, -(-int(num_links.sum()) // _MOST_LINKS))
     pairs = np.arange(0, len(corpus), step)
-    return pairs[num_links[pairs] > 0]
+    found: np.ndarray = pairs[num_links[pairs] > 0]
+    return found
 
 
 def _chunks(corpus: ParallelCorpus, pairs: np.ndarray) -> Iterator[np.ndarray]:

@@ -122,7 +122,7 @@ class _ZstandardStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         while not self._pending:
             compressed = self._frame.unused_data if self._frame.eof else b""
             if self._frame.eof:

@@ -221,13 +221,14 @@ class SubwordModel:
         """Load a model: the same as the constructor, for those who read ``load`` more easily."""
         return cls(path)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (SubwordModel, (self.path,))
 
     @property
     def size(self) -> int:
         """Number of subwords, special and byte symbols included."""
-        return self._processor.get_piece_size()
+        number: int = self._processor.get_piece_size()
+        return number
 
     @property
     def pieces(self) -> list[str]:
@@ -236,7 +237,8 @@ class SubwordModel:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the text's most likely segmentation, without special ids."""
-        return self._processor.encode(text)
+        numbers: list[int] = self._processor.encode(text)
+        return numbers
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode each text as :meth:`encode` does, on the calling thread's core alone."""
@@ -244,7 +246,8 @@ class SubwordModel:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return text of the ids; special ids give nothing."""
-        return self._processor.decode([int(i) for i in ids])
+        text: str = self._processor.decode([int(i) for i in ids])
+        return text
 
     def decode_batch(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Decode each row as :meth:`decode` does."""
@@ -273,7 +276,8 @@ class SubwordModel:
                 nbest_size=-1,
                 num_threads=1,
             )
-            return drawn.result()
+            result: list[list[int]] = drawn.result()
+            return result
 
 
 def _check_that_draws_repeat() -> None:

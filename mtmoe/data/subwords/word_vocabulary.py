@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtmoe.config.settings import Subwords
 from mtmoe.errors import UserError
@@ -74,7 +75,7 @@ class WordVocabulary:
             if number != UNK:  # text that spells "</s>" does not end a sentence
                 del self._ids[word]
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (WordVocabulary, (self.path,))
 
     @property

@@ -69,7 +69,8 @@ class Finished:
         if self.options.early_stopping == "best":  # than the best, not than the last of those wanted: see above
             now_X = log_probability_X / length_penalty(num_words_X + 1, alpha)
             is_open_X &= np.maximum.reduceat(now_X, starts)[group_X] > self.best_Q[beam_X]
-        return is_open_X & (reachable_X >= self.best_Q[beam_X] - self.options.prune_margin)
+        found: np.ndarray = is_open_X & (reachable_X >= self.best_Q[beam_X] - self.options.prune_margin)
+        return found
 
 
 def group_starts(beam_X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

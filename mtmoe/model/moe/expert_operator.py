@@ -11,6 +11,9 @@ drawn or sorted again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -131,25 +134,36 @@ def _layout(
 
 
 @experts_operator.register_fake
-def _(x_ND, gates_M, first_EDH, second_EHD, tokens_M, experts_M, order_M, inverse_M, token_counts_E,
-      experts_per_token, dtype, keep_hidden):  # fmt: skip
+def _(
+    x_ND: Tensor, gates_M: Tensor, first_EDH: Tensor, second_EHD: Tensor, tokens_M: Tensor, experts_M: Tensor,
+    order_M: Tensor, inverse_M: Tensor, token_counts_E: Tensor, experts_per_token: int | None, dtype: torch.dtype,
+    keep_hidden: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     rows = _hidden_rows(x_ND, tokens_M, keep_hidden)
     return x_ND.new_empty(x_ND.shape, dtype=dtype), x_ND.new_empty(rows, first_EDH.shape[2], dtype=dtype)
 
 
 @experts_backward_operator.register_fake
-def _(gradient_ND, hidden, x_ND, gates_M, first_EDH, second_EHD, *rest):
+def _(
+    gradient_ND: Tensor,
+    hidden: Tensor,
+    x_ND: Tensor,
+    gates_M: Tensor,
+    first_EDH: Tensor,
+    second_EHD: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(t.shape) for t in (x_ND, gates_M, first_EDH, second_EHD))
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, experts_per_token, dtype, keep_hidden = inputs
     ctx.save_for_backward(output[1], *tensors)
     ctx.settings = (experts_per_token, dtype, keep_hidden)
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, gradient_ND, _):
+def _backward(ctx: Any, gradient_ND: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     hidden, *tensors = ctx.saved_tensors
     if gradient_ND is None:
         return (None,) * 12
@@ -162,7 +176,7 @@ def _backward(ctx, gradient_ND, _):
     return (*gradients, *(None,) * 8)
 
 
-def _adds_in_place(x_ND, stacks, settings) -> bool:
+def _adds_in_place(x_ND: Tensor, stacks: Sequence[Tensor], settings: tuple[int | None, torch.dtype, bool]) -> bool:
     """From the second batch of a step on: a GPU would otherwise need all gradients of the stacks a second time."""
     _, dtype, _ = settings
     has_gradients = all(s.is_leaf and s.grad is not None and s.grad.is_contiguous() for s in stacks)
@@ -170,11 +184,15 @@ def _adds_in_place(x_ND, stacks, settings) -> bool:
 
 
 @torch.no_grad()
-def _backward_into(gradient_ND, hidden, tensors, settings):
+def _backward_into(
+    gradient_ND: Tensor, hidden: Tensor, tensors: Sequence[Tensor], settings: tuple[int | None, torch.dtype, bool]
+) -> tuple[Tensor, Tensor]:
     """As :func:`experts_backward_operator`, with the gradients of the stacks added to theirs."""
     x_ND, gates_M, first_EDH, second_EHD, tokens_M, _, order_M, inverse_M, token_counts_E = tensors
     experts_per_token, dtype, keep_hidden = settings
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
+    assert first_EDH.grad is not None
+    assert second_EHD.grad is not None
     x_gradient_ND, gate_gradient_M, _, _ = grouped_experts.backward(
         gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), order_M,
         inverse_M, token_counts_E, dtype, hidden if keep_hidden else None, into=(first_EDH.grad, second_EHD.grad),

@@ -100,7 +100,8 @@ def call_in_parts(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, 
     """
     num_parts = 1 if layer.training else -(-length // _POSITIONS_AT_ONCE)
     if num_parts <= 1:
-        return layer(x_ND)
+        result: tuple[Tensor, Balance | None] = layer(x_ND)
+        return result
     outputs, balances = zip(*(layer(part_ND) for part_ND in x_ND.tensor_split(num_parts)), strict=True)
     return torch.cat(outputs), sum_of_balances(balances) if balances[0] is not None else None
 

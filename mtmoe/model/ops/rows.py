@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,25 +11,25 @@ from torch.nn import functional as F
 
 class _PermuteRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
+    def forward(ctx: Any, x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
         ctx.save_for_backward(inverse_N)
         return x_ND.index_select(0, order_N)
 
     @staticmethod
-    def backward(ctx, grad_ND: Tensor):
+    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor | None, ...]:
         (inverse_N,) = ctx.saved_tensors
         return grad_ND.index_select(0, inverse_N), None, None
 
 
 class _RepeatRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
+    def forward(ctx: Any, x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
         ctx.save_for_backward(inverse_M)
         ctx.num_copies = num_copies
         return x_ND.index_select(0, order_M.div(num_copies, rounding_mode="floor"))
 
     @staticmethod
-    def backward(ctx, grad_MD: Tensor):
+    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:
         (inverse_M,) = ctx.saved_tensors
         grad_NKD = grad_MD.index_select(0, inverse_M).view(-1, ctx.num_copies, grad_MD.shape[-1])
         return grad_NKD.sum(1), None, None, None
@@ -35,12 +37,14 @@ class _RepeatRows(torch.autograd.Function):
 
 def permute_rows(x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
     """``x_ND[order_N]`` where ``order_N`` is a permutation and ``inverse_N`` its inverse."""
-    return _PermuteRows.apply(x_ND, order_N, inverse_N)
+    output: Tensor = _PermuteRows.apply(x_ND, order_N, inverse_N)
+    return output
 
 
 def repeat_rows(x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
     """``num_copies`` copies of every row, in the order ``order_M`` (a permutation of M = N x num_copies)."""
-    return _RepeatRows.apply(x_ND, order_M, inverse_M, num_copies)
+    output: Tensor = _RepeatRows.apply(x_ND, order_M, inverse_M, num_copies)
+    return output
 
 
 def inverse_permutation(order_N: Tensor) -> Tensor:

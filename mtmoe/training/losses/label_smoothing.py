@@ -7,7 +7,7 @@ the gradients is a mean over the vocabulary, which is a product with the mean of
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,9 @@ class CrossEntropy(NamedTuple):
 
 class _OutputCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_ND, output_VD, labels_N, smoothing: float, dtype: torch.dtype):
+    def forward(
+        ctx: Any, hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, smoothing: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         wants_gradient = any(ctx.needs_input_grad[:2])
         hidden, output_weights = hidden_ND.to(dtype), output_VD.to(dtype)
         num_tokens, num_classes = hidden.shape[0], output_weights.shape[0]
@@ -68,7 +70,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
         return smoothed_sum, plain_sum
 
     @staticmethod
-    def backward(ctx, grad_sum, _grad_plain):
+    def backward(ctx: Any, grad_sum: Tensor, _grad_plain: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_output = ctx.saved_tensors
         return grad_hidden * grad_sum, (grad_output * grad_sum).to(ctx.output_dtype), None, None, None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,15 @@ class _SampledCrossEntropy(torch.autograd.Function):
     """Loss and gradient in one pass. weights_RD: the rows of the C classes and then of the N labels."""
 
     @staticmethod
-    def forward(ctx, hidden_ND, weights_RD, labels_N, classes_C, log_q_V, dtype: torch.dtype):
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        weights_RD: Tensor,
+        labels_N: Tensor,
+        classes_C: Tensor,
+        log_q_V: Tensor,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
         wants_gradient = any(ctx.needs_input_grad[:2])
         num_tokens, num_classes = labels_N.numel(), classes_C.numel()
         hidden, weights, wide = hidden_ND.to(dtype), weights_RD.to(dtype), log_q_V.dtype
@@ -110,6 +119,6 @@ class _SampledCrossEntropy(torch.autograd.Function):
         return smoothed_sum, plain_sum
 
     @staticmethod
-    def backward(ctx, grad_sum, _grad_plain):
+    def backward(ctx: Any, grad_sum: Tensor, _grad_plain: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weights = ctx.saved_tensors
         return grad_hidden * grad_sum, grad_weights * grad_sum, None, None, None, None

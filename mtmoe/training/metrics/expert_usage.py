@@ -166,17 +166,20 @@ def _figures(importance_NE: np.ndarray, load_NE: np.ndarray, tokens_NE: np.ndarr
     """Those of :data:`FIGURES`, of each batch."""
     load_cv, tokens_cv = _variation(load_NE), _variation(tokens_NE)
     columns = _variation(importance_NE), load_cv, _peak(load_NE), tokens_cv, _peak(tokens_NE)
-    return np.stack(columns, axis=1).tolist()
+    result: list[list[float]] = np.stack(columns, axis=1).tolist()
+    return result
 
 
 def _variation(values_NE: np.ndarray) -> np.ndarray:
     """CV with the population's variance, [N]; 0 where all values are."""
-    return values_NE.std(1) / _mean_or_one(values_NE)
+    found: np.ndarray = values_NE.std(1) / _mean_or_one(values_NE)
+    return found
 
 
 def _peak(values_NE: np.ndarray) -> np.ndarray:
     """max / mean, [N]; 0 where all values are."""
-    return values_NE.max(1) / _mean_or_one(values_NE)
+    found: np.ndarray = values_NE.max(1) / _mean_or_one(values_NE)
+    return found
 
 
 def _mean_or_one(values_NE: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ _ROWS, _COLUMNS = 32, 128  # of a tile
 
 
 @triton.jit
-def _add_up_squares(
+def _add_up_squares(  # type: ignore[no-untyped-def]
     gradients, row_sums, column_sums, num_rows, num_columns, num_parts,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -37,7 +37,7 @@ def _add_up_squares(
 
 
 @triton.jit
-def _take_step(
+def _take_step(  # type: ignore[no-untyped-def]
     weights, gradients, row_roots, column_roots, rate, epsilon, kept, num_rows, num_columns,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip

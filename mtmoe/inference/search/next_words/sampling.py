@@ -28,7 +28,8 @@ _CELLS_AT_ONCE_ON_GPU = 1 << 26
 def sample_keys(seed: int, number: int, sample: int, num_positions: int) -> list[int]:
     """A key for each position of one sample of the line ``number``: 64 bits, signed as torch has them."""
     keys = random_stream(Purpose.DRAWN_WORDS, seed, number, sample).integers(0, 2**64, num_positions, dtype="uint64")
-    return keys.astype("int64").tolist()
+    numbers: list[int] = keys.astype("int64").tolist()
+    return numbers
 
 
 def sample_words(

@@ -50,7 +50,8 @@ class Shortlist:
         source = np.asarray(source_ids, dtype=np.int64)
         wanted_words = np.fromiter(wanted, dtype=np.int64)
         words = np.unique(np.concatenate([self._candidates_VN[source].ravel(), source, wanted_words]))
-        return words[~self._is_free_V[words]]
+        found: np.ndarray = words[~self._is_free_V[words]]
+        return found
 
 
 def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -> Shortlist | None:
@@ -210,7 +211,8 @@ class ListedWords:
         logits_UWC = grid_GD.unflatten(0, (len(vectors_UDC), width)) @ vectors_UDC
         logits_UWC += self._own.no_word_UC[:, None]
         own_NC = logits_UWC.flatten(0, 1).index_select(0, torch.from_numpy(cells_XB).to(device).flatten())
-        return own_NC.view(len(hidden_XD), blocks_XB.shape[1] * _BLOCK_WORDS)
+        output: Tensor = own_NC.view(len(hidden_XD), blocks_XB.shape[1] * _BLOCK_WORDS)
+        return output
 
 
 class _Columns:

@@ -67,7 +67,8 @@ def is_near_best(scores_X: np.ndarray, beam_X: np.ndarray, margin: float) -> np.
     if not len(beam_X):
         return np.zeros(0, dtype=bool)
     starts_A, group_X = group_starts(beam_X)
-    return scores_X >= np.maximum.reduceat(scores_X, starts_A)[group_X] - margin
+    found: np.ndarray = scores_X >= np.maximum.reduceat(scores_X, starts_A)[group_X] - margin
+    return found
 
 
 def choose_diverse(

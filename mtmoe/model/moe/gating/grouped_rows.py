@@ -21,26 +21,31 @@ def grouped_product(x_RD: Tensor, weights_GDL: Tensor, group_R: Tensor, counts_G
         return x_RD @ weights_GDL[0]  # every weight stays in the graph, with a gradient of zero
     aligned = weights_GDL.shape[1] % 4 == 0 and weights_GDL.shape[2] % 4 == 0
     if x_RD.device.type == "cpu" and x_RD.dtype == torch.float32 and aligned:
-        return _GroupedProduct.apply(x_RD, weights_GDL, counts_G.cumsum(0).to(torch.int32))
+        grouped_RL: Tensor = _GroupedProduct.apply(x_RD, weights_GDL, counts_G.cumsum(0).to(torch.int32))
+        return grouped_RL
     # Elsewhere grouped_mm is for bf16 alone, or waits for the device, or wants strides of 16 bytes.
-    return _TiledProduct.apply(x_RD, weights_GDL, _tiles(group_R, counts_G))
+    tiled_RL: Tensor = _TiledProduct.apply(x_RD, weights_GDL, _tiles(group_R, counts_G))
+    return tiled_RL
 
 
 def sum_by_group(rows_RL: Tensor, group_R: Tensor, counts_G: Tensor) -> Tensor:
     """Sums of the rows of each group, [G, L]."""
-    return _SumByGroup.apply(rows_RL, group_R, counts_G)
+    output: Tensor = _SumByGroup.apply(rows_RL, group_R, counts_G)
+    return output
 
 
 def take_rows_of_tokens(x_ND: Tensor, tokens_R: Tensor) -> Tensor:
     """``x_ND[tokens_R]``, a token any number of times; its gradient is summed in the order of the rows."""
-    return _TakeRows.apply(x_ND, tokens_R)
+    output: Tensor = _TakeRows.apply(x_ND, tokens_R)
+    return output
 
 
 class _GroupedProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_RD: Tensor, weights_GDL: Tensor, ends_G: Tensor) -> Tensor:
         ctx.save_for_backward(x_RD, weights_GDL, ends_G)
-        return _grouped_mm(x_RD.contiguous(), weights_GDL, ends_G)
+        output: Tensor = _grouped_mm(x_RD.contiguous(), weights_GDL, ends_G)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad_RL: Tensor) -> Any:

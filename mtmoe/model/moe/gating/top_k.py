@@ -117,7 +117,8 @@ def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NM: Tensor, exper
     k = experts_NK.shape[1]
     inside_NE = torch.zeros_like(clean_NE, dtype=torch.bool).scatter_(1, experts_NK, True)
     threshold_NE = torch.where(inside_NE, top_NM[:, k : k + 1], top_NM[:, k - 1 : k])
-    return torch.special.ndtr((clean_NE - threshold_NE) / std_NE)
+    output: Tensor = torch.special.ndtr((clean_NE - threshold_NE) / std_NE)
+    return output
 
 
 def dense_gates(experts_RK: Tensor, gates_RK: Tensor, num_experts: int) -> Tensor:
