@@ -18,8 +18,8 @@ from mtmoe.model.lstm import Lstm
 from mtmoe.model.moe import grouped_experts
 from mtmoe.model.moe.experts import Experts, loop_over_experts
 from mtmoe.model.moe.routing import Routing
-from mtmoe.model.ops.keyed_noise import scrambled
 from mtmoe.model.translation import TranslationModel
+from mtmoe.system.splitmix64 import mix
 from mtmoe.training.losses.label_smoothing import output_cross_entropy
 from mtmoe.training.optimizers import factored_adam
 from mtmoe.training.reporting import SilentReporter
@@ -101,7 +101,7 @@ def test_what_a_gpu_that_is_not_the_first_takes_is_measured_on_it_and_it_trains(
 
 def test_the_random_numbers_of_a_gpu_are_those_of_a_cpu():
     keys = torch.randint(-(2**63), 2**63 - 1, (7, 33), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(scrambled(keys.cuda()).cpu(), scrambled(keys.clone()))
+    assert torch.equal(mix(keys.cuda()).cpu(), mix(keys.clone()))
 
 
 @pytest.mark.parametrize("hidden", [64, 96])

@@ -12,6 +12,7 @@ from mtmoe.data.cleaning.contamination_gate import comparison_key
 from mtmoe.data.cleaning.sentence_hashes import hash64
 from mtmoe.data.raw.sentence_pairs import Pair
 from mtmoe.errors import UserError
+from mtmoe.system.splitmix64 import mix_array
 
 _LARGEST_SHARE = 0.01
 _LARGEST_ALWAYS_ALLOWED = 10
@@ -156,10 +157,7 @@ def _random_order(pair_hashes: np.ndarray, source_keys: np.ndarray, component_of
 
 def _mixed(numbers: np.ndarray, seed: int) -> np.ndarray:
     """Mix numbers and seed by SplitMix64: the same on every machine and with every version of numpy."""
-    mixed = numbers ^ np.uint64(hash64(f"split {seed}"))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
+    return mix_array(numbers ^ np.uint64(hash64(f"split {seed}")))
 
 
 def _deal_out(

@@ -7,22 +7,14 @@ a CPU the hash costs less than the Mersenne Twister of torch does.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtmoe.model.ops.rows import real_positions
-from mtmoe.system.torch_internals import elementwise_cuda_kernel
-
-# Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: torch has no arithmetic for unsigned ones.
-_STEP, _FIRST, _SECOND = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_ROUNDS = ((30, _FIRST), (27, _SECOND))  # shift, factor
-_LAST_SHIFT = 31
+from mtmoe.system.splitmix64 import FIRST_FACTOR, SECOND_FACTOR, STEP, mix, signed
 
 
 class TokenNoise:
@@ -40,7 +32,7 @@ class TokenNoise:
         lengths_B: real tokens of each; length: positions with padding.
         """
         self._num_draws = 0
-        self._sentence_keys_B = scrambled(sentences_B * _STEP + _signed(seed + self._side * _FIRST))
+        self._sentence_keys_B = mix(sentences_B * STEP + signed(seed + self._side * FIRST_FACTOR))
         positions_N = real_positions(lengths_B, length)
         self._position_keys_BT = _position_keys(self._sentence_keys_B, length)
         self._token_keys_N = self._position_keys_BT.flatten().index_select(0, positions_N)
@@ -68,14 +60,14 @@ class TokenNoise:
         """Keys of a draw for rows of the real tokens ``tokens_R``, int64 [R]: with them any process can draw
         (:func:`normal_of_keys`). streams_R keeps rows of the same token apart."""
         keys_R = self._token_keys_N.index_select(0, tokens_R)
-        return self._of_this_draw(scrambled(keys_R + (streams_R + 1) * _SECOND))
+        return self._of_this_draw(mix(keys_R + (streams_R + 1) * SECOND_FACTOR))
 
     def _drawn(self, keys: Tensor, num_words: int) -> Tensor:
         return _words_of_keys(self._of_this_draw(keys), num_words)
 
     def _of_this_draw(self, keys: Tensor) -> Tensor:
         self._num_draws += 1
-        return scrambled(keys + _signed(self._num_draws * _FIRST))
+        return mix(keys + signed(self._num_draws * FIRST_FACTOR))
 
 
 class SideNoise(NamedTuple):
@@ -96,11 +88,11 @@ def normal_of_keys(keys_R: Tensor, like_RE: Tensor) -> Tensor:
 
 
 def _words_of_keys(keys: Tensor, num_words: int) -> Tensor:
-    return scrambled(keys[..., None] + torch.arange(num_words, device=keys.device) * _STEP)
+    return mix(keys[..., None] + torch.arange(num_words, device=keys.device) * STEP)
 
 
 def _position_keys(keys_B: Tensor, length: int) -> Tensor:
-    return scrambled(keys_B[:, None] + torch.arange(length, device=keys_B.device) * _SECOND)
+    return mix(keys_B[:, None] + torch.arange(length, device=keys_B.device) * SECOND_FACTOR)
 
 
 def _normal(words: Tensor, like_RE: Tensor) -> Tensor:
@@ -111,55 +103,3 @@ def _normal(words: Tensor, like_RE: Tensor) -> Tensor:
     uniform = draws[:, :half].mul_(2.0**-32).add_(0.5).clamp_(min=2.0**-33)
     radius, angle = uniform.log_().mul_(-2.0).sqrt_(), draws[:, half:].mul_(math.pi * 2.0**-31)
     return torch.cat((radius * angle.cos(), radius * angle.sin()), dim=1)[:, : like_RE.shape[1]]
-
-
-def scrambled(keys: Tensor) -> Tensor:
-    """SplitMix64's output function of each element, which may be overwritten: every bit depends on every bit."""
-    if keys.device.type == "cpu":
-        return _scrambled_by_numpy(keys)
-    one_kernel = keys.is_cuda and not torch.compiler.is_compiling()  # which fuses the steps by itself
-    return _scrambled_by_one_kernel()(keys) if one_kernel else scrambled_step_by_step(keys)
-
-
-def _scrambled_by_numpy(keys: Tensor) -> Tensor:
-    """numpy shifts without the sign, and in three times less time than torch."""
-    bits = keys.numpy().view(np.uint64)
-    room = np.empty_like(bits)
-    for shift, factor in _ROUNDS:
-        np.right_shift(bits, np.uint64(shift), out=room)
-        bits ^= room
-        bits *= np.uint64(factor % (1 << 64))
-    np.right_shift(bits, np.uint64(_LAST_SHIFT), out=room)
-    bits ^= room
-    return keys
-
-
-@functools.cache
-def _scrambled_by_one_kernel() -> Callable[[Tensor], Tensor]:
-    """Of a GPU, where eleven launches for each of its calls were a quarter of all those of a training step."""
-    rounds = "".join(f"z ^= z >> {shift}; z *= {factor % (1 << 64)}ull; " for shift, factor in _ROUNDS)
-    code = f"""template <typename T> T scrambled(T key) {{
-        unsigned long long z = static_cast<unsigned long long>(key);
-        {rounds}
-        return static_cast<T>(z ^ (z >> {_LAST_SHIFT}));
-    }}"""
-    return elementwise_cuda_kernel(code, scrambled_step_by_step)
-
-
-def scrambled_step_by_step(keys: Tensor) -> Tensor:
-    """The same by torch's own operations: the reference, and what other devices take."""
-    for shift, factor in _ROUNDS:
-        keys ^= _shifted(keys, shift)
-        keys *= factor
-    keys ^= _shifted(keys, _LAST_SHIFT)
-    return keys
-
-
-def _shifted(keys: Tensor, shift: int) -> Tensor:
-    """To the right, without the sign."""
-    return (keys >> shift) & ((1 << (64 - shift)) - 1)
-
-
-def _signed(number: int) -> int:
-    """The 64 low bits as a signed number."""
-    return (number + (1 << 63)) % (1 << 64) - (1 << 63)

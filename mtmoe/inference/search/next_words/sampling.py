@@ -17,10 +17,9 @@ from torch import Tensor
 from mtmoe.config.settings import Sampling
 from mtmoe.data.random_streams import Purpose, random_stream
 from mtmoe.inference.search.search_model import SearchModel
+from mtmoe.system.splitmix64 import STEP, mix, shift_right
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _CELLS_AT_ONCE = 1 << 18  # of [X, V]: on a CPU what the cache holds
 _CELLS_AT_ONCE_ON_GPU = 1 << 26
 
@@ -83,22 +82,6 @@ def _candidates(tempered_XV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor
 
 def gumbel_numbers(keys_X: Tensor, words_XW: Tensor) -> Tensor:
     """Independent numbers of the standard Gumbel distribution for each key and word: float64 [X, W]."""
-    bits_XW = _mixed(keys_X[:, None] + (words_XW + 1) * _signed(_GOLDEN))
-    uniform_XW = (_shifted(bits_XW, 11).double() + 0.5) * 2.0**-53  # in (0, 1): neither logarithm is infinite
+    bits_XW = mix(keys_X[:, None] + (words_XW + 1) * STEP)
+    uniform_XW = (shift_right(bits_XW, 11).double() + 0.5) * 2.0**-53  # in (0, 1): neither logarithm is infinite
     return -(-uniform_XW.log()).log()
-
-
-def _mixed(bits: Tensor) -> Tensor:
-    """SplitMix64's output function of a state; products are modulo 2^64, as torch's are."""
-    bits = (bits ^ _shifted(bits, 30)) * _signed(_MULTIPLIERS[0])
-    bits = (bits ^ _shifted(bits, 27)) * _signed(_MULTIPLIERS[1])
-    return bits ^ _shifted(bits, 31)
-
-
-def _shifted(bits: Tensor, places: int) -> Tensor:
-    """Shifted right with zeros from the left, unlike torch's shift of signed numbers."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
-
-
-def _signed(bits: int) -> int:
-    return bits - (1 << 64) if bits >> 63 else bits
