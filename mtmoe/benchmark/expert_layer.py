@@ -7,6 +7,8 @@ a slow spell of the machine meets both alike.
 
 Shape letters: N tokens, D width, E experts, H hidden units of an expert, M pairs of a token and an expert, R pairs of
 one expert.
+
+Letters: M pairs of a token and one of its experts, R rows of one expert.
 """
 
 from __future__ import annotations

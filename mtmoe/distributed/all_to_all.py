@@ -3,8 +3,8 @@
 `all_to_all_single` with uneven splits, so that any number of tokens, also none, may go anywhere. What is spread is
 called a unit here: an expert, or a whole group of them.
 
-Letters besides the house's: U units of the layer, P processes of the expert axis, F units of this process, M pairs of a
-token and a unit, R rows that this process receives, C columns of a row.
+Letters: U units of the layer, P processes of the expert axis, F units of this process, M pairs of a token and a unit, R
+rows that this process receives, C columns of a row.
 """
 
 from __future__ import annotations

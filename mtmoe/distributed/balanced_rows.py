@@ -3,7 +3,8 @@
 Each process sends the best values that it has for an expert to the process that answers for it, and gets back the
 worst value that is still taken: two small exchanges for a gate, whatever the number of processes.
 
-Letters besides the house's: P processes, F experts that one answers for, C values that each sends for an expert.
+Letters: P processes, F experts that one answers for, C values that each sends for an expert, X values of all processes
+for an expert.
 """
 
 from __future__ import annotations
@@ -45,19 +46,19 @@ class BalancedRows:
         counts_P[self._mesh.rank] = num_rows
         return counts_P
 
-    def share_out(self, best_EK: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    def share_out(self, best_EC: Tensor, m: int) -> tuple[Tensor, Tensor]:
         """Each expert's m-th best value of all processes, and how many values that are equal to it are for this
         process: those of the first processes come first. Both [E].
 
         Args:
-            best_EK: the C best of this process, in descending order; -inf where it has fewer. C is at least m, or the
+            best_EC: the C best of this process, in descending order; -inf where it has fewer. C is at least m, or the
                 number of rows of the process that has the most.
         """
-        (num_experts, num_best), size = best_EK.shape, self._size
+        (num_experts, num_best), size = best_EC.shape, self._size
         sizes = [share.stop - share.start for share in shares(num_experts, size)]
         own = sizes[self._rank]
         what = f"all_to_all_single of {self._layer}'s"
-        received = self._exchanged(best_EK, [own] * size, sizes, f"{what} best tokens of each expert")
+        received = self._exchanged(best_EC, [own] * size, sizes, f"{what} best tokens of each expert")
         answer_PF2 = _answers(received.view(size, own, num_best), m)
         answer_E2 = self._exchanged(answer_PF2.flatten(0, 1), sizes, [own] * size, f"{what} worst tokens taken")
         return answer_E2[:, 0], answer_E2[:, 1]
@@ -71,14 +72,14 @@ class BalancedRows:
         return out
 
 
-def _answers(best_PFK: Tensor, m: int) -> Tensor:
+def _answers(best_PFC: Tensor, m: int) -> Tensor:
     """[P, F, 2] of [P, F, C]: to each process the m-th best of all values, and its share of those equal to it."""
-    size, num_experts, num_best = best_PFK.shape
+    size, num_experts, num_best = best_PFC.shape
     if not num_experts:
-        return best_PFK.new_zeros(size, 0, 2)
-    all_FX = best_PFK.transpose(0, 1).reshape(num_experts, size * num_best)
+        return best_PFC.new_zeros(size, 0, 2)
+    all_FX = best_PFC.transpose(0, 1).reshape(num_experts, size * num_best)
     worst_F1 = all_FX.topk(m, dim=1).values[:, -1:] if m else all_FX.new_full((num_experts, 1), torch.inf)
-    num_equal_PF = (best_PFK == worst_F1).sum(2)
+    num_equal_PF = (best_PFC == worst_F1).sum(2)
     left_F = m - (all_FX > worst_F1).sum(1)
     share_PF = (left_F - (num_equal_PF.cumsum(0) - num_equal_PF)).clamp(min=0).minimum(num_equal_PF)
-    return torch.stack((worst_F1[:, 0].expand(size, -1), share_PF.to(best_PFK.dtype)), dim=2)
+    return torch.stack((worst_F1[:, 0].expand(size, -1), share_PF.to(best_PFC.dtype)), dim=2)

@@ -3,7 +3,8 @@
 The model's modules know nothing of processes: they are given :class:`ExpertParallelism` when they are built. With two
 levels of gating whole groups are spread, with their gates (``group_parallel.py``).
 
-Letters: N tokens, D width, E experts, M pairs of a token and an expert, R rows that this process receives.
+Letters: M pairs of a token and an expert, R rows that this process receives, P processes of the expert axis, F experts
+of this process.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@ each group with its own gate and its experts is on one process of the expert axi
 
 A row travels once to each of its groups, with its gate there, and not to each of its experts. And a process has the
 second level's gates of its own groups alone: with thousands of experts they are the largest of what is not an expert.
+
+Letters: Q pairs of a token and a group, M the same sorted by group, R rows that this process receives, F groups of this
+process, C columns of a row.
 """
 
 from __future__ import annotations

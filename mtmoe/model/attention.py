@@ -1,4 +1,7 @@
-"""Attention of the target on the source (paper, appendix G)."""
+"""Attention of the target on the source (paper, appendix G).
+
+Letters: A width of the score function, X hypotheses, each of a sentence.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,9 @@ layer's output at the previous step, and the context goes into the bottom layer 
 output looks at the source, too, on its way to the output layer.
 
 Which is the paper's, and why another is the default: `docs/explanation/paper.md#decision-14` and `#decision-15`.
+
+Letters: X rows, each a hypothesis of a sentence, W rows of a sentence in the grid, as many as its beam, C cells of the
+grid, A width of the attention's score function.
 """
 
 from __future__ import annotations
@@ -57,11 +60,11 @@ class DecoderState(NamedTuple):
 
     def without_idle_sources(self) -> DecoderState:
         """The same rows, with memory of the sources that they have and of no others."""
-        busy_A = self.sources_X.unique()
-        if len(busy_A) == self.memory.num_sources:
+        busy_B = self.sources_X.unique()
+        if len(busy_B) == self.memory.num_sources:
             return self
-        memory = self.memory.select(busy_A.to(self.query_XD.device))
-        return self._replace(memory=memory, sources_X=torch.searchsorted(busy_A, self.sources_X))
+        memory = self.memory.select(busy_B.to(self.query_XD.device))
+        return self._replace(memory=memory, sources_X=torch.searchsorted(busy_B, self.sources_X))
 
     def join(self, *others: DecoderState) -> DecoderState:
         """These rows and then the others; with those of its own sources that have rows, and all of the others'."""
@@ -77,7 +80,7 @@ class DecoderState(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Rows set out as [A, W], those of a source side by side, so that they attend in one matrix product.
+    """Rows set out as [B, W], those of a source side by side, so that they attend in one matrix product.
 
     cells_X: where in the flattened grid each row is; None if the rows are the grid, in order.
     """
@@ -100,24 +103,24 @@ class _Grid(NamedTuple):
         return cls(num_sources, width, cells_X.to(state.query_XD.device))
 
     def spread(self, x_XD: Tensor) -> Tensor:
-        """[X, D] -> [A, W, D]; where there is no row, anything, or zeros where gradients could carry it on."""
+        """[X, D] -> [B, W, D]; where there is no row, anything, or zeros where gradients could carry it on."""
         if self.cells_X is not None:
             new = x_XD.new_zeros if torch.is_grad_enabled() else x_XD.new_empty
             x_XD = new((self.num_sources * self.width, x_XD.shape[1])).index_copy_(0, self.cells_X, x_XD)
         return x_XD.view(self.num_sources, self.width, -1)
 
-    def collect(self, x_AWD: Tensor) -> Tensor:
-        """[A, W, D] -> [X, D]."""
-        x_GD = x_AWD.reshape(-1, x_AWD.shape[2])
-        return x_GD if self.cells_X is None else x_GD.index_select(0, self.cells_X)
+    def collect(self, x_BWD: Tensor) -> Tensor:
+        """[B, W, D] -> [X, D]."""
+        x_CD = x_BWD.reshape(-1, x_BWD.shape[2])
+        return x_CD if self.cells_X is None else x_CD.index_select(0, self.cells_X)
 
     def attend(self, attention: Attention | OutputAttention, query_XD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What ``attention`` gives, [X, D], and weights_XS; the rows of a source are its target positions, as in
         teacher forcing. What needs no memory is done for the rows alone: up to half of the grid is empty."""
         num_rows = query_XD.shape[0]
         query_XA = attention.project_query(with_common_number_of_rows(query_XD))[:num_rows]
-        context_AWD, weights_AWS = attention.look(self.spread(query_XA), memory)
-        return attention.project_context(self.collect(context_AWD)), self.collect(weights_AWS)
+        context_BWD, weights_BWS = attention.look(self.spread(query_XA), memory)
+        return attention.project_context(self.collect(context_BWD)), self.collect(weights_BWS)
 
 
 class Decoder(ResidualStack):

@@ -3,6 +3,9 @@
 No ``PackedSequence``: on a CPU the padded form takes oneDNN's fast path. Padding stands at the end of a
 row, so it cannot influence what stands before it; the backward direction reverses each sentence by its own
 length instead.
+
+Letters: L positions of either side, G the four gates side by side, each of H units, I input and recurrent output side
+by side.
 """
 
 from __future__ import annotations
@@ -74,49 +77,49 @@ class Lstm(nn.Module):
         with torch.no_grad():  # forget gate bias 1 (Jozefowicz et al. 2015); gate order is i, f, g, o
             dict(self.cell.named_parameters())["bias_ih_l0"][self.hidden : 2 * self.hidden] = 1.0
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BLD: Tensor) -> Tensor:
         """All positions at once from a zero state: [B, T, input_width] -> [B, T, width]."""
-        return self.continued(x_BTD, None)[0]
+        return self.continued(x_BLD, None)[0]
 
-    def continued(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+    def continued(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
         """All positions at once from ``state`` (None: zeros): [B, T, width], and the state after the last one."""
-        if x_BTD.device.type == "cpu" and _autocast_is_fp16():
+        if x_BLD.device.type == "cpu" and _autocast_is_fp16():
             with torch.autocast("cpu", enabled=False):  # oneDNN has no fp16 LSTM for most processors
-                return self.continued(x_BTD.float(), state)
+                return self.continued(x_BLD.float(), state)
         if self.is_looped:
-            return self._step_by_step(x_BTD, state)
+            return self._step_by_step(x_BLD, state)
         # The gates of all positions are there at once.
-        length = places_at_once(x_BTD.shape[1], x_BTD.shape[0] * 4 * self.hidden, LAYER_ELEMENTS)
-        if length < x_BTD.shape[1]:
+        length = places_at_once(x_BLD.shape[1], x_BLD.shape[0] * 4 * self.hidden, LAYER_ELEMENTS)
+        if length < x_BLD.shape[1]:
             outputs = []
-            for part_BtD in x_BTD.split(length, 1):
+            for part_BtD in x_BLD.split(length, 1):
                 output_BtD, state = self._at_once(part_BtD, state)
                 outputs.append(output_BtD)
             assert state is not None
             return torch.cat(outputs, dim=1), state
-        return self._at_once(x_BTD, state)
+        return self._at_once(x_BLD, state)
 
-    def _at_once(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+    def _at_once(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
         """By a library's layer."""
-        if x_BTD.is_cuda and torch.is_autocast_enabled("cuda"):
-            return self._in_autocast_type(x_BTD, state)
+        if x_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
+            return self._in_autocast_type(x_BLD, state)
         start = None
         if state is not None:  # autocast casts the input alone
-            start = (state.output_BD.to(x_BTD.dtype)[None], state.cell_BH.to(x_BTD.dtype)[None])
-        outputs_BTD, (output_1BD, cell_1BH) = self.cell(x_BTD, start)
-        return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
+            start = (state.output_BD.to(x_BLD.dtype)[None], state.cell_BH.to(x_BLD.dtype)[None])
+        outputs_BLD, (output_1BD, cell_1BH) = self.cell(x_BLD, start)
+        return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
-    def _in_autocast_type(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+    def _in_autocast_type(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
         """With cuDNN in the type of autocast. Autocast itself takes float16 for LSTMs, whatever its type is, and
         gradients of bf16 training, whose loss is not scaled, would be lost there."""
         dtype = torch.get_autocast_dtype("cuda")
         with torch.autocast("cuda", enabled=False):
-            x_BTD = x_BTD.to(dtype)
-            start = tuple(part.to(dtype)[None] for part in state or self.initial_state(x_BTD.shape[0], x_BTD))
-            outputs_BTD, output_1BD, cell_1BH = torch.lstm(
-                x_BTD, start, self._weights_side_by_side(dtype), True, 1, 0.0, self.training, False, True
+            x_BLD = x_BLD.to(dtype)
+            start = tuple(part.to(dtype)[None] for part in state or self.initial_state(x_BLD.shape[0], x_BLD))
+            outputs_BLD, output_1BD, cell_1BH = torch.lstm(
+                x_BLD, start, self._weights_side_by_side(dtype), True, 1, 0.0, self.training, False, True
             )
-        return outputs_BTD, LstmState(output_1BD[0], cell_1BH[0])
+        return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
     def _weights_side_by_side(self, dtype: torch.dtype) -> list[Tensor]:
         """The weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then biases."""
@@ -129,10 +132,10 @@ class Lstm(nn.Module):
         )
         return [input_GD, recurrent_GD, input_bias_G, recurrent_bias_G, *projection]
 
-    def _step_by_step(self, x_BTD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        state = state or self.initial_state(x_BTD.shape[0], x_BTD)
+    def _step_by_step(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        state = state or self.initial_state(x_BLD.shape[0], x_BLD)
         outputs = []
-        for x_BD in x_BTD.unbind(1):
+        for x_BD in x_BLD.unbind(1):
             state = self.step(x_BD, state)
             outputs.append(state.output_BD)
         return torch.stack(outputs, dim=1), state

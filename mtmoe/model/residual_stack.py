@@ -1,6 +1,6 @@
 """Residual stack: what encoder, decoder and language model have in common, LSTM layers with MoE layers in between.
 
-Letters: B sentences, S positions of the side, N real tokens, D width.
+Letters: L positions of the side.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class ResidualStack(nn.Module):
         dropped: Tensor = self.dropout(output)
         return below + dropped if (self.residual if residual is None else residual) else dropped
 
-    def add_experts(self, place: int, x_BSD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
-        """Return x_BSD with the output of the MoE layer after LSTM layer ``place``; x_BSD itself where there is none.
+    def add_experts(self, place: int, x_BLD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:
+        """Return x_BLD with the output of the MoE layer after LSTM layer ``place``; x_BLD itself where there is none.
 
         positions_N: flat indices of the real tokens. The layer's balance is put into ``balances`` by its name.
         """
         if str(place) not in self.moe_layers:
-            return x_BSD
-        x_ND = take_rows(x_BSD, positions_N)
-        y_ND, balance = call_in_parts(self.moe_layers[str(place)], x_ND, x_BSD.shape[1])
+            return x_BLD
+        x_ND = take_rows(x_BLD, positions_N)
+        y_ND, balance = call_in_parts(self.moe_layers[str(place)], x_ND, x_BLD.shape[1])
         if balance is not None:
             balances[self.layer_name(place)] = balance
-        return put_rows(self.add_residual(x_ND, y_ND), positions_N, *x_BSD.shape[:2])
+        return put_rows(self.add_residual(x_ND, y_ND), positions_N, *x_BLD.shape[:2])
 
     def add_experts_of_step(self, place: int, x_ND: Tensor) -> Tensor:
         """As :meth:`add_experts`, of one position of each sentence."""

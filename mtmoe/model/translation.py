@@ -1,4 +1,7 @@
-"""The whole translation model (paper, section 5.3 and appendix E)."""
+"""The whole translation model (paper, section 5.3 and appendix E).
+
+Letters: X hypotheses, each of a sentence.
+"""
 
 from __future__ import annotations
 

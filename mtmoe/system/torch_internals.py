@@ -3,6 +3,8 @@
 torch may change or remove them in any release. Where one is not there, its fallback gives the same values, slower or
 with less comfort; a test says which are missing. The versions of torch that were tested are the
 bounds in ``pyproject.toml``.
+
+Letters: G the four gates of an LSTM side by side, each of H units.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ too: outputs of single experts are never kept, since the gradient of a gate is <
 
 Kept from forward to backward: x, gates, the indices and, unless it is to be computed again, h. The routing is never
 drawn or sorted again.
+
+Letters: M pairs of a token and one of its experts.
 """
 
 from __future__ import annotations

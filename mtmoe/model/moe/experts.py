@@ -1,6 +1,8 @@
 """The experts: many small feed-forward networks, and the one path that feeds and collects them.
 
 Dropless: every token reaches each of its experts, so a sentence's result never depends on its neighbours.
+
+Letters: M pairs of a token and one of its experts.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ gradients are added to those that are there, for what is added is beside them fo
 
 bf16 has the fast kernels. With float32 and float16 `F.grouped_mm` itself falls back to a loop that waits for the
 device; float64 it does not know.
+
+Letters: M pairs of a token and one of its experts, X either D or H.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Whoever builds a model passes it to the constructors; by default there is one process, which has all experts.
 
-Letters: E experts, K best rows of an expert.
+Letters: C largest values of an expert.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class GlobalRows(Protocol):
     def count(self, num_rows: int) -> tuple[int, int]:
         """Return (sum, largest) of the numbers of rows that the processes have."""
 
-    def share_out(self, best_EK: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    def share_out(self, best_EC: Tensor, m: int) -> tuple[Tensor, Tensor]:
         """Return (the m-th largest value of all processes, how many values equal to it are for this one), both [E].
 
         Args:
-            best_EK: the largest values of each expert here, descending and filled up with -inf.
+            best_EC: the largest values of each expert here, descending and filled up with -inf.
         """
 
 

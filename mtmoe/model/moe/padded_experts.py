@@ -8,6 +8,8 @@ are padding: row numbers are rounded up (few distinct shapes, because each costs
 a batch are at most 5/4 of what its smallest expert needs.
 
 Works for any float type and on any device, but asks it for the counts.
+
+Letters: M pairs of a token and one of its experts, P padded rows, G experts of a batch, R rows of a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Batch(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where everything lies. ``P`` are the padded rows.
+    """Where everything lies.
 
     batches: all experts that have rows. idle: those that have none.
     row_M: row of each pair. source_P: token of each row, N for padding.

@@ -1,4 +1,7 @@
-"""What a gate tells the experts, and what it reports: the interface between the two."""
+"""What a gate tells the experts, and what it reports: the interface between the two.
+
+Letters: M pairs of a token and one of its experts.
+"""
 
 from __future__ import annotations
 

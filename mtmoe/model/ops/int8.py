@@ -3,6 +3,8 @@
 Weights are rounded to 255 steps for each output, and a row of activations to 127 steps between its own largest values.
 127 and not 255: processors without VNNI add two products in 16 bits, which would overflow; so the same numbers come out
 of every processor. Integers are added up exactly: what a row gives depends, to the bit, on nothing but the row.
+
+Letters: O outputs, I inputs, X rows.
 """
 
 from __future__ import annotations

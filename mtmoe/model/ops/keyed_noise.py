@@ -3,6 +3,8 @@
 A number is a hash of (seed of the batch, side, how many draws came before, sentence, position, place in the row). So
 the dropout and the gate noise of a sentence do not depend on the sentences beside it, nor on the process it is on. On
 a CPU the hash costs less than the Mersenne Twister of torch does.
+
+Letters: L positions of the side, R rows of tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class TokenNoise:
     def __init__(self, side: int) -> None:
         self._side = side
         self._sentence_keys_B = self._token_keys_N = torch.zeros(0, dtype=torch.int64)
-        self._position_keys_BT = torch.zeros(0, 0, dtype=torch.int64)
+        self._position_keys_BL = torch.zeros(0, 0, dtype=torch.int64)
         self._num_draws = 0
 
     def begin(self, seed: int, sentences_B: Tensor, lengths_B: Tensor, length: int) -> None:
@@ -34,18 +36,18 @@ class TokenNoise:
         self._num_draws = 0
         self._sentence_keys_B = mix(sentences_B * STEP + signed(seed + self._side * FIRST_FACTOR))
         positions_N = real_positions(lengths_B, length)
-        self._position_keys_BT = _position_keys(self._sentence_keys_B, length)
-        self._token_keys_N = self._position_keys_BT.flatten().index_select(0, positions_N)
+        self._position_keys_BL = _position_keys(self._sentence_keys_B, length)
+        self._token_keys_N = self._position_keys_BL.flatten().index_select(0, positions_N)
 
     def words(self, shape: torch.Size, num_words: int) -> Tensor:
         """64 random bits ``num_words`` times for each row of a tensor of that shape: int64 [*shape[:-1], num_words].
 
-        shape: [B, T, D], or [N, D] of the real tokens. Not rows of one position after another: how many draws come
+        shape: [B, L, D], or [N, D] of the real tokens. Not rows of one position after another: how many draws come
         before the next layer's would depend on the batch's width.
         """
         if len(shape) == 3:
-            same = shape[1] == self._position_keys_BT.shape[1]
-            keys = self._position_keys_BT if same else _position_keys(self._sentence_keys_B, shape[1])
+            same = shape[1] == self._position_keys_BL.shape[1]
+            keys = self._position_keys_BL if same else _position_keys(self._sentence_keys_B, shape[1])
         elif shape[0] == self._token_keys_N.shape[0]:
             keys = self._token_keys_N
         else:

@@ -1,4 +1,7 @@
-"""Moving rows of a matrix about, with a backward pass that gathers instead of adding atomically."""
+"""Moving rows of a matrix about, with a backward pass that gathers instead of adding atomically.
+
+Letters: M rows, several of a token, X rows of any kind, L positions.
+"""
 
 from __future__ import annotations
 
@@ -55,13 +58,13 @@ def inverse_permutation(order_N: Tensor) -> Tensor:
 
 def real_positions(lengths_B: Tensor, length: int) -> Tensor:
     """Flat indices into [B, length] of the tokens that are not padding, row by row: shape [N]."""
-    mask_BT = torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
-    return mask_BT.flatten().nonzero().squeeze(1)
+    mask_BL = torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
+    return mask_BL.flatten().nonzero().squeeze(1)
 
 
-def take_rows(x_BTD: Tensor, positions_N: Tensor) -> Tensor:
-    """The rows of a padded [B, T, D] that ``positions_N`` names: [N, D]."""
-    return x_BTD.reshape(-1, x_BTD.shape[-1]).index_select(0, positions_N)
+def take_rows(x_BLD: Tensor, positions_N: Tensor) -> Tensor:
+    """The rows of a padded [B, L, D] that ``positions_N`` names: [N, D]."""
+    return x_BLD.reshape(-1, x_BLD.shape[-1]).index_select(0, positions_N)
 
 
 def put_rows(x_ND: Tensor, positions_N: Tensor, num_sentences: int, length: int) -> Tensor:

@@ -9,6 +9,8 @@ drawn, and the label, take part with the logits
 a label that was drawn once. The loss is the cross-entropy of these (Jozefowicz et al. 2016; the correction of Bengio
 and Senecal). With independent draws the true probabilities are exactly where its expected gradient vanishes, and with
 many draws every Q is 1, and this is the whole softmax.
+
+Letters: C drawn classes, J these and the label, R rows of the drawn classes and of all labels.
 """
 
 from __future__ import annotations
@@ -84,8 +86,8 @@ class _SampledCrossEntropy(torch.autograd.Function):
         num_tokens, num_classes = labels_N.numel(), classes_C.numel()
         hidden, weights, wide = hidden_ND.to(dtype), weights_RD.to(dtype), log_q_V.dtype
         # One more column, for the label of each row.
-        drawn_KD = torch.cat((weights[:num_classes], weights.new_zeros(1, weights.shape[1])))
-        correction_K = torch.cat((log_q_V[classes_C], log_q_V.new_zeros(1)))
+        drawn_JD = torch.cat((weights[:num_classes], weights.new_zeros(1, weights.shape[1])))
+        correction_J = torch.cat((log_q_V[classes_C], log_q_V.new_zeros(1)))
         place_N = torch.searchsorted(classes_C, labels_N)
         plain_sum, smoothed_sum = hidden_ND.new_zeros((), dtype=wide), hidden_ND.new_zeros((), dtype=wide)
         grad_hidden = torch.empty_like(hidden, dtype=wide) if wants_gradient else None
@@ -94,23 +96,23 @@ class _SampledCrossEntropy(torch.autograd.Function):
         for begin in range(0, num_tokens, rows):
             part = slice(begin, begin + rows)
             chunk, labels, of_labels = hidden[part], labels_N[part], weights[num_classes:][part]
-            scores_NK = (chunk @ drawn_KD.t()).to(wide).sub_(correction_K)
-            scores_NK[:, -1] = (chunk * of_labels).sum(1, dtype=wide) - log_q_V[labels]
+            scores_NJ = (chunk @ drawn_JD.t()).to(wide).sub_(correction_J)
+            scores_NJ[:, -1] = (chunk * of_labels).sum(1, dtype=wide) - log_q_V[labels]
             # A label that was drawn has its own column already.
             place = place_N[part].clamp(max=max(0, num_classes - 1))
             drawn = (classes_C[place] == labels) if num_classes else torch.zeros_like(labels, dtype=torch.bool)
             twice_N = torch.arange(len(chunk), device=labels.device) * (num_classes + 1) + place
-            flat = scores_NK.view(-1)
+            flat = scores_NJ.view(-1)
             flat[twice_N] = torch.where(drawn, -torch.inf, flat[twice_N])
-            log_NK = scores_NK.log_softmax(1)
-            smoothed_sum = smoothed_sum - log_NK[:, -1].sum()
+            log_NJ = scores_NJ.log_softmax(1)
+            smoothed_sum = smoothed_sum - log_NJ[:, -1].sum()
             if grad_hidden is None or grad_weights is None:
                 continue
-            grad_NK = log_NK.exp_()
-            grad_label_N1 = grad_NK[:, -1:] - 1.0
-            narrow_NK = grad_NK.to(dtype)
-            grad_hidden[part] = (narrow_NK @ drawn_KD).to(wide).addcmul_(grad_label_N1, of_labels.to(wide))
-            grad_weights[:num_classes] += (narrow_NK.t() @ chunk)[:-1]
+            grad_NJ = log_NJ.exp_()
+            grad_label_N1 = grad_NJ[:, -1:] - 1.0
+            narrow_NJ = grad_NJ.to(dtype)
+            grad_hidden[part] = (narrow_NJ @ drawn_JD).to(wide).addcmul_(grad_label_N1, of_labels.to(wide))
+            grad_weights[:num_classes] += (narrow_NJ.t() @ chunk)[:-1]
             torch.mul(grad_label_N1, chunk, out=grad_weights[num_classes:][part])
         if grad_hidden is not None and grad_weights is not None:
             ctx.save_for_backward(grad_hidden.to(hidden_ND.dtype), grad_weights.to(weights_RD.dtype))

@@ -1,4 +1,7 @@
-"""How the experts of each layer are used over a window of steps, and when that is worth a warning."""
+"""How the experts of each layer are used over a window of steps, and when that is worth a warning.
+
+Letters: I batches, J vectors of a balance.
+"""
 
 from __future__ import annotations
 
@@ -151,40 +154,40 @@ class ExpertUsage:
             return
         balances, use.waiting = use.waiting, []
         vectors = [torch.stack([vector_E.double() for vector_E in balance[:3]]) for balance in balances]
-        totals_NVE = self.mesh.add_up(torch.stack(vectors), f"the use of {layer}").cpu().numpy()
-        for figures in _figures(*totals_NVE.transpose(1, 0, 2)):
+        totals_IJE = self.mesh.add_up(torch.stack(vectors), f"the use of {layer}").cpu().numpy()
+        for figures in _figures(*totals_IJE.transpose(1, 0, 2)):
             for name, figure in zip(FIGURES, figures, strict=True):
                 use.figures[name] += figure
-        use.tokens_E += totals_NVE[:, 2].sum(0).astype(np.int64)
+        use.tokens_E += totals_IJE[:, 2].sum(0).astype(np.int64)
         use.num_batches += len(balances)
         for name in balances[0].auxiliary_losses:  # of the rows of all processes already
             for loss in torch.stack([balance.auxiliary_losses[name] for balance in balances]).tolist():
                 use.losses[name] = use.losses.get(name, 0.0) + loss
 
 
-def _figures(importance_NE: np.ndarray, load_NE: np.ndarray, tokens_NE: np.ndarray) -> list[list[float]]:
+def _figures(importance_IE: np.ndarray, load_IE: np.ndarray, tokens_IE: np.ndarray) -> list[list[float]]:
     """Those of :data:`FIGURES`, of each batch."""
-    load_cv, tokens_cv = _variation(load_NE), _variation(tokens_NE)
-    columns = _variation(importance_NE), load_cv, _peak(load_NE), tokens_cv, _peak(tokens_NE)
+    load_cv, tokens_cv = _variation(load_IE), _variation(tokens_IE)
+    columns = _variation(importance_IE), load_cv, _peak(load_IE), tokens_cv, _peak(tokens_IE)
     result: list[list[float]] = np.stack(columns, axis=1).tolist()
     return result
 
 
-def _variation(values_NE: np.ndarray) -> np.ndarray:
-    """CV with the population's variance, [N]; 0 where all values are."""
-    found: np.ndarray = values_NE.std(1) / _mean_or_one(values_NE)
+def _variation(values_IE: np.ndarray) -> np.ndarray:
+    """CV with the population's variance, [I]; 0 where all values are."""
+    found: np.ndarray = values_IE.std(1) / _mean_or_one(values_IE)
     return found
 
 
-def _peak(values_NE: np.ndarray) -> np.ndarray:
-    """max / mean, [N]; 0 where all values are."""
-    found: np.ndarray = values_NE.max(1) / _mean_or_one(values_NE)
+def _peak(values_IE: np.ndarray) -> np.ndarray:
+    """max / mean, [I]; 0 where all values are."""
+    found: np.ndarray = values_IE.max(1) / _mean_or_one(values_IE)
     return found
 
 
-def _mean_or_one(values_NE: np.ndarray) -> np.ndarray:
-    mean_N = values_NE.mean(1)
-    return np.where(mean_N == 0, 1.0, mean_N)
+def _mean_or_one(values_IE: np.ndarray) -> np.ndarray:
+    mean_I = values_IE.mean(1)
+    return np.where(mean_I == 0, 1.0, mean_I)
 
 
 def _shares(layer: str, share_E: np.ndarray) -> dict[str, Any]:

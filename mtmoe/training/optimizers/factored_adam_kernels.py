@@ -3,7 +3,7 @@
 Step by step, torch goes eleven times over as many bytes as there are weights; these go four times: the gradients are
 read for their squares, then gradients and weights are read, and weights written. Triton comes with torch for CUDA.
 
-Letters: E matrices of R rows and C columns; P parts of the rows.
+Letters: R rows of an expert's matrix, C its columns, P parts of the rows.
 """
 
 from __future__ import annotations

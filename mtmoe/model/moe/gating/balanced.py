@@ -1,4 +1,7 @@
-"""What the strictly balanced gates have in common: masks, thresholds and losses (paper, appendix F)."""
+"""What the strictly balanced gates have in common: masks, thresholds and losses (paper, appendix F).
+
+Letters: M pairs of a token and one of its experts, R rows, C best rows of an expert.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +56,10 @@ def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
 
 
 def best_rows(values_RE: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Eq. 18: the m rows of each column with the largest values, [..., E, m], and the same as a mask [..., R, E]."""
-    rows_EM = values_RE.detach().transpose(-1, -2).topk(m, dim=-1).indices
-    mask_RE = torch.zeros_like(values_RE, dtype=torch.bool).scatter_(-2, rows_EM.transpose(-1, -2), True)
-    return rows_EM, mask_RE
+    """Eq. 18: the m rows of each column with the largest values, [..., E, C], and the same as a mask [..., R, E]."""
+    rows_EC = values_RE.detach().transpose(-1, -2).topk(m, dim=-1).indices
+    mask_RE = torch.zeros_like(values_RE, dtype=torch.bool).scatter_(-2, rows_EC.transpose(-1, -2), True)
+    return rows_EC, mask_RE
 
 
 def best_rows_of_all(values_RE: Tensor, m: int, most: int, global_rows: GlobalRows) -> Tensor:

@@ -1,6 +1,8 @@
 """Rows that are sorted by group: their products with the group's matrix, their sums by group, and where they come from.
 
 No function here waits for the device, and none adds floats in an order that may change.
+
+Letters: R rows, G groups, L experts of a group, C columns, I tiles, J slots.
 """
 
 from __future__ import annotations
@@ -72,24 +74,24 @@ def _(a: Tensor, b: Tensor, ends_G: Tensor) -> Tensor:
 class _Tiles(NamedTuple):
     """Rows laid out in tiles of one group each, all of one size, so that a product with tiles is a batched one.
 
-    row_S: the row in each of the S = tiles x size slots; filled_S: whether there is one; slot_R: the inverse;
-    group_T: the group of each tile, ascending; size: slots of a tile.
+    row_J: the row in each of the J = tiles x size slots; filled_J: whether there is one; slot_R: the inverse;
+    group_I: the group of each tile, ascending; size: slots of a tile.
     """
 
-    row_S: Tensor
-    filled_S: Tensor
+    row_J: Tensor
+    filled_J: Tensor
     slot_R: Tensor
-    group_T: Tensor
+    group_I: Tensor
     size: int
 
     def spread(self, rows_RC: Tensor) -> Tensor:
         """[R, C] -> [tiles, size, C], with zeros in the slots that are not filled."""
-        slots_SC = torch.where(self.filled_S[:, None], rows_RC.index_select(0, self.row_S), 0.0)
-        return slots_SC.view(-1, self.size, rows_RC.shape[1])
+        slots_JC = torch.where(self.filled_J[:, None], rows_RC.index_select(0, self.row_J), 0.0)
+        return slots_JC.view(-1, self.size, rows_RC.shape[1])
 
-    def collect(self, slots_TSC: Tensor) -> Tensor:
+    def collect(self, slots_IJC: Tensor) -> Tensor:
         """The inverse of :meth:`spread`."""
-        return slots_TSC.flatten(0, 1).index_select(0, self.slot_R)
+        return slots_IJC.flatten(0, 1).index_select(0, self.slot_R)
 
 
 def num_tiles(num_rows: float, num_groups: int) -> float:
@@ -108,14 +110,14 @@ def _tiles(group_R: Tensor, counts_G: Tensor) -> _Tiles:
     tiles_G = (counts_G + (size - 1)) // size
     tile_ends_G, row_ends_G = tiles_G.cumsum(0), counts_G.cumsum(0)
     first_tile_G, first_row_G = tile_ends_G - tiles_G, row_ends_G - counts_G
-    tile_T = torch.arange(int(num_tiles(num_rows, num_groups)), device=group_R.device)
-    group_T = torch.searchsorted(tile_ends_G, tile_T, right=True).clamp(max=num_groups - 1)
-    within_T = (tile_T - first_tile_G[group_T]) * size
-    row_TS = (first_row_G[group_T] + within_T)[:, None] + torch.arange(size, device=group_R.device)
-    filled_TS = row_TS < row_ends_G[group_T][:, None]
+    tile_I = torch.arange(int(num_tiles(num_rows, num_groups)), device=group_R.device)
+    group_I = torch.searchsorted(tile_ends_G, tile_I, right=True).clamp(max=num_groups - 1)
+    within_I = (tile_I - first_tile_G[group_I]) * size
+    row_IJ = (first_row_G[group_I] + within_I)[:, None] + torch.arange(size, device=group_R.device)
+    filled_IJ = row_IJ < row_ends_G[group_I][:, None]
     row = torch.arange(num_rows, device=group_R.device)
     slot_R = first_tile_G[group_R] * size + row - first_row_G[group_R]
-    return _Tiles(row_TS.clamp(max=num_rows - 1).flatten(), filled_TS.flatten(), slot_R, group_T, size)
+    return _Tiles(row_IJ.clamp(max=num_rows - 1).flatten(), filled_IJ.flatten(), slot_R, group_I, size)
 
 
 class _TiledProduct(torch.autograd.Function):
@@ -123,17 +125,17 @@ class _TiledProduct(torch.autograd.Function):
     def forward(ctx: Any, x_RD: Tensor, weights_GDL: Tensor, tiles: _Tiles) -> Tensor:
         ctx.save_for_backward(x_RD, weights_GDL)
         ctx.tiles = tiles
-        return tiles.collect(torch.bmm(tiles.spread(x_RD), weights_GDL.index_select(0, tiles.group_T)))
+        return tiles.collect(torch.bmm(tiles.spread(x_RD), weights_GDL.index_select(0, tiles.group_I)))
 
     @staticmethod
     def backward(ctx: Any, grad_RL: Tensor) -> Any:
         (x_RD, weights_GDL), tiles = ctx.saved_tensors, ctx.tiles
-        grad_TSL = tiles.spread(grad_RL)
-        weights_TLD = weights_GDL.index_select(0, tiles.group_T).transpose(1, 2)
-        grad_TDL = torch.bmm(tiles.spread(x_RD).transpose(1, 2), grad_TSL)
-        member_GT = _members(tiles.group_T, weights_GDL.shape[0], grad_RL.dtype)
-        grad_GDL = (member_GT @ grad_TDL.flatten(1)).view(weights_GDL.shape)
-        return tiles.collect(torch.bmm(grad_TSL, weights_TLD)), grad_GDL, None
+        grad_IJL = tiles.spread(grad_RL)
+        weights_ILD = weights_GDL.index_select(0, tiles.group_I).transpose(1, 2)
+        grad_IDL = torch.bmm(tiles.spread(x_RD).transpose(1, 2), grad_IJL)
+        member_GI = _members(tiles.group_I, weights_GDL.shape[0], grad_RL.dtype)
+        grad_GDL = (member_GI @ grad_IDL.flatten(1)).view(weights_GDL.shape)
+        return tiles.collect(torch.bmm(grad_IJL, weights_ILD)), grad_GDL, None
 
 
 class _SumByGroup(torch.autograd.Function):

@@ -1,4 +1,8 @@
-"""Two levels of top-k gating, with noise or without (paper, appendix B)."""
+"""Two levels of top-k gating, with noise or without (paper, appendix B).
+
+Letters: G groups, L experts of a group, F groups that are here, Q pairs of a token and one of its groups, R rows of the
+groups that are here, M pairs of a row and one of its experts, J logits and noise scales of L experts side by side.
+"""
 
 from __future__ import annotations
 
@@ -107,9 +111,9 @@ class HierarchicalGate(TwoLevelGate):
             clean_RL = grouped_product(rows.x_RD, self.gate_GDL, rows.group_R, rows.counts_F)
             return choose_top_k(clean_RL, None, self.top_k_in_group)
         # One product for both: the rows are read once.
-        weights_GDM = torch.cat((self.gate_GDL, self.noise_GDL), dim=2)
-        both_RM = grouped_product(rows.x_RD, weights_GDM, rows.group_R, rows.counts_F)
-        clean_RL, raw_RL = both_RM.chunk(2, dim=1)
+        weights_GDJ = torch.cat((self.gate_GDL, self.noise_GDL), dim=2)
+        both_RJ = grouped_product(rows.x_RD, weights_GDJ, rows.group_R, rows.counts_F)
+        clean_RL, raw_RL = both_RJ.chunk(2, dim=1)
         keys_R = rows.keys_R
         normal = torch.randn_like if keys_R is None else lambda like_RL: normal_of_keys(keys_R, like_RL)
         return choose_top_k(clean_RL, noise_scale(raw_RL, self.noise_floor), self.top_k_in_group, normal)

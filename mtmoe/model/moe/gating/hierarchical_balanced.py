@@ -1,4 +1,9 @@
-"""Two levels of strictly balanced gating (paper, appendices B and F)."""
+"""Two levels of strictly balanced gating (paper, appendices B and F).
+
+Letters: G groups, L experts of a group, F groups that are here, Q pairs of a token and one of its groups, R rows of the
+groups that are here, M pairs of a row and one of its experts, P rows of each group, C best rows of an expert, J best
+rows of all experts of a group.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +92,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         gates_GP = renormalised(values_NG, mask_NG).t().gather(1, tokens_GP)
         x_GPD = take_rows_of_tokens(x_ND, tokens_GP.flatten()).view(num_groups, p, width)
         values_GPL = torch.bmm(x_GPD, self.gate_GDL).softmax(dim=2)
-        places_GLm, mask_GPL = best_rows(values_GPL, m)
+        places_GLC, mask_GPL = best_rows(values_GPL, m)
         gates_GPL = renormalised(values_GPL, mask_GPL) * gates_GP[:, :, None]
 
         excess = threshold_loss(values_NG, self.threshold_G, mask_NG)
@@ -95,11 +100,11 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         token_counts_E = torch.full((self.num_experts,), m, device=x_ND.device)
         balance = self._balance(gates_GPL.sum(1).flatten(), token_counts_E, excess, num_tokens)
 
-        places_Gj = places_GLm.flatten(1)
-        tokens_Gj = tokens_GP.gather(1, places_Gj)
-        experts_Em = torch.arange(self.num_experts, device=x_ND.device)[:, None].expand(-1, m)
-        gates_GLm = gates_GPL.transpose(1, 2).gather(2, places_GLm)
-        return Routing(*in_token_order(tokens_Gj, experts_Em, gates_GLm), None, token_counts_E, balance)
+        places_GJ = places_GLC.flatten(1)
+        tokens_GJ = tokens_GP.gather(1, places_GJ)
+        experts_EC = torch.arange(self.num_experts, device=x_ND.device)[:, None].expand(-1, m)
+        gates_GLC = gates_GPL.transpose(1, 2).gather(2, places_GLC)
+        return Routing(*in_token_order(tokens_GJ, experts_EC, gates_GLC), None, token_counts_E, balance)
 
     # Level by level the numbers of pairs are known on the device alone, for which this waits: in evaluation, and of one
     # process among several.

@@ -1,4 +1,7 @@
-"""How evenly experts are used: the measure, and the count."""
+"""How evenly experts are used: the measure, and the count.
+
+Letters: M pairs of a token and one of its experts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Noisy top-k gating (paper, sections 2.1 and 4)."""
+"""Noisy top-k gating (paper, sections 2.1 and 4).
+
+Letters: M pairs of a token and one of its experts.
+"""
 
 from __future__ import annotations
 

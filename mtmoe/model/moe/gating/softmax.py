@@ -1,4 +1,7 @@
-"""Softmax gating without noise (eq. 2), kept to the k largest (eqs. 16 and 17)."""
+"""Softmax gating without noise (eq. 2), kept to the k largest (eqs. 16 and 17).
+
+Letters: M pairs of a token and one of its experts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Strictly balanced gating (paper, appendix F): every expert gets the same number of tokens."""
+"""Strictly balanced gating (paper, appendix F): every expert gets the same number of tokens.
+
+Letters: M pairs of a token and one of its experts, C best tokens of an expert.
+"""
 
 from __future__ import annotations
 
@@ -72,13 +75,13 @@ class StrictlyBalancedGate(BalancedGate):
     def _route_training(self, values_NE: Tensor) -> Routing:
         num_tokens, num_experts = values_NE.shape
         m = rows_per_expert(num_tokens, num_experts, self.experts_per_token)
-        tokens_EM, mask_NE = best_rows(values_NE, m)
+        tokens_EC, mask_NE = best_rows(values_NE, m)
         gates_NE = renormalised(values_NE, mask_NE)
         excess = threshold_loss(values_NE, self.threshold_E, mask_NE)
         token_counts_E = torch.full((num_experts,), m, device=values_NE.device)
         balance = self._balance(gates_NE.sum(0), token_counts_E, excess, num_tokens)
-        experts_EM = torch.arange(num_experts, device=values_NE.device)[:, None].expand(-1, m)
-        tokens_M, experts_M, gates_M = in_token_order(tokens_EM, experts_EM, gates_NE.t().gather(1, tokens_EM))
+        experts_EC = torch.arange(num_experts, device=values_NE.device)[:, None].expand(-1, m)
+        tokens_M, experts_M, gates_M = in_token_order(tokens_EC, experts_EC, gates_NE.t().gather(1, tokens_EC))
         return Routing(tokens_M, experts_M, gates_M, None, token_counts_E, balance)
 
     def _route_by_mask(self, values_NE: Tensor, mask_NE: Tensor, excess: Tensor | None) -> Routing:

@@ -1,4 +1,7 @@
-"""The k best of each row of logits, and how likely noise was to choose them (eqs. 3-9)."""
+"""The k best of each row of logits, and how likely noise was to choose them (eqs. 3-9).
+
+Letters: R rows, C the k + 1 largest logits of a row.
+"""
 
 from __future__ import annotations
 
@@ -38,22 +41,22 @@ def choose_top_k(
     num_experts = clean_RE.shape[1]
     probability_RE = None
     if std_RE is None:
-        top_RM, indices_RM = clean_RE.topk(min(k + 1, num_experts), dim=1)
+        top_RC, indices_RC = clean_RE.topk(min(k + 1, num_experts), dim=1)
     else:
         noise_RE = (torch.randn_like if normal is None else normal)(clean_RE)
         if k == num_experts:
-            top_RM, indices_RM = (clean_RE + noise_RE * std_RE).topk(k, dim=1)
+            top_RC, indices_RC = (clean_RE + noise_RE * std_RE).topk(k, dim=1)
         else:  # a compiler makes few passes of the plain form by itself
             of_noise = noisy_top if torch.compiler.is_compiling() else _NoisyTop.apply
-            top_RM, indices_RM, probability_RE = of_noise(clean_RE, std_RE, noise_RE, k)
+            top_RC, indices_RC, probability_RE = of_noise(clean_RE, std_RE, noise_RE, k)
     # A softmax over the kept logits is the softmax over all of them, kept and renormalised.
-    return Choice(indices_RM[:, :k], top_RM[:, :k].softmax(dim=1), probability_RE)
+    return Choice(indices_RC[:, :k], top_RC[:, :k].softmax(dim=1), probability_RE)
 
 
 def noisy_top(clean_RE: Tensor, std_RE: Tensor, noise_RE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k+1 largest of clean + noise * std of each row, where they are, and P(x, i) of eqs. 8-9."""
-    top_RM, indices_RM = (clean_RE + noise_RE * std_RE).topk(k + 1, dim=1)
-    return top_RM, indices_RM, probability_in_top_k(clean_RE, std_RE, top_RM, indices_RM[:, :k])
+    top_RC, indices_RC = (clean_RE + noise_RE * std_RE).topk(k + 1, dim=1)
+    return top_RC, indices_RC, probability_in_top_k(clean_RE, std_RE, top_RC, indices_RC[:, :k])
 
 
 class _NoisyTop(torch.autograd.Function):
@@ -67,33 +70,33 @@ class _NoisyTop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, clean_RE: Tensor, std_RE: Tensor, noise_RE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        top_RM, indices_RM = torch.addcmul(clean_RE, noise_RE, std_RE).topk(k + 1, dim=1)
-        inside_RK = indices_RM[:, :k]
-        threshold_RE = top_RM[:, k - 1 : k].expand_as(clean_RE).clone(memory_format=torch.contiguous_format)
-        threshold_RE.scatter_(1, inside_RK, top_RM[:, k:].expand_as(inside_RK))
+        top_RC, indices_RC = torch.addcmul(clean_RE, noise_RE, std_RE).topk(k + 1, dim=1)
+        inside_RK = indices_RC[:, :k]
+        threshold_RE = top_RC[:, k - 1 : k].expand_as(clean_RE).clone(memory_format=torch.contiguous_format)
+        threshold_RE.scatter_(1, inside_RK, top_RC[:, k:].expand_as(inside_RK))
         z_RE = torch.sub(clean_RE, threshold_RE, out=threshold_RE).div_(std_RE)
         probability_RE = (z_RE * -math.sqrt(0.5)).erfc_().mul_(0.5)
-        ctx.save_for_backward(z_RE, std_RE, noise_RE.gather(1, indices_RM), indices_RM)
-        ctx.mark_non_differentiable(indices_RM)
-        return top_RM, indices_RM, probability_RE
+        ctx.save_for_backward(z_RE, std_RE, noise_RE.gather(1, indices_RC), indices_RC)
+        ctx.mark_non_differentiable(indices_RC)
+        return top_RC, indices_RC, probability_RE
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, top_gradient_RM: Tensor, _: Any, gradient_RE: Tensor) -> Any:
-        z_RE, std_RE, noise_RM, indices_RM = ctx.saved_tensors
-        inside_RK = indices_RM[:, :-1]
+    def backward(ctx: Any, top_gradient_RC: Tensor, _: Any, gradient_RE: Tensor) -> Any:
+        z_RE, std_RE, noise_RC, indices_RC = ctx.saved_tensors
+        inside_RK = indices_RC[:, :-1]
         clean_gradient_RE = (
             (z_RE * z_RE).mul_(-0.5).exp_().mul_(gradient_RE).mul_(1 / math.sqrt(2 * math.pi)).div_(std_RE)
         )
         std_gradient_RE = torch.mul(clean_gradient_RE, z_RE).neg_()
         of_inside_R = clean_gradient_RE.gather(1, inside_RK).sum(1)
         of_outside_R = clean_gradient_RE.scatter(1, inside_RK, 0.0).sum(1)
-        top_gradient_RM = top_gradient_RM.clone()
-        top_gradient_RM[:, -1] -= of_inside_R
-        top_gradient_RM[:, -2] -= of_outside_R
-        for gradient, added_RM in ((clean_gradient_RE, top_gradient_RM), (std_gradient_RE, top_gradient_RM * noise_RM)):
+        top_gradient_RC = top_gradient_RC.clone()
+        top_gradient_RC[:, -1] -= of_inside_R
+        top_gradient_RC[:, -2] -= of_outside_R
+        for gradient, added_RC in ((clean_gradient_RE, top_gradient_RC), (std_gradient_RE, top_gradient_RC * noise_RC)):
             # The places of a row differ, so nothing is added twice: no atomics, the same bits every time.
-            gradient.scatter_(1, indices_RM, gradient.gather(1, indices_RM) + added_RM)
+            gradient.scatter_(1, indices_RC, gradient.gather(1, indices_RC) + added_RC)
         return clean_gradient_RE, std_gradient_RE, None, None
 
 
@@ -108,15 +111,15 @@ def noise_scale(raw: Tensor, floor: float) -> Tensor:
     return std if floor >= least else std.clamp(min=least)
 
 
-def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NM: Tensor, experts_NK: Tensor) -> Tensor:
+def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NC: Tensor, experts_NK: Tensor) -> Tensor:
     """P(x, i) of eqs. 8-9: that expert i is among the k best if only its own noise were drawn again.
 
-    ``top_NM`` are the k+1 largest noisy logits. The threshold that excludes i itself is the k+1st of them
+    ``top_NC`` are the k+1 largest noisy logits. The threshold that excludes i itself is the k+1st of them
     where i is in, and the kth where it is out.
     """
     k = experts_NK.shape[1]
     inside_NE = torch.zeros_like(clean_NE, dtype=torch.bool).scatter_(1, experts_NK, True)
-    threshold_NE = torch.where(inside_NE, top_NM[:, k : k + 1], top_NM[:, k - 1 : k])
+    threshold_NE = torch.where(inside_NE, top_NC[:, k : k + 1], top_NC[:, k - 1 : k])
     output: Tensor = torch.special.ndtr((clean_NE - threshold_NE) / std_NE)
     return output
 

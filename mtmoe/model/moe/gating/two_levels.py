@@ -1,7 +1,8 @@
 """What gates of two levels have in common (paper, appendix B): each level by itself, for they may be on different
 processes. The first one chooses groups where the token is; the second one chooses experts where the group is.
 
-Letters besides the package's: F groups that are here, Q pairs of a token and one of its groups.
+Letters: G groups, L experts of a group, F groups that are here, Q pairs of a token and one of its groups, R rows of the
+groups that are here, M pairs of a row and one of its experts, X any dimensions.
 """
 
 from __future__ import annotations
