@@ -30,13 +30,14 @@ class TokenDispatcher(NamedTuple):
     units: str
 
     def dispatch(self, sent_MC: Tensor, plan: DispatchPlan, what: str = "rows") -> Tensor:
-        """Rows that are sorted by unit -> those that come from all processes, sorted by process and then by unit."""
+        """Send rows that are sorted by unit, and return those that come from all processes, sorted by process and then
+        unit."""
         what = f"all_to_all_single of {what} to the {self.units} of {self.layer}"
         output: Tensor = _AllToAll.apply(sent_MC, plan.received, plan.sent, self.mesh, what)
         return output
 
     def send_back(self, output_RC: Tensor, plan: DispatchPlan) -> Tensor:
-        """The inverse."""
+        """Send the outputs of received rows to the processes of their tokens."""
         what = f"all_to_all_single of outputs from the {self.units} of {self.layer}"
         output: Tensor = _AllToAll.apply(output_RC, plan.sent, plan.received, self.mesh, what)
         return output
@@ -51,16 +52,16 @@ class DispatchPlan(NamedTuple):
 
     @property
     def num_rows(self) -> int:
-        """R."""
+        """Return R."""
         return sum(self.received)
 
     @property
     def counts_F(self) -> Tensor:
-        """Rows of each own unit."""
+        """Return the rows of each own unit."""
         return self.counts_PF.sum(0)
 
     def units_R(self) -> Tensor:
-        """The unit, among those here, of each received row."""
+        """Return the unit, among those here, of each received row."""
         num_processes, num_own = self.counts_PF.shape
         unit_PF = torch.arange(num_own, device=self.counts_PF.device).repeat(num_processes)
         return unit_PF.repeat_interleave(self.counts_PF.flatten(), output_size=self.num_rows)
@@ -88,7 +89,8 @@ class DispatchCounts:
                 )  # fmt: skip
 
     def plan(self) -> DispatchPlan:
-        """What the others have sent: here the layer waits for the device, and nowhere else (but for balanced gates)."""
+        """Wait for what the others have sent: here the layer waits for the device, and nowhere else (but for balanced
+        gates)."""
         with self._mesh.collective_log.waiting(self._what):
             self._work.wait()
             sent, received = torch.stack((self._sent_P, self._counts_PF.sum(1))).tolist()
@@ -96,7 +98,8 @@ class DispatchCounts:
 
 
 def begin_counts(counts_U: Tensor, dispatcher: TokenDispatcher) -> DispatchCounts:
-    """The exchange of this call; for want of memory gone through once more, that of before."""
+    """Begin to exchange the counts of this call; when a batch is gone through once more for want of memory, those of
+    before."""
     counts = dispatcher.mesh.collective_log.remembered(lambda: DispatchCounts(counts_U, dispatcher))
     counts.begin()
     return counts
@@ -112,16 +115,16 @@ class DispatchOrder:
         self._first_N = first_pairs(pairs.tokens_M, num_tokens, pairs.experts_per_token)
 
     def rows(self, x_ND: Tensor) -> Tensor:
-        """A row for each pair, [M, D]."""
+        """Return a row for each pair, [M, D]."""
         output: Tensor = _GatheredRows.apply(x_ND, self.token_M, self.inverse_M, self._first_N)
         return output
 
     def sorted_values(self, values_M: Tensor) -> Tensor:
-        """Numbers of the pairs in this order."""
+        """Return numbers of the pairs in this order."""
         return permute_rows(values_M[:, None], self.order_M, self.inverse_M)[:, 0]
 
     def combine(self, output_MD: Tensor, gates_M: Tensor) -> Tensor:
-        """``y_n = sum of gate times output`` over the pairs of token n (eq. 1), [N, D]."""
+        """Return ``y_n = sum of gate times output`` over the pairs of token n (eq. 1), [N, D]."""
         output_ND: Tensor = _WeightedSum.apply(
             output_MD, gates_M, self.token_M, self.order_M, self.inverse_M, self._first_N
         )

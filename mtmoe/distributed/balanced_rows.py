@@ -26,7 +26,7 @@ class BalancedRows:
 
     @classmethod
     def of_same_experts(cls, mesh: Mesh, layer: str) -> BalancedRows | None:
-        """Between the processes that hold the same experts alone; None where that is this one."""
+        """Return the rows of the processes that hold the same experts alone; None where that is this one."""
         if mesh.data_size == 1:
             return None
         rows = cls(mesh, layer)
@@ -34,8 +34,10 @@ class BalancedRows:
         return rows
 
     def count(self, num_rows: int) -> tuple[int, int]:
-        """(sum, largest) of the numbers of rows of all processes. A process that has lost its rows for lack of memory
-        keeps to the number that it gave."""
+        """Return (sum, largest) of the numbers of rows of all processes.
+
+        A process that has lost its rows for lack of memory keeps to the number that it gave.
+        """
         counts_P = self._mesh.collective_log.remembered(lambda: self._own_count(num_rows))
         # In place: who goes through the batch a second time finds the numbers of all there.
         told = self._mesh.add_up(counts_P, f"{self._layer}'s numbers of tokens").tolist()
@@ -47,8 +49,8 @@ class BalancedRows:
         return counts_P
 
     def share_out(self, best_EC: Tensor, m: int) -> tuple[Tensor, Tensor]:
-        """Each expert's m-th best value of all processes, and how many values that are equal to it are for this
-        process: those of the first processes come first. Both [E].
+        """Return each expert's m-th best value of all processes, and how many values equal to it are for this process:
+        those of the first processes come first. Both [E].
 
         Args:
             best_EC: the C best of this process, in descending order; -inf where it has fewer. C is at least m, or the
@@ -73,7 +75,7 @@ class BalancedRows:
 
 
 def _answers(best_PFC: Tensor, m: int) -> Tensor:
-    """[P, F, 2] of [P, F, C]: to each process the m-th best of all values, and its share of those equal to it."""
+    """Answer [P, F, C] by [P, F, 2]: to each process the m-th best of all values, and its share of those equal to it."""
     size, num_experts, num_best = best_PFC.shape
     if not num_experts:
         return best_PFC.new_zeros(size, 0, 2)

@@ -10,7 +10,7 @@ from mtmoe.distributed.mesh import Mesh
 
 
 def own_sentences(batch: Batch, mesh: Mesh) -> tuple[Batch, Tensor]:
-    """Every P-th sentence of the batch, which may be none, and the numbers in the batch of those sentences.
+    """Return every P-th sentence of the batch, which may be none, and the numbers in the batch of those sentences.
 
     Batches are sorted by length, so these have about as many tokens as every other share. The width stays that of
     the whole batch: what is drawn at random position by position is drawn equally often everywhere.
@@ -22,7 +22,7 @@ def own_sentences(batch: Batch, mesh: Mesh) -> tuple[Batch, Tensor]:
 
 
 def of_all_sentences(own_B: Tensor, mesh: Mesh) -> Tensor:
-    """What the processes have of their own sentences, in the order of the batch. All must call it."""
+    """Gather what the processes have of their own sentences, in the order of the batch. All must call it."""
     if mesh.size == 1:
         return own_B
     num_sentences = int(mesh.add_up(torch.tensor(own_B.shape[0], device=own_B.device), "carried rows"))

@@ -34,7 +34,7 @@ class Activity(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it has been at it."""
+        """Return how long the process has been at it."""
         return time.monotonic() - self.since
 
 
@@ -52,7 +52,7 @@ class CollectiveLog:
 
     @contextlib.contextmanager
     def collective(self, what: str) -> Iterator[bool]:
-        """Around one collective; not to be called if it yields False, because the others have had it already.
+        """Enter around one collective, which is not to be called if this yields False: the others have had it already.
 
         Raises:
             UserError: another process has gone, or not come in time.
@@ -73,7 +73,8 @@ class CollectiveLog:
 
     @contextlib.contextmanager
     def failing_as(self, what: str) -> Iterator[None]:
-        """Around the start of a collective at a moment that differs between processes; :meth:`collective` waits for it.
+        """Enter around the start of a collective at a moment that differs between processes; :meth:`collective` waits
+        for it.
 
         Raises:
             UserError: in place of the library's error.
@@ -87,26 +88,26 @@ class CollectiveLog:
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Around waiting for what has been begun before."""
+        """Enter around waiting for what has been begun before."""
         self._is(what, waits=True)
         with self.failing_as(what):
             yield
         self._is(f"after {what}")
 
     def at(self, step: int, what: str, *, is_long: bool = False) -> None:
-        """What this process is doing by itself."""
+        """Set what this process is doing by itself."""
         self.now = Activity(self.now.number, step, what, False, time.monotonic(), is_long)
 
     # ------------------------------------------------------------------------------------- lack of memory
 
     def begin_batch(self) -> None:
-        """The collectives that follow are of another batch."""
+        """Begin another batch, to which the collectives that follow belong."""
         self._place = self._num_done = 0
         self._promises, self._kept = [], None
 
     @property
     def has_no_rows(self) -> bool:
-        """Whether this process goes through a batch for the others' sake alone."""
+        """Return whether this process goes through a batch for the others' sake alone."""
         return self._kept is not None
 
     @contextlib.contextmanager
@@ -119,8 +120,8 @@ class CollectiveLog:
             self._kept = None
 
     def remembered(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns, and the others will hold this process to; in :meth:`without_rows` what it has returned
-        before."""
+        """Return what ``make`` returns, to which the others will hold this process; in :meth:`without_rows` what it has
+        returned before."""
         if self._kept is not None:
             kept = next(self._kept, None)
             if kept is not None:

@@ -28,7 +28,7 @@ class GradientSums:
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> None:
-        """``sharded``: the names of those parameters that are spread over the expert axis."""
+        """Divide the parameters into buckets. ``sharded`` has the names of those that are spread over the expert axis."""
         self._mesh = mesh
         self._buckets = list(_buckets(parameters, sharded, mesh))
         self._place = {p: number for number, bucket in enumerate(self._buckets) for p in bucket.parameters}
@@ -39,7 +39,7 @@ class GradientSums:
             parameter.register_post_accumulate_grad_hook(self._has_gradient)
 
     def expect(self) -> None:
-        """The backward pass that follows is the last one before :meth:`finish`."""
+        """Expect that the backward pass that follows is the last one before :meth:`finish`."""
         assert not self._begun
         self._missing = [set(bucket.parameters) for bucket in self._buckets]
         self._expecting = True
@@ -58,7 +58,8 @@ class GradientSums:
         self._begun = []
 
     def _has_gradient(self, parameter: Tensor) -> None:
-        """Called when the backward pass has computed it; in a pass that is repeated for lack of memory, once more."""
+        """Begin the sums that are due, when the backward pass has computed a gradient; once more in a pass that is
+        repeated for lack of memory."""
         if not self._expecting:
             return
         assert isinstance(parameter, nn.Parameter)
@@ -88,7 +89,7 @@ class _Bucket(NamedTuple):
 
 
 def _buckets(parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> Iterator[_Bucket]:
-    """All that there is to add up; a bucket holds parameters of one kind and type."""
+    """Yield all that there is to add up; a bucket holds parameters of one kind and type."""
     if mesh.size == 1:
         return
     open_buckets: dict[tuple[bool, torch.dtype], list[nn.Parameter]] = {}
@@ -115,7 +116,8 @@ def _num_bytes(parameter: nn.Parameter) -> int:
 
 
 def total_norm(parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> Tensor:
-    """2-norm of the gradients of all parameters of all processes, each counted once: the same on every process."""
+    """Return the 2-norm of the gradients of all parameters of all processes, each counted once: the same on every
+    process."""
     shared = [p.grad for name, p in parameters.items() if p.grad is not None and name not in sharded]
     experts = [p.grad for name, p in parameters.items() if p.grad is not None and name in sharded]
     if mesh.expert_size == 1 or not experts:

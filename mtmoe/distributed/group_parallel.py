@@ -33,7 +33,7 @@ class GroupDispatch:
     """
 
     def __init__(self, mesh: Mesh, layer: str) -> None:
-        """``layer``: its name, for who waits for it in vain."""
+        """Set between whom rows travel. ``layer`` is the layer's name, for who waits for it in vain."""
         self._dispatcher = TokenDispatcher(mesh, layer, "groups")
         self.before_call: Callable[[], None] | None = None
 

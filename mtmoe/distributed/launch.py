@@ -22,7 +22,7 @@ _NO_ID = "none"  # what torchrun calls a job without --rdzv-id
 
 
 def launch_name() -> str:
-    """A name that all workers of one torchrun job have in common, now and after restarts; "" without torchrun.
+    """Return a name that all workers of one torchrun job have in common, now and after restarts; "" without torchrun.
 
     It is the id of the rendezvous. A job without one is known by the torchrun process of the main worker, which stays
     the same as long as the main worker stays on its node.
@@ -32,7 +32,7 @@ def launch_name() -> str:
 
 
 def _start_of(process: int) -> str:
-    """When a process began, in ticks since the machine did: numbers of processes are used again."""
+    """Return when a process began, in ticks since the machine did: numbers of processes are used again."""
     try:
         # The second field is a name in parentheses, which may hold anything.
         return (
@@ -43,7 +43,7 @@ def _start_of(process: int) -> str:
 
 
 def store_of_processes(rank: int, timeout_seconds: float) -> dist.Store:
-    """A key-value store of the processes that were started together, and of no others.
+    """Open a key-value store of the processes that were started together, and of no others.
 
     torchrun's own outlives them: where it starts workers anew they find there what those before have left, such as
     addresses at which nobody listens any more. So the main process has one, and says in torchrun's where. Who finds the

@@ -55,7 +55,7 @@ class Mesh:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and talks."""
+        """Return whether this process is the one that writes and talks."""
         return self.rank == 0
 
     @property
@@ -64,24 +64,24 @@ class Mesh:
 
     @property
     def expert_rank(self) -> int:
-        """Place on the expert axis: the share of the experts that this process holds."""
+        """Return the place on the expert axis: the share of the experts that this process holds."""
         return self.rank % self.expert_size
 
     @property
     def data_group(self) -> dist.ProcessGroup:
-        """The processes that hold the same experts."""
+        """Return the processes that hold the same experts."""
         assert self.devices is not None
         return self.devices.get_group(DATA)
 
     @property
     def gradient_group(self) -> dist.ProcessGroup:
-        """All processes, for what is added up while they say other things to each other."""
+        """Return all processes, for what is added up while they say other things to each other."""
         assert self.gradients is not None
         return self.gradients
 
     @property
     def expert_group(self) -> dist.ProcessGroup:
-        """The processes that have all experts between them."""
+        """Return the processes that have all experts between them."""
         assert self.devices is not None
         return self.devices.get_group(EXPERT)
 
@@ -101,7 +101,7 @@ class Mesh:
         return tensor
 
     def largest(self, number: int, what: str) -> int:
-        """Of the numbers that the processes give."""
+        """Return the largest of the numbers that the processes give."""
         if self.size == 1:
             return number
         tensor = torch.tensor(number, device=self.device_type)
@@ -110,7 +110,7 @@ class Mesh:
         return int(tensor)
 
     def value_of_main(self, value: float, what: str) -> float:
-        """What the main process gives, however long that takes it."""
+        """Return what the main process gives, however long that takes it."""
         if self.size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64)
@@ -119,14 +119,14 @@ class Mesh:
         return float(tensor)
 
     def least_over_experts(self, number: int, what: str) -> int:
-        """Of the numbers that the processes of the expert axis give."""
+        """Return the least of the numbers that the processes of the expert axis give."""
         tensor = torch.tensor(number, device=self.device_type)
         with self.collective_log.collective(f"all_reduce of {what}"):
             dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.expert_group)
             return int(tensor)
 
     def gathered_by_main(self, value: Any, what: str) -> list[Any]:
-        """What each process gives, however long that takes it, to the main process; to the others nothing."""
+        """Return what each process gives, however long that takes it, to the main process; to the others nothing."""
         if self.size == 1:
             return [value]
         found: list[Any] | None = [None] * self.size if self.is_main else None
@@ -141,16 +141,16 @@ class Mesh:
 
     @property
     def device_type(self) -> str:
-        """Of the tensors that collectives take: "cpu" or "cuda"."""
+        """Return the type of the tensors that collectives take: "cpu" or "cuda"."""
         assert self.devices is not None
         return self.devices.device_type
 
     def share_of_experts(self, num_experts: int) -> slice:
-        """The experts that this process holds: contiguous, of equal numbers as far as they go (as DTensor cuts)."""
+        """Return the experts that this process holds: contiguous, of equal numbers as far as they go (as DTensor cuts)."""
         return shares(num_experts, self.expert_size)[self.expert_rank]
 
     def devices_of(self, tensor: Tensor) -> DeviceMesh:
-        """The grid as one of the tensor's kind of device: what lies in main memory is never moved to a GPU."""
+        """Return the grid as one of the tensor's kind of device: what lies in main memory is never moved to a GPU."""
         assert self.devices is not None
         if tensor.device.type == self.devices.device_type:
             return self.devices
@@ -189,15 +189,15 @@ ONE_PROCESS = Mesh(0, 1, 1, None)
 
 
 def shares(num_experts: int, expert_size: int) -> list[slice]:
-    """The experts of each place on the expert axis; the last places may have fewer, or none."""
+    """Return the experts of each place on the expert axis; the last places may have fewer, or none."""
     most = -(-num_experts // expert_size)
     edges = [min(num_experts, most * place) for place in range(expert_size + 1)]
     return [slice(low, high) for low, high in pairwise(edges)]
 
 
 def choose_expert_size(recipe: Recipe, num_processes: int) -> int:
-    """The size of the expert axis: ``training.distributed.expert_processes``, or else the largest number of processes
-    that divides both the number of processes and that of experts (of groups of experts, with two levels).
+    """Return the size of the expert axis: ``training.distributed.expert_processes``, or else the largest number of
+    processes that divides both the number of processes and that of experts (of groups of experts, with two levels).
 
     Raises:
         UserError: the setting does not fit the number of processes or of experts.
@@ -225,12 +225,12 @@ def choose_expert_size(recipe: Recipe, num_processes: int) -> int:
 
 
 def settings_of(recipe: Recipe) -> Distributed:
-    """``[training.distributed]``, or what it is where it is absent."""
+    """Return ``[training.distributed]``, or its defaults where it is absent."""
     return recipe.training.distributed or Distributed()
 
 
 def rank_and_size() -> tuple[int, int]:
-    """The number of this process and of all, as torchrun tells them; without it (0, 1).
+    """Return the number of this process and of all, as torchrun tells them; without it (0, 1).
 
     Raises:
         UserError: torchrun's variables are incomplete or wrong.
@@ -244,7 +244,8 @@ def rank_and_size() -> tuple[int, int]:
 def joined_processes(
     recipe: Recipe, device: torch.device, tell: Callable[[str], None] = lambda _: None
 ) -> Iterator[Mesh]:
-    """The mesh of all processes that torchrun has started, for as long as the context lasts; otherwise that of one.
+    """Yield the mesh of all processes that torchrun has started, for as long as the context lasts; otherwise that of
+    one.
 
     gloo connects processes on CPUs, nccl those on GPUs. ``tell`` is called with what a process has waited for in vain.
 
@@ -301,14 +302,18 @@ def _store(rank: int, timeout_seconds: float) -> dist.Store:
 
 
 def _patient_group(connection_timeout: timedelta) -> dist.ProcessGroup:
-    """All processes, where one may wait long for another. gloo's, because that keeps no GPU from what goes on."""
+    """Return a group of all processes where one may wait long for another.
+
+    It is gloo's, because that keeps no GPU from what goes on.
+    """
     group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=connection_timeout)
     set_group_timeout(_PATIENCE, group)
     return group
 
 
 def device_of_process(device: torch.device) -> torch.device:
-    """Each process of a machine has a GPU of its own: ``cuda`` is the one with the number LOCAL_RANK.
+    """Return this process's device: each process of a machine has a GPU of its own, and ``cuda`` is the one with the
+    number LOCAL_RANK.
 
     Raises:
         UserError: one GPU is named for several processes, or there are too few.

@@ -34,7 +34,7 @@ class Watchdog:
         timeout_seconds: float,
         tell: Callable[[str], None],
     ) -> None:
-        """``tell``: called in the thread of one of the processes that wait."""
+        """Set what is watched; ``tell`` is called in the thread of one of the processes that wait."""
         self._log, self._rank, self._size, self._store = log, rank, size, store
         self._timeout_seconds, self._tell = timeout_seconds, tell
         self._period_seconds = min(_LONGEST_PERIOD_SECONDS, timeout_seconds / 10)
@@ -74,7 +74,7 @@ class Watchdog:
         return True
 
     def _of(self, rank: int) -> dict[str, Any] | None:
-        """What another process has said last; None before it has said anything."""
+        """Return what another process has said last; None before it has said anything."""
         if not self._store.check([f"{rank}"]):
             return None
         result: dict[str, Any] | None = json.loads(self._store.get(f"{rank}"))
@@ -82,7 +82,8 @@ class Watchdog:
 
 
 def report(rank: int, now: Activity, others: dict[int, dict[str, Any] | None], timeout_seconds: float) -> str:
-    """Who has not come to where this process waits; "" where the main process is only busy with what may take long."""
+    """Return who has not come to where this process waits; "" where the main process is only busy with what may take
+    long."""
     beginning = f"process {rank} has waited {now.seconds:.0f} s in step {now.step} for {now.what}"
     behind = {r: other for r, other in others.items() if other is None or other["number"] < now.number}
     if not behind:

@@ -32,19 +32,19 @@ class Memory(NamedTuple):
 
     @property
     def mask_BS(self) -> Tensor:
-        """True at real source tokens."""
+        """Return a mask that is true at real source tokens."""
         positions_S = torch.arange(self.values_BSD.shape[1], device=self.values_BSD.device)
         return positions_S < self.source_lengths_B[:, None]
 
     def select(self, rows: Tensor) -> Memory:
-        """The sentences ``rows``, in that order, with no more padding than they need."""
+        """Return the memory of the sentences ``rows``, in that order, with no more padding than they need."""
         lengths_B = self.source_lengths_B.index_select(0, rows)
         longest = int(lengths_B.max()) if len(rows) else 0
         values_BSD, keys_BSA = (t[:, :longest].index_select(0, rows) for t in (self.values_BSD, self.keys_BSA))
         return Memory(values_BSD, keys_BSA, lengths_B)
 
     def join(self, *others: Memory) -> Memory:
-        """These sentences and then the others; the shorter memories are padded."""
+        """Return the memory of these sentences and then of the others; the shorter ones are padded."""
         memories = (self, *others)
         longest = max(memory.values_BSD.shape[1] for memory in memories)
         num_sources = sum(memory.num_sources for memory in memories)
@@ -72,7 +72,10 @@ class Attention(nn.Module):
     """
 
     def __init__(self, width: int, attention_width: int, kind: str, *, own_keys: bool = True) -> None:
-        """``own_keys``: False for a second attention, which looks at the memory that the first one has made."""
+        """Build the score function.
+
+        ``own_keys`` is false for a second attention, which looks at the memory that the first made.
+        """
         super().__init__()
         self.kind = kind
         if own_keys:
@@ -102,13 +105,13 @@ class Attention(nn.Module):
         return in_pieces(contexts, query_BTD, 1, row_elements, ATTENTION_ELEMENTS)
 
     def project_query(self, query_XD: Tensor) -> Tensor:
-        """Rows of any shape, each by itself, as :meth:`look` takes them."""
+        """Project queries for :meth:`look`: rows of any shape, each by itself."""
         query_XA = self.query_projection(query_XD)
         output: Tensor = query_XA.tanh() * self.scale_A if self.kind == "product" else query_XA
         return output
 
     def look(self, query_BTA: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """What :meth:`forward` returns, of projected queries, and the attention weights_BTS (float32; zero on
+        """Return the context that :meth:`forward` gives for projected queries, and the weights_BTS (float32; zero on
         padding)."""
         if self.kind == "product":
             scores_BTS = query_BTA @ memory.keys_BSA.transpose(1, 2)
@@ -121,7 +124,7 @@ class Attention(nn.Module):
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
 
     def _additive_scores(self, query_BTA: Tensor, keys_BSA: Tensor) -> Tensor:
-        """Without gradients for some source positions at a time: of a long source even one query's sums are large."""
+        """Compute eq. 21; without gradients for some source positions at a time, as even one query's sums may be large."""
         length = places_at_once(keys_BSA.shape[1], query_BTA.numel(), ATTENTION_ELEMENTS)
         parts = [
             (query_BTA[:, :, None, :] + keys_BsA[:, None, :, :]).tanh() @ self.scale_A
@@ -130,7 +133,7 @@ class Attention(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def project_context(self, context_XD: Tensor) -> Tensor:
-        """What comes out of it, of contexts row by row."""
+        """Return the output of the attention for contexts, row by row."""
         return context_XD
 
 
@@ -148,19 +151,19 @@ class OutputAttention(nn.Module):
         nn.init.xavier_uniform_(self.projection.weight)
 
     def forward(self, query_BTD: Tensor, memory: Memory) -> Tensor:
-        """What is added to the top layer's output, [B, T, D]."""
+        """Return what is added to the top layer's output, [B, T, D]."""
         output: Tensor = self.projection(self.attention(query_BTD, memory))
         return output
 
     def project_query(self, query_XD: Tensor) -> Tensor:
-        """As :meth:`Attention.project_query`."""
+        """Project queries as :meth:`Attention.project_query` does."""
         return self.attention.project_query(query_XD)
 
     def look(self, query_BTA: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """As :meth:`Attention.look`."""
+        """Return context and weights as :meth:`Attention.look` does."""
         return self.attention.look(query_BTA, memory)
 
     def project_context(self, context_XD: Tensor) -> Tensor:
-        """As :meth:`Attention.project_context`."""
+        """Return the output as :meth:`Attention.project_context` does."""
         output: Tensor = self.projection(with_common_number_of_rows(context_XD))[: context_XD.shape[0]]
         return output

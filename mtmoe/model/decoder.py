@@ -47,7 +47,7 @@ class DecoderState(NamedTuple):
     sources_X: Tensor
 
     def select(self, rows_X: Tensor) -> DecoderState:
-        """The rows ``rows_X`` (on the CPU) in that order, repeated where an index is."""
+        """Return the rows ``rows_X`` (on the CPU) in that order, repeated where an index is."""
         rows_on_device_X = rows_X.to(self.query_XD.device)
         layers = tuple(state.select(rows_on_device_X) for state in self.layers)
         query_XD = self.query_XD.index_select(0, rows_on_device_X)
@@ -59,7 +59,7 @@ class DecoderState(NamedTuple):
         return state.without_idle_sources() if is_due else state
 
     def without_idle_sources(self) -> DecoderState:
-        """The same rows, with memory of the sources that they have and of no others."""
+        """Return the same rows, with memory of the sources that they have and of no others."""
         busy_B = self.sources_X.unique()
         if len(busy_B) == self.memory.num_sources:
             return self
@@ -67,7 +67,8 @@ class DecoderState(NamedTuple):
         return self._replace(memory=memory, sources_X=torch.searchsorted(busy_B, self.sources_X))
 
     def join(self, *others: DecoderState) -> DecoderState:
-        """These rows and then the others; with those of its own sources that have rows, and all of the others'."""
+        """Return these rows and then the others, with the memory of those of its own sources that have rows and of all
+        others."""
         states = [self.without_idle_sources(), *others]
         firsts = itertools.accumulate((state.memory.num_sources for state in states[:-1]), initial=0)
         own_memory, *memories = (state.memory for state in states)
@@ -103,19 +104,20 @@ class _Grid(NamedTuple):
         return cls(num_sources, width, cells_X.to(state.query_XD.device))
 
     def spread(self, x_XD: Tensor) -> Tensor:
-        """[X, D] -> [B, W, D]; where there is no row, anything, or zeros where gradients could carry it on."""
+        """Set out rows [X, D] as [B, W, D]; a cell without a row holds anything, or zeros where gradients could carry
+        it on."""
         if self.cells_X is not None:
             new = x_XD.new_zeros if torch.is_grad_enabled() else x_XD.new_empty
             x_XD = new((self.num_sources * self.width, x_XD.shape[1])).index_copy_(0, self.cells_X, x_XD)
         return x_XD.view(self.num_sources, self.width, -1)
 
     def collect(self, x_BWD: Tensor) -> Tensor:
-        """[B, W, D] -> [X, D]."""
+        """Return the rows [X, D] of a grid [B, W, D]."""
         x_CD = x_BWD.reshape(-1, x_BWD.shape[2])
         return x_CD if self.cells_X is None else x_CD.index_select(0, self.cells_X)
 
     def attend(self, attention: Attention | OutputAttention, query_XD: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """What ``attention`` gives, [X, D], and weights_XS; the rows of a source are its target positions, as in
+        """Return what ``attention`` gives, [X, D], and weights_XS; a source's rows are its target positions, as in
         teacher forcing. What needs no memory is done for the rows alone: up to half of the grid is empty."""
         num_rows = query_XD.shape[0]
         query_XA = attention.project_query(with_common_number_of_rows(query_XD))[:num_rows]
@@ -153,7 +155,7 @@ class Decoder(ResidualStack):
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after)
 
     def forward(self, embedded_BTD: Tensor, memory: Memory, positions_N: Tensor) -> tuple[Tensor, dict[str, Balance]]:
-        """Teacher forcing: the top layer's outputs at the real target tokens, [N, D], and the balances."""
+        """Return the top layer's outputs at the real target tokens, [N, D], by teacher forcing, and the balances."""
         balances: dict[str, Balance] = {}
         x_BTD = self.dropout(embedded_BTD)
         context_BTD: Tensor | None
@@ -185,14 +187,14 @@ class Decoder(ResidualStack):
         return torch.stack(outputs, dim=1), torch.cat(contexts, dim=1) if self.context_above else None
 
     def initial_state(self, memory: Memory) -> DecoderState:
-        """Before the first step: zeros, one row for each source."""
+        """Return the state before the first step: zeros, one row for each source."""
         num_sources, values = memory.num_sources, memory.values_BSD
         layers = tuple(layer.initial_state(num_sources, values) for layer in (self.bottom, *self.upper))
         query_XD = torch.zeros_like(values[:, 0])
         return DecoderState(layers, self._kept_query(query_XD), memory, torch.arange(num_sources))
 
     def step(self, embedded_XD: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
-        """One target position without dropout: (output_XD, attention_XS, next state)."""
+        """Compute one target position without dropout: (output_XD, attention_XS, next state)."""
         x_XD, context_XD, grid = embedded_XD, None, _Grid.of(state)
         if self.recurrent:
             attended_XD, weights_XS = grid.attend(self.attention, state.query_XD, state.memory)
@@ -217,7 +219,7 @@ class Decoder(ResidualStack):
         return query_XD if self.recurrent else query_XD[:, :0]
 
     def join_step_weights(self, *, in_int8: bool = False) -> None:
-        """See :meth:`mtmoe.model.lstm.Lstm.join_weights`."""
+        """Join the weights of each layer (:meth:`mtmoe.model.lstm.Lstm.join_weights`)."""
         for layer in (self.bottom, *self._upper_layers()):
             layer.join_weights(in_int8=in_int8)
 

@@ -51,32 +51,34 @@ class ModelDescription(NamedTuple):
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of all layers; what is shared is counted once."""
+        """Return the number of parameters of all layers; what is shared is counted once."""
         return sum(layer.num_parameters for layer in self.layers)
 
     @property
     def num_bytes(self) -> int:
-        """Of the weights in float32, without an optimizer's moments."""
+        """Return the bytes of the weights in float32, without an optimizer's moments."""
         return 4 * self.num_parameters
 
     @property
     def operations(self) -> int:
-        """Operations per timestep in training, with the output layer."""
+        """Return the operations per timestep in training, with the output layer."""
         return sum(layer.operations for layer in self.layers)
 
     @property
     def operations_in_translation(self) -> int:
-        """With the output layer and without the gates' noise, as the paper counts translation models."""
+        """Return the operations with the output layer and without the gates' noise, as the paper counts translation
+        models."""
         return self.operations - sum(layer.noise_operations for layer in self.layers)
 
     @property
     def operations_without_output(self) -> int:
-        """Operations per timestep without the output layer, as the paper counts language models."""
+        """Return the operations per timestep without the output layer, as the paper counts language models."""
         return self.operations - self.layers[-1].operations
 
     @property
     def num_inner_weights(self) -> int:
-        """Parameters without embeddings, output layer and biases, as the paper counts its language models."""
+        """Return the number of parameters without embeddings, output layer and biases, as the paper counts language
+        models."""
         return sum(layer.num_weights for layer in self.layers) - self.num_embedding_parameters
 
 

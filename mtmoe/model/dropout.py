@@ -48,14 +48,14 @@ class Dropout(nn.Module):
 
 
 def keep_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> Tensor:
-    """0 with ``probability``, else 1 / (1 - probability), independently: shape ``shape``, on the CPU."""
+    """Draw 0 with ``probability``, else 1 / (1 - probability), independently: shape ``shape``, on the CPU."""
     num_elements = shape.numel()
     words = torch.empty(-(-num_elements // 4), dtype=torch.int64).random_(-(2**63), None)
     return mask_of_words(words, probability, dtype)[:num_elements].view(shape)
 
 
 def mask_of_words(words: Tensor, probability: float, dtype: torch.dtype) -> Tensor:
-    """The same of given random words: four elements of each int64 in the last dimension."""
+    """Compute such a mask from random words: four elements of each int64 in the last dimension."""
     threshold = round(probability * _LEVELS)
     scale = _LEVELS / (_LEVELS - threshold)
     return (words.view(torch.int16) >= threshold - _LEVELS // 2).to(dtype).mul_(scale)

@@ -16,7 +16,7 @@ _TOKENS_AT_ONCE = 2048
 
 
 def embed(ids: Tensor, embedding_VD: Tensor, std: float) -> Tensor:
-    """The rows of ``ids``, of a matrix of standard deviation ``std``, at unit variance: [...] -> [..., D]."""
+    """Return the rows ``ids`` of a matrix of standard deviation ``std``, at unit variance: [...] -> [..., D]."""
     # Stored at the scale of an output layer and read at unit variance, so that one matrix can be both: with inputs
     # as small as the stored numbers attention takes several epochs longer to be learned (seen on the demo).
     return rows_of(embedding_VD, ids) * (1.0 / std)
@@ -38,7 +38,7 @@ class _Rows(torch.autograd.Function):
 
 
 def rows_of(matrix_VD: Tensor, ids: Tensor) -> Tensor:
-    """``matrix_VD[ids]``: [...] -> [..., D].
+    """Return ``matrix_VD[ids]``: [...] -> [..., D].
 
     The gradient of a large vocabulary is nearly all zeros. On a CPU it gets memory that the last step's has left: fresh
     memory of that size costs more than all else of the gradient (a seventh of a step of ``wikitext2-moe``).
@@ -50,14 +50,14 @@ def rows_of(matrix_VD: Tensor, ids: Tensor) -> Tensor:
 
 
 def embedding_matrix(vocabulary_size: int, width: int, std: float) -> Tensor:
-    """Random weights of an embedding or an output layer, [V, D], of this standard deviation; zero for PAD."""
+    """Draw the weights of an embedding or output layer, [V, D], of this standard deviation; zero for PAD."""
     weights_VD = torch.empty(vocabulary_size, width).normal_(std=std)
     weights_VD[PAD] = 0.0
     return weights_VD
 
 
 def label_log_probabilities(hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor) -> Tensor:
-    """log softmax(hidden_ND @ output_VD.T) at each label, float32 [N]; the whole matrix is never there."""
+    """Return log softmax(hidden_ND @ output_VD.T) at each label, float32 [N]; the whole matrix is never there."""
     rows = max(1, min(_TOKENS_AT_ONCE, _LOGITS_AT_ONCE // output_VD.shape[0]))
     parts = []
     for part_ND, part_N in zip(hidden_ND.split(rows), labels_N.split(rows), strict=True):

@@ -38,7 +38,7 @@ class Encoder(ResidualStack):
     def forward(
         self, embedded_BSD: Tensor, lengths_B: Tensor, positions_N: Tensor
     ) -> tuple[Tensor, dict[str, Balance]]:
-        """Top layer's outputs [B, S, D] (padding holds no meaning) and the balance of each MoE layer.
+        """Return the top layer's outputs [B, S, D] (padding holds no meaning) and the balance of each MoE layer.
 
         positions_N: flat indices of the real tokens in [B, S].
         """

@@ -27,24 +27,24 @@ class LanguageModelState(NamedTuple):
     layers: tuple[LstmState, ...]
 
     def select(self, rows: Tensor) -> LanguageModelState:
-        """The texts ``rows`` in that order, repeated where an index is."""
+        """Return the texts ``rows`` in that order, repeated where an index is."""
         return LanguageModelState(tuple(state.select(rows) for state in self.layers))
 
     def join(self, *others: LanguageModelState) -> LanguageModelState:
-        """These texts and then the others."""
+        """Return these texts and then the others."""
         of_layers = zip(self.layers, *(other.layers for other in others), strict=True)
         return LanguageModelState(tuple(own.join(*theirs) for own, *theirs in of_layers))
 
     def detached(self) -> LanguageModelState:
-        """The same numbers, through which no gradient flows: where back-propagation through time is cut."""
+        """Return the same numbers without gradients: where back-propagation through time is cut."""
         return LanguageModelState(tuple(LstmState(*(part.detach() for part in state)) for state in self.layers))
 
     def to(self, device: torch.device | str) -> LanguageModelState:
-        """The same numbers on another device."""
+        """Copy the state to a device."""
         return LanguageModelState(tuple(LstmState(*(part.to(device) for part in state)) for state in self.layers))
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, for a checkpoint."""
+        """Return the tensors by name, for a checkpoint."""
         return {
             f"{place}.{name}": part
             for place, state in enumerate(self.layers, start=1)
@@ -53,7 +53,7 @@ class LanguageModelState(NamedTuple):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> LanguageModelState:
-        """The inverse of :meth:`tensors`."""
+        """Return the state of which :meth:`tensors` made the tensors."""
         places = sorted({int(name.partition(".")[0]) for name in tensors})
         return cls(tuple(LstmState(*(tensors[f"{place}.{name}"] for name in LstmState._fields)) for place in places))
 
@@ -91,11 +91,11 @@ class LanguageModel(ResidualStack):
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after)
 
     def forward(self, batch: TranslationBatch) -> Output:
-        """Each row from a zero state, up to but without the output layer (see ``training/losses/``)."""
+        """Compute each row from a zero state, up to but without the output layer (see ``training/losses/``)."""
         return self.continued(batch, None)[0]
 
     def continued(self, batch: TranslationBatch, state: LanguageModelState | None) -> tuple[Output, LanguageModelState]:
-        """Each row from ``state`` (None: zeros), and the state after the batch's last position.
+        """Compute each row from ``state`` (None: zeros); return also the state after the batch's last position.
 
         The state means something only for rows without padding.
         """
@@ -113,12 +113,12 @@ class LanguageModel(ResidualStack):
         return Output(take_rows(x_BTD, positions_N), labels_N, balances), LanguageModelState(tuple(states))
 
     def initial_state(self, num_texts: int) -> LanguageModelState:
-        """Before the first token: zeros."""
+        """Return the state before the first token: zeros."""
         like = self.embedding_VD.detach()
         return LanguageModelState(tuple(layer.initial_state(num_texts, like) for layer in self._lstms()))
 
     def decode_step(self, tokens_B: Tensor, state: LanguageModelState) -> tuple[Tensor, LanguageModelState]:
-        """One token of each text, without dropout: logits_BV of the next (float32), next state."""
+        """Compute one token of each text, without dropout: logits_BV of the next (float32), next state."""
         x_BD = embed(tokens_B, self.embedding_VD, self.embedding_std)
         states = []
         for place, layer in enumerate(self._lstms(), start=1):
@@ -131,22 +131,22 @@ class LanguageModel(ResidualStack):
         return F.linear(x_BD, self.output_VD).float(), state
 
     def project_in_int8(self) -> None:
-        """As :meth:`mtmoe.model.translation.TranslationModel.project_in_int8`, of :meth:`decode_step`."""
+        """Multiply the output weights in 8 bits in :meth:`decode_step` from now on (see :class:`TranslationModel`)."""
         self.int8_output = Int8Matrix(self.output_VD)
 
     def join_step_weights(self, *, in_int8: bool = False) -> None:
-        """As :meth:`mtmoe.model.translation.TranslationModel.join_step_weights`."""
+        """Join the weights of each LSTM (see :meth:`mtmoe.model.lstm.Lstm.join_weights`)."""
         for layer in self._lstms():
             layer.join_weights(in_int8=in_int8)
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
-        """log P of each token given those of its row before it: float32 [B, T], zero at padding."""
+        """Return log P of each token given those of its row before it: float32 [B, T], zero at padding."""
         return self.continued_log_probabilities(batch, None)[0]
 
     def continued_log_probabilities(
         self, batch: TranslationBatch, state: LanguageModelState | None
     ) -> tuple[Tensor, LanguageModelState]:
-        """The same, with the text before the batch in ``state``; and the state after it."""
+        """Return log P as :meth:`log_probabilities`, after the text in ``state``, and the state after the batch."""
         output, after = self.continued(batch, state)
         log_N = label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
         num_rows, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1

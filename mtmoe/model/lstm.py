@@ -29,11 +29,11 @@ class LstmState(NamedTuple):
     cell_BH: Tensor
 
     def select(self, rows: Tensor) -> LstmState:
-        """The state of the sentences ``rows``."""
+        """Return the state of the sentences ``rows``."""
         return LstmState(self.output_BD.index_select(0, rows), self.cell_BH.index_select(0, rows))
 
     def join(self, *others: LstmState) -> LstmState:
-        """The state of these sentences and then of the others."""
+        """Return the state of these sentences and then of the others."""
         return LstmState(*(torch.cat(parts) for parts in zip(self, *others, strict=True)))
 
 
@@ -45,7 +45,7 @@ class JoinedWeights(NamedTuple):
     bias_G: Tensor
 
     def gates(self, x_BD: Tensor, output_BD: Tensor) -> Tensor:
-        """Before the sigmoid: [B, 4 x hidden], of the type of the weights, or float32."""
+        """Compute the gates before the sigmoid: [B, 4 x hidden], of the type of the weights, or float32."""
         both_BI = torch.cat((x_BD, output_BD), dim=1)
         if isinstance(self.both_GI, Int8Matrix):
             return self.both_GI.product(both_BI, self.bias_G)
@@ -78,11 +78,11 @@ class Lstm(nn.Module):
             dict(self.cell.named_parameters())["bias_ih_l0"][self.hidden : 2 * self.hidden] = 1.0
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """All positions at once from a zero state: [B, T, input_width] -> [B, T, width]."""
+        """Compute all positions at once from a zero state: [B, L, input_width] -> [B, L, width]."""
         return self.continued(x_BLD, None)[0]
 
     def continued(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """All positions at once from ``state`` (None: zeros): [B, T, width], and the state after the last one."""
+        """Compute all positions at once from ``state`` (None: zeros): [B, L, width], and the state after the last one."""
         if x_BLD.device.type == "cpu" and _autocast_is_fp16():
             with torch.autocast("cpu", enabled=False):  # oneDNN has no fp16 LSTM for most processors
                 return self.continued(x_BLD.float(), state)
@@ -100,7 +100,7 @@ class Lstm(nn.Module):
         return self._at_once(x_BLD, state)
 
     def _at_once(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """By a library's layer."""
+        """Compute all positions by a library's layer."""
         if x_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
             return self._in_autocast_type(x_BLD, state)
         start = None
@@ -110,8 +110,11 @@ class Lstm(nn.Module):
         return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
     def _in_autocast_type(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """With cuDNN in the type of autocast. Autocast itself takes float16 for LSTMs, whatever its type is, and
-        gradients of bf16 training, whose loss is not scaled, would be lost there."""
+        """Compute with cuDNN in the type of autocast.
+
+        Autocast itself takes float16 for LSTMs, whatever its type is, and gradients of bf16 training, whose loss is not
+        scaled, would be lost there.
+        """
         dtype = torch.get_autocast_dtype("cuda")
         with torch.autocast("cuda", enabled=False):
             x_BLD = x_BLD.to(dtype)
@@ -122,7 +125,7 @@ class Lstm(nn.Module):
         return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
     def _weights_side_by_side(self, dtype: torch.dtype) -> list[Tensor]:
-        """The weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then biases."""
+        """Return the weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then biases."""
         weights = self.cell.all_weights[0]
         in_memory = [*weights[:2], *weights[4:], *weights[2:4]]
         flat = torch.cat([weight.flatten() for weight in in_memory]).to(dtype)
@@ -141,7 +144,7 @@ class Lstm(nn.Module):
         return torch.stack(outputs, dim=1), state
 
     def initial_state(self, num_sentences: int, like: Tensor) -> LstmState:
-        """Zeros (`docs/explanation/paper.md#decision-21`)."""
+        """Return zeros (`docs/explanation/paper.md#decision-21`)."""
         cell_dtype = torch.promote_types(like.dtype, torch.float32)
         return LstmState(
             like.new_zeros(num_sentences, self.width), like.new_zeros(num_sentences, self.hidden, dtype=cell_dtype)
@@ -149,8 +152,9 @@ class Lstm(nn.Module):
 
     @torch.no_grad()
     def join_weights(self, *, in_int8: bool = False) -> None:
-        """From now on :meth:`step` on a CPU, without gradients, multiplies the weights as they are now, both matrices
-        at once, and gets tanh(x) from 2 sigmoid(2x) - 1, as torch's tanh takes several times as long as its sigmoid.
+        """Make :meth:`step` on a CPU, without gradients, multiply both matrices at once from now on, with the weights
+        as they are. It gets tanh(x) from 2 sigmoid(2x) - 1, as torch's tanh takes several times as long as its
+        sigmoid.
 
         It is a second copy of them.
 
@@ -163,7 +167,7 @@ class Lstm(nn.Module):
         self.joined = JoinedWeights(Int8Matrix(both_GI), bias_G.float()) if in_int8 else JoinedWeights(both_GI, bias_G)
 
     def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
-        """One position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
+        """Compute one position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
         if not torch.is_grad_enabled():
             if x_BD.is_cuda:
                 return self._projected(*self._fused_step(x_BD, state), x_BD)
@@ -180,7 +184,7 @@ class Lstm(nn.Module):
         return self._projected(leave_BH.sigmoid_() * cell_BH.tanh(), cell_BH, x_BD)
 
     def _joined_step(self, x_BD: Tensor, state: LstmState, weights: JoinedWeights) -> tuple[Tensor, Tensor]:
-        """Output, not yet projected, and cell."""
+        """Return output, not yet projected, and cell."""
         gates_BG = weights.gates(x_BD, state.output_BD).to(state.cell_BH.dtype).sigmoid_()
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.unsafe_chunk(4, dim=1)
         kept_BH = forget_BH.mul_(state.cell_BH).sub_(enter_BH)
@@ -189,7 +193,7 @@ class Lstm(nn.Module):
         return half_BH.mul_(leave_BH).mul_(2).sub_(leave_BH), cell_BH
 
     def _fused_step(self, x_BD: Tensor, state: LstmState) -> tuple[Tensor, Tensor]:
-        """Output, not yet projected, and cell: by torch's kernel for the gates, one launch for them all."""
+        """Return output, not yet projected, and cell, by torch's kernel for the gates: one launch for them all."""
         input_GD, recurrent_GD, *biases_G = self.cell.all_weights[0][:4]
         dtype = state.cell_BH.dtype
         gates = (x_BD @ input_GD.t()).to(dtype), (state.output_BD @ recurrent_GD.t()).to(dtype)
@@ -219,7 +223,8 @@ class BidirectionalLstm(nn.Module):
         self.backward_direction = Lstm(width, part, part_hidden, projection)
 
     def forward(self, x_BSD: Tensor, lengths_B: Tensor) -> Tensor:
-        """[B, S, width] -> [B, S, width], wide: twice that; what is behind a sentence's end has no influence on it."""
+        """Compute [B, S, width] -> [B, S, width], or twice that if wide; what is behind a sentence's end has no
+        influence."""
         ahead_BSD = self.forward_direction(x_BSD)
         order_BS = _reversed_positions(lengths_B, x_BSD.shape[1])
         back_BSD = _reorder(self.backward_direction(_reorder(x_BSD, order_BS)), order_BS)
@@ -227,7 +232,7 @@ class BidirectionalLstm(nn.Module):
 
 
 def _reversed_positions(lengths_B: Tensor, length: int) -> Tensor:
-    """Flat indices that turn each sentence round and leave its padding in place; its own inverse."""
+    """Return flat indices that turn each sentence round and leave its padding in place; its own inverse."""
     positions_S = torch.arange(length, device=lengths_B.device)
     last_B1 = lengths_B[:, None] - 1
     turned_BS = torch.where(positions_S <= last_B1, last_B1 - positions_S, positions_S)

@@ -27,7 +27,7 @@ class ResidualStack(nn.Module):
     moe_layers: nn.ModuleDict
 
     def __init__(self, settings: Model, side: str, parallelism: ModelParallelism, noise: TokenNoise | None) -> None:
-        """``side``: "encoder" or "decoder", in the names of the layers."""
+        """Set what all layers share. ``side``: "encoder" or "decoder", in the names of the layers."""
         super().__init__()
         self.side, self.residual = side, settings.residual
         self.dropout = Dropout(settings.dropout, noise)
@@ -67,7 +67,7 @@ class ResidualStack(nn.Module):
         return put_rows(self.add_residual(x_ND, y_ND), positions_N, *x_BLD.shape[:2])
 
     def add_experts_of_step(self, place: int, x_ND: Tensor) -> Tensor:
-        """As :meth:`add_experts`, of one position of each sentence."""
+        """Return what :meth:`add_experts` does, of one position of each sentence."""
         if str(place) not in self.moe_layers:
             return x_ND
         y_ND, _ = self.moe_layers[str(place)](x_ND)

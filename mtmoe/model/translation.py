@@ -79,7 +79,7 @@ class TranslationModel(nn.Module):
         self.decoder = Decoder(settings, parallelism, noise and noise.target)
 
     def forward(self, batch: TranslationBatch) -> Output:
-        """Teacher forcing over a batch, up to but without the output layer (see ``training/losses/``)."""
+        """Compute a batch by teacher forcing, up to but without the output layer (see ``training/losses/``)."""
         memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
@@ -89,25 +89,25 @@ class TranslationModel(nn.Module):
         return Output(hidden_ND, labels_N, balances | decoder_balances)
 
     def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> Memory:
-        """Source ids (EOS at the end, PAD behind) and their lengths -> what the decoder looks at."""
+        """Encode source ids (EOS at the end, PAD behind): what the decoder looks at."""
         return self._encode(source_BS, source_lengths_B)[0]
 
     @property
     def hidden_width(self) -> int:
-        """D of what :meth:`project` reads."""
+        """Return D of what :meth:`project` reads."""
         return self.settings.width
 
     def initial_state(self, memory: Memory) -> DecoderState:
-        """The decoder's state before the first step, whose token is BOS."""
+        """Return the decoder's state before the first step, whose token is BOS."""
         return self.decoder.initial_state(memory)
 
     def decode_step(self, tokens_X: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
-        """One step: hidden_XD, which :meth:`project` reads, attention_XS (float32), next state."""
+        """Compute one step: hidden_XD, which :meth:`project` reads, attention_XS (float32), next state."""
         embedded_XD = embed(tokens_X, self.target_embedding_VD, self.embedding_std)
         return self.decoder.step(embedded_XD, state)
 
     def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
-        """Logits (float32) of the next token, [X, V].
+        """Return the logits (float32) of the next token, [X, V].
 
         out: where to write them, contiguous and float32; without gradients only.
         """
@@ -121,7 +121,7 @@ class TranslationModel(nn.Module):
         return out.copy_(self._product(hidden_XD, weights_DV))
 
     def project_in_int8(self) -> None:
-        """From now on :meth:`project` multiplies the weights as they are now, in 8 bits.
+        """Make :meth:`project` multiply the weights as they are now in 8 bits, from now on.
 
         Raises:
             UserError: as :class:`mtmoe.model.ops.int8.Int8Matrix`.
@@ -129,12 +129,12 @@ class TranslationModel(nn.Module):
         self.int8_output = Int8Matrix(self.output_VD)
 
     def join_step_weights(self, *, in_int8: bool = False) -> None:
-        """From now on :meth:`decode_step` multiplies the weights of the decoder's LSTMs as they are now, in fewer
-        products; and in 8 bits, if so wanted."""
+        """Make :meth:`decode_step` multiply the weights of the decoder's LSTMs as they are now in fewer products, from
+        now on; with ``in_int8`` in 8 bits."""
         self.decoder.join_step_weights(in_int8=in_int8)
 
     def output_vectors(self, words: Tensor) -> Tensor:
-        """The rows of the output layer for some words: [words, D]."""
+        """Return the rows of the output layer for some words: [words, D]."""
         return self.output_VD[words]
 
     @staticmethod
@@ -142,7 +142,7 @@ class TranslationModel(nn.Module):
         return (with_common_number_of_rows(hidden_XD) @ weights_DV)[: hidden_XD.shape[0]]
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
-        """log P of each target token given those before it: float32 [B, T], zero at padding."""
+        """Return log P of each target token given those before it: float32 [B, T], zero at padding."""
         output = self(batch)
         log_N = label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
         num_sentences, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1

@@ -36,7 +36,7 @@ def compute_experts(
     dtype: torch.dtype,
     keep_hidden: bool,
 ) -> tuple[Tensor, Tensor]:
-    """``y_n = sum_m gates_m relu(x_n W1) W2`` over the pairs m of token n, with the matrices of experts_m.
+    """Compute ``y_n = sum_m gates_m relu(x_n W1) W2`` over the pairs m of token n, with the matrices of experts_m.
 
     Args:
         order_M: the pairs sorted by expert (stable); inverse_M: the place of each pair in that order.
@@ -83,7 +83,7 @@ def experts_backward_operator(
     dtype: torch.dtype,
     keep_hidden: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x_ND, gates_M, first_EDH and second_EHD, each in the type of what it belongs to."""
+    """Return the gradients of x_ND, gates_M, first_EDH and second_EHD, each in the type of what it belongs to."""
     if tokens_M.shape[0] == 0:
         inputs = (x_ND, gates_M, first_EDH, second_EHD)
         return tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in inputs)  # type: ignore[return-value]
@@ -107,7 +107,7 @@ def _grouped(x_ND: Tensor, dtype: torch.dtype) -> bool:
 
 
 def _hidden_rows(x_ND: Tensor, tokens_M: Tensor, keep_hidden: bool) -> int:
-    """A number that the shapes alone decide, since the compiler must know it."""
+    """Return a number of rows that the shapes alone decide, since the compiler must know it."""
     if not keep_hidden:
         return 0
     num_pairs = tokens_M.shape[0]
@@ -116,7 +116,7 @@ def _hidden_rows(x_ND: Tensor, tokens_M: Tensor, keep_hidden: bool) -> int:
 
 
 def first_pairs(tokens_M: Tensor, num_tokens: int, experts_per_token: int | None) -> Tensor:
-    """The first pair of each token; without pairs, where it would be."""
+    """Return the first pair of each token; without pairs, where it would be."""
     if experts_per_token is not None:
         return torch.arange(0, num_tokens * experts_per_token, experts_per_token, device=tokens_M.device)
     return torch.searchsorted(tokens_M, torch.arange(num_tokens, device=tokens_M.device))
@@ -179,7 +179,8 @@ def _backward(ctx: Any, gradient_ND: Tensor | None, _: Tensor | None) -> tuple[T
 
 
 def _adds_in_place(x_ND: Tensor, stacks: Sequence[Tensor], settings: tuple[int | None, torch.dtype, bool]) -> bool:
-    """From the second batch of a step on: a GPU would otherwise need all gradients of the stacks a second time."""
+    """Return whether gradients of the stacks are added to those that are there: from the second batch of a step on, a
+    GPU would otherwise need all of them a second time."""
     _, dtype, _ = settings
     has_gradients = all(s.is_leaf and s.grad is not None and s.grad.is_contiguous() for s in stacks)
     return _grouped(x_ND, dtype) and has_gradients and not torch.compiler.is_compiling()
@@ -189,7 +190,7 @@ def _adds_in_place(x_ND: Tensor, stacks: Sequence[Tensor], settings: tuple[int |
 def _backward_into(
     gradient_ND: Tensor, hidden: Tensor, tensors: Sequence[Tensor], settings: tuple[int | None, torch.dtype, bool]
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`experts_backward_operator`, with the gradients of the stacks added to theirs."""
+    """Compute :func:`experts_backward_operator`, with the gradients of the stacks added to theirs."""
     x_ND, gates_M, first_EDH, second_EHD, tokens_M, _, order_M, inverse_M, token_counts_E = tensors
     experts_per_token, dtype, keep_hidden = settings
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)

@@ -32,7 +32,10 @@ class Experts(nn.Module):
         recompute: bool = False,
         shard: ExpertShard = ONE_PROCESS_LAYER.shard,
     ) -> None:
-        """``recompute``: the hidden activations are computed again in the backward pass, not kept (paper, app. D)."""
+        """Build the experts of the shard.
+
+        With ``recompute`` the hidden activations are computed again in the backward pass, not kept (paper, app. D).
+        """
         super().__init__()
         self.recompute, self.num_experts, self.shard = recompute, num_experts, shard(num_experts)
         num_here = self.shard.stop - self.shard.start
@@ -51,8 +54,10 @@ class Experts(nn.Module):
         return sum(stack.numel() for stack in self.parameters())
 
     def _draw(self) -> None:
-        """Glorot, one matrix at a time: the stack is not one big layer. Each expert has random numbers of its own, so
-        that its weights do not depend on which others are here."""
+        """Draw Glorot weights, one matrix at a time: the stack is not one big layer.
+
+        Each expert has random numbers of its own, so that its weights do not depend on which others are here.
+        """
         seed = int(torch.randint(1 << 62, (), device="cpu"))
         for place, number in enumerate(range(self.shard.start, self.shard.stop)):
             generator = torch.Generator(self.first_EDH.device).manual_seed(seed + number)
@@ -60,7 +65,7 @@ class Experts(nn.Module):
                 nn.init.xavier_uniform_(stack.detach()[place], generator=generator)
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
-        """Eq. 1: ``y = sum_i G(x)_i E_i(x)`` over the chosen experts of each token, [N, D] -> [N, D].
+        """Compute ``y = sum_i G(x)_i E_i(x)`` (eq. 1) over the chosen experts of each token, [N, D] -> [N, D].
 
         Dispatch is a stable sort by expert; combine gathers and sums, forward and backward, so that the result
         is the same bits every time. y has autocast's type where that is on, else that of x.
@@ -85,13 +90,13 @@ class Experts(nn.Module):
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What autocast would choose: it does not know the operator."""
+    """Return the type that autocast would choose: it does not know the operator."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def loop_over_experts(x_ND: Tensor, routing: Routing, first_EDH: Tensor, second_EHD: Tensor) -> Tensor:
-    """Eq. 1 as it is written, expert by expert, in any precision: the reference of the fast path."""
+    """Compute eq. 1 as it is written, expert by expert, in any precision: the reference of the fast path."""
     y_ND = torch.zeros_like(x_ND)
     for expert in range(first_EDH.shape[0]):
         gates_M = torch.where(routing.experts_M == expert, routing.gates_M, 0.0).to(x_ND.dtype)

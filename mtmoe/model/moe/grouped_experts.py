@@ -44,14 +44,14 @@ class _Slice(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has all experts."""
+        """Return whether the slice has all experts."""
         return self.front_M is None
 
     def take(self, rows_M: Tensor) -> Tensor:
         return rows_M if self.front_M is None else rows_M.index_select(0, self.front_M)
 
     def put(self, total_M: Tensor | None, part_M: Tensor) -> Tensor:
-        """Chosen, never multiplied by zero: what lies behind the slice's rows may be NaN."""
+        """Choose the slice's rows, and never multiply by zero: what lies behind them may be NaN."""
         if self.back_M is None or self.inside_M1 is None:
             return part_M
         moved = part_M.index_select(0, self.back_M)
@@ -79,7 +79,8 @@ def forward(
     x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
     source_M: Tensor, inverse_M: Tensor, token_counts_E: Tensor, dtype: torch.dtype, most_groups: int = MOST_GROUPS,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Eq. 1 for all tokens, [N, D] in ``dtype``, and the hidden activations of the pairs sorted by expert, [M, H].
+    """Compute eq. 1 for all tokens, [N, D] in ``dtype``, and the hidden activations of the pairs sorted by expert, [M,
+    H].
 
     source_M: token of each pair in sorted order; inverse_M: place there of each pair.
     """
@@ -98,7 +99,7 @@ def backward(
     source_M: Tensor, order_M: Tensor, inverse_M: Tensor, token_counts_E: Tensor, dtype: torch.dtype,
     hidden_MH: Tensor | None, most_groups: int = MOST_GROUPS, into: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-    """Gradients of x_ND, gates_M and both stacks, by the equations of :func:`padded_experts.backward`.
+    """Return the gradients of x_ND, gates_M and both stacks, by the equations of :func:`padded_experts.backward`.
 
     into: what those of the stacks are added to, some experts at a time; they are then not returned. Memory: rows are
     overwritten and gathered again rather than kept, so that beside the hidden activations one row of D and one of H
@@ -143,15 +144,15 @@ def backward(
 
 
 def experts_at_once(matrix_bytes: int, row_bytes: float) -> int:
-    """Experts of a slice whose gradients of one matrix exist beside those that they go to: so many that the rows, which
-    each slice goes through as a whole, are no more than they. ``row_bytes``: of all rows, D and H wide."""
+    """Return how many experts make a slice: as many as keep the gradients of one of their matrices no larger than the
+    rows, which each slice goes through as a whole. ``row_bytes``: of all rows, D and H wide."""
     return max(1, int(max(ROOM_BYTES, row_bytes) // matrix_bytes))
 
 
 def _gathered(
     total: Tensor | None, part_EXX: Tensor, part: _Slice, stack: Tensor, into: Tensor | None
 ) -> Tensor | None:
-    """A stack's gradient with that of some experts in its place."""
+    """Put the gradient of some experts in its place in that of the stack."""
     if into is not None:
         into[part.low : part.high].add_(part_EXX)
         return None
@@ -163,7 +164,7 @@ def _gathered(
 
 
 def _row_products(a_MH: Tensor, b_MH: Tensor) -> Tensor:
-    """``(a * b).sum(1)`` in float32, of some rows at a time: their products are as large as the rows."""
+    """Return ``(a * b).sum(1)`` in float32, of some rows at a time: their products are as large as the rows."""
     rows = max(1, ROOM_BYTES // 16 // max(1, a_MH.shape[1] * a_MH.element_size()))
     parts = [(a * b).sum(1, dtype=torch.float32) for a, b in zip(a_MH.split(rows), b_MH.split(rows), strict=True)]
     return torch.cat(parts)

@@ -78,7 +78,7 @@ class DenseFeedForward(nn.Module):
         self.second_HD = nn.Parameter(nn.init.xavier_uniform_(torch.empty(hidden, width)))
 
     def forward(self, x_ND: Tensor) -> tuple[Tensor, None]:
-        """[N, D] -> [N, D]; there is nothing to balance."""
+        """Compute [N, D] -> [N, D]; there is nothing to balance."""
         return in_pieces(self._output, x_ND, 0, self.first_DH.shape[1], LAYER_ELEMENTS), None
 
     def _output(self, x_ND: Tensor) -> Tensor:

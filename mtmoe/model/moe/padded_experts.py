@@ -58,14 +58,14 @@ class Layout(NamedTuple):
 
 
 def most_rows(num_pairs: int) -> int:
-    """At least the padded rows of any distribution of so many pairs."""
+    """Return a bound of the padded rows of any distribution of so many pairs."""
     return num_pairs + num_pairs // 4
 
 
 def make_layout(
     token_counts_E: Tensor, tokens_M: Tensor, experts_M: Tensor, inverse_M: Tensor, num_tokens: int, matrix_bytes: int
 ) -> Layout:
-    """The same layout for the same routing, always; so it need not be kept for the backward pass."""
+    """Return the layout of a routing, always the same one; so it need not be kept for the backward pass."""
     counts = token_counts_E.cpu().numpy()
     order = np.argsort(-counts, kind="stable")
     sorted_counts = counts[order]
@@ -91,12 +91,13 @@ def make_layout(
 
 
 def _most_experts(matrix_bytes: int) -> int:
-    """Of any batch."""
+    """Return the largest number of experts of any batch."""
     return max(1, 4 * _BATCH_BYTES // matrix_bytes)
 
 
 def _rounded_up(count: int) -> int:
-    """To a multiple of the largest power of two that is at most 1/8 of it, or of 4; never by more than a quarter."""
+    """Round up to a multiple of the largest power of two that is at most 1/8 of it, or of 4; never by more than a
+    quarter."""
     step = 1 << max(2, count.bit_length() - 4)
     while 4 * (rounded := -(-count // step) * step) > 5 * count:
         step //= 2
@@ -113,20 +114,20 @@ class _Scratch:
 
     @functools.cached_property
     def memory(self) -> Tensor:
-        """Of the same size for all batches, so that it is at hand; taken by threads that have a batch."""
+        """Return memory of one size for all batches, so that it is at hand; threads that have a batch take it."""
         most = min(self.shape[0], _most_experts(self.shape[1:].numel() * self.dtype.itemsize))
         return _empty((most, *self.shape[1:]), self.dtype, self.device)
 
     @functools.cached_property
     def own(self) -> tuple[Tensor, ...]:
-        """A matrix each."""
+        """Return the matrix of each expert of the batch."""
         return self.memory.unbind()
 
     def of(self, batch: Batch) -> Tensor:
         return self.memory[: len(batch.experts)]
 
     def load(self, batch: Batch) -> Tensor:
-        """The weights of the batch's experts in the compute dtype, [G, ., .]."""
+        """Return the weights of the batch's experts in the compute dtype, [G, ., .]."""
         if self.is_same_type and len(batch.experts) == 1:
             return self.stack[batch.experts[0]].unsqueeze(0)
         own = self.own[: len(batch.experts)]
@@ -134,7 +135,7 @@ class _Scratch:
         return self.of(batch)
 
     def store(self, gradient: tuple[Tensor, ...], batch: Batch) -> None:
-        """Into the gradients of the batch's experts, of which there is one matrix each."""
+        """Write the gradients of the batch's experts, of which there is one matrix each."""
         copy_each([gradient[expert] for expert in batch.experts], self.own[: len(batch.experts)])
 
 
@@ -142,7 +143,10 @@ def forward(
     x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor, layout: Layout,
     dtype: torch.dtype, hidden_PH: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """Eq. 1 for all tokens, [N, D] in ``dtype``. The hidden activations are left in ``hidden_PH`` if it is given."""
+    """Compute eq. 1 for all tokens, [N, D] in ``dtype``.
+
+    The hidden activations are left in ``hidden_PH`` if it is given.
+    """
     width, hidden = first_EDH.shape[1:]
     padded_x = _with_zero_row(x_ND, dtype)
     output_PD = padded_x.new_empty(len(layout.source_P), width)
@@ -164,7 +168,7 @@ def backward(
     gradient_ND: Tensor, x_ND: Tensor, gates_M: Tensor, starts_N: Tensor, first_EDH: Tensor, second_EHD: Tensor,
     layout: Layout, dtype: torch.dtype, hidden_PH: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of x_ND, gates_M and both stacks; ``hidden_PH`` is computed again where it is not given.
+    """Return the gradients of x_ND, gates_M and both stacks; ``hidden_PH`` is computed again where it is not given.
 
     With O the incoming gradient of a row's token, g its gate and T = (O W2^T) * (h > 0):
     dg = <T, h>, dW2 = h^T (g O), dW1 = (g x)^T T, dx = g (T W1^T). The gates are put where rows are D wide.
@@ -213,7 +217,7 @@ def backward(
 
 
 def _do_all(batches: list[Batch], work: Callable[[Iterator[Batch]], None], device: torch.device) -> None:
-    """By several threads on a CPU; elsewhere each thread would have a stream of its own."""
+    """Run the work of each batch, by several threads on a CPU; elsewhere each thread would have a stream of its own."""
     if device.type == "cpu":
         share_work(batches, work)
     else:
@@ -221,7 +225,7 @@ def _do_all(batches: list[Batch], work: Callable[[Iterator[Batch]], None], devic
 
 
 def gathered_sum(rows_PD: Tensor, row_M: Tensor, starts_N: Tensor, gates_M: Tensor) -> Tensor:
-    """``y_n = sum of g_m rows[row_m]`` over the pairs m of token n, which begin at starts_N[n]: [N, D].
+    """Return ``y_n = sum of g_m rows[row_m]`` over the pairs m of token n, which begin at starts_N[n]: [N, D].
 
     One pass that gathers and adds in order, without atomics, and in float32 where rows are narrower; on a CPU
     it costs a tenth of index_select, multiplication and sum.
@@ -235,7 +239,7 @@ def _hidden(x_GRD: Tensor, first_GDH: Tensor, out_GRH: Tensor) -> Tensor:
 
 
 def _with_zero_row(x_ND: Tensor, dtype: torch.dtype) -> Tensor:
-    """A contiguous copy with the row that padding is read from."""
+    """Return a contiguous copy with the row that padding is read from."""
     copy = torch.empty(x_ND.shape[0] + 1, x_ND.shape[1], dtype=dtype, device=x_ND.device)
     copy[:-1].copy_(x_ND)
     copy[-1].zero_()

@@ -23,7 +23,7 @@ _free: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # by size in byte
 
 
 def reused_empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """An uninitialised, contiguous CPU tensor, as ``torch.empty`` makes.
+    """Return an uninitialised, contiguous CPU tensor, as ``torch.empty`` does.
 
     Its memory comes back here when the last tensor that shares it is gone. A size that is not at hand lets go of
     everything that is free, so no more is held than was in use at once.

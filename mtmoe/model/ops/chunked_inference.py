@@ -30,7 +30,7 @@ def in_pieces(
 
 
 def places_at_once(num_places: int, row_elements: int, most_elements: int) -> int:
-    """How many of a sequence's places make a piece: all, where gradients are on."""
+    """Return how many of a sequence's places make a piece: all, where gradients are on."""
     if torch.is_grad_enabled() or num_places * row_elements <= most_elements:
         return num_places
     return max(1, most_elements // row_elements)

@@ -25,7 +25,8 @@ class Int8Matrix:
     """``W x`` of every row x, for weights W of [O outputs, I inputs]. It can be neither copied nor pickled."""
 
     def __init__(self, weights_OI: Tensor) -> None:
-        """
+        """Round the weights to 8 bits.
+
         Raises:
             UserError: the weights are not on a CPU, or torch was built without oneDNN.
         """
@@ -40,16 +41,16 @@ class Int8Matrix:
         self._zeros_O = torch.zeros(len(weights_OI), dtype=torch.int64)
 
     def product(self, x_XI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-        """[X, I] -> [X, O], float32; plus ``bias_O`` (float32) in every row."""
+        """Compute [X, I] -> [X, O], float32; plus ``bias_O`` (float32) in every row."""
         product_XO, scale_X1 = self._scaled(x_XI)
         return product_XO.mul_(scale_X1) if bias_O is None else torch.addcmul(bias_O, product_XO, scale_X1)
 
     def written(self, x_XI: Tensor, out: Tensor) -> Tensor:
-        """:meth:`product`, into memory that is there."""
+        """Compute :meth:`product` into memory that is there."""
         return torch.mul(*self._scaled(x_XI), out=out)
 
     def _scaled(self, x_XI: Tensor) -> tuple[Tensor, Tensor]:
-        """What the product is a multiple of, and of how much, row by row."""
+        """Return the product before it is scaled, and the scale of each row."""
         num_rows, x_XI = len(x_XI), x_XI.float()
         scale_X1 = x_XI.abs().amax(1, keepdim=True).div_(_INPUT_STEPS).clamp_(min=_TINY)
         # Conversion cuts off, so that half a step more rounds; to int8, which torch has fast code for.

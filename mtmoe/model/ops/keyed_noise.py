@@ -29,7 +29,7 @@ class TokenNoise:
         self._num_draws = 0
 
     def begin(self, seed: int, sentences_B: Tensor, lengths_B: Tensor, length: int) -> None:
-        """A batch of sentences, whose numbers are those of ``sentences_B`` under ``seed``.
+        """Begin a batch of sentences, whose numbers are those of ``sentences_B`` under ``seed``.
 
         lengths_B: real tokens of each; length: positions with padding.
         """
@@ -40,7 +40,8 @@ class TokenNoise:
         self._token_keys_N = self._position_keys_BL.flatten().index_select(0, positions_N)
 
     def words(self, shape: torch.Size, num_words: int) -> Tensor:
-        """64 random bits ``num_words`` times for each row of a tensor of that shape: int64 [*shape[:-1], num_words].
+        """Draw 64 random bits ``num_words`` times for each row of a tensor of that shape: int64 [*shape[:-1],
+        num_words].
 
         shape: [B, L, D], or [N, D] of the real tokens. Not rows of one position after another: how many draws come
         before the next layer's would depend on the batch's width.
@@ -55,11 +56,11 @@ class TokenNoise:
         return self._drawn(keys, num_words)
 
     def normal(self, like_NE: Tensor) -> Tensor:
-        """Standard normal numbers as ``like_NE``, of its type, a row for each of the N real tokens."""
+        """Draw standard normal numbers as ``like_NE``, of its type, a row for each of the N real tokens."""
         return normal_of_keys(self._of_this_draw(self._token_keys_N), like_NE)
 
     def row_keys(self, tokens_R: Tensor, streams_R: Tensor) -> Tensor:
-        """Keys of a draw for rows of the real tokens ``tokens_R``, int64 [R]: with them any process can draw
+        """Return keys of a draw for rows of the real tokens ``tokens_R``, int64 [R]: with them any process can draw
         (:func:`normal_of_keys`). streams_R keeps rows of the same token apart."""
         keys_R = self._token_keys_N.index_select(0, tokens_R)
         return self._of_this_draw(mix(keys_R + (streams_R + 1) * SECOND_FACTOR))
@@ -85,7 +86,7 @@ def new_side_noise() -> SideNoise:
 
 
 def normal_of_keys(keys_R: Tensor, like_RE: Tensor) -> Tensor:
-    """The standard normal numbers of a draw's keys, as ``like_RE``."""
+    """Return the standard normal numbers of a draw's keys, as ``like_RE``."""
     return _normal(_words_of_keys(keys_R, -(-like_RE.shape[1] // 2)), like_RE)
 
 
@@ -98,7 +99,7 @@ def _position_keys(keys_B: Tensor, length: int) -> Tensor:
 
 
 def _normal(words: Tensor, like_RE: Tensor) -> Tensor:
-    """Box and Muller: two numbers from each 64 bits."""
+    """Return normal numbers by Box and Muller: two from each 64 bits."""
     draws = words.view(torch.int32).to(like_RE.dtype)
     half = words.shape[1]
     # 32 bits as a float32 may round to 0, of which there is no logarithm.

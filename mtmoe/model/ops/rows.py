@@ -39,42 +39,42 @@ class _RepeatRows(torch.autograd.Function):
 
 
 def permute_rows(x_ND: Tensor, order_N: Tensor, inverse_N: Tensor) -> Tensor:
-    """``x_ND[order_N]`` where ``order_N`` is a permutation and ``inverse_N`` its inverse."""
+    """Return ``x_ND[order_N]`` where ``order_N`` is a permutation and ``inverse_N`` its inverse."""
     output: Tensor = _PermuteRows.apply(x_ND, order_N, inverse_N)
     return output
 
 
 def repeat_rows(x_ND: Tensor, order_M: Tensor, inverse_M: Tensor, num_copies: int) -> Tensor:
-    """``num_copies`` copies of every row, in the order ``order_M`` (a permutation of M = N x num_copies)."""
+    """Return ``num_copies`` copies of every row, in the order ``order_M`` (a permutation of M = N x num_copies)."""
     output: Tensor = _RepeatRows.apply(x_ND, order_M, inverse_M, num_copies)
     return output
 
 
 def inverse_permutation(order_N: Tensor) -> Tensor:
-    """The permutation that undoes ``order_N``."""
+    """Return the permutation that undoes ``order_N``."""
     positions_N = torch.arange(order_N.numel(), device=order_N.device)
     return torch.empty_like(order_N).scatter_(0, order_N, positions_N)
 
 
 def real_positions(lengths_B: Tensor, length: int) -> Tensor:
-    """Flat indices into [B, length] of the tokens that are not padding, row by row: shape [N]."""
+    """Return flat indices into [B, length] of the tokens that are not padding, row by row: shape [N]."""
     mask_BL = torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
     return mask_BL.flatten().nonzero().squeeze(1)
 
 
 def take_rows(x_BLD: Tensor, positions_N: Tensor) -> Tensor:
-    """The rows of a padded [B, L, D] that ``positions_N`` names: [N, D]."""
+    """Return the rows of a padded [B, L, D] that ``positions_N`` names: [N, D]."""
     return x_BLD.reshape(-1, x_BLD.shape[-1]).index_select(0, positions_N)
 
 
 def put_rows(x_ND: Tensor, positions_N: Tensor, num_sentences: int, length: int) -> Tensor:
-    """The inverse of :func:`take_rows`; padding becomes zero."""
+    """Put rows back to where :func:`take_rows` took them; padding becomes zero."""
     flat = x_ND.new_zeros(num_sentences * length, x_ND.shape[-1]).index_copy(0, positions_N, x_ND)
     return flat.view(num_sentences, length, x_ND.shape[-1])
 
 
 def with_common_number_of_rows(x_XD: Tensor) -> Tensor:
-    """Rows of zeros added, on a CPU in bf16 and int8, where oneDNN compiles each product anew for each number of rows
+    """Add rows of zeros, on a CPU in bf16 and int8, where oneDNN compiles each product anew for each number of rows
     (half a millisecond, often more than the product itself): up to a multiple of 1/4 of the next lower power of two.
 
     How many they then are depends on the number of rows and on the type of the product alone: under autocast float32
@@ -89,6 +89,6 @@ def with_common_number_of_rows(x_XD: Tensor) -> Tensor:
 
 
 def _type_of_product(x_XD: Tensor) -> torch.dtype:
-    """In which a product of it on a CPU is computed."""
+    """Return the type in which a product of it on a CPU is computed."""
     is_cast = x_XD.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
     return torch.get_autocast_dtype("cpu") if is_cast else x_XD.dtype

@@ -22,7 +22,8 @@ MOST_THREADS = 8  # Python's part of the pieces is done by one thread at a time;
 
 
 def share_work(pieces: list[T], work: Callable[[Iterator[T]], None]) -> None:
-    """``work`` goes through the pieces that it is given and writes the result of each to a place of its own.
+    """Share pieces out to threads: ``work`` goes through those that it is given and writes each result to a place of
+    its own.
 
     It is called once in this thread. Where torch has 2 to ``MOST_THREADS`` threads here, and there are two pieces or
     more for each, it is also called in so many others, less this one; all take from one iterator, and torch computes
@@ -66,6 +67,9 @@ def share_work(pieces: list[T], work: Callable[[Iterator[T]], None]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _threads(process: int) -> ThreadPoolExecutor:
-    """Kept, since each has memory of its own that oneDNN would allocate again; but not in a forked process, which has
-    no threads."""
+    """Return the threads.
+
+    They are kept, since each has memory of its own that oneDNN would allocate again; but not in a forked process, which
+    has no threads.
+    """
     return ThreadPoolExecutor(MOST_THREADS - 1, thread_name_prefix="shared-work")

@@ -36,7 +36,10 @@ class BalancedGate(Gate):
     def _balance(
         self, importance_E: Tensor, token_counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
     ) -> Balance:
-        """excess: eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's."""
+        """Return balance and losses.
+
+        ``excess`` is eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's.
+        """
         sums = [importance_E]
         if excess is not None:
             sums += [excess, num_tokens if isinstance(num_tokens, Tensor) else excess.new_full((), num_tokens)]
@@ -48,7 +51,7 @@ class BalancedGate(Gate):
 
 
 def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
-    """m of eq. 18, rounded up (`docs/explanation/paper.md#decision-10`).
+    """Return m of eq. 18, rounded up (`docs/explanation/paper.md#decision-10`).
 
     From shapes alone, so that nothing waits for the device.
     """
@@ -56,14 +59,16 @@ def rows_per_expert(num_rows: int, num_experts: int, k: int) -> int:
 
 
 def best_rows(values_RE: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Eq. 18: the m rows of each column with the largest values, [..., E, C], and the same as a mask [..., R, E]."""
+    """Return the m rows of each column with the largest values (eq. 18), [..., E, C], and the same as a mask [..., R,
+    E]."""
     rows_EC = values_RE.detach().transpose(-1, -2).topk(m, dim=-1).indices
     mask_RE = torch.zeros_like(values_RE, dtype=torch.bool).scatter_(-2, rows_EC.transpose(-1, -2), True)
     return rows_EC, mask_RE
 
 
 def best_rows_of_all(values_RE: Tensor, m: int, most: int, global_rows: GlobalRows) -> Tensor:
-    """Eq. 18 over the rows of all processes, as a mask [..., R, E] of those here; ``most``: the largest R of any.
+    """Return eq. 18 over the rows of all processes, as a mask [..., R, E] of those here; ``most``: the largest R of
+    any.
 
     Every column has m rows in all. Of equal values, those of the first processes and the first rows are taken. What
     is no row has the value -inf.
@@ -91,15 +96,15 @@ def renormalised(values_RE: Tensor, mask_RE: Tensor) -> Tensor:
 
 
 def threshold_loss(values_RE: Tensor, threshold_E: Tensor, mask_RE: Tensor) -> Tensor:
-    """Eq. 20, from which the thresholds alone learn: no term is negative, and the derivative by a threshold is the
-    number of rows that the mask has, less the number above the threshold."""
+    """Compute eq. 20, from which the thresholds alone learn: no term is negative, and the derivative by a threshold is
+    the number of rows that the mask has, less the number above the threshold."""
     values_RE = values_RE.detach()
     above_RE = (values_RE > threshold_E).to(values_RE.dtype)
     return ((above_RE - mask_RE.to(values_RE.dtype)) * (values_RE - threshold_E)).sum()
 
 
 def in_token_order(tokens: Tensor, experts: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of any order and shape -> the same, flat, with ascending tokens."""
+    """Return pairs of any order and shape flat, with ascending tokens."""
     order_M = tokens.flatten().argsort(stable=True)
     gates_M1 = permute_rows(gates.reshape(-1, 1), order_M, inverse_permutation(order_M))
     pick = tokens.flatten().index_select(0, order_M), experts.flatten().index_select(0, order_M)

@@ -47,23 +47,23 @@ class Gate(nn.Module):
 
     @staticmethod
     def in_own_type(x_ND: Tensor) -> Tensor:
-        """In that of the gates: float32, or float64 where it is that."""
+        """Return x_ND in the type of the gates: float32, or float64 where it is that."""
         return x_ND if x_ND.dtype == torch.float64 else x_ND.float()
 
     @property
     def operations(self) -> int:
-        """Multiply-adds of the gate for one token in training (`docs/explanation/paper.md#counting`)."""
+        """Return the multiply-adds of the gate for one token in training (`docs/explanation/paper.md#counting`)."""
         raise NotImplementedError
 
     def _route(self, x_ND: Tensor) -> Routing:
         raise NotImplementedError
 
     def _normal(self, like_NE: Tensor) -> Tensor:
-        """Standard normal numbers as ``like_NE``, for each token."""
+        """Draw standard normal numbers as ``like_NE``, for each token."""
         return torch.randn_like(like_NE) if self.noise is None else self.noise.normal(like_NE)
 
     def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
-        """The sums over the tokens of all processes, in the shapes they have here; in evaluation, to which
+        """Return the sums over the tokens of all processes, in the shapes they have here; in evaluation, to which
         processes do not come together, those that were given."""
         if not self.training:
             return sums
@@ -73,8 +73,9 @@ class Gate(nn.Module):
 
 
 def random_weights(*shape: int, shard: slice = slice(None)) -> nn.Parameter:
-    """Weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance. ``shard``: the
-    part along the first dimension that is wanted, with the weights that it has in the whole.
+    """Draw the weights of a gate without noise: logits of standard deviation 0.1 for inputs of unit variance.
+
+    ``shard`` is the part along the first dimension that is wanted, with the weights that it has in the whole.
 
     The paper's zeros are for the noisy gate. Without noise they would be ties, and every token would take the same
     experts, or every expert the same tokens.

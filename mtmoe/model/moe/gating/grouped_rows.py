@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 def grouped_product(x_RD: Tensor, weights_GDL: Tensor, group_R: Tensor, counts_G: Tensor) -> Tensor:
-    """Each row times its group's matrix: [R, L], in the type of x_RD (float32 or float64).
+    """Multiply each row with its group's matrix: [R, L], in the type of x_RD (float32 or float64).
 
     group_R: the group of each row, ascending; counts_G: the rows of each group.
     """
@@ -31,13 +31,13 @@ def grouped_product(x_RD: Tensor, weights_GDL: Tensor, group_R: Tensor, counts_G
 
 
 def sum_by_group(rows_RL: Tensor, group_R: Tensor, counts_G: Tensor) -> Tensor:
-    """Sums of the rows of each group, [G, L]."""
+    """Return the sums of the rows of each group, [G, L]."""
     output: Tensor = _SumByGroup.apply(rows_RL, group_R, counts_G)
     return output
 
 
 def take_rows_of_tokens(x_ND: Tensor, tokens_R: Tensor) -> Tensor:
-    """``x_ND[tokens_R]``, a token any number of times; its gradient is summed in the order of the rows."""
+    """Return ``x_ND[tokens_R]``, a token any number of times; its gradient is summed in the order of the rows."""
     output: Tensor = _TakeRows.apply(x_ND, tokens_R)
     return output
 
@@ -85,22 +85,23 @@ class _Tiles(NamedTuple):
     size: int
 
     def spread(self, rows_RC: Tensor) -> Tensor:
-        """[R, C] -> [tiles, size, C], with zeros in the slots that are not filled."""
+        """Lay out rows [R, C] as [tiles, size, C], with zeros in the slots that are not filled."""
         slots_JC = torch.where(self.filled_J[:, None], rows_RC.index_select(0, self.row_J), 0.0)
         return slots_JC.view(-1, self.size, rows_RC.shape[1])
 
     def collect(self, slots_IJC: Tensor) -> Tensor:
-        """The inverse of :meth:`spread`."""
+        """Return the rows that :meth:`spread` laid out."""
         return slots_IJC.flatten(0, 1).index_select(0, self.slot_R)
 
 
 def num_tiles(num_rows: float, num_groups: int) -> float:
-    """Of a product by group on a GPU. It depends on the shapes alone: it is the most that any counts can need."""
+    """Return the number of tiles of a product by group on a GPU. It depends on the shapes alone: it is the most that
+    any counts can need."""
     return num_rows // _tile_size(num_rows, num_groups) + num_groups
 
 
 def _tile_size(num_rows: float, num_groups: int) -> int:
-    """Rows of a tile: a quarter of a group's mean share keeps few slots empty and few copies of a matrix."""
+    """Return the rows of a tile: a quarter of a group's mean share keeps few slots empty and few copies of a matrix."""
     return min(256, max(1, int(num_rows // (4 * num_groups))))
 
 
@@ -171,5 +172,5 @@ class _TakeRows(torch.autograd.Function):
 
 
 def _members(group_R: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
-    """[G, R]: 1 where the row is of the group."""
+    """Return [G, R]: 1 where the row is of the group."""
     return (torch.arange(num_groups, device=group_R.device)[:, None] == group_R).to(dtype)

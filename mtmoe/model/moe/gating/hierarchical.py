@@ -42,7 +42,7 @@ class HierarchicalGate(TwoLevelGate):
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
         noise: TokenNoise | None = None,
     ) -> None:
-        """``top_k_in_group``: k of the second level, experts of a token in each of its groups."""
+        """Build the gates of both levels; a token is sent to ``top_k_in_group`` experts in each of its groups."""
         super().__init__(num_experts, groups_per_token * top_k_in_group, parallelism, noise)
         self._set_levels(groups, groups_per_token, top_k_in_group)
         self.importance_loss_weight = importance_loss_weight
@@ -69,7 +69,7 @@ class HierarchicalGate(TwoLevelGate):
 
     @property
     def operations(self) -> int:
-        """2 d a + k 2 d (n / a), or half of it without noise."""
+        """Return 2 d a + k 2 d (n / a), or half of it without noise."""
         matrices = 1 if self.noise_floor is None else 2
         return matrices * self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.experts_per_group)
 
@@ -119,8 +119,11 @@ class HierarchicalGate(TwoLevelGate):
         return choose_top_k(clean_RL, noise_scale(raw_RL, self.noise_floor), self.top_k_in_group, normal)
 
     def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
-        """As :meth:`TwoLevelGate.balance`. Eq. 14 is a product of sums over the batch: its factors are summed over
-        processes, not its value; ``load_E`` is what of it falls to each process."""
+        """Return balance and losses of both levels.
+
+        Eq. 14 is a product of sums over the batch: its factors are summed over processes, not its value; ``load_E`` is
+        what of it falls to each process.
+        """
         first_load_G, tokens_G = first.sums
         (load_in_group_FL,) = second.sums
         importance_GL = self._of_all(second.importance_FL)
@@ -141,6 +144,6 @@ class HierarchicalGate(TwoLevelGate):
 
 
 def smooth_load(first_load_G: Tensor, load_in_group_GL: Tensor, tokens_G: Tensor) -> Tensor:
-    """Eq. 14: ``Load_primary(X)_i Load_i(X_i)_j / |X_i|``; zero for a group without tokens
+    """Compute ``Load_primary(X)_i Load_i(X_i)_j / |X_i|`` (eq. 14); zero for a group without tokens
     (`docs/explanation/paper.md#decision-8`)."""
     return first_load_G[:, None] * load_in_group_GL / (tokens_G[:, None] + EPSILON)

@@ -48,7 +48,8 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         threshold_loss_weight: float,
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
     ) -> None:
-        """``top_k_in_group``: k of the second level, experts of a token in each of its groups."""
+        """Build the gates of both levels; a token is sent to ``top_k_in_group`` experts, on average, in each of its
+        groups."""
         k = groups_per_token * top_k_in_group
         BalancedGate.__init__(self, num_experts, k, importance_loss_weight, threshold_loss_weight, parallelism)
         self._set_levels(groups, groups_per_token, top_k_in_group)
@@ -65,17 +66,17 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
     @property
     def threshold_G(self) -> Tensor:
-        """T of the first level."""
+        """Return T of the first level."""
         return self.log_threshold_G.exp() / self.num_groups
 
     @property
     def threshold_GL(self) -> Tensor:
-        """T of the second level, of each group's own; of the groups that are here."""
+        """Return T of the second level, of each of the groups that are here."""
         return self.log_threshold_GL.exp() / self.experts_per_group
 
     @property
     def operations(self) -> int:
-        """d a + k d (n / a): there are no matrices for noise."""
+        """Return d a + k d (n / a): there are no matrices for noise."""
         return self.gate_DG.shape[0] * (self.num_groups + self.groups_per_token * self.experts_per_group)
 
     def _route(self, x_ND: Tensor) -> Routing:
@@ -125,7 +126,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         return FirstLevel(pairs, None, rows_per_group, (excess, num_tokens, 0.0 * values_NG.detach().sum()))
 
     def _best_tokens(self, values_NG: Tensor) -> tuple[Tensor, int]:
-        """Eq. 18 of the first level, and how many tokens of the batch each group gets."""
+        """Return eq. 18 of the first level, and how many tokens of the batch each group gets."""
         global_rows = self.parallelism.global_rows
         assert global_rows is not None, "one process alone takes both levels at once"
         num_tokens, most = global_rows.count(values_NG.shape[0])
@@ -152,7 +153,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         return SecondLevel(pairs, sum_by_group(gates_RL, group_R, counts_F), (excess,))
 
     def _best_rows_of_groups(self, values_RL: Tensor, rows: GroupRows) -> Tensor:
-        """Eq. 18 of the second level: each expert has m of its group's rows on all processes."""
+        """Return eq. 18 of the second level: each expert has m of its group's rows on all processes."""
         group_R, counts_F, p = rows.group_R, rows.counts_F, rows.rows_per_group
         m = rows_per_expert(p, values_RL.shape[1], self.top_k_in_group)
         place_R = torch.arange(group_R.shape[0], device=group_R.device) - (counts_F.cumsum(0) - counts_F)[group_R]
@@ -165,7 +166,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         return best_rows_of_all(values_FPL, m, p, rows_of_same_groups)[group_R, place_R]
 
     def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
-        """As :meth:`TwoLevelGate.balance`."""
+        """Return balance and losses of both levels."""
         excess, num_tokens, not_a_number = first.sums
         importance_E = self._of_all(second.importance_FL).flatten() + not_a_number
         token_counts_E = self._of_all(second.pairs.token_counts_E.view(second.importance_FL.shape)).flatten()

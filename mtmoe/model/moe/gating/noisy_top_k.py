@@ -45,7 +45,7 @@ class NoisyTopKGate(Gate):
 
     @property
     def operations(self) -> int:
-        """2 d n: both matrices."""
+        """Return 2 d n: both matrices."""
         return self.gate_DE.numel() + self.noise_DE.numel()
 
     @property

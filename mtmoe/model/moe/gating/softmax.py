@@ -35,7 +35,7 @@ class SoftmaxGate(Gate):
 
     @property
     def operations(self) -> int:
-        """d n: there is no matrix for noise."""
+        """Return d n: there is no matrix for noise."""
         return self.gate_DE.numel()
 
     def _route(self, x_ND: Tensor) -> Routing:

@@ -52,12 +52,12 @@ class StrictlyBalancedGate(BalancedGate):
 
     @property
     def threshold_E(self) -> Tensor:
-        """T of eq. 19."""
+        """Return T of eq. 19."""
         return self.log_threshold_E.exp() / self.num_experts
 
     @property
     def operations(self) -> int:
-        """d n: there is no matrix for noise."""
+        """Return d n: there is no matrix for noise."""
         return self.gate_DE.numel()
 
     def _route(self, x_ND: Tensor) -> Routing:
@@ -85,8 +85,8 @@ class StrictlyBalancedGate(BalancedGate):
         return Routing(tokens_M, experts_M, gates_M, None, token_counts_E, balance)
 
     def _route_by_mask(self, values_NE: Tensor, mask_NE: Tensor, excess: Tensor | None) -> Routing:
-        """Where the number of pairs is known on the device alone, for which this waits: in evaluation, and of one
-        process among several."""
+        """Route by a mask, whose number of pairs is known on the device alone, for which this waits: in evaluation, and
+        of one process among several."""
         gates_NE = renormalised(values_NE, mask_NE)
         tokens_M, experts_M = mask_NE.nonzero().unbind(1)
         token_counts_E = tokens_per_expert(experts_M, self.num_experts)

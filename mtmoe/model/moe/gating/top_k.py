@@ -31,7 +31,8 @@ class Choice(NamedTuple):
 def choose_top_k(
     clean_RE: Tensor, std_RE: Tensor | None, k: int, normal: Callable[[Tensor], Tensor] | None = None
 ) -> Choice:
-    """Noisy top-k of logits (eqs. 3-5); without ``std_RE``, softmax kept to the k largest (eqs. 2, 16 and 17).
+    """Choose the k best by noisy logits (eqs. 3-5); without ``std_RE``, by a softmax kept to the k largest (eqs. 2, 16,
+    17).
 
     normal: standard normal numbers in the shape of its argument; None for those of torch.
 
@@ -54,7 +55,7 @@ def choose_top_k(
 
 
 def noisy_top(clean_RE: Tensor, std_RE: Tensor, noise_RE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The k+1 largest of clean + noise * std of each row, where they are, and P(x, i) of eqs. 8-9."""
+    """Return the k+1 largest of clean + noise * std of each row, where they are, and P(x, i) of eqs. 8-9."""
     top_RC, indices_RC = (clean_RE + noise_RE * std_RE).topk(k + 1, dim=1)
     return top_RC, indices_RC, probability_in_top_k(clean_RE, std_RE, top_RC, indices_RC[:, :k])
 
@@ -101,7 +102,7 @@ class _NoisyTop(torch.autograd.Function):
 
 
 def noise_scale(raw: Tensor, floor: float) -> Tensor:
-    """Standard deviation of the noise (eq. 4), with a floor (`docs/explanation/paper.md#decision-3`).
+    """Return the standard deviation of the noise (eq. 4), with a floor (`docs/explanation/paper.md#decision-3`).
 
     Without a floor softplus underflows to 0, by which eq. 9 divides. It stops where it is too little to change a logit,
     so that eq. 9 is a step there, and its square is no infinity.
@@ -112,7 +113,7 @@ def noise_scale(raw: Tensor, floor: float) -> Tensor:
 
 
 def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NC: Tensor, experts_NK: Tensor) -> Tensor:
-    """P(x, i) of eqs. 8-9: that expert i is among the k best if only its own noise were drawn again.
+    """Return P(x, i) of eqs. 8-9: that expert i is among the k best if only its own noise were drawn again.
 
     ``top_NC`` are the k+1 largest noisy logits. The threshold that excludes i itself is the k+1st of them
     where i is in, and the kth where it is out.
@@ -125,11 +126,13 @@ def probability_in_top_k(clean_NE: Tensor, std_NE: Tensor, top_NC: Tensor, exper
 
 
 def dense_gates(experts_RK: Tensor, gates_RK: Tensor, num_experts: int) -> Tensor:
-    """G(x) as a whole, [R, E]. Scattered and then summed rather than added by index: the same bits every time on a
-    GPU, too."""
+    """Return G(x) as a whole, [R, E].
+
+    Scattered and then summed rather than added by index: the same bits every time on a GPU, too.
+    """
     return gates_RK.new_zeros(gates_RK.shape[0], num_experts).scatter(1, experts_RK, gates_RK)
 
 
 def repeated_tokens(num_tokens: int, k: int, device: torch.device) -> Tensor:
-    """0 (k times), 1 (k times), ...: the tokens of k pairs each."""
+    """Return 0 (k times), 1 (k times), ...: the tokens of k pairs each."""
     return torch.arange(num_tokens, device=device)[:, None].expand(-1, k).reshape(-1)

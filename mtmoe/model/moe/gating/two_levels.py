@@ -76,21 +76,21 @@ class TwoLevelGate(Gate):
 
     @property
     def experts_per_group(self) -> int:
-        """L."""
+        """Return L, the size of a group."""
         return self.num_experts // self.num_groups
 
     def first_level(self, x_ND: Tensor) -> FirstLevel:
-        """The groups of N tokens, x_ND of any float type."""
+        """Choose the groups of N tokens, x_ND of any float type."""
         with torch.autocast(x_ND.device.type, enabled=False):
             return self._choose_groups(self.in_own_type(x_ND))
 
     def second_level(self, rows: GroupRows) -> SecondLevel:
-        """The experts of rows in the groups that are here."""
+        """Choose the experts of rows in the groups that are here."""
         with torch.autocast(rows.x_RD.device.type, enabled=False):
             return self._choose_experts(rows)
 
     def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
-        """Losses of the tokens of all processes, whichever of them has a group's rows."""
+        """Return balance and losses of the tokens of all processes, whichever of them has a group's rows."""
         raise NotImplementedError
 
     def _choose_groups(self, x_ND: Tensor) -> FirstLevel:
@@ -126,7 +126,7 @@ class TwoLevelGate(Gate):
         )
 
     def _of_all(self, values_FX: Tensor) -> Tensor:
-        """[G, ...], with zeros for groups that are elsewhere."""
+        """Return [G, ...], with zeros for groups that are elsewhere."""
         before, after = self.group_shard.start, self.num_groups - self.group_shard.stop
         if not before and not after:
             return values_FX
