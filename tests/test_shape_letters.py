@@ -69,3 +69,10 @@ def test_every_shape_letter_is_explained_and_a_reserved_one_means_one_thing(modu
 def test_a_legend_is_read_and_names_are_found() -> None:
     assert letters_of("Rows.\n\nLetters: M pairs of a\ntoken, R rows. More.") == {"M": "pairs of a token", "R": "rows"}
     assert shaped_names(ast.parse("x_ND = self.y_BTD + f(z_M1, MAX_V, num_rows)")) == {"x_ND", "y_BTD", "z_M1"}
+
+
+def test_the_glossary_has_the_reserved_letters() -> None:
+    glossary = (_ROOT.parent / "docs/reference/glossary.md").read_text(encoding="utf-8")
+    letters = dict(re.findall(r"^\| ([A-Z]) \| (.+) \|$", glossary, flags=re.MULTILINE))
+    assert list(letters) == list(RESERVED)
+    assert [letter for letter, meaning in RESERVED.items() if meaning not in letters[letter]] == []
