@@ -1,4 +1,4 @@
-"""Rows of tokens that travel to the processes that have their experts, or their groups of experts, and back.
+"""All-to-all exchange: token rows go to the processes that have their experts, or groups of experts, and back.
 
 `all_to_all_single` with uneven splits, so that any number of tokens, also none, may go anywhere. What is spread is
 called a unit here: an expert, or a whole group of them.

@@ -75,7 +75,8 @@ class BalancedRows:
 
 
 def _answers(best_PFC: Tensor, m: int) -> Tensor:
-    """Answer [P, F, C] by [P, F, 2]: to each process the m-th best of all values, and its share of those equal to it."""
+    """Answer [P, F, C] by [P, F, 2]: to each process the m-th best of all values, and its share of those equal to
+    it."""
     size, num_experts, num_best = best_PFC.shape
     if not num_experts:
         return best_PFC.new_zeros(size, 0, 2)

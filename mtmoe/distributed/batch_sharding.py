@@ -1,4 +1,4 @@
-"""A process's share of a batch that all processes know."""
+"""Batch sharding: each process's share of a batch that all processes know."""
 
 from __future__ import annotations
 

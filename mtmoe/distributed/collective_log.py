@@ -1,4 +1,4 @@
-"""What this process says to the others: one collective after another, in the same order on every process.
+"""Collective log: the collectives of this process, one after another, in the same order on every process.
 
 Two things rest on that order. A process that waits too long can tell who has not come as far (``watchdog.py``). And
 one that ran out of memory in the middle of a batch can go through the rest of the batch's collectives with no rows of

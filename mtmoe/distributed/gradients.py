@@ -1,4 +1,4 @@
-"""Gradients of a loss to which every process adds its part: they are summed, never averaged.
+"""Data parallelism: gradients of a loss to which every process adds its part are summed, never averaged.
 
 Shared parameters have a part of their gradient on every process. An expert has seen the tokens of all processes of
 its expert axis already, so only its copies on the data axis are added up.
@@ -28,7 +28,8 @@ class GradientSums:
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], sharded: Collection[str], mesh: Mesh) -> None:
-        """Divide the parameters into buckets. ``sharded`` has the names of those that are spread over the expert axis."""
+        """Divide the parameters into buckets. ``sharded`` has the names of those that are spread over the expert
+        axis."""
         self._mesh = mesh
         self._buckets = list(_buckets(parameters, sharded, mesh))
         self._place = {p: number for number, bucket in enumerate(self._buckets) for p in bucket.parameters}

@@ -1,4 +1,4 @@
-"""What this process knows of the torchrun job that has started it, and may start others in its place.
+"""Launch by torchrun: what this process knows of the job that has started it, and may start others in its place.
 
 Which job it is: the workers that it starts anew after a failure belong to the same.
 

@@ -1,4 +1,4 @@
-"""The processes of one training, and what they add up together.
+"""Mesh of the processes of one training, and what they add up together.
 
 Processes stand in a grid of [data, expert]. A row of it, the expert axis, has one copy of every expert between its
 processes; a column, the data axis, has copies of the same experts. All other parameters are on every process. One
@@ -146,7 +146,8 @@ class Mesh:
         return self.devices.device_type
 
     def share_of_experts(self, num_experts: int) -> slice:
-        """Return the experts that this process holds: contiguous, of equal numbers as far as they go (as DTensor cuts)."""
+        """Return the experts that this process holds: contiguous, of equal numbers as far as they go (as DTensor
+        cuts)."""
         return shares(num_experts, self.expert_size)[self.expert_rank]
 
     def devices_of(self, tensor: Tensor) -> DeviceMesh:

@@ -1,5 +1,6 @@
-"""Tensors of all processes in one directory, through torch.distributed.checkpoint: each process writes what it holds,
-and any number of processes reads what it needs.
+"""Sharded checkpoint: tensors of all processes in one directory, through torch.distributed.checkpoint.
+
+Each process writes what it holds, and any number of processes reads what it needs.
 
 The files are safetensors (DCP's own format is a pickle). The experts are DTensors, cut along their first dimension;
 everything else is the same on every process and written once.

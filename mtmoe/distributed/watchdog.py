@@ -1,5 +1,7 @@
-"""Says who keeps the others waiting: a thread in every process tells the others what its process is doing, and, where
-that is waiting for too long, asks them the same.
+"""Watchdog that says who keeps the others waiting.
+
+A thread in every process tells the others what its process is doing, and, where that is waiting for too long, asks them
+the same.
 
 It ends nothing: the collective that waits in vain fails a little later by the timeout of its process group. On a GPU
 the host runs ahead of the device, so that what is named there is what the host has issued or waits for.

@@ -124,7 +124,8 @@ class Attention(nn.Module):
         return weights_BTS.to(memory.values_BSD.dtype) @ memory.values_BSD, weights_BTS
 
     def _additive_scores(self, query_BTA: Tensor, keys_BSA: Tensor) -> Tensor:
-        """Compute eq. 21; without gradients for some source positions at a time, as even one query's sums may be large."""
+        """Compute eq. 21; without gradients for some source positions at a time, as even one query's sums may be
+        large."""
         length = places_at_once(keys_BSA.shape[1], query_BTA.numel(), ATTENTION_ELEMENTS)
         parts = [
             (query_BTA[:, :, None, :] + keys_BsA[:, None, :, :]).tanh() @ self.scale_A

@@ -1,4 +1,4 @@
-"""The network that a recipe's task names."""
+"""Model building: the network that a recipe's task names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network costs, from its settings alone: parameters and operations of each layer.
+"""Description of a network from its settings alone: parameters and operations of each layer.
 
 Operations are multiply-adds of one source and one target token in the forward pass (one multiply-add is 1;
 `docs/explanation/paper.md#counting`): every weight matrix that a token meets, with k of the n experts and, of two

@@ -1,4 +1,4 @@
-"""The two ends of every network: ids to vectors, and vectors to probabilities of labels."""
+"""Embeddings and output probabilities: ids to vectors, and vectors to probabilities of labels."""
 
 from __future__ import annotations
 

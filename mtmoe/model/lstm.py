@@ -1,4 +1,4 @@
-"""LSTM layers. One layer a module, because residual connections and experts go between them.
+"""LSTM layers, with the forget gate's bias of 1; one a module, as residual connections and experts go between them.
 
 No ``PackedSequence``: on a CPU the padded form takes oneDNN's fast path. Padding stands at the end of a
 row, so it cannot influence what stands before it; the backward direction reverses each sentence by its own
@@ -19,6 +19,8 @@ from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, places_at_once
 from mtmoe.model.ops.int8 import Int8Matrix
 from mtmoe.model.ops.rows import permute_rows, with_common_number_of_rows
 from mtmoe.system.torch_internals import fused_lstm_cell
+
+FORGET_BIAS = 1.0  # at the start (Jozefowicz et al. 2015): a new layer remembers
 
 
 class LstmState(NamedTuple):
@@ -74,15 +76,16 @@ class Lstm(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.xavier_uniform_(parameter)
-        with torch.no_grad():  # forget gate bias 1 (Jozefowicz et al. 2015); gate order is i, f, g, o
-            dict(self.cell.named_parameters())["bias_ih_l0"][self.hidden : 2 * self.hidden] = 1.0
+        with torch.no_grad():  # the order of the gates is i, f, g, o
+            dict(self.cell.named_parameters())["bias_ih_l0"][self.hidden : 2 * self.hidden] = FORGET_BIAS
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Compute all positions at once from a zero state: [B, L, input_width] -> [B, L, width]."""
         return self.continued(x_BLD, None)[0]
 
     def continued(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """Compute all positions at once from ``state`` (None: zeros): [B, L, width], and the state after the last one."""
+        """Compute all positions at once from ``state`` (None: zeros): [B, L, width], and the state after the last
+        one."""
         if x_BLD.device.type == "cpu" and _autocast_is_fp16():
             with torch.autocast("cpu", enabled=False):  # oneDNN has no fp16 LSTM for most processors
                 return self.continued(x_BLD.float(), state)
@@ -125,7 +128,8 @@ class Lstm(nn.Module):
         return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
     def _weights_side_by_side(self, dtype: torch.dtype) -> list[Tensor]:
-        """Return the weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then biases."""
+        """Return the weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then
+        biases."""
         weights = self.cell.all_weights[0]
         in_memory = [*weights[:2], *weights[4:], *weights[2:4]]
         flat = torch.cat([weight.flatten() for weight in in_memory]).to(dtype)

@@ -1,4 +1,4 @@
-"""The experts with their dispatch and combination as one operator, `mtmoe::experts`, with a backward of its own.
+"""Expert operator `mtmoe::experts`: dispatch, experts and combination at once, with a backward of its own.
 
 One operator, so that `torch.compile` sees one call of known shapes, and so that a fused kernel can take its place
 without a change to the layer. It is given x_ND and indices rather than dispatched rows: what is kept for the

@@ -1,4 +1,4 @@
-"""The experts: many small feed-forward networks, and the one path that feeds and collects them.
+"""Experts: many small feed-forward networks, with one dispatch of the tokens and one combination of the outputs.
 
 Dropless: every token reaches each of its experts, so a sentence's result never depends on its neighbours.
 

@@ -1,5 +1,7 @@
-"""The experts' arithmetic on a GPU: rows sorted by expert, multiplied by `F.grouped_mm`, which reads the ends of the
-groups on the device. Nothing here waits for the device: no size depends on the counts.
+"""Grouped matrix products of the experts on a GPU.
+
+Rows are sorted by expert and multiplied by `F.grouped_mm`, which reads the ends of the groups on the device. Nothing
+waits for the device: no size depends on the counts.
 
 `F.grouped_mm` takes at most 1,023 groups on CUDA, and the first group always begins at row 0. So more experts are
 taken in slices: for each, the rows are gathered anew with those of the slice in front (a shift that the device

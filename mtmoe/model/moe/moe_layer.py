@@ -1,4 +1,4 @@
-"""The layer between LSTM layers: a mixture of experts, or the dense network it is compared with."""
+"""Mixture-of-experts layer between LSTM layers, and the dense network that it is compared with."""
 
 from __future__ import annotations
 

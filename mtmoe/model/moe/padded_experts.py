@@ -1,4 +1,6 @@
-"""The experts' arithmetic on a CPU: a few experts at a time, padded to equal numbers of rows and multiplied as a batch.
+"""Padded matrix products of the experts on a CPU, a batch of experts at a time.
+
+The experts of a batch are padded to equal numbers of rows.
 
 Three things make this cheaper than one multiplication for each expert (`F.grouped_mm` on a CPU is a loop of them):
 a batch has no cost for each small call; its weights, cast to the compute dtype in a buffer that stays in the cache,

@@ -1,4 +1,4 @@
-"""What a gate tells the experts, and what it reports: the interface between the two.
+"""Routing: which experts a gate chooses for each token, and how evenly, as an interface between gate and experts.
 
 Letters: M pairs of a token and one of its experts.
 """
@@ -29,7 +29,7 @@ class Balance(NamedTuple):
 
 
 def sum_of_balances(balances: Sequence[Balance]) -> Balance:
-    """Return that of all parts of a batch, without the losses, which are no sums."""
+    """Return the balance of a whole batch from those of its parts, without the losses, which are no sums."""
     vectors = [(balance.importance_E, balance.load_E, balance.token_counts_E) for balance in balances]
     importance_E, load_E, token_counts_E = (torch.stack(parts).sum(0) for parts in zip(*vectors, strict=True))
     return Balance(importance_E, load_E, token_counts_E, {})

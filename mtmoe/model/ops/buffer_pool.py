@@ -1,4 +1,4 @@
-"""Large tensors on the CPU in memory that an earlier one has left.
+"""Buffer pool: large tensors on the CPU in memory that an earlier one has left.
 
 The gradient of a stack of experts is as large as the stack, is written once a step and freed at its end. Fresh
 memory of that size costs more than the multiplication that fills it: the kernel clears each page when it is first

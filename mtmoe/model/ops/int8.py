@@ -1,4 +1,4 @@
-"""Matrix products with weights of 8 bits, for inference on a processor.
+"""Int8 matrix products: weights of 8 bits, for inference on a processor.
 
 Weights are rounded to 255 steps for each output, and a row of activations to 127 steps between its own largest values.
 127 and not 255: processors without VNNI add two products in 16 bits, which would overflow; so the same numbers come out

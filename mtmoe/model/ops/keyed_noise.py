@@ -1,4 +1,4 @@
-"""Random numbers that belong to a token: the same whichever other tokens it is computed with, and on how many devices.
+"""Keyed noise: random numbers of a token that do not depend on the tokens beside it, nor on the number of devices.
 
 A number is a hash of (seed of the batch, side, how many draws came before, sentence, position, place in the row). So
 the dropout and the gate noise of a sentence do not depend on the sentences beside it, nor on the process it is on. On

@@ -1,4 +1,4 @@
-"""Moving rows of a matrix about, with a backward pass that gathers instead of adding atomically.
+"""Row permutations and padding, with a backward pass that gathers instead of adding atomically.
 
 Letters: M rows, several of a token, X rows of any kind, L positions.
 """

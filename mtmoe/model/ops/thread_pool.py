@@ -1,4 +1,4 @@
-"""Independent pieces of one operation on several CPU threads, each of which computes its pieces alone.
+"""Thread pool for independent pieces of one operation on a CPU; each thread computes its pieces alone.
 
 Many operations of middling size gain little from threads within each: between two of them all wait for the last. Pieces
 side by side wait once, and one thread's copies hide behind another's products. (torch lets go of Python's lock in

@@ -1,7 +1,7 @@
-"""Which experts a token is sent to, and how evenly a batch uses them (paper, sections 2 to 4).
+"""Gates: which experts a token is sent to, and how evenly a batch uses them (paper, sections 2 to 4).
 
-All in float32, outside autocast; only real tokens come in, so padding takes no part in any sum. Besides the letters
-of the house: G groups of experts, L experts of one group, R rows, each a token in one of its groups.
+All in float32, outside autocast; only real tokens come in, so padding takes no part in any sum.
+Letters: G groups of experts, L experts of one group, R rows, each a token in one of its groups.
 
 Of experts with equal gate values, which one is chosen is not promised, only that the number chosen is right and the
 choice the same every time.

@@ -1,4 +1,4 @@
-"""What the strictly balanced gates have in common: masks, thresholds and losses (paper, appendix F).
+"""Masks, thresholds and losses of the strictly balanced gates (paper, appendix F).
 
 Letters: M pairs of a token and one of its experts, R rows, C best rows of an expert.
 """

@@ -1,4 +1,4 @@
-"""What every gate is."""
+"""Gate interface: tokens in, their experts and the balance out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtmoe.model.ops.keyed_noise import TokenNoise
 
 
 class Gate(nn.Module):
-    """Tokens in, their experts out.
+    """Chooses the experts of each token.
 
     num_experts: E, all experts of the layer. experts_per_token: k in all, the mean where the number varies.
 

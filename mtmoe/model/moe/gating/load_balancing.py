@@ -1,4 +1,4 @@
-"""How evenly experts are used: the measure, and the count.
+"""Load balancing: the squared coefficient of variation that the losses are made of, and the count of tokens.
 
 Letters: M pairs of a token and one of its experts.
 """

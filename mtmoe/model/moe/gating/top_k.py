@@ -1,4 +1,4 @@
-"""The k best of each row of logits, and how likely noise was to choose them (eqs. 3-9).
+"""Noisy top-k: the k best of each row of logits, and how likely noise was to choose them (eqs. 3-9).
 
 Letters: R rows, C the k + 1 largest logits of a row.
 """

@@ -1,4 +1,4 @@
-"""What gates of two levels have in common (paper, appendix B): each level by itself, for they may be on different
+"""Two-level gates (paper, appendix B), each level by itself, for they may be on different
 processes. The first one chooses groups where the token is; the second one chooses experts where the group is.
 
 Letters: G groups, L experts of a group, F groups that are here, Q pairs of a token and one of its groups, R rows of the
