@@ -47,8 +47,8 @@ class CollectiveLog:
         self.now = Activity(0, 0, "starting", False, time.monotonic())
         self._place = 0  # collectives of the batch so far
         self._num_done = 0  # of them, those that the other processes have had from this one
-        self._promises: list[object] = []
-        self._kept: Iterator[object] | None = None
+        self._remembered: list[object] = []
+        self._replayed: Iterator[object] | None = None
 
     @contextlib.contextmanager
     def collective(self, what: str) -> Iterator[bool]:
@@ -103,32 +103,32 @@ class CollectiveLog:
     def begin_batch(self) -> None:
         """Begin another batch, to which the collectives that follow belong."""
         self._place = self._num_done = 0
-        self._promises, self._kept = [], None
+        self._remembered, self._replayed = [], None
 
     @property
     def has_no_rows(self) -> bool:
         """Return whether this process goes through a batch for the others' sake alone."""
-        return self._kept is not None
+        return self._replayed is not None
 
     @contextlib.contextmanager
     def without_rows(self) -> Iterator[None]:
         """Go through the batch again: the collectives that the others have had from this process are left out."""
-        self._place, self._kept = 0, iter(list(self._promises))
+        self._place, self._replayed = 0, iter(list(self._remembered))
         try:
             yield
         finally:
-            self._kept = None
+            self._replayed = None
 
     def remembered(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns, to which the others will hold this process; in :meth:`without_rows` what it has
         returned before."""
-        if self._kept is not None:
-            kept = next(self._kept, None)
-            if kept is not None:
-                return kept  # type: ignore[return-value]
-        promise = make()
-        self._promises.append(promise)
-        return promise
+        if self._replayed is not None:
+            before = next(self._replayed, None)
+            if before is not None:
+                return before  # type: ignore[return-value]
+        result = make()
+        self._remembered.append(result)
+        return result
 
     def _is(self, what: str, *, waits: bool = False, begun: int = 0) -> None:
         self.now = Activity(self.now.number + begun, self.now.step, what, waits, time.monotonic())

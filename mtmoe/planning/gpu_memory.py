@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
-from mtmoe.distributed.gradients import BUCKET_BYTES
+from mtmoe.distributed.data_parallel import BUCKET_BYTES
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes

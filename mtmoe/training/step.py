@@ -19,8 +19,8 @@ from mtmoe.checkpoint import (
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed.batch_sharding import of_all_sentences, own_sentences
+from mtmoe.distributed.data_parallel import GradientSums
 from mtmoe.distributed.expert_parallel import ExpertParallelism
-from mtmoe.distributed.gradients import GradientSums
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.model.building import Network, build_model, meta_model
 from mtmoe.model.language_model import LanguageModel, LanguageModelState

@@ -13,7 +13,7 @@ import torch
 
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch
-from mtmoe.distributed import gradients
+from mtmoe.distributed import data_parallel
 from mtmoe.distributed.collective_log import CollectiveLog
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.metrics.expert_usage import ExpertUsage
@@ -73,7 +73,7 @@ class Result(NamedTuple):
 
 def train_with(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> Result:
     """A training whose steps meet with these faults. Each gradient travels alone, as soon as it is there."""
-    gradients.BUCKET_BYTES = 1
+    data_parallel.BUCKET_BYTES = 1
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
         use, outcomes, faults = ExpertUsage(recipe.training, mesh), [], list[Fault]()

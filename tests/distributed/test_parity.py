@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtmoe.distributed.gradients import BUCKET_BYTES
+from mtmoe.distributed.data_parallel import BUCKET_BYTES
 from tests.distributed.processes.group import run_group
 from tests.distributed.processes.recipes import TWO_LEVELS, language_model, small_recipe
 from tests.distributed.processes.workers import Job, Trained, train_all

@@ -1,6 +1,8 @@
-"""Chunks of long sequences, for bounded memory: where no gradient is wanted, what would be large is made for some
-positions at a
-time. The numbers are the same but for rounding; what is small is one piece."""
+"""Chunks of long sequences, for bounded memory.
+
+Where no gradient is wanted, what would be large is made for some positions at a time. The numbers are the same but for
+rounding; what is small is one piece.
+"""
 
 from __future__ import annotations
 

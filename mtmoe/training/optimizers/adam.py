@@ -29,7 +29,7 @@ class Adam:
     ``expert_optimizer = "factored-adam"``, FactoredAdam for the stacks of experts beside it.
 
     Matrices decay (``weight_decay``, decoupled); vectors and gates do not. Of several processes each updates the
-    parameters that it has, with whole gradients (``distributed/gradients.py``).
+    parameters that it has, with whole gradients (``distributed/data_parallel.py``).
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from mtmoe.distributed.gradients import total_norm
+from mtmoe.distributed.data_parallel import total_norm
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 
 

@@ -13,7 +13,7 @@ import torch
 from mtmoe import precision as precision_module
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch, batch_of
-from mtmoe.distributed import gradients as gradients_module
+from mtmoe.distributed import data_parallel
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.sharded_checkpoint import whole_tensor
 from mtmoe.training import step as step_module
@@ -85,7 +85,7 @@ class Job(NamedTuple):
     num_steps: int
     double: bool
     one_sided: bool = False
-    bucket_bytes: int = gradients_module.BUCKET_BYTES
+    bucket_bytes: int = data_parallel.BUCKET_BYTES
 
 
 def train_all(jobs: list[Job]) -> list[Trained]:
@@ -101,7 +101,7 @@ def train_all(jobs: list[Job]) -> list[Trained]:
 
 def trained(job: Job, mesh: Mesh) -> Trained:
     recipe = job.recipe
-    gradients_module.BUCKET_BYTES = job.bucket_bytes
+    data_parallel.BUCKET_BYTES = job.bucket_bytes
     stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
     if job.one_sided:
         choose_the_first_two_experts(stepper)

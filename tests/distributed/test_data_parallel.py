@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mtmoe.distributed import gradients
-from mtmoe.distributed.gradients import GradientSums
+from mtmoe.distributed import data_parallel
+from mtmoe.distributed.data_parallel import GradientSums
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.loss_scaling import spread_infinity
 from tests.distributed.processes.group import run_group
@@ -31,7 +31,7 @@ def parameters(rank: int) -> dict[str, nn.Parameter]:
 
 
 def summed(bucket_bytes: int) -> dict[str, np.ndarray]:
-    gradients.BUCKET_BYTES = bucket_bytes
+    data_parallel.BUCKET_BYTES = bucket_bytes
     with joined_processes(small_recipe(2), CPU) as mesh:
         made = parameters(mesh.rank)
         GradientSums(made, SHARDED, mesh).finish()
@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
 
 def two_passes() -> Order:
-    gradients.BUCKET_BYTES = 1
+    data_parallel.BUCKET_BYTES = 1
     with joined_processes(small_recipe(1), CPU) as mesh:
         made = {name: nn.Parameter(torch.ones(5)) for name in ("a", "x.experts.first_EDH", "unused", "b")}
         sums, number, all_reduce = GradientSums(made, SHARDED, mesh), [0], dist.all_reduce
