@@ -11,7 +11,6 @@ from mtmoe.languages import Tokeniser, chosen_tokeniser, parse_direction, same_l
 
 from .console import shown_progress, warn
 from .lines import read_aligned, read_lines
-from .run_data import run_data
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
@@ -115,6 +114,7 @@ def warn_of_language(language: str, recipes: Sequence[Recipe]) -> None:
 
 def check_same_tests(runs: Sequence[Path], data_dir: Path | None) -> None:
     """Check that all runs were prepared with the same test sets: what one holds out, another may have trained on."""
+    from mtmoe.checkpoint.run_data import run_data
     from mtmoe.data.prepared.data_directory import open_prepared
 
     places = [*([data_dir] if data_dir else []), *(run_data(run) for run in runs if not data_dir or len(runs) > 1)]

@@ -19,7 +19,8 @@ from .console import is_terminal, note, shown_in, terminal_console, warn
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
 
-Metrics = Mapping[str, Any]
+    from mtmoe.training.metrics.records import ModelQuality, RunSummary, TrainingMetrics, ValidationMetrics
+
 Formats = Mapping[str, Callable[[Any], str]]
 
 PLAIN_LINE_EVERY_SECONDS = 10.0
@@ -43,21 +44,21 @@ class PlainTraining:
         self._clock = clock
         self._next_line_seconds = clock()
 
-    def started(self, info: Metrics) -> None:
+    def started(self, summary: RunSummary) -> None:
         """Say what is trained, on what."""
-        self._write(beginning(info))
+        self._write(beginning(summary))
 
     def advanced(self, step: int) -> None:
         """Nothing: a line for every step is too much."""
 
-    def step(self, metrics: Metrics) -> None:
+    def step(self, metrics: TrainingMetrics) -> None:
         """Say how far it is, unless it was said just now."""
         now = self._clock()
         if now >= self._next_line_seconds:
             self._next_line_seconds = now + PLAIN_LINE_EVERY_SECONDS
-            self._write(", ".join([step_of(metrics["step"], metrics["max_steps"]), *measurements(metrics)]))
+            self._write(", ".join([step_of(metrics.step, metrics.max_steps), *measurements(metrics)]))
 
-    def validated(self, metrics: Metrics) -> None:
+    def validated(self, metrics: ValidationMetrics) -> None:
         """Say what was measured on the dev set."""
         self._write(validation(metrics))
 
@@ -86,18 +87,18 @@ class LiveTraining(PlainTraining):
         self._task: Any = None
         self._max_steps = 0
 
-    def started(self, info: Metrics) -> None:
+    def started(self, summary: RunSummary) -> None:
         """Say what is trained, and draw the line."""
-        super().started(info)
-        self._max_steps = info["max_steps"]
+        super().started(summary)
+        self._max_steps = summary.max_steps
         self._task = self._display.add_task("", total=self._max_steps, shown_step="", measured="")
-        self.advanced(info["step"])
+        self.advanced(summary.step)
 
     def advanced(self, step: int) -> None:
         """Count the step."""
         self._display.update(self._task, completed=step, shown_step=step_of(step, self._max_steps))
 
-    def step(self, metrics: Metrics) -> None:
+    def step(self, metrics: TrainingMetrics) -> None:
         """Draw the line anew with what was measured."""
         self._display.update(self._task, measured="  ".join(measurements(metrics)))
 
@@ -109,15 +110,15 @@ class LiveTraining(PlainTraining):
         self._write(f"warning: {text}")
 
 
-def beginning(info: Metrics) -> str:
+def beginning(summary: RunSummary) -> str:
     """``12,820,736 parameters; 40,012 training pairs, 1,000 dev pairs; cpu, bf16, 2 threads; from step 0``"""
-    left_out = info.get("num_left_out_pairs")
-    unit = "sentences" if info.get("task") == "language-model" else "pairs"
+    left_out = summary.num_left_out_pairs
+    unit = "sentences" if summary.task == "language-model" else "pairs"
     too_long = f" ({left_out:,} of them too long and left out)" if left_out else ""
     return (
-        f"{info['num_parameters']:,} parameters; {info['num_train_pairs']:,} training {unit}{too_long}, "
-        f"{info['num_valid_pairs']:,} dev {unit}; {info['device']}, {info['precision']}, "
-        f"{info['num_threads']} threads; from step {info['step']:,}"
+        f"{summary.num_parameters:,} parameters; {summary.num_train_pairs:,} training {unit}{too_long}, "
+        f"{summary.num_valid_pairs:,} dev {unit}; {summary.device}, {summary.precision}, "
+        f"{summary.num_threads} threads; from step {summary.step:,}"
     )
 
 
@@ -126,7 +127,7 @@ def step_of(step: int, max_steps: int) -> str:
     return f"step {step:,}/{max_steps:,}"
 
 
-def measurements(metrics: Metrics) -> list[str]:
+def measurements(metrics: TrainingMetrics) -> list[str]:
     """The measured values, those that are there, in the order in which they are read."""
     return _formatted(
         metrics,
@@ -137,29 +138,30 @@ def measurements(metrics: Metrics) -> list[str]:
             "target_tokens_per_second": lambda rate: f"{rate:,.0f} target tokens/s",
             "tflops_per_device": lambda rate: f"{rate:.3g} TFLOPS",
             "learning_rate": lambda rate: f"learning rate {rate:.2e}",
-            "load_cv": lambda variation: f"load CV {variation:.2f}",
+            "max_load_cv": lambda variation: f"load CV {variation:.2f}",
             "eta_seconds": lambda seconds: f"{duration(seconds)} left",
         },
     )
 
 
-def validation(metrics: Metrics) -> str:
+def validation(metrics: ValidationMetrics) -> str:
     """``validation at step 1,000: loss 2.345, perplexity 10.43, BLEU 21.50 (best so far)``"""
     measured = _formatted(
-        metrics,
+        metrics.quality,
         {
             "loss": lambda loss: f"loss {loss:.3f}",
             "perplexity": lambda perplexity: f"perplexity {perplexity:.2f}",
             "bleu": lambda bleu: f"BLEU {bleu:.2f}",
         },
     )
-    is_best = metrics["best_step"] == metrics["step"]
-    best = "best so far" if is_best else f"best {metrics['best']:.2f} at step {metrics['best_step']:,}"
-    return f"validation at step {metrics['step']:,}: {', '.join(measured)} ({best})"
+    is_best = metrics.best_step == metrics.step
+    best = "best so far" if is_best else f"best {metrics.best_value:.2f} at step {metrics.best_step:,}"
+    return f"validation at step {metrics.step:,}: {', '.join(measured)} ({best})"
 
 
-def _formatted(metrics: Metrics, formats: Formats) -> list[str]:
-    return [show(metrics[name]) for name, show in formats.items() if metrics.get(name) is not None]
+def _formatted(metrics: TrainingMetrics | ModelQuality, formats: Formats) -> list[str]:
+    values = ((getattr(metrics, name), show) for name, show in formats.items())
+    return [show(value) for value, show in values if value is not None]
 
 
 def duration(seconds: float) -> str:

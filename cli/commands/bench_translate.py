@@ -24,7 +24,6 @@ from ..options import (
     threads_option,
     translators_option,
 )
-from ..run_data import run_data
 
 if TYPE_CHECKING:
     from mtmoe.benchmark.translation_speed import TranslationSpeed
@@ -182,6 +181,7 @@ def _text_to_translate(
         return read_lines(source_path), None, ""
     if reference_path is not None:
         raise click.UsageError("--reference is the translation of --source: give both, or none")
+    from mtmoe.checkpoint.run_data import run_data
     from mtmoe.data.prepared.data_directory import open_prepared
 
     prepared = open_prepared(run_data(run))

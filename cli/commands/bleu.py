@@ -26,7 +26,6 @@ from ..bleu_texts import (
 from ..console import write_json, write_text
 from ..lines import STANDARD_INPUT
 from ..options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
-from ..run_data import run_data
 
 if TYPE_CHECKING:
     from mtmoe.inference.requests import Member
@@ -128,6 +127,8 @@ def bleu(
         elif reference_paths:
             tests = [own_test(source_path, reference_paths, languages, recipes)]
         else:
+            from mtmoe.checkpoint.run_data import run_data
+
             check_same_tests(runs, data_dir)
             tests = list(recipe_tests(data_dir or run_data(runs[0]), test_sets))
         # All that can be missing is missed before hours of translating.

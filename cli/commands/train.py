@@ -25,13 +25,10 @@ from ..options import (
     subwords_of_option,
     workers_option,
 )
-from ..run_data import earlier_data, link_data, place_of_data, run_data
 from ..training_display import PlainTraining, shown_training
 from .preprocess import prepare_data, warn_of_languages
 
 if TYPE_CHECKING:
-    import torch
-
     from mtmoe.config import Recipe
     from mtmoe.training.trainer import Finished
 
@@ -74,6 +71,7 @@ def train(
         raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
     recipe = own_recipe(recipe_name, **own)
     _check_tokenisers(recipe)
+    from mtmoe.checkpoint.run_data import earlier_data, link_data, place_of_data, run_data
     from mtmoe.device import choose_device
     from mtmoe.distributed.mesh import rank_and_size
 
@@ -100,7 +98,13 @@ def train(
     else:
         data_dir = place_of_data(run_dir)
         prepare_data(recipe, recipe_name, data_dir, cache, num_workers)
-    finished = _train(recipe, run_dir, data_dir, resume, chosen_device, talks=rank == 0)
+    from mtmoe.system.process_settings import prepare_for_training
+    from mtmoe.training.trainer import run_training
+
+    prepare_for_training(chosen_device)
+    # The others are silent by themselves, unless they have waited in vain.
+    with shown_training() if rank == 0 else contextlib.nullcontext(PlainTraining()) as reporter:
+        finished = run_training(recipe, run_dir, data_dir, resume=resume, device=chosen_device, reporter=reporter)
     if rank == 0:
         _tell_end(finished, recipe_name, run_dir)
     if finished.signal:
@@ -119,11 +123,10 @@ def _check_tokenisers(recipe: Recipe) -> None:
 
 
 def _is_restart(run_dir: Path) -> bool:
-    """Whether torchrun has started this process in place of one that trained the run."""
-    from mtmoe.checkpoint import belongs_to_launch
-    from mtmoe.distributed.launch import launch_name
+    """Return whether torchrun has started this process in place of one that trained the run, and say so."""
+    from mtmoe.training.resume import must_resume
 
-    if not belongs_to_launch(run_dir, launch_name()):
+    if not must_resume(run_dir):
         return False
     note(f"going on with {run_dir}, which this torchrun job trains")
     return True
@@ -164,18 +167,6 @@ def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping
     keys = [key for key in keys if key.partition(".")[0] == "data"]
     if parts or keys:
         open_prepared(data_dir).check_holds(recipe, parts, keys, cache or cache_directory())
-
-
-def _train(
-    recipe: Recipe, run_dir: Path, data_dir: Path, resume: bool, device: torch.device, *, talks: bool
-) -> Finished:
-    from mtmoe.system.process_settings import prepare_for_training
-    from mtmoe.training.trainer import run_training
-
-    prepare_for_training(device)
-    # The others are silent by themselves, unless they have waited in vain.
-    with shown_training() if talks else contextlib.nullcontext(PlainTraining()) as reporter:
-        return run_training(recipe, run_dir, data_dir, resume=resume, device=device, reporter=reporter)
 
 
 def _tell_end(finished: Finished, recipe_name: str, run_dir: Path) -> None:

@@ -104,7 +104,7 @@ def _take_steps(
             ids = [torch.randint(4, vocabulary_size, (rows, n), generator=generator) for n in (source, length + 1)]
             lengths = [torch.full((rows,), n) for n in (source, length)]
             group.append(Batch(ids[0], lengths[0], ids[1], lengths[1]))
-        stepper(group, ExpertUsage(recipe.training))
+        stepper(group, ExpertUsage())
     return stepper
 
 

@@ -16,7 +16,7 @@ from mtmoe.device import select_cuda_device
 from mtmoe.distributed.mesh import Mesh, device_of_process, joined_processes
 from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
-from mtmoe.training.metrics.metrics_window import Window
+from mtmoe.training.metrics.metrics_window import MetricsWindow
 from mtmoe.training.metrics.training_flops import training_operations
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import batch_stream
@@ -81,7 +81,7 @@ def _measured(
     own_gflops = torch.tensor(measure_gemm(DTYPES[stepper.precision], device), device=device)
     gemm_gflops = float(mesh.add_up(own_gflops, "rates of products"))
     batches = batch_stream(recipe, prepared, subwords).batches()
-    window = Window(recipe.training, mesh)
+    window = MetricsWindow(recipe.training, mesh)
     elapsed = 0.0
     while elapsed < seconds:
         if stepper.step == _WARMUP_STEPS:
@@ -106,9 +106,9 @@ def _measured(
         num_steps=window.num_steps,
         seconds=elapsed,
         target_tokens_per_step=window.num_target_tokens / window.num_steps,
-        target_tokens_per_second=metrics["target_tokens_per_second"],
-        source_and_target_tokens_per_second=metrics["source_and_target_tokens_per_second"],
-        padding=metrics["padding"],
+        target_tokens_per_second=metrics.target_tokens_per_second,
+        source_and_target_tokens_per_second=metrics.source_and_target_tokens_per_second,
+        padding=metrics.padding_share,
         model_gflops=model_gflops,
         gemm_gflops=gemm_gflops,
         gemm_share=model_gflops / gemm_gflops,

@@ -1,4 +1,4 @@
-"""The run directory: the only package that knows its file names.
+"""Run directory and checkpoints: what lies where, how it is written, read, averaged and exported.
 
 ::
 
@@ -7,6 +7,7 @@
     RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
     RUN/manifest.json                    SHA-256 of the vocabulary and the lexicon, checked when they are loaded
     RUN/metrics.jsonl                    one JSON object a line
+    RUN/data                             the prepared text, or a link to it
     RUN/.launch                          the torchrun job that has begun or resumed it (distributed/launch.py)
     RUN/checkpoints/step-00001000/       model.safetensors   weights to translate with (the average if there is one)
                                          training.safetensors  raw weights, moments and the LSTMs' state, to resume with
@@ -57,6 +58,8 @@ from mtmoe.checkpoint.run_files import (
 from mtmoe.checkpoint.run_state import (
     CheckpointState,
     ExpertUsageState,
+    ExpertWarningsState,
+    LayerUsageState,
     LossScale,
     OptimizerState,
     TrainingState,
@@ -74,6 +77,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointState",
     "ExpertUsageState",
+    "ExpertWarningsState",
+    "LayerUsageState",
     "LoadedLanguageModel",
     "LoadedRun",
     "LossScale",

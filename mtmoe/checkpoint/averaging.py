@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mtmoe.checkpoint.reading import find_checkpoint, mean_weights
 from mtmoe.checkpoint.run_files import WEIGHTS, Checkpoint, open_run
+from mtmoe.checkpoint.run_state import CheckpointState
 from mtmoe.checkpoint.writing import save_directory
 from mtmoe.errors import UserError
 
@@ -26,5 +27,6 @@ def average_checkpoints(directory: Path, names: Iterable[str]) -> Checkpoint:
         )
     weights = mean_weights(parts)
     path = run.checkpoints / f"averaged-{len(parts)}-{parts[0].step:08d}-{parts[-1].step:08d}"
-    save_directory(path, {WEIGHTS: weights}, {"step": parts[-1].step, "averaged": [p.name for p in parts]})
+    state = CheckpointState(step=parts[-1].step, averaged=tuple(part.name for part in parts))
+    save_directory(path, {WEIGHTS: weights}, state)
     return Checkpoint(path.name, parts[-1].step, path)

@@ -1,4 +1,4 @@
-"""From run directories to models for inference."""
+"""Model loading: a run's recipe, vocabulary and weights as a model for inference."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LoadedRun(NamedTuple):
 
 
 class LoadedLanguageModel(NamedTuple):
-    """The same of a language model."""
+    """A trained language model ready for inference: float32, in evaluation mode, on its device."""
 
     recipe: Recipe
     vocabulary: Vocabulary
@@ -43,7 +43,7 @@ class LoadedLanguageModel(NamedTuple):
 
 
 def load_model(directory: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> LoadedRun:
-    """A run's model for inference.
+    """Load a run's translation model for inference.
 
     Raises:
         UserError: not a run, a language model's run, no such checkpoint, or a damaged one.
@@ -60,7 +60,7 @@ def load_model(directory: str | Path, checkpoint: str = "best", device: str | to
 def load_language_model(
     directory: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu"
 ) -> LoadedLanguageModel:
-    """A run's language model for inference.
+    """Load a run's language model for inference.
 
     Raises:
         UserError: as :func:`load_model`, and for the run of a translation model.

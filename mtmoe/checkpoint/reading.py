@@ -1,4 +1,4 @@
-"""Checkpoints of a run: which there are, which one is meant, what is in it."""
+"""Checkpoint reading: the checkpoints of a run by name, their state and their tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ State = TypeVar("State", bound=CheckpointState)
 
 
 def list_checkpoints(run: RunFiles) -> list[Checkpoint]:
-    """Complete checkpoints, oldest first.
+    """Return the complete checkpoints, oldest first.
 
     Raises:
         UserError: the directory may not be read; the state of a checkpoint is damaged.
@@ -52,7 +52,7 @@ def list_checkpoints(run: RunFiles) -> list[Checkpoint]:
 
 
 def list_steps(run: RunFiles) -> list[Checkpoint]:
-    """Those that training has written, oldest first: no averages, and no copies of a user's."""
+    """Return the checkpoints that training has written, oldest first: no averages, and no copies of a user's."""
     return _steps(list_checkpoints(run))
 
 
@@ -61,7 +61,7 @@ def _steps(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
 
 
 def load_state(path: Path) -> CheckpointState:
-    """The state.json of a checkpoint."""
+    """Read the state.json of a checkpoint, which any kind of checkpoint has."""
     return _state(path, CheckpointState)
 
 
@@ -72,16 +72,16 @@ def _state(path: Path, schema: type[State]) -> State:
 
 
 def last_checkpoint(run: RunFiles) -> Checkpoint | None:
-    """The newest checkpoint that training can go on from."""
+    """Return the newest checkpoint that training can go on from, or None."""
     steps = list_steps(run)
     return steps[-1] if steps else None
 
 
 def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
-    """``best`` (of those kept, else last), ``last``, a step number, or a directory's name.
+    """Return the checkpoint of a name: ``best`` of those kept, ``last``, a step number, or a directory's name.
 
     Raises:
-        UserError: naming what there is.
+        UserError: there is none; it names those that there are.
     """
     available = list_checkpoints(run)
     steps = _steps(available)
@@ -101,8 +101,10 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
 
 
 def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
-    """Those whose mean is meant, oldest first: of ``last:N`` the newest N, of ``best:N`` the N best that are kept; of
-    any other name the one that :func:`find_checkpoint` finds.
+    """Return the checkpoints whose mean is meant, oldest first.
+
+    ``last:N`` are the newest N, ``best:N`` the N best that are kept; any other name is the one checkpoint that
+    :func:`find_checkpoint` finds.
 
     Raises:
         UserError: there are not so many, or N is no number above 0.
@@ -142,7 +144,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """The whole weights of a checkpoint, whatever has written it.
+    """Read the whole weights of a checkpoint, of one process or of several.
 
     Raises:
         UserError: a file is damaged, or the weights are not those that were saved.
@@ -164,7 +166,7 @@ def _verified(file: Path, expected: str | None) -> dict[str, Tensor]:
 
 
 def mean_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
-    """The mean of the weights, summed in float64; of one checkpoint its weights as they are."""
+    """Return the mean of the weights, summed in float64; of one checkpoint its weights as they are."""
     if len(checkpoints) == 1:
         return read_weights(checkpoints[0].path)
     total: dict[str, Tensor] = {}
@@ -177,7 +179,10 @@ def mean_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
 def load_training(
     path: Path, mesh: Mesh = ONE_PROCESS, sharded: Collection[str] = frozenset()
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], TrainingState]:
-    """(model weights, training tensors, state) of a step checkpoint; of several processes each gets its part.
+    """Read (model weights, training tensors, state) of a step checkpoint; of several processes each gets its part.
+
+    Args:
+        sharded: the names of the tensors of which each process has a share, along their first dimension.
 
     Raises:
         UserError: a file is damaged, or the tensors are not those that were saved.
@@ -192,7 +197,7 @@ def load_training(
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """A hash of names and bytes: two runs with the same digest have the same weights to the bit."""
+    """Return a hash of names and bytes: weights of the same digest are the same to the bit."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(weights):
         digest.update(name.encode())
@@ -201,7 +206,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def stored_digest(checkpoint: Checkpoint) -> str:
-    """The digest of its weights; of a sharded checkpoint, which does not store it, it is computed."""
+    """Return the digest of its weights; a sharded checkpoint does not store it, and it is computed."""
     return load_state(checkpoint.path).weights_digest or weights_digest(read_weights(checkpoint.path))
 
 

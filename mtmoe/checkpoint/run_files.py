@@ -1,6 +1,7 @@
-"""What lies where in a run directory, and runs themselves: begun, opened, locked.
+"""Run files: the names of what lies in a run directory; runs created, opened, locked.
 
-Only this package knows these names.
+Other packages ask :class:`RunFiles` for a path. The names of the vocabulary and of the lexicon are those of the data
+directory that they are copied from.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ _AVERAGE_NAME = re.compile(rf"averaged-[1-9]\d*-{_NUMBER}-{_NUMBER}")
 
 
 def is_step(name: str) -> bool:
-    """Whether training gives a checkpoint this name. Others, such as a user's copies, are not ours to remove."""
+    """Return whether training gives a checkpoint this name. Others, such as a user's copies, are not ours to remove."""
     return _STEP_NAME.fullmatch(name) is not None
 
 
 def is_average(name: str) -> bool:
-    """Whether ``mtmoe average`` gives a checkpoint this name."""
+    """Return whether ``mtmoe average`` gives a checkpoint this name."""
     return _AVERAGE_NAME.fullmatch(name) is not None
 
 
@@ -79,6 +80,14 @@ class RunFiles(NamedTuple):
         return self.directory / ".launch"
 
     @property
+    def lock(self) -> Path:
+        return self.directory / ".lock"
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
     def tensorboard(self) -> Path:
         return self.directory / "tensorboard"
 
@@ -98,7 +107,7 @@ class Checkpoint(NamedTuple):
 def create_run(
     directory: Path, recipe: Recipe, subwords_model: Path, lexicon: Path | None = None, *, launch: str = ""
 ) -> RunFiles:
-    """Begin a run. The recipe is written last: a directory without it is not a run.
+    """Create a run. The recipe is written last: a directory without it is not a run.
 
     Args:
         lexicon: of the data directory; copied if it is there.
@@ -163,7 +172,7 @@ def save_launch(run: RunFiles, launch: str) -> None:
 
 
 def belongs_to_launch(directory: Path, launch: str) -> bool:
-    """Whether that torchrun job has begun or resumed the run, so that its workers need no ``--resume``."""
+    """Return whether that torchrun job has begun or resumed the run, so that its workers need no ``--resume``."""
     run = RunFiles(directory)
     known = run.recipe.is_file() and run.launch.is_file()
     return known and bool(launch) and run.launch.read_bytes() == launch.encode()
@@ -177,7 +186,7 @@ def locked_run(directory: Path) -> Iterator[None]:
         UserError: another process is training it.
     """
     make_directory(directory)
-    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    lock = os.open(RunFiles(directory).lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         if not try_lock(lock, directory):
             raise UserError(f"{directory}: another process is training this run", fix="wait for it, or stop it first")
@@ -246,11 +255,16 @@ def _runs_in(directory: Path) -> Iterator[Path]:
 
 
 def save_recipe(run: RunFiles, recipe: Recipe) -> None:
+    """Write the recipe that the run is trained with from now on."""
     write_atomically(run.recipe, recipe_to_toml(recipe).encode())
 
 
 def load_run_recipe(run: RunFiles) -> Recipe:
-    """The resolved recipe that the run was trained with."""
+    """Read the resolved recipe that the run is trained with.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
         settings = tomllib.loads(read_bytes(run.recipe).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:

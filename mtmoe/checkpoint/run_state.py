@@ -1,4 +1,4 @@
-"""What the small files of a run say: the schemas of state.json and of the run's manifest.json."""
+"""Run state: the schemas of a checkpoint's state.json and of the run's manifest.json."""
 
 from __future__ import annotations
 
@@ -65,9 +65,14 @@ class LayerUsageState(JsonRecord):
 
 
 class ExpertUsageState(JsonRecord):
-    """The same of all layers by name, and for how many steps each has been overloaded or had dead experts."""
+    """The sums of all MoE layers, by name."""
 
     layers: dict[str, LayerUsageState]
+
+
+class ExpertWarningsState(JsonRecord):
+    """For how many steps in a row each layer has been overloaded or has had dead experts."""
+
     steps_overloaded: dict[str, _Count]
     steps_dead: dict[str, _Count]
 
@@ -86,6 +91,7 @@ class WindowState(JsonRecord):
     num_steps: _Count
     seconds: Annotated[float, Field(ge=0)]
     expert_usage: ExpertUsageState
+    expert_warnings: ExpertWarningsState
 
 
 class TrainingState(CheckpointState):

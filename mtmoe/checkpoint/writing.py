@@ -1,4 +1,4 @@
-"""Checkpoints written atomically, whole or in shards, and those removed that are not wanted any more."""
+"""Checkpoint writing: atomic, whole or in shards; and retention, the removal of checkpoints no longer wanted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -29,6 +28,7 @@ from mtmoe.checkpoint.run_files import (
     is_average,
     is_step,
 )
+from mtmoe.checkpoint.run_state import CheckpointState
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import make_directory, sync, write_atomically
@@ -40,35 +40,42 @@ _DIGESTS = {WEIGHTS: "weights_digest", TRAINING: "training_digest"}
 
 def save_checkpoint(
     run: RunFiles,
-    step: int,
     weights: Mapping[str, Tensor],
     training: Mapping[str, Tensor],
-    state: Mapping[str, Any],
+    state: CheckpointState,
 ) -> Checkpoint:
-    """Write atomically; an existing checkpoint of the same step is left as it is, for it is the same."""
-    path = run.checkpoints / f"{STEP}{step:08d}"
+    """Write a checkpoint atomically; one of the same step is left as it is, for it is the same.
+
+    Args:
+        weights: by the parameters' names, for inference.
+        training: what else training goes on from, by name.
+        state: without the digests, which are computed here.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = run.checkpoints / f"{STEP}{state.step:08d}"
     if not path.exists():
-        save_directory(path, {WEIGHTS: weights, TRAINING: training}, {"step": step, **state})
-    return Checkpoint(path.name, step, path)
+        save_directory(path, {WEIGHTS: weights, TRAINING: training}, state)
+    return Checkpoint(path.name, state.step, path)
 
 
 def save_sharded_checkpoint(
     run: RunFiles,
-    step: int,
     weights: Mapping[str, Tensor],
     training: Mapping[str, Tensor],
-    state: Mapping[str, Any],
+    state: CheckpointState,
     mesh: Mesh,
     sharded: Mapping[str, int],
 ) -> Checkpoint:
-    """The same from all processes of the mesh, which must call it together; each writes its own part.
+    """Write a checkpoint as :func:`save_checkpoint` does, each process its own part; all must call it together.
 
     Its collectives are those of ``mesh.writers``: a thread may call it.
     """
     # Here and not above: torch.distributed.checkpoint takes most of a second to import, which translating need not.
     from mtmoe.distributed.sharded_checkpoint import CheckpointException, save_shards
 
-    path = run.checkpoints / f"{STEP}{step:08d}"
+    path = run.checkpoints / f"{STEP}{state.step:08d}"
     unfinished = path.parent / f"{UNFINISHED}{path.name}"
 
     def begin() -> None:
@@ -76,8 +83,7 @@ def save_sharded_checkpoint(
         unfinished.mkdir(parents=True)
 
     def finish() -> None:
-        content = {"format_version": FORMAT_VERSION, "step": step, **state}
-        write_atomically(unfinished / STATE, json.dumps(content, indent=1).encode())
+        _write_state(unfinished, state)
         for file in (unfinished / WEIGHT_SHARDS, unfinished / TRAINING_SHARDS, unfinished):
             sync(file)
         if path.exists():
@@ -92,7 +98,7 @@ def save_sharded_checkpoint(
         mesh.main_alone(finish)
     except (CheckpointException, OSError) as error:  # on all processes when one of them fails
         raise _not_written(path, error) from None
-    return Checkpoint(path.name, step, path)
+    return Checkpoint(path.name, state.step, path)
 
 
 def _not_written(path: Path, error: BaseException) -> UserError:
@@ -102,7 +108,7 @@ def _not_written(path: Path, error: BaseException) -> UserError:
     return UserError(f"{path}: could not be written: {reason}", fix=f"{what_helps}; the checkpoint before it is intact")
 
 
-def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: CheckpointState) -> None:
     """Write a checkpoint atomically in place of one of that name.
 
     Raises:
@@ -126,7 +132,7 @@ def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], stat
 
 @contextlib.contextmanager
 def _begun(unfinished: Path) -> Iterator[None]:
-    """A new directory, which is locked for as long as it is being written: nobody takes it for a leftover."""
+    """Make a directory that is locked while it is being written, so that nobody takes it for a leftover."""
     if not _is_cleared(unfinished):
         raise UserError(f"{unfinished}: another process is writing it", fix="wait for it, then run the command again")
     make_directory(unfinished)
@@ -138,18 +144,21 @@ def _begun(unfinished: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+def _write_files(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: CheckpointState) -> None:
     for name, group in tensors.items():
         save_tensors(directory / name, group)
     digests = {_DIGESTS[name]: weights_digest(group) for name, group in tensors.items()}
-    content = {"format_version": FORMAT_VERSION, **digests, **state}
-    write_atomically(directory / STATE, json.dumps(content, indent=1).encode())
+    _write_state(directory, state.model_copy(update=digests))
     sync(directory)
 
 
+def _write_state(directory: Path, state: CheckpointState) -> None:
+    content = {"format_version": FORMAT_VERSION, **state.model_dump(by_alias=True)}
+    write_atomically(directory / STATE, json.dumps(content, indent=1).encode())
+
+
 def remove_unfinished(checkpoints: Path) -> None:
-    """Remove what killed saves left behind, and nothing that has not a name of theirs; for the process that holds the
-    run's lock."""
+    """Remove what killed saves left behind, known by its name. For the process that holds the run's lock."""
     for leftover in checkpoints.iterdir():
         for prefix in (UNFINISHED, DOOMED):
             name = leftover.name.removeprefix(prefix)
@@ -159,7 +168,7 @@ def remove_unfinished(checkpoints: Path) -> None:
 
 
 def _is_cleared(leftover: Path) -> bool:
-    """Remove the directory, if there is one; False if a process is at work in it.
+    """Remove the directory, if there is one; return False if a process is at work in it.
 
     Raises:
         OSError: it is a link or a file, and so none of ours, or cannot be removed.
@@ -187,7 +196,7 @@ def retain(run: RunFiles, keep_last: int, best_steps: Sequence[int]) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Renamed first: a removal that is cut short must not leave half a checkpoint under its name."""
+    """Remove a checkpoint, renamed first: a removal cut short must not leave half of one under its name."""
     if checkpoint.is_symlink():  # to another disk, say: what it points to was put there by the user
         checkpoint.unlink()
         return

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP ask training to stop at the end of the step; a second SIGINT stops at once."""
+"""Interruption by SIGINT, SIGTERM or SIGHUP: training stops at the end of the step; at a second SIGINT, at once."""
 
 from __future__ import annotations
 

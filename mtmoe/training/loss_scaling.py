@@ -44,9 +44,9 @@ class LossScaler:
         """Adapt the scale to what the gradients of this step were."""
         self._scaler.update()
 
-    def state(self) -> dict[str, float] | None:
+    def state(self) -> LossScale | None:
         """Return what a checkpoint keeps: None in another precision than fp16."""
-        return self._scaler.state_dict() or None
+        return LossScale.model_validate(self._scaler.state_dict()) if self._scaler.is_enabled() else None
 
     def load_state(self, state: LossScale | None) -> None:
         """Go on with the scale of a checkpoint, if both have one."""

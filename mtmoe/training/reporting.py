@@ -1,47 +1,48 @@
-"""What training tells whoever started it. The library calls, the command line shows."""
+"""Reports of a training run: the library calls a reporter, the command line shows what it is told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from mtmoe.training.metrics.records import RunSummary, TrainingMetrics, ValidationMetrics
 
 
 class Reporter(Protocol):
     """Receives events of a training run; none of its methods may change the run."""
 
-    def started(self, info: Mapping[str, Any]) -> None:
-        """Once, before the first step: step, max_steps, task, parameters, device, threads, num_train_pairs, ..."""
+    def started(self, summary: RunSummary) -> None:
+        """Take in what is trained, once, before the first step."""
 
     def advanced(self, step: int) -> None:
-        """After every step; must be cheap."""
+        """Take in that a step is over; must be cheap."""
 
-    def step(self, metrics: Mapping[str, Any]) -> None:
-        """Every ``log_every_steps``: what goes into metrics.jsonl, with the keys of ``window.Window.metrics``."""
+    def step(self, metrics: TrainingMetrics) -> None:
+        """Take in a line of ``metrics.jsonl``, every ``log_every_steps``."""
 
-    def validated(self, metrics: Mapping[str, Any]) -> None:
-        """After a validation: step, loss, perplexity, bleu (with its signature), best."""
+    def validated(self, metrics: ValidationMetrics) -> None:
+        """Take in what a validation measured."""
 
     def saved(self, step: int, path: Path) -> None:
-        """A checkpoint is complete."""
+        """Take in that the checkpoint of a step is complete."""
 
     def warning(self, text: str) -> None:
-        """Something that a user should look at; training goes on."""
+        """Take in what a user should look at; training goes on."""
 
     def finished(self, reason: str) -> None:
-        """Once, at the end."""
+        """Take in, once, why training ends: "max_steps", "early_stopping" or "signal"."""
 
 
 class SilentReporter:
-    """Tells nothing to nobody; a base for reporters that listen to some events."""
+    """Reports nothing to nobody; a base for reporters that listen to some events."""
 
-    def started(self, info: Mapping[str, Any]) -> None: ...
+    def started(self, summary: RunSummary) -> None: ...
 
     def advanced(self, step: int) -> None: ...
 
-    def step(self, metrics: Mapping[str, Any]) -> None: ...
+    def step(self, metrics: TrainingMetrics) -> None: ...
 
-    def validated(self, metrics: Mapping[str, Any]) -> None: ...
+    def validated(self, metrics: ValidationMetrics) -> None: ...
 
     def saved(self, step: int, path: Path) -> None: ...
 

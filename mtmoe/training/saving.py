@@ -1,4 +1,4 @@
-"""Checkpoints that are written while training goes on.
+"""Asynchronous checkpointing: checkpoints are written while training goes on.
 
 A thread copies the tensors, which takes a moment, and writes the copies, which takes long. The tensors change only
 where the optimizer updates them: so the forward and backward pass of the next step run beside the copying, and
@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mtmoe.checkpoint import Checkpoint, RunFiles, retain, save_checkpoint, save_sharded_checkpoint
+from mtmoe.checkpoint import Checkpoint, RunFiles, TrainingState, retain, save_checkpoint, save_sharded_checkpoint
 from mtmoe.config import Recipe
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
@@ -29,10 +29,9 @@ class Snapshot(NamedTuple):
     """What a checkpoint is made of. best_steps: checkpoints that are kept besides the newest.
     sharded: as of :meth:`Stepper.sharded_tensors`."""
 
-    step: int
     weights: Mapping[str, Tensor]
     training: Mapping[str, Tensor]
-    state: Mapping[str, Any]
+    state: TrainingState
     best_steps: Sequence[int]
     sharded: Mapping[str, int] = MappingProxyType({})
 
@@ -69,7 +68,7 @@ class Saver:
         self._start(lambda: self._write(snapshot))
 
     def wait_until_copied(self) -> None:
-        """To be called before the tensors of the last snapshot change."""
+        """Wait; to be called before the tensors of the last snapshot change."""
         began = time.monotonic()
         self._copied.wait()
         self.blocked_seconds += time.monotonic() - began
@@ -96,12 +95,12 @@ class Saver:
             ) from failure
 
     def give_up(self) -> None:
-        """Training has failed: a write that is about to end may do so."""
+        """Let a write that is about to end do so, for some seconds: training has failed."""
         if self._thread is not None:
             self._thread.join(_LAST_WAIT_SECONDS)
 
     def newly_written(self) -> list[Checkpoint]:
-        """The checkpoints that have become complete since this was asked last, but for those deleted meanwhile."""
+        """Return the checkpoints that have become complete since the last call, but for those deleted meanwhile."""
         written = [self._written.get() for _ in range(self._written.qsize())]
         return [checkpoint for checkpoint in written if checkpoint.path.exists()]
 
@@ -121,19 +120,18 @@ class Saver:
     def _write(self, snapshot: Snapshot) -> None:
         weights, training = self._copies.of(snapshot.weights, snapshot.training)
         self._copied.set()
-        step, state = snapshot.step, snapshot.state
         if self.mesh.size == 1:
-            written = save_checkpoint(self.run, step, weights, training, state)
+            written = save_checkpoint(self.run, weights, training, snapshot.state)
         else:
             sharded = snapshot.sharded
-            written = save_sharded_checkpoint(self.run, step, weights, training, state, self.mesh, sharded)
+            written = save_sharded_checkpoint(self.run, weights, training, snapshot.state, self.mesh, sharded)
         if self.mesh.is_main:
             retain(self.run, self.recipe.training.keep_last, snapshot.best_steps)
         self._written.put(written)
 
 
 class HostCopies:
-    """Copies of named tensors in main memory, which is kept for the next ones."""
+    """Copies of named tensors in main memory; the memory is kept for the next ones."""
 
     def __init__(self) -> None:
         self._copies: dict[tuple[int, str], Tensor] = {}
@@ -144,7 +142,7 @@ class HostCopies:
             copy.zero_()
 
     def of(self, *groups: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        """The tensors as they are now, contiguous. Valid until the next call."""
+        """Return the tensors as they are now, contiguous; valid until the next call."""
         return [
             {name: self._place(number, name, tensor).copy_(tensor) for name, tensor in group.items()}
             for number, group in enumerate(groups)

@@ -1,12 +1,12 @@
-"""One step of training: forward, backward and update on the batches of the step, on any number of processes."""
+"""Optimizer step of training: forward, backward and update, on any number of processes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from mtmoe.model.ops.keyed_noise import new_side_noise
 from mtmoe.model.parameter_roles import parameter_roles
 from mtmoe.model.translation import Output
 from mtmoe.precision import DTYPES, autocast, choose_precision
+from mtmoe.training.gradient_accumulation import StepSize
 from mtmoe.training.loss_scaling import LossScaler
 from mtmoe.training.losses.label_smoothing import CrossEntropy, output_cross_entropy
 from mtmoe.training.losses.sampled_softmax import sampled_cross_entropy
@@ -53,10 +54,11 @@ class StepOutcome(Enum):
 
 
 class StepResult(NamedTuple):
-    """One optimizer step. Sums over its target tokens, in nats.
+    """What one optimizer step did, on all processes.
 
-    broken_layer: of a skipped step, the first MoE layer whose gates were not finite, or "". out_of_memory: the
-    processes that had too little memory.
+    loss_sum: over its target tokens, in nats, without label smoothing. auxiliary_loss: weighted, the mean over its
+    batches. gradient_norm: before clipping. broken_layer: the first MoE layer whose gates were not finite in a skipped
+    step, or "". out_of_memory: ranks of the processes that had too little memory.
     """
 
     loss_sum: float
@@ -71,11 +73,12 @@ class StepResult(NamedTuple):
 
     @property
     def applied(self) -> bool:
+        """Whether the weights were updated."""
         return self.outcome is StepOutcome.APPLIED
 
 
 class _Passed(NamedTuple):
-    """What a process knows of its part of a batch. loss_sum: in nats."""
+    """What a process knows of its part of a batch. loss_sum: in nats, of its tokens; auxiliary_loss: weighted."""
 
     loss_sum: float
     auxiliary_loss: float
@@ -83,18 +86,16 @@ class _Passed(NamedTuple):
 
 
 class Stepper:
-    """The model, its optimizer and average: one call is one optimizer step.
+    """The model, its optimizer and EMA: one call is one optimizer step.
 
-    carried: of a language model on running text, the LSTMs' state of this process's rows after the last batch; None
-    is zeros.
-
-    before_update: called before a step changes weights, moments or averages.
+    carried: the LSTMs' state of this process's rows after the last batch, where a language model reads running text;
+    None is zeros. before_update: called before a step changes weights, moments or the EMA.
     """
 
     def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
         self.precision = choose_precision(device, self.settings.precision)
-        torch.manual_seed(_mixed(recipe.seed, 0, 0))
+        torch.manual_seed(_mixed_seed(recipe.seed, 0, 0))
         parallelism, self.noise = ExpertParallelism(mesh), new_side_noise()
         self.model = build_model(recipe, vocabulary_size, parallelism=parallelism, noise=self.noise).train()
         state = self.model.state_dict()
@@ -105,11 +106,11 @@ class Stepper:
             keep_experts_in_bf16(self.model)
         self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, roles=roles, seed=recipe.seed)
         self.gradient_sums = GradientSums(self.optimizer.parameters, roles.sharded, mesh)
-        self.average: ExponentialMovingAverage | None = None
+        self.ema: ExponentialMovingAverage | None = None
         if self.settings.ema is not None:
             averaged = build_model(recipe, vocabulary_size, parallelism=parallelism).eval()
             averaged.load_state_dict(state)
-            self.average = ExponentialMovingAverage(averaged.to(device), self.settings.ema)
+            self.ema = ExponentialMovingAverage(averaged.to(device), self.settings.ema)
         self.loss_scaler = LossScaler(device, self.precision, mesh)
         self.step = 0
         self.num_updates = 0
@@ -118,36 +119,40 @@ class Stepper:
 
     @property
     def inference_model(self) -> Network:
-        """The averaged weights where there are any."""
-        return self.average.averaged if self.average is not None else self.model  # type: ignore[return-value]
+        """The EMA of the weights where there is one, else the model that is trained."""
+        return self.ema.averaged if self.ema is not None else self.model  # type: ignore[return-value]
 
-    def __call__(self, group: list[Batch], expert_usage: ExpertUsage) -> StepResult:
-        """Forward, backward and update on the batches of one step, of which every process takes its sentences."""
+    def __call__(self, batches: Sequence[Batch], expert_usage: ExpertUsage) -> StepResult:
+        """Take one optimizer step: forward, backward and update.
+
+        Args:
+            batches: whose gradients make the step; every process takes its sentences of each.
+            expert_usage: told of the batches, if the step is applied.
+        """
         self.step += 1
-        num_tokens = sum(batch.num_target_tokens for batch in group)
+        size = StepSize.of(batches)
         carried = self.carried
         loss_sum = auxiliary_loss = 0.0
         balances: list[Mapping[str, Balance]] = []
         out_of_memory = False
-        for number, batch in enumerate(group):
+        for number, batch in enumerate(batches):
             self.mesh.collective_log.begin_batch()
-            if number == len(group) - 1:
+            if number == len(batches) - 1:
                 self.gradient_sums.expect()
-            passed = self._passed(batch, number, num_tokens, len(group))
+            try:
+                passed = self._forward_and_backward(*own_sentences(batch, self.mesh), number, size)
+            except torch.OutOfMemoryError:
+                passed = None  # the exception holds on to the memory of the pass, and must go first
             if passed is None:
                 out_of_memory = True
-                self._pass_without_rows(batch, number, num_tokens, len(group))
+                self._pass_without_rows(batch, number, size)
                 continue
             balances.append(passed.balances)
             loss_sum += passed.loss_sum
             auxiliary_loss += passed.auxiliary_loss
         self.gradient_sums.finish()
         loss_sum, broken = self._totals(loss_sum, out_of_memory)
-        counts = (
-            num_tokens,
-            sum(batch.num_source_tokens for batch in group),
-            sum(batch.source_BS.numel() + batch.target_BT[:, 1:].numel() for batch in group),
-        )
+        counts = size.num_target_tokens, size.num_source_tokens, size.num_padded_tokens
         if broken:
             self.optimizer.zero_grad()
             self.carried = carried  # of before the step, on all processes
@@ -160,16 +165,22 @@ class Stepper:
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
         return StepResult(loss_sum, *counts, norm, auxiliary_loss, outcome, layer)
 
-    def _passed(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> _Passed | None:
-        """Forward and backward pass of this process's part of batch ``number``; None where memory was too little."""
-        try:
-            own, sentences_B = own_sentences(batch, self.mesh)
-            return self._forward_and_backward(own, sentences_B, number, num_tokens, num_batches)
-        except torch.OutOfMemoryError:
-            return None  # the exception holds on to the memory of the pass, and must go first
+    def _forward_and_backward(self, own: Batch, sentences_B: Tensor, number: int, size: StepSize) -> _Passed:
+        """Compute the gradients of this process's sentences ``sentences_B`` of batch ``number`` of the step."""
+        own = self._with_noise(own, sentences_B, number)
+        with autocast(self.device, self.precision):
+            if isinstance(self.model, LanguageModel) and self.settings.bptt_steps:
+                output, state = self.model.continued(own, self.carried)
+                self.carried = state.detached()
+            else:
+                output = self.model(own)
+        loss = self._loss(output)
+        auxiliary_loss = _sum_of_auxiliary_losses(output.balances) / size.num_batches
+        self.loss_scaler.scale(size.objective(loss.smoothed_sum, auxiliary_loss)).backward()
+        return _Passed(float(loss.plain_sum.detach()), float(auxiliary_loss.detach()), output.balances)
 
-    def _pass_without_rows(self, batch: Batch, number: int, num_tokens: int, num_batches: int) -> None:
-        """The collectives of the batch that are still to come: the others wait for this process in them."""
+    def _pass_without_rows(self, batch: Batch, number: int, size: StepSize) -> None:
+        """Take part in the collectives of the batch that are still to come: the others wait for this process there."""
         if self.mesh.size == 1:
             return
         if self.device.type == "cuda":
@@ -178,45 +189,24 @@ class Stepper:
         if self.carried is not None:
             self.carried = self.carried.select(torch.zeros(0, dtype=torch.int64, device=self.device))
         with self.mesh.collective_log.without_rows():
-            self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, num_tokens, num_batches)
+            self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, size)
         self.carried = None
 
-    def _forward_and_backward(
-        self, own: Batch, sentences_B: Tensor, number: int, num_tokens: int, num_batches: int
-    ) -> _Passed:
-        own = self._with_noise(own, sentences_B, number)
-        with autocast(self.device, self.precision):
-            output = self._forward(own)
-        loss = self._loss(output)
-        auxiliary_loss = _sum_of_auxiliary_losses(output.balances) / num_batches
-        # Gradients of the mean over all target tokens of the step, however they are divided into batches and
-        # between processes.
-        self.loss_scaler.scale(loss.smoothed_sum / num_tokens + auxiliary_loss).backward()
-        return _Passed(float(loss.plain_sum.detach()), float(auxiliary_loss.detach()), output.balances)
-
     def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
-        """The loss of all processes, and those that were out of memory: the same on each."""
+        """Return the loss of all processes, and the ranks of those that were out of memory: the same on each."""
         told = torch.zeros(1 + self.mesh.size, dtype=torch.float64, device=self.device)
         told[0], told[1 + self.mesh.rank] = loss_sum, float(out_of_memory)
         total, *broken = self.mesh.add_up(told, "the loss").tolist()
         return total, tuple(rank for rank, is_broken in enumerate(broken) if is_broken)
 
     def _with_noise(self, own: Batch, sentences_B: Tensor, number: int) -> Batch:
-        """On the device, with the random numbers that its sentences have in batch ``number`` of the step."""
+        """Return the batch on the device, and seed the noise of its sentences in batch ``number``."""
         own, sentences_B = own.to(self.device), sentences_B.to(self.device)
-        seed = _mixed(self.recipe.seed, self.step, number)
+        seed = _mixed_seed(self.recipe.seed, self.step, number)
         torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
         self.noise.source.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
         self.noise.target.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
         return own
-
-    def _forward(self, batch: Batch) -> Output:
-        if isinstance(self.model, LanguageModel) and self.settings.bptt_steps:
-            output, state = self.model.continued(batch, self.carried)
-            self.carried = state.detached()
-            return output
-        result: Output = self.model(batch)
-        return result
 
     def _loss(self, output: Output) -> CrossEntropy:
         dtype = DTYPES[self.precision]
@@ -237,28 +227,31 @@ class Stepper:
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
             self.loss_scaler.step(self.optimizer)
             self.num_updates += 1
-            if self.average is not None:
-                self.average.update(self.model, self.num_updates)
+            if self.ema is not None:
+                self.ema.update(self.model, self.num_updates)
         # With fp16 a gradient that overflows is how the loss scale is found, and no failure while there is scale left.
         searching = loss_is_finite and self.loss_scaler.may_shrink()
         self.loss_scaler.update()
         self.optimizer.zero_grad()
         return StepOutcome.APPLIED if finite else StepOutcome.SCALING if searching else StepOutcome.SKIPPED, norm
 
-    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        """(weights for inference, what else is needed to go on, plain numbers), all by name."""
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor], OptimizerState]:
+        """Return what a checkpoint is made of: weights for inference and what else is needed to go on, by name, and the
+        plain numbers of the optimizer."""
         training = dict(self.optimizer.state())
         weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
-        if self.average is not None:
+        if self.ema is not None:
             training |= {f"{_RAW_WEIGHTS}{name}": p.detach() for name, p in self.model.named_parameters()}
         if self.carried is not None:
             carried = self.carried.tensors()
             training |= {f"carried.{name}": of_all_sentences(own_B, self.mesh) for name, own_B in carried.items()}
-        return weights, training, {"num_updates": self.num_updates, "loss_scale": self.loss_scaler.state()}
+        return weights, training, OptimizerState(num_updates=self.num_updates, loss_scale=self.loss_scaler.state())
 
     def sharded_tensors(self) -> dict[str, int]:
-        """Return the names that sharded tensors may have in :meth:`tensors`, with the whole size of the dimension,
-        their first, along which each process has a share."""
+        """Return the names that sharded tensors may have in :meth:`tensors`.
+
+        Each has the whole size of its first dimension, along which every process has a share.
+        """
         return {
             tensor: self._whole_sizes[name][0]
             for name in self.optimizer.roles.sharded
@@ -273,10 +266,10 @@ class Stepper:
         optimizer_state: OptimizerState,
         where: Path,
     ) -> None:
-        """The inverse of :meth:`tensors`."""
+        """Go on from what :meth:`tensors` returned after ``step``; ``where`` is the checkpoint, for errors."""
         raw = {key.removeprefix(_RAW_WEIGHTS): t for key, t in training.items() if key.startswith(_RAW_WEIGHTS)}
         load_weights(self.model, raw or weights, where)  # without an average the two are the same
-        if self.average is not None:
+        if self.ema is not None:
             load_weights(self.inference_model, weights, where)
         carried = {
             key.removeprefix("carried."): all_B[self.mesh.rank :: self.mesh.size]
@@ -301,7 +294,7 @@ def _sum_of_auxiliary_losses(balances: Mapping[str, Balance]) -> Tensor:
 
 
 def _first_not_finite(batches: Iterable[Mapping[str, Balance]], mesh: Mesh) -> str:
-    """The first layer, in the order of computation, whose gates are NaN or infinite on any process."""
+    """Return the first layer, in the order of computation, whose gates are NaN or infinite on any process, or ""."""
     for balances in batches:
         for layer, balance in balances.items():
             importance_E = balance.importance_E.detach().clone()
@@ -310,7 +303,7 @@ def _first_not_finite(batches: Iterable[Mapping[str, Balance]], mesh: Mesh) -> s
     return ""
 
 
-def _mixed(seed: int, step: int, number: int) -> int:
-    """One 64-bit seed of three numbers, well mixed."""
+def _mixed_seed(seed: int, step: int, number: int) -> int:
+    """Return one 63-bit seed of three numbers, well mixed."""
     words = np.random.SeedSequence([seed, step, number]).generate_state(2, np.uint32)
     return (int(words[0]) << 32 | int(words[1])) >> 1

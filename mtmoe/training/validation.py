@@ -1,10 +1,9 @@
-"""What is measured on the dev set: loss, perplexity, and of translation models BLEU of real translations."""
+"""Validation on the dev sets: loss, perplexity, and BLEU of real translations of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from mtmoe.data.subwords.vocabularies import Vocabulary
 from mtmoe.distributed.batch_sharding import own_sentences
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
-from mtmoe.evaluation.quality import ANOTHER_TOKENISER, check_tokeniser, measure_quality
+from mtmoe.evaluation.quality import ANOTHER_TOKENISER, Quality, check_tokeniser, measure_quality
 from mtmoe.inference.constraints.line_constraints import Required
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
@@ -28,16 +27,19 @@ from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
 from mtmoe.training.losses.label_smoothing import output_cross_entropy
+from mtmoe.training.metrics.metrics_window import perplexity_of
+from mtmoe.training.metrics.records import DevSetMetrics, ModelQuality, TranslationExample
 from mtmoe.training.metrics.routing_by_language import routing_by_language
 
 _ROWS_OF_TEXT = 8
 _TOKENS_AT_ONCE = 256
+_EXAMPLES = 2  # translations that people are shown
 
 
 def validator_of(
     recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary, device: torch.device, mesh: Mesh = ONE_PROCESS
 ) -> Validator | LanguageModelValidator:
-    """The one that suits the recipe's task."""
+    """Return the validator that suits the recipe's task."""
     if isinstance(vocabulary, SubwordModel) and recipe.task == "translation":
         return Validator(recipe, prepared, vocabulary, device, mesh)
     return LanguageModelValidator(recipe, prepared, device, mesh)
@@ -86,19 +88,36 @@ class Validator:
             begin += part.num_pairs
 
     @torch.no_grad()
-    def __call__(self, model: Network) -> dict[str, Any]:
+    def __call__(self, model: Network) -> ModelQuality:
+        """Measure a model, which is in evaluation mode meanwhile."""
         assert isinstance(model, TranslationModel)
         was_training = model.training
         model.eval()
-        measured: dict[str, Any] = self._loss(model)
-        if self.source_lines:
-            translations = self._translate(model)
-            measured |= self._quality(translations) if self.mesh.is_main else {}
+        sums = self._sums_by_set(model)
+        translations = self._translate(model) if self.source_lines else []
         model.train(was_training)
-        return measured
+        found = self._quality_by_set(translations) if translations and self.mesh.is_main else {}
+        loss = sum(of_set.loss for of_set in sums.values()) / sum(of_set.num_tokens for of_set in sums.values())
+        routing = routing_by_language({name: of_set.counts for name, of_set in sums.items() if of_set.num_tokens})
+        return ModelQuality(
+            loss=loss,
+            perplexity=perplexity_of(loss),
+            bleu=_mean([quality.bleu for quality in found.values()]),
+            chrf=_mean([quality.chrf for quality in found.values()]),
+            dev_sets={
+                name: DevSetMetrics(
+                    of_set.loss / of_set.num_tokens if of_set.num_tokens else None,
+                    found[name].bleu if name in found else None,
+                    found[name].bleu_signature if name in found else None,
+                    routing.get(name, {}),
+                )
+                for name, of_set in sums.items()
+            },
+            examples=tuple(map(TranslationExample, self.source_lines, self.reference_lines, translations))[:_EXAMPLES],
+        )
 
-    def _quality(self, translations: Sequence[str]) -> dict[str, Any]:
-        """BLEU and chrF; of several dev sets the means, and BLEU of each, with its signature where these differ."""
+    def _quality_by_set(self, translations: Sequence[str]) -> dict[str, Quality]:
+        """Return BLEU and chrF of each dev set that is translated, by name."""
         found, begin = {}, 0
         for part in self.parts:
             lines = slice(begin, begin + part.num_lines)
@@ -106,19 +125,10 @@ class Validator:
                 translations[lines], [self.reference_lines[lines]], tokeniser=part.tokeniser
             )
             begin = lines.stop
-        measured: dict[str, Any] = {
-            "bleu": sum(quality.bleu for quality in found.values()) / len(found),
-            "chrf": sum(quality.chrf for quality in found.values()) / len(found),
-        }
-        signatures = {quality.bleu_signature for quality in found.values()}
-        if len(signatures) == 1:
-            measured["bleu_signature"] = signatures.pop()
-        else:
-            measured |= {f"bleu_signature.{name}": quality.bleu_signature for name, quality in found.items()}
-        return measured | ({f"bleu.{name}": q.bleu for name, q in found.items()} if len(found) > 1 else {})
+        return found
 
-    def _loss(self, model: TranslationModel) -> dict[str, Any]:
-        """Loss and perplexity; of several dev sets also the loss and the routing of each."""
+    def _sums_by_set(self, model: TranslationModel) -> dict[str, _Sums]:
+        """Return loss, tokens and routing of each dev set, by name."""
         found, begin = {}, 0
         for part in self.corpus.parts:
             pairs = slice(begin, begin + part.num_pairs)
@@ -126,14 +136,10 @@ class Validator:
             outputs = (model(_own_part(batch, self.mesh).to(self.device)) for batch in batches)
             found[part.name] = _sums(outputs, model.output_VD, self.mesh)
             begin = pairs.stop
-        loss = sum(sums.loss for sums in found.values()) / sum(sums.num_tokens for sums in found.values())
-        measured: dict[str, Any] = _with_perplexity(loss)
-        if len(found) > 1:
-            measured |= {f"loss.{name}": sums.loss / sums.num_tokens for name, sums in found.items() if sums.num_tokens}
-        return measured | routing_by_language({name: sums.counts for name, sums in found.items() if sums.num_tokens})
+        return found
 
     def _translate(self, model: TranslationModel) -> list[str]:
-        """Of all sentences, for the main process."""
+        """Return the translations of all sentences to the main process, and of its own to each other one."""
         decoding = self.recipe.decoding
         # The best translation that one beam finds, whatever else the recipe translates with.
         beam_size = self.recipe.training.validation.beam_size
@@ -173,14 +179,15 @@ class LanguageModelValidator:
         self.recipe, self.device, self.corpus, self.mesh = recipe, device, prepared.valid, mesh
 
     @torch.no_grad()
-    def __call__(self, model: Network) -> dict[str, Any]:
+    def __call__(self, model: Network) -> ModelQuality:
+        """Measure a model, which is in evaluation mode meanwhile."""
         assert isinstance(model, LanguageModel)
         was_training = model.training
         model.eval()
         sums = _sums(self._outputs(model), model.output_VD, self.mesh)
-        measured: dict[str, Any] = _with_perplexity(sums.loss / sums.num_tokens)
         model.train(was_training)
-        return measured
+        loss = sums.loss / sums.num_tokens
+        return ModelQuality(loss=loss, perplexity=perplexity_of(loss))
 
     def _outputs(self, model: LanguageModel) -> Iterator[Output]:
         settings = self.recipe.training
@@ -214,13 +221,13 @@ class _Sums(NamedTuple):
 
 
 def _own_part(batch: Batch, mesh: Mesh) -> Batch:
-    """This process's sentences of a batch of the dev set, with which the model's next call begins."""
+    """Return this process's sentences of a batch of the dev set, with which the model's next call begins."""
     mesh.collective_log.begin_batch()
     return own_sentences(batch, mesh)[0]
 
 
 def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh) -> _Sums:
-    """Of all processes, which all must come with the outputs of their parts of the same batches."""
+    """Return the sums over all processes, which all must come with the outputs of their parts of the same batches."""
     total, num_tokens = 0.0, 0
     counts: dict[str, Tensor] = {}
     for output in outputs:
@@ -235,6 +242,5 @@ def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh) -> _Sums:
     return _Sums(total, int(num_tokens), counts)
 
 
-def _with_perplexity(loss_per_token: float) -> dict[str, float]:
-    """In nats per token."""
-    return {"loss": loss_per_token, "perplexity": math.exp(min(loss_per_token, 50.0))}
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from mtmoe.checkpoint import (
+    CheckpointState,
     average_checkpoints,
     create_run,
     export_weights,
@@ -55,7 +56,8 @@ def _weights(recipe, seed: int) -> dict[str, torch.Tensor]:
 
 
 def _save(run, recipe, step: int, best: list | None = None):
-    return save_checkpoint(run, step, _weights(recipe, step), {"moment": torch.ones(2)}, {"best": best or []})
+    state = CheckpointState(step=step, best=tuple(map(tuple, best or ())))
+    return save_checkpoint(run, _weights(recipe, step), {"moment": torch.ones(2)}, state)
 
 
 def test_a_saved_model_is_loaded_with_the_same_bits(toy, run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -17,28 +18,70 @@ from mtmoe.cli.training_display import (
 from rich.console import Console
 from rich.progress import Progress
 
-FACTS = {
-    "step": 0,
-    "max_steps": 10_000,
-    "num_parameters": 12_820_736,
-    "num_train_pairs": 29_000,
-    "num_left_out_pairs": 3,
-    "num_valid_pairs": 1014,
-    "device": "cpu",
-    "num_threads": 2,
-    "precision": "bf16",
-}
-STEP = {
-    "step": 1200,
-    "max_steps": 10_000,
-    "epoch": 1,
-    "loss": 3.25,
-    "perplexity": 25.79,
-    "target_tokens_per_second": 8123.4,
-    "learning_rate": 0.001,
-    "load_cv": 0.123,
-    "eta_seconds": 3723.0,
-}
+from mtmoe.training.metrics.records import (
+    LayerMetrics,
+    ModelQuality,
+    RunSummary,
+    TrainingMetrics,
+    ValidationMetrics,
+)
+
+SUMMARY = RunSummary(
+    step=0,
+    max_steps=10_000,
+    task="translation",
+    num_parameters=12_820_736,
+    num_train_pairs=29_000,
+    num_left_out_pairs=3,
+    num_valid_pairs=1014,
+    device="cpu",
+    num_threads=2,
+    num_processes=1,
+    expert_processes=1,
+    precision="bf16",
+)
+LAYER = LayerMetrics(
+    importance_cv=0.3,
+    load_cv=0.123,
+    max_over_mean_load=1.2,
+    tokens_cv=0.1,
+    max_over_mean_tokens=1.1,
+    dead_experts=0,
+    token_share_E=(0.5, 0.5),
+    auxiliary_losses={},
+)
+STEP = TrainingMetrics(
+    step=1200,
+    max_steps=10_000,
+    epoch=1,
+    loss=3.25,
+    perplexity=25.79,
+    auxiliary_loss=0.01,
+    gradient_norm=1.5,
+    target_tokens_per_second=8123.4,
+    source_and_target_tokens_per_second=16000.0,
+    padding_share=0.1,
+    tflops_per_device=0.05,
+    learning_rate=0.001,
+    skipped_steps=0,
+    out_of_memory_steps=0,
+    eta_seconds=3723.0,
+    layers={"encoder.moe1": LAYER},
+)
+
+
+def validated(step: int, best_step: int, best_value: float, **quality: float) -> ValidationMetrics:
+    return ValidationMetrics(
+        step=step,
+        epoch=0,
+        quality=ModelQuality(loss=2.5, perplexity=12.18, **quality),
+        metric="bleu",
+        best_step=best_step,
+        best_value=best_value,
+        seconds=1.0,
+    )
+
+
 SHOWN = ("epoch 2", "loss 3.250", "perplexity 25.79", "8,123 target tokens/s", "1.00e-03", "load CV 0.12", "1:02:03")
 
 
@@ -52,7 +95,7 @@ def test_a_plain_step_line_has_every_measurement() -> None:
 
 def test_a_dense_model_has_no_load_to_show() -> None:
     lines: list[str] = []
-    PlainTraining(lines.append, lambda: 0.0).step({k: v for k, v in STEP.items() if k != "load_cv"})
+    PlainTraining(lines.append, lambda: 0.0).step(dataclasses.replace(STEP, layers={}))
     assert "load" not in lines[0]
 
 
@@ -64,21 +107,23 @@ def test_plain_step_lines_are_seconds_apart_but_validations_are_all_told() -> No
         reporter.step(STEP)
     assert len(lines) == 2
     for step in (1, 2):
-        reporter.validated({"step": step, "loss": 2.0, "best_step": 1, "best": 2.0})
+        reporter.validated(validated(step, 1, 2.0))
     assert len(lines) == 4
 
 
 def test_the_beginning_tells_model_text_and_machine() -> None:
-    assert beginning(FACTS) == (
+    assert beginning(SUMMARY) == (
         "12,820,736 parameters; 29,000 training pairs (3 of them too long and left out), 1,014 dev pairs; "
         "cpu, bf16, 2 threads; from step 0"
     )
 
 
 def test_a_validation_tells_whether_it_is_the_best() -> None:
-    metrics = {"step": 2000, "loss": 2.5, "perplexity": 12.18, "bleu": 21.5, "best_step": 2000, "best": 21.5}
-    assert validation(metrics) == "validation at step 2,000: loss 2.500, perplexity 12.18, BLEU 21.50 (best so far)"
-    assert validation({**metrics, "best_step": 1000, "best": 22.0}).endswith("(best 22.00 at step 1,000)")
+    assert (
+        validation(validated(2000, 2000, 21.5, bleu=21.5))
+        == "validation at step 2,000: loss 2.500, perplexity 12.18, BLEU 21.50 (best so far)"
+    )
+    assert validation(validated(2000, 1000, 22.0, bleu=21.5)).endswith("(best 22.00 at step 1,000)")
 
 
 def test_durations_read_like_a_clock() -> None:
@@ -92,7 +137,7 @@ def test_the_live_line_loses_nothing_on_a_narrow_terminal() -> None:
     console = Console(file=screen, width=70, force_terminal=True)
     display = Progress(*columns, console=console)
     reporter = LiveTraining(display)
-    reporter.started(FACTS)
+    reporter.started(SUMMARY)
     reporter.step(STEP)
     reporter.advanced(1201)
     console.print(display.get_renderable())

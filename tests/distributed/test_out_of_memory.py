@@ -76,7 +76,7 @@ def train_with(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> Result:
     data_parallel.BUCKET_BYTES = 1
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
-        use, outcomes, faults = ExpertUsage(recipe.training, mesh), [], list[Fault]()
+        use, outcomes, faults = ExpertUsage(mesh), [], list[Fault]()
         with_faults(mesh.collective_log, mesh.rank, faults)
         for group, of_step in zip(text_of(recipe, len(steps)), steps, strict=True):
             faults[:] = of_step
@@ -98,7 +98,7 @@ def without_the_bad_steps(recipe: Recipe, steps: list[tuple[Fault, ...]]) -> dic
             if faults:
                 stepper.step += 1
             else:
-                assert stepper(group, ExpertUsage(recipe.training)).outcome is StepOutcome.APPLIED
+                assert stepper(group, ExpertUsage()).outcome is StepOutcome.APPLIED
         return whole(stepper, stepper.tensors()[0])
 
 

@@ -84,7 +84,7 @@ def test_its_metrics_are_those_of_one_process(runs):
     figures = [f"encoder.moe1.{name}" for name in (*FIGURES, "dead_experts", "importance_loss", "load_loss")]
     assert one[0].keys() >= set(figures)
     for expected, found in zip(one, two, strict=True):
-        for key in ("loss", "gradient_norm", "padding", *figures, "bleu"):
+        for key in ("loss", "gradient_norm", "padding_share", *figures, "bleu"):
             if key in expected:
                 assert found[key] == pytest.approx(expected[key], rel=1e-3), (key, found["step"])
 

@@ -51,7 +51,7 @@ def measure(recipe: Recipe, data: str, expert_processes: int) -> Measured:
         metrics = validator(stepper.inference_model)
         assert stepper.model.training
         mesh.agree_on_number()
-        return Measured(metrics, told if mesh.is_main else [], mesh.collective_log.now.number)
+        return Measured(metrics.line(), told if mesh.is_main else [], mesh.collective_log.now.number)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def sleep_in_a_layer() -> tuple[list[str], str]:
             stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
             groups = batches(2)
             mesh.collective_log.at(1, "reading a batch")
-            stepper(*islice(groups, 1), ExpertUsage(recipe.training))
+            stepper(*islice(groups, 1), ExpertUsage())
             if mesh.is_main:
                 mesh.collective_log.at(1, "measuring on the dev set", is_long=True)
                 time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 1)
@@ -45,7 +45,7 @@ def sleep_in_a_layer() -> tuple[list[str], str]:
             if mesh.rank == 1:
                 gate = stepper.model.decoder.moe_layers["1"].gate
                 gate.register_forward_pre_hook(lambda *_: time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 3))
-            stepper(*islice(groups, 1), ExpertUsage(recipe.training))
+            stepper(*islice(groups, 1), ExpertUsage())
     except UserError as error:
         return told, str(error)
     return told, ""
@@ -65,12 +65,12 @@ def sleep_before_a_step() -> tuple[list[str], str, float]:
         with joined_processes(recipe, CPU, told.append) as mesh:
             stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
             groups = batches(2)
-            stepper(*islice(groups, 1), ExpertUsage(recipe.training))
+            stepper(*islice(groups, 1), ExpertUsage())
             mesh.collective_log.at(2, "reading a batch")
             began = time.monotonic()
             if mesh.rank == 1:
                 time.sleep(TIMEOUT_SECONDS + TIME_TO_TELL_SECONDS + 20)
-            stepper(*islice(groups, 1), ExpertUsage(recipe.training))
+            stepper(*islice(groups, 1), ExpertUsage())
     except UserError as error:
         return told, str(error), time.monotonic() - began
     return told, "", time.monotonic() - began

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtmoe.checkpoint import create_run, save_checkpoint
+from mtmoe.checkpoint import CheckpointState, create_run, save_checkpoint
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel, train_subwords
 from mtmoe.data.subwords.vocabularies import load_vocabulary
@@ -176,7 +176,7 @@ def untrained_run(directory: Path, sentences: Sequence[str], *, seed: int = 2, *
         model.output_VD.mul_(1.5)
         for embedding_VD in (model.source_embedding_VD, model.target_embedding_VD):
             embedding_VD.div_(4.0)  # calmer than a fresh model's, else a word is followed by itself for ever
-    save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
+    save_checkpoint(run, dict(model.named_parameters()), {}, CheckpointState(step=1))
     return run.directory
 
 
@@ -208,7 +208,7 @@ def untrained_language_model(directory: Path, vocabulary: Path, language: str = 
     model = LanguageModel(recipe.model, load_vocabulary(vocabulary).size)
     with torch.no_grad():
         model.embedding_VD.mul_(2.0)
-    save_checkpoint(run, 1, dict(model.named_parameters()), {}, {})
+    save_checkpoint(run, dict(model.named_parameters()), {}, CheckpointState(step=1))
     return run.directory
 
 

@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_leaves_no_state_behind(place):
     from mtmoe.data.subwords.vocabularies import load_vocabulary
 
     batches = batch_stream(recipe, prepared, load_vocabulary(prepared.subwords_path)).batches()
-    use = ExpertUsage(recipe.training)
+    use = ExpertUsage()
     stepper([next(batches)[0]], use)
     assert stepper.carried is not None
     with torch.no_grad():

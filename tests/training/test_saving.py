@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe.checkpoint import Checkpoint, RunFiles, list_checkpoints, load_training
+from mtmoe.checkpoint import Checkpoint, OptimizerState, RunFiles, TrainingState, list_checkpoints, load_training
+from mtmoe.config.settings import Training
 from mtmoe.errors import UserError
 from mtmoe.training import saving
+from mtmoe.training.metrics.metrics_window import MetricsWindow
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.trainer import run_training
@@ -32,6 +34,20 @@ class Listener(SilentReporter):
     def saved(self, step: int, path: Path) -> None:
         assert path.exists()
         self.told.append(("saved", step))
+
+
+def _state(step: int) -> TrainingState:
+    return TrainingState(
+        step=step,
+        position=(0, 0),
+        metric="loss",
+        validations_without_progress=0,
+        steps_not_finite=0,
+        num_skipped_steps=0,
+        num_out_of_memory_steps=0,
+        optimizer=OptimizerState(num_updates=step),
+        window=MetricsWindow(Training(max_steps=1)).state(),
+    )
 
 
 def tensors_of(run: Path) -> dict[str, torch.Tensor]:
@@ -68,10 +84,10 @@ def test_training_goes_on_while_a_checkpoint_is_written(
     listener, went_on = Listener(), []
     save = saving.save_checkpoint
 
-    def save_later(run, step, *rest) -> Checkpoint:
-        if step == 4:
+    def save_later(run, weights, training, state) -> Checkpoint:
+        if state.step == 4:
             went_on.append(listener.reached[5].wait(60))
-        return save(run, step, *rest)
+        return save(run, weights, training, state)
 
     monkeypatch.setattr(saving, "save_checkpoint", save_later)
     run_training(toy(**SETTINGS), tmp_path / "run", toy_data, resume=False, reporter=listener)
@@ -87,7 +103,7 @@ def test_a_write_that_failed_is_an_error_of_the_next_save_and_not_of_the_one_aft
         raise RuntimeError("the cable is out")
 
     saver = Saver(RunFiles(tmp_path), toy())
-    snapshot = Snapshot(3, {"a": torch.zeros(2)}, {}, {}, [])
+    snapshot = Snapshot({"a": torch.zeros(2)}, {}, _state(3), [])
     with monkeypatch.context() as patch:
         patch.setattr(saving, "save_checkpoint", broken)
         saver.begin(snapshot)
@@ -106,7 +122,7 @@ def test_each_checkpoint_that_is_there_is_told_of_once(
 ) -> None:
     saver = Saver(RunFiles(tmp_path), toy(keep_last=keep_last))
     for step in (3, 5):  # the second begins, and waits for the first, before anybody has asked
-        saver.begin(Snapshot(step, {"a": torch.zeros(2)}, {}, {}, []))
+        saver.begin(Snapshot({"a": torch.zeros(2)}, {}, _state(step), []))
         saver.wait_until_copied()
     saver.finish()
     assert [checkpoint.step for checkpoint in saver.newly_written()] == told

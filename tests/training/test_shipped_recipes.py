@@ -70,7 +70,7 @@ def _losses(base: str, model: str, training: str) -> list[float]:
     for step in range(_STEPS):
         before = {name: p.detach().clone() for name, p in stepper.model.named_parameters()}
         group = [_batch(recipe, step * count + number) for number in range(count)]
-        result = stepper(group, ExpertUsage(recipe.training))
+        result = stepper(group, ExpertUsage())
         assert result.outcome is StepOutcome.APPLIED
         after = dict(stepper.model.named_parameters())
         assert all(p.isfinite().all() for p in after.values())

@@ -28,7 +28,9 @@ from mtmoe.checkpoint import (
 from mtmoe.data.prepared.preparation import open_prepared
 from mtmoe.errors import UserError
 from mtmoe.inference.search.beam_search import SearchOptions, search_all
+from mtmoe.model.translation import TranslationModel
 from mtmoe.system import cpu_cores as processor
+from mtmoe.training import step as step_module
 from mtmoe.training import trainer as trainer_module
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.step import Stepper
@@ -47,10 +49,10 @@ class Listener(SilentReporter):
         self.on_advanced(step)
 
     def step(self, metrics):
-        self.steps.append(dict(metrics))
+        self.steps.append(metrics.line())
 
     def validated(self, metrics):
-        self.validations.append(dict(metrics))
+        self.validations.append(metrics.line())
 
     def warning(self, text):
         self.warnings.append(text)
@@ -361,27 +363,39 @@ def test_a_loss_that_stays_infinite_stops_with_the_last_good_checkpoint_and_like
     assert "precision" not in e.value.fix
 
 
+def _noting_the_step(monkeypatch) -> list[int]:
+    """A list whose only element is the number of the step that is taken."""
+    now, original = [0], Stepper.__call__
+
+    def take_step(self: Stepper, *arguments):
+        now[0] = self.step + 1
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "__call__", take_step)
+    return now
+
+
 def _poison(monkeypatch, steps) -> None:
     """Make the gradient of some steps NaN, the way a diverging model does."""
-    original = Stepper._update
+    now, original = _noting_the_step(monkeypatch), step_module.clip_gradients
 
-    def update(self: Stepper, loss_is_finite: bool):
-        if self.step in steps:
-            next(iter(self.model.parameters())).grad.fill_(float("nan"))
-        return original(self, loss_is_finite)
+    def clip(parameters, *arguments):
+        if now[0] in steps:
+            next(iter(parameters.values())).grad.fill_(float("nan"))
+        return original(parameters, *arguments)
 
-    monkeypatch.setattr(trainer_module.Stepper, "_update", update)
+    monkeypatch.setattr(step_module, "clip_gradients", clip)
 
 
 def _forget_memory(monkeypatch, steps) -> None:
-    original = Stepper._forward
+    now, original = _noting_the_step(monkeypatch), TranslationModel.forward
 
-    def forward(self: Stepper, batch):
-        if self.step in steps:
+    def forward(self: TranslationModel, batch):
+        if self.training and now[0] in steps:
             raise torch.OutOfMemoryError("injected")
         return original(self, batch)
 
-    monkeypatch.setattr(trainer_module.Stepper, "_forward", forward)
+    monkeypatch.setattr(TranslationModel, "forward", forward)
 
 
 def test_a_step_without_enough_memory_is_skipped_counted_and_told_also_after_a_resume(
@@ -565,7 +579,7 @@ def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy,
     updated = []
     for group in (whole, parts):
         stepper = Stepper(recipe, 300, torch.device("cpu"))
-        stepper(group, ExpertUsage(recipe.training))
+        stepper(group, ExpertUsage())
         updated.append(stepper.optimizer.state())
     assert list(sequential_batches(corpus, 300))
     for key, moment in updated[0].items():

@@ -132,7 +132,7 @@ class Training(Settings):
     )
     gradient_accumulation: Times = Field(
         default=1,
-        description="Batches whose gradients make one step; the balance losses are the mean over the batches.",
+        description="Batches whose gradients make one step; auxiliary losses are the mean over the batches.",
     )
     bptt_steps: Annotated[int, Unit("tokens")] = Field(
         default=0,

@@ -83,13 +83,16 @@ def _any(flags: Tensor) -> bool:
 def output_cross_entropy(
     hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, smoothing: float, dtype: torch.dtype
 ) -> CrossEntropy:
-    """Cross-entropy of ``softmax(hidden_ND @ output_VD.T)`` against (1 - smoothing) at the label and
-    smoothing / V everywhere, with products in ``dtype``. Gradients flow from ``smoothed_sum`` only."""
+    """Return the cross-entropy of ``softmax(hidden_ND @ output_VD.T)``, summed over the tokens.
+
+    The target distribution is (1 - smoothing) at the label plus smoothing / V everywhere. Products are in ``dtype``.
+    Gradients flow from ``smoothed_sum`` only.
+    """
     return CrossEntropy(*_OutputCrossEntropy.apply(hidden_ND, output_VD, labels_N, smoothing, dtype))
 
 
 def reference_cross_entropy(hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, smoothing: float) -> CrossEntropy:
-    """The same as it is defined, with the whole matrix: the reference of the fast path."""
+    """Return the same by its definition, with the whole matrix: the reference of the fast path."""
     log_NV = (hidden_ND @ output_VD.t()).log_softmax(dim=1)
     plain_sum = F.nll_loss(log_NV, labels_N, reduction="sum")
     smoothed_sum = (1 - smoothing) * plain_sum - smoothing * log_NV.mean(dim=1).sum()

@@ -1,10 +1,10 @@
 """Sampled softmax: the label against a few drawn classes in place of the whole vocabulary (paper, appendix C.1).
 
 The distribution is log-uniform, ``p(c) = log((c + 2) / (c + 1)) / log(V + 1)``, which suits ids in the order of their
-frequency. Every class is drawn on its own, with the probability that S draws from p would have it; those that were
+frequency. Every class is drawn on its own, with the probability that n draws from p would have it; those that were
 drawn, and the label, take part with the logits
 
-    s_c = h . w_c - log Q(c),    Q(c) = 1 - (1 - p(c))^S,
+    s_c = h . w_c - log Q(c),    Q(c) = 1 - (1 - p(c))^n,
 
 a label that was drawn once. The loss is the cross-entropy of these (Jozefowicz et al. 2016; the correction of Bengio
 and Senecal). With independent draws the true probabilities are exactly where its expected gradient vanishes, and with
@@ -30,19 +30,19 @@ _CHUNK_ELEMENTS = 1 << 24  # of logits
 
 @functools.lru_cache(maxsize=2)
 def inclusion_probabilities(num_draws: int, num_classes: int) -> Tensor:
-    """Q of the module's text for every class: float64 [V], on the CPU."""
+    """Return Q of the module's text for every class: float64 [V], on the CPU."""
     c = torch.arange(num_classes, dtype=torch.float64)
     p = ((c + 2) / (c + 1)).log() / math.log(num_classes + 1)
     return -torch.expm1(num_draws * torch.log1p(-p))
 
 
 def mean_num_drawn(num_draws: int, num_classes: int) -> float:
-    """Classes that are drawn, on average: one that is drawn twice is there once."""
+    """Return the mean number of classes drawn; one that is drawn twice is there once."""
     return float(inclusion_probabilities(num_draws, num_classes).sum())
 
 
 def draw_classes(num_draws: int, num_classes: int, device: torch.device | str = "cpu") -> Tensor:
-    """The drawn classes, ascending, by torch's generator of the CPU whatever the device."""
+    """Draw classes by torch's generator of the CPU, whatever the device; return them in ascending order, [C]."""
     drawn_V = torch.rand(num_classes, dtype=torch.float64) < inclusion_probabilities(num_draws, num_classes)
     return drawn_V.nonzero()[:, 0].to(device)
 
@@ -50,7 +50,7 @@ def draw_classes(num_draws: int, num_classes: int, device: torch.device | str = 
 def sampled_cross_entropy(
     hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, num_draws: int, dtype: torch.dtype
 ) -> CrossEntropy:
-    """The loss of all tokens against one set of drawn classes, summed; products in ``dtype``.
+    """Return the loss of all tokens against one set of drawn classes, summed; products are in ``dtype``.
 
     The value is that of the sampled problem, which is easier than the real one: evaluate with the whole softmax.
     """
@@ -61,7 +61,7 @@ def sampled_cross_entropy(
 def cross_entropy_against(
     hidden_ND: Tensor, output_VD: Tensor, labels_N: Tensor, classes_C: Tensor, num_draws: int, dtype: torch.dtype
 ) -> CrossEntropy:
-    """The same against given classes, ascending. [tokens, classes] exists in chunks only."""
+    """Return the same against given classes, in ascending order. [N, J] exists in chunks only."""
     wide = torch.promote_types(torch.float32, dtype)
     log_q_V = inclusion_probabilities(num_draws, output_VD.shape[0]).log().to(hidden_ND.device, wide)
     # In their own type up to here: the gradients of one row from many tokens add up in it.

@@ -1,24 +1,25 @@
-"""metrics.jsonl and, where it is installed, TensorBoard: the record of a run."""
+"""Metrics log of a run: ``metrics.jsonl`` and, where it is installed, TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mtmoe.checkpoint import RunFiles
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import write_atomically
 from mtmoe.system.json_files import JsonRecord, parse_json, read_bytes
+from mtmoe.training.metrics.records import TrainingMetrics, ValidationMetrics
 
 
 class MetricsLog:
-    """Appends one JSON object a line. After a resume, lines of steps that are done again are dropped."""
+    """Append one JSON object a line. After a resume, lines of steps that are done again are dropped."""
 
     def __init__(self, run: RunFiles, step: int, warn: Callable[[str], None]) -> None:
-        """Go on with the run's metrics after ``step``.
+        """Go on with the run's metrics after ``step``: drop the lines of later steps.
 
         Args:
             warn: told of lines that are damaged; they are put aside, and training goes on.
@@ -27,24 +28,27 @@ class MetricsLog:
         _drop_after(run, step, warn)
         self._board = _tensorboard(run, step)
 
-    def write(self, event: str, metrics: Mapping[str, Any]) -> None:
-        line = {"event": event, "time_seconds": round(time.time(), 3), **metrics}
+    def write(self, metrics: TrainingMetrics | ValidationMetrics) -> None:
+        """Append the line of a record, and its numbers to TensorBoard. What is not finite is null in JSON."""
+        event, values = metrics.event, metrics.line()
+        line = {"event": event, "time_seconds": round(time.time(), 3), **values}
         # JSON has no infinity.
         line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._board is not None:
-            for key, value in metrics.items():
+            for key, value in values.items():
                 if isinstance(value, (int, float)) and key != "step":
-                    self._board.add_scalar(f"{event}/{key}", value, metrics["step"])
+                    self._board.add_scalar(f"{event}/{key}", value, metrics.step)
 
     def close(self) -> None:
+        """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 
 
 class _Line(JsonRecord):
-    """What every line has."""
+    """The part of a line that every line has."""
 
     step: int
 

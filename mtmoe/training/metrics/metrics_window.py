@@ -1,4 +1,4 @@
-"""What happened since the last line of metrics."""
+"""Metrics window: sums and rates since the last line of ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -6,49 +6,73 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from mtmoe.checkpoint import WindowState
+from mtmoe.config.settings import Training
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
+from mtmoe.training.metrics.dead_experts import ExpertWarnings
 from mtmoe.training.metrics.expert_usage import ExpertUsage
+from mtmoe.training.metrics.records import WindowMetrics
 from mtmoe.training.step import StepResult
 
-_SUMS = (
-    "loss_sum", "norm_sum", "auxiliary_sum", "num_loss_tokens", "num_applied", "num_target_tokens",
-    "num_source_tokens", "num_padded_tokens", "num_steps",
-)  # fmt: skip
+_MOST_NATS = 50.0  # a loss above it has no perplexity that anybody can read
 
 
-class Window:
-    """What happened since the last line of metrics. Time spent validating and saving is not counted."""
+def perplexity_of(loss: float) -> float:
+    """Return exp(loss) of a loss in nats per token, bounded by exp(50)."""
+    return math.exp(min(loss, _MOST_NATS))
 
-    def __init__(self, settings: Any, mesh: Mesh = ONE_PROCESS) -> None:
-        self.expert_usage = ExpertUsage(settings, mesh)
+
+class MetricsWindow:
+    """What happened since the last line of metrics. Time spent validating and saving is not counted.
+
+    expert_usage: of the same steps. expert_warnings: for how long layers have been used badly, over all windows.
+    """
+
+    def __init__(self, settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
+        self.expert_usage = ExpertUsage(mesh)
+        self.expert_warnings = ExpertWarnings(settings)
         self._paused_at: float | None = None
         self.restart()
 
     def restart(self) -> None:
+        """Forget everything but the warnings: another window begins now."""
         self.expert_usage.reset()
         self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
         self.num_loss_tokens = self.num_applied = 0
         self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
         self.began = time.monotonic()
 
-    def state(self) -> dict[str, Any]:
-        """Everything, as plain numbers for a checkpoint: a training that is resumed goes on in the same window."""
-        sums = {name: getattr(self, name) for name in _SUMS}
-        return {**sums, "seconds": self.seconds, "expert_usage": self.expert_usage.state()}
+    def state(self) -> WindowState:
+        """Return everything for a checkpoint: a training that is resumed goes on in the same window."""
+        return WindowState(
+            loss_sum=self.loss_sum,
+            norm_sum=self.norm_sum,
+            auxiliary_sum=self.auxiliary_sum,
+            num_loss_tokens=self.num_loss_tokens,
+            num_applied=self.num_applied,
+            num_target_tokens=self.num_target_tokens,
+            num_source_tokens=self.num_source_tokens,
+            num_padded_tokens=self.num_padded_tokens,
+            num_steps=self.num_steps,
+            seconds=self.seconds,
+            expert_usage=self.expert_usage.state(),
+            expert_warnings=self.expert_warnings.state(),
+        )
 
     def load_state(self, state: WindowState) -> None:
-        """Set everything to what :meth:`state` has told."""
-        for name in _SUMS:
-            setattr(self, name, getattr(state, name))
+        """Set everything to what :meth:`state` returned."""
+        self.loss_sum, self.norm_sum, self.auxiliary_sum = state.loss_sum, state.norm_sum, state.auxiliary_sum
+        self.num_loss_tokens, self.num_applied = state.num_loss_tokens, state.num_applied
+        self.num_target_tokens, self.num_source_tokens = state.num_target_tokens, state.num_source_tokens
+        self.num_padded_tokens, self.num_steps = state.num_padded_tokens, state.num_steps
         self.began = time.monotonic() - state.seconds
         self.expert_usage.load_state(state.expert_usage)
+        self.expert_warnings.load_state(state.expert_warnings)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Do something else meanwhile, without its time being counted."""
+        """Do something else in the context, without its time being counted."""
         self._paused_at = time.monotonic()
         try:
             yield
@@ -62,6 +86,7 @@ class Window:
         return (time.monotonic() if self._paused_at is None else self._paused_at) - self.began
 
     def add(self, result: StepResult) -> None:
+        """Take in one step; of steps that changed nothing only the tokens and the time count."""
         self.num_steps += 1
         self.num_target_tokens += result.num_target_tokens
         self.num_source_tokens += result.num_source_tokens
@@ -73,19 +98,19 @@ class Window:
             self.norm_sum += result.gradient_norm
             self.auxiliary_sum += result.auxiliary_loss
 
-    def metrics(self, num_steps_left: int) -> dict[str, float]:
-        """loss in nats per target token (no smoothing), rates per second, ETA without validations."""
+    def metrics(self, num_steps_left: int) -> WindowMetrics:
+        """Return means and rates of the window; ``num_steps_left`` steps at its speed are the ETA."""
         seconds = max(self.seconds, 1e-9)
         steps = max(1, self.num_steps)
         loss = self.loss_sum / max(1, self.num_loss_tokens)
         applied = max(1, self.num_applied)
-        return {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 50.0)),
-            "auxiliary_loss": self.auxiliary_sum / applied,
-            "gradient_norm": self.norm_sum / applied,
-            "target_tokens_per_second": self.num_target_tokens / seconds,
-            "source_and_target_tokens_per_second": (self.num_target_tokens + self.num_source_tokens) / seconds,
-            "padding": 1 - (self.num_target_tokens + self.num_source_tokens) / max(1, self.num_padded_tokens),
-            "eta_seconds": num_steps_left * seconds / steps,
-        }
+        return WindowMetrics(
+            loss=loss,
+            perplexity=perplexity_of(loss),
+            auxiliary_loss=self.auxiliary_sum / applied,
+            gradient_norm=self.norm_sum / applied,
+            target_tokens_per_second=self.num_target_tokens / seconds,
+            source_and_target_tokens_per_second=(self.num_target_tokens + self.num_source_tokens) / seconds,
+            padding_share=1 - (self.num_target_tokens + self.num_source_tokens) / max(1, self.num_padded_tokens),
+            eta_seconds=num_steps_left * seconds / steps,
+        )

@@ -1,4 +1,4 @@
-"""How many operations training takes, by the paper's definition (`docs/explanation/paper.md#counting`)."""
+"""Training FLOPs by the paper's definition (`docs/explanation/paper.md#counting`)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ FLOPS_PER_OPERATION = 6
 
 
 class TrainingOperations(NamedTuple):
-    """Multiply-adds of the forward pass in training, output layer included: where the softmax is sampled, of the
-    classes that are drawn (on average, each counted once) and the right one."""
+    """Multiply-adds of the forward pass in training, output layer included.
+
+    A sampled softmax counts the classes that are drawn, on average and each once, and the label.
+    """
 
     per_source_token: int
     per_target_token: int
 
     def flops(self, num_source_tokens: float, num_target_tokens: float) -> float:
-        """Forward and backward pass over so many tokens; padding and element-wise work are not counted."""
+        """Return the FLOPs of forward and backward pass; padding and element-wise work are not counted."""
         operations = self.per_source_token * num_source_tokens + self.per_target_token * num_target_tokens
         return FLOPS_PER_OPERATION * operations
 
 
 def training_operations(recipe: Recipe, vocabulary_size: int) -> TrainingOperations:
-    """What one token of either side takes."""
+    """Return the multiply-adds of one token of either side."""
     model = describe_recipe(recipe, vocabulary_size)
     per_source = sum(layer.operations for layer in model.layers if layer.name.startswith("encoder"))
     per_target = model.operations - per_source

@@ -60,7 +60,7 @@ class FactoredAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient. ``closure`` must be None."""
+        """Update every parameter that has a gradient. ``closure`` must be None."""
         if closure is not None:
             raise ValueError("FactoredAdam takes no closure")
         for group in self.param_groups:
@@ -121,14 +121,14 @@ class FactoredAdam(torch.optim.Optimizer):
 
 
 def _suits_kernels(weights: Tensor, gradient: Tensor) -> bool:
-    """Weights in bf16 are rounded at random, which the kernels do not do."""
+    """Return whether the kernels can do the update: not in bf16, which is rounded stochastically."""
     fits = weights.numel() and weights.dtype == gradient.dtype == torch.float32
     return bool(weights.is_cuda and fits and weights.is_contiguous() and gradient.is_contiguous())
 
 
 @functools.cache
 def _kernels_of(device: torch.device) -> ModuleType | None:
-    """The module `factored_adam_kernels`, if it works here: it needs Triton, and Triton a C compiler."""
+    """Return the module `factored_adam_kernels` if it works here: it needs Triton, and Triton a C compiler."""
     try:
         from mtmoe.training.optimizers import factored_adam_kernels as kernels
 
@@ -146,7 +146,9 @@ def _kernels_of(device: torch.device) -> ModuleType | None:
 
 
 def _roots(row_means: Tensor, column_means: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(V) is their outer product. Divided before it: no overflow, and an expert whose moments are zero is divided
-    by no zero."""
+    """Return the two factors whose outer product is sqrt(V), [E, R] and [E, C].
+
+    The division comes before the product: nothing overflows, and an expert with moments of zero divides by no zero.
+    """
     mean = row_means.mean(1, keepdim=True).clamp_(min=torch.finfo(row_means.dtype).tiny)
     return row_means.div(mean).sqrt_(), column_means.sqrt()

@@ -1,4 +1,4 @@
-"""The two passes of :mod:`mtmoe.training.optimizers.factored_adam` over a stack of matrices as GPU kernels.
+"""Factored Adam's GPU kernels: its two passes over a stack of matrices (:mod:`.factored_adam`).
 
 Step by step, torch goes eleven times over as many bytes as there are weights; these go four times: the gradients are
 read for their squares, then gradients and weights are read, and weights written. Triton comes with torch for CUDA.
@@ -55,7 +55,10 @@ def _take_step(  # type: ignore[no-untyped-def]
 
 
 def mean_squares(gradient_ERC: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of the squares over the columns and over the rows: float32 [E, R] and [E, C]. The same bits every time."""
+    """Return the means of the squares over the columns and over the rows, float32 [E, R] and [E, C].
+
+    They are the same bits every time.
+    """
     num_experts, num_rows, num_columns = gradient_ERC.shape
     num_parts = triton.cdiv(num_rows, _ROWS)
     sums_ER = gradient_ERC.new_empty(num_experts, num_rows, dtype=torch.float32)
@@ -70,7 +73,7 @@ def take_step(
     weights_ERC: Tensor, gradient_ERC: Tensor, row_roots_ER: Tensor, column_roots_EC: Tensor, *,
     rate: float, epsilon: float, kept: float,
 ) -> None:  # fmt: skip
-    """``w = kept w - rate g / (row_roots column_roots + epsilon)``, in place; weights in float32."""
+    """Set ``w = kept w - rate g / (row_roots column_roots + epsilon)`` in place; weights are float32."""
     num_experts, num_rows, num_columns = weights_ERC.shape
     grid = (num_experts, triton.cdiv(num_rows, _ROWS), triton.cdiv(num_columns, _COLUMNS))
     _take_step[grid](

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training
+from mtmoe.checkpoint import OptimizerState, RunFiles, TrainingState, last_checkpoint, load_training
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Training
 from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed.mesh import joined_processes
 from mtmoe.training.metrics.expert_usage import ExpertUsage
-from mtmoe.training.metrics.metrics_window import Window
+from mtmoe.training.metrics.metrics_window import MetricsWindow
 from mtmoe.training.saving import HostCopies, Saver, Snapshot
 from mtmoe.training.step import Stepper
 from tests.distributed.processes.workers import CPU, VOCABULARY, batches, doubles, whole
@@ -32,15 +32,18 @@ class SlowCopies(HostCopies):
         return super()._place(*tensor)
 
 
-_REST_OF_STATE = {
-    "position": [0, 0],
-    "metric": "loss",
-    "validations_without_progress": 0,
-    "steps_not_finite": 0,
-    "num_skipped_steps": 0,
-    "num_out_of_memory_steps": 0,
-    "window": Window(Training(max_steps=1)).state(),
-}
+def _state(step: int, optimizer: OptimizerState) -> TrainingState:
+    return TrainingState(
+        step=step,
+        position=(0, 0),
+        metric="loss",
+        validations_without_progress=0,
+        steps_not_finite=0,
+        num_skipped_steps=0,
+        num_out_of_memory_steps=0,
+        window=MetricsWindow(Training(max_steps=1)).state(),
+        optimizer=optimizer,
+    )
 
 
 def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
@@ -54,11 +57,7 @@ def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
         _steps(stepper, islice(groups, STEPS_BEFORE))
         saved = _everything(stepper)
         weights, training, plain = stepper.tensors()
-        saver.begin(
-            Snapshot(
-                stepper.step, weights, training, {**_REST_OF_STATE, "optimizer": plain}, [], stepper.sharded_tensors()
-            )
-        )
+        saver.begin(Snapshot(weights, training, _state(stepper.step, plain), [], stepper.sharded_tensors()))
         _steps(stepper, groups)
         saver.finish()
         return saved, _everything(stepper)
@@ -79,7 +78,7 @@ def load_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
 
 def _steps(stepper: Stepper, groups: Iterator[list[Batch]]) -> None:
     for group in groups:
-        assert stepper(group, ExpertUsage(stepper.settings)).applied
+        assert stepper(group, ExpertUsage()).applied
 
 
 def _everything(stepper: Stepper) -> State:

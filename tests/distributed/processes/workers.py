@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
@@ -109,19 +110,20 @@ def trained(job: Job, mesh: Mesh) -> Trained:
     loads: list[list[float]] = []
     gradients: dict[str, np.ndarray] = {}
 
-    def keep_gradients(*arguments: Any) -> Any:
+    def keep_gradients(parameters: Any, *arguments: Any) -> Any:
         if not gradients:
-            gradients.update(whole(stepper, {n: p.grad for n, p in stepper.optimizer.parameters.items()}))
-        return clip_gradients(*arguments)
+            gradients.update(whole(stepper, {n: p.grad for n, p in parameters.items()}))
+        return clip_gradients(parameters, *arguments)
 
-    step_module.clip_gradients = keep_gradients
     text = running_text if recipe.training.bptt_steps else batches
-    for group in text(job.num_steps, recipe.training.gradient_accumulation):
-        use = ExpertUsage(recipe.training, mesh)
-        result = stepper(group, use)
-        assert result.applied
-        losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm))
-        loads.append(use.metrics()[f"{'decoder' if recipe.training.bptt_steps else 'encoder'}.moe1.token_share"])
+    layer = f"{'decoder' if recipe.training.bptt_steps else 'encoder'}.moe1"
+    with mock.patch.object(step_module, "clip_gradients", keep_gradients):
+        for group in text(job.num_steps, recipe.training.gradient_accumulation):
+            use = ExpertUsage(mesh)
+            result = stepper(group, use)
+            assert result.applied
+            losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm))
+            loads.append([round(share, 6) for share in use.metrics()[layer].token_share_E])
     weights, training, _ = stepper.tensors()  # all processes have the same of what is carried
     return Trained(losses, loads, gradients, whole(stepper, weights), whole(stepper, training))
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe.checkpoint import create_run, load_language_model, load_model, load_run_recipe, open_run, save_checkpoint
+from mtmoe.checkpoint import (
+    CheckpointState,
+    create_run,
+    load_language_model,
+    load_model,
+    load_run_recipe,
+    open_run,
+    save_checkpoint,
+)
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.subwords.sentencepiece_model import train_subwords
 from mtmoe.errors import UserError
@@ -35,7 +43,7 @@ def channel_run(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -
     recipe = recipe_from_dict(settings, directory / "channel.toml")
     train_subwords(SENTENCES[::-1], recipe.subwords, directory / "trained.model", seed=1)
     channel = create_run(directory / "run", recipe, directory / "trained.model")
-    save_checkpoint(channel, 1, dict(load_model(run_directory).model.named_parameters()), {}, {})
+    save_checkpoint(channel, dict(load_model(run_directory).model.named_parameters()), {}, CheckpointState(step=1))
     return channel.directory
 
 

@@ -1,15 +1,13 @@
-"""What is logged of the use of experts."""
+"""Expert usage: figures against their definition, batch by batch."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import torch
 
 from mtmoe.checkpoint import ExpertUsageState
-from mtmoe.config.settings import Training
 from mtmoe.model.moe.gating import Gate, HierarchicalGate, NoisyTopKGate, SoftmaxGate, StrictlyBalancedGate
 from mtmoe.model.moe.routing import Balance
 from mtmoe.training.metrics.expert_usage import ExpertUsage
@@ -27,15 +25,12 @@ def _balance(
     )
 
 
-def _use(**settings: Any) -> ExpertUsage:
-    return ExpertUsage(Training(max_steps=1, overload_warning_steps=1, **settings))
-
-
 def test_the_columns_of_table_6_are_means_over_batches_of_importance_and_of_load() -> None:
-    use = _use()
+    use = ExpertUsage()
     use.add({"encoder.moe1": _balance([2, 0], [1.0, 0.0], [1.5, 0.5], importance=0.5)})
     use.add({"encoder.moe1": _balance([2, 4], [2.0, 3.0], [2.0, 4.0], importance=0.3)})
-    metrics = use.metrics()
+    [(layer, measured)] = use.metrics().items()
+    metrics = measured.line(layer)
     expected = {
         "importance_cv": (1 + 0.2) / 2,
         "load_cv": (0.5 + 1 / 3) / 2,
@@ -45,7 +40,6 @@ def test_the_columns_of_table_6_are_means_over_batches_of_importance_and_of_load
         "importance_loss": 0.4,
     }
     assert {key: metrics[f"encoder.moe1.{key}"] for key in expected} == pytest.approx(expected)
-    assert metrics["load_cv"] == metrics["encoder.moe1.load_cv"]
     # Of the window as a whole:
     assert metrics["encoder.moe1.dead_experts"] == 0
     assert metrics["encoder.moe1.token_share"] == [0.5, 0.5]
@@ -77,14 +71,14 @@ def test_the_figures_of_real_gates_do_not_depend_on_how_many_batches_are_told_of
         ]
         expected[key] = sum(of_batches) / len(of_batches)
     for num_batches in (1, 2, 3, 6):
-        use, windows = _use(), []
+        use, windows = ExpertUsage(), []
         for number, balance in enumerate(balances, start=1):
             use.add({"m": balance})
             if number % num_batches == 0:
                 windows.append(use.metrics())
                 use.reset()
         for key, value in expected.items():
-            assert sum(w[f"m.{key}"] for w in windows) / len(windows) == pytest.approx(value)
+            assert sum(getattr(w["m"], key) for w in windows) / len(windows) == pytest.approx(value)
     assert (expected["load_cv"] != pytest.approx(expected["tokens_cv"])) == (
         gate in (GATES["noisy"], GATES["hierarchical"])
     )
@@ -101,11 +95,11 @@ def test_the_figures_of_real_gates_do_not_depend_on_how_many_batches_are_told_of
     ids=["one expert", "no tokens", "all equal", "tiny gates"],
 )
 def test_extremes_have_figures(balance: Balance, cv: float, peak: float) -> None:
-    use = _use()
+    use = ExpertUsage()
     use.add({"m": balance})
-    metrics = use.metrics()
-    assert [metrics[f"m.{key}"] for key in ("importance_cv", "load_cv", "tokens_cv")] == pytest.approx([cv] * 3)
-    assert [metrics[f"m.{key}"] for key in ("max_over_mean_load", "max_over_mean_tokens")] == [peak] * 2
+    metrics = use.metrics()["m"]
+    assert [metrics.importance_cv, metrics.load_cv, metrics.tokens_cv] == pytest.approx([cv] * 3)
+    assert [metrics.max_over_mean_load, metrics.max_over_mean_tokens] == [peak] * 2
 
 
 @pytest.mark.parametrize("asked_after", [(), (1,), (2, 3)])
@@ -118,31 +112,31 @@ def test_a_use_that_is_saved_and_loaded_goes_on_to_the_same_bits(asked_after: tu
         return Balance(importance_E, load_E, token_counts_E, {"importance": importance_E.sum(), "load": load_E.sum()})
 
     balances = [balance() for _ in range(5)]
-    whole, parts = _use(overload_warning_ratio=1.1), _use(overload_warning_ratio=1.1)
+    whole, parts = ExpertUsage(), ExpertUsage()
     for number, one in enumerate(balances):
         whole.add({"m": one})
         parts.add({"m": one})
         if number in asked_after:
-            saved = json.dumps(parts.state())
-            parts = _use(overload_warning_ratio=1.1)
+            saved = parts.state().model_dump_json()
+            parts = ExpertUsage()
             parts.load_state(ExpertUsageState.model_validate_json(saved))
     assert parts.metrics() == whole.metrics()
-    assert list(parts.warnings(5)) == list(whole.warnings(5)) != []
+    assert parts.layers()["m"].max_over_mean_tokens == whole.layers()["m"].max_over_mean_tokens > 1.1
 
 
-def test_layers_are_told_of_one_by_one_and_the_worst_load_for_all() -> None:
-    use = _use()
+def test_layers_are_told_of_one_by_one() -> None:
+    use = ExpertUsage()
     use.add({"encoder.moe1": _balance([1, 1], [1.0, 1.0]), "decoder.moe1": _balance([2, 0], [1.0, 1.0])})
     metrics = use.metrics()
-    assert metrics["encoder.moe1.load_cv"] == 0.0
-    assert metrics["load_cv"] == pytest.approx(1.0)
-    assert metrics["decoder.moe1.dead_experts"] == 1
+    assert metrics["encoder.moe1"].load_cv == 0.0
+    assert metrics["decoder.moe1"].load_cv == pytest.approx(1.0)
+    assert metrics["decoder.moe1"].dead_experts == 1
 
 
 def test_many_experts_are_told_of_by_quantiles_of_their_shares() -> None:
-    use = _use()
+    use = ExpertUsage()
     use.add({"m": _balance([0] * 10 + [1] * 54 + [46], [1.0] * 65)})
-    metrics = use.metrics()
+    metrics = use.metrics()["m"].line("m")
     assert "m.token_share" not in metrics
     assert metrics["m.token_share_min"] == 0.0
     assert metrics["m.token_share_median"] == pytest.approx(0.01)
@@ -151,22 +145,12 @@ def test_many_experts_are_told_of_by_quantiles_of_their_shares() -> None:
 
 
 def _metrics_of(num_experts: int) -> dict:
-    use = _use()
+    use = ExpertUsage()
     use.add({"m": _balance([1] * num_experts, [1.0] * num_experts)})
-    return use.metrics()
+    return use.metrics()["m"].line("m")
 
 
 def test_no_tokens_have_shares_of_zero() -> None:
-    use = _use()
+    use = ExpertUsage()
     use.add({"m": _balance([0, 0], [0.0, 0.0])})
-    assert use.metrics()["m.token_share"] == [0.0, 0.0]
-
-
-def test_a_warning_names_only_weights_of_losses_that_the_gate_has() -> None:
-    for losses, named in (({"importance": 0.1}, False), ({"importance": 0.1, "load": 0.1}, True)):
-        use = _use()
-        use.add({"m": _balance([9, 0, 0, 0, 0, 0], [1.0] * 6, **losses)})
-        overloaded, dead = use.warnings(1)
-        for text in (overloaded, dead):
-            assert ("load_loss_weight" in text) == named
-        assert "importance_loss_weight" in dead
+    assert use.metrics()["m"].token_share_E == (0.0, 0.0)

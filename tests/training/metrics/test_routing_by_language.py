@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mtmoe.data.prepared.preparation import prepare
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.model.moe.gating import Gate
 from mtmoe.model.translation import TranslationModel
+from mtmoe.training.metrics.records import DevSetMetrics, ModelQuality
 from mtmoe.training.metrics.routing_by_language import routing_by_language
 from mtmoe.training.validation import Validator
 from tests.data.prepared.test_multilingual import multilingual
@@ -25,16 +27,21 @@ def test_shares_and_distances_by_hand() -> None:
         "es": {"encoder.moe1": torch.tensor([0, 4, 0, 0])},
     }
     report = routing_by_language(counts)
-    assert report["encoder.moe1.token_share.fr"] == [0.75, 0.25, 0.0, 0.0]
-    assert report["encoder.moe1.token_share.de"] == [0.0, 0.0, 0.75, 0.25]
-    assert report["encoder.moe1.routing_distance.de"] == pytest.approx(1.0)  # no expert in common with the others
+    assert report["fr"]["encoder.moe1"].token_share_E == (0.75, 0.25, 0.0, 0.0)
+    assert report["de"]["encoder.moe1"].token_share_E == (0.0, 0.0, 0.75, 0.25)
+    assert report["de"]["encoder.moe1"].routing_distance == pytest.approx(1.0)  # no expert in common with the others
     # The others together: 0, 4, 3, 1 of 8.
-    assert report["encoder.moe1.routing_distance.fr"] == pytest.approx((0.75 + 0.25 + 3 / 8 + 1 / 8) / 2)
+    assert report["fr"]["encoder.moe1"].routing_distance == pytest.approx((0.75 + 0.25 + 3 / 8 + 1 / 8) / 2)
 
 
 def test_of_many_experts_the_distance_alone_is_told() -> None:
     report = routing_by_language({name: {"moe": torch.ones(65, dtype=torch.int64)} for name in ("fr", "de")})
-    assert report == {"moe.routing_distance.fr": 0.0, "moe.routing_distance.de": 0.0}
+    dev_sets = {name: DevSetMetrics(routing=routing) for name, routing in report.items()}
+    line = ModelQuality(loss=1.0, perplexity=math.e, dev_sets=dev_sets).line()
+    assert {key: value for key, value in line.items() if key.startswith("moe")} == {
+        "moe.routing_distance.fr": 0.0,
+        "moe.routing_distance.de": 0.0,
+    }
 
 
 def test_of_one_language_there_is_nothing_to_tell() -> None:
@@ -52,7 +59,7 @@ def test_validation_tells_the_loss_and_the_experts_of_each_direction(tmp_path: P
             for parameter in gate.parameters():
                 parameter.normal_()
     validator = Validator(recipe, prepared, SubwordModel(prepared.subwords_path), torch.device("cpu"))
-    measured = validator(model)
+    measured = validator(model).line()
 
     losses, counts, begin = {}, {}, 0
     with torch.inference_mode():

@@ -1,14 +1,13 @@
-"""RUN/data: the prepared text of a run, or a link to it, so that later commands find its test sets."""
+"""Data of a run: RUN/data is its prepared text, or a link to it, so that later commands find its test sets."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from mtmoe.checkpoint.run_files import RunFiles
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import make_directory
-
-_NAME = "data"
 
 
 def place_of_data(run_dir: Path) -> Path:
@@ -17,7 +16,7 @@ def place_of_data(run_dir: Path) -> Path:
     Raises:
         UserError: it is a link to a directory that is gone.
     """
-    place = run_dir / _NAME
+    place = RunFiles(run_dir).data
     if place.is_symlink() and not place.exists():
         raise UserError(
             f"{place}: is a link to {os.readlink(place)}, which is gone",
@@ -28,7 +27,7 @@ def place_of_data(run_dir: Path) -> Path:
 
 def earlier_data(run_dir: Path) -> Path:
     """Return the path of the prepared text that the run had so far; it may be gone."""
-    return run_dir / _NAME
+    return RunFiles(run_dir).data
 
 
 def run_data(run_dir: Path) -> Path:
@@ -53,7 +52,7 @@ def link_data(run_dir: Path, data_dir: Path) -> None:
     """
     if not data_dir.is_dir():
         raise UserError(f"{data_dir}: no such directory", fix="make it with `mtmoe preprocess`")
-    link = run_dir / _NAME
+    link = RunFiles(run_dir).data
     if link.exists() and link.samefile(data_dir):
         return
     if link.exists() and not link.is_symlink():
@@ -61,7 +60,7 @@ def link_data(run_dir: Path, data_dir: Path) -> None:
             f"{link}: is this run's own data, and --data gives {data_dir}", fix=f"leave --data out, or remove {link}"
         )
     make_directory(run_dir)
-    temporary = link.with_name(f".{_NAME}.unfinished")
+    temporary = link.with_name(f".{link.name}.unfinished")
     if temporary.is_symlink():  # of a command that was killed
         temporary.unlink()
     temporary.symlink_to(os.path.relpath(data_dir.resolve(), run_dir.resolve()), target_is_directory=True)
