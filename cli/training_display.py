@@ -1,4 +1,4 @@
-"""What a person sees of a training run: a live line on a terminal, plain lines elsewhere.
+"""Display of a training run: a live line on a terminal, plain lines elsewhere.
 
 Both are a :class:`mtmoe.training.reporting.Reporter`.
 """
@@ -14,56 +14,77 @@ from typing import TYPE_CHECKING, Any
 
 from mtmoe.system.printable import printable
 
-from .console import is_terminal, note, shown_in, terminal_console, warn
+from .console import cut, is_terminal, note, shown_in, terminal_console, warn
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress as Display
 
-    from mtmoe.training.metrics.records import ModelQuality, RunSummary, TrainingMetrics, ValidationMetrics
+    from mtmoe.training.metrics.records import (
+        ModelQuality,
+        RunSummary,
+        TrainingMetrics,
+        TranslationExample,
+        ValidationMetrics,
+    )
 
 Formats = Mapping[str, Callable[[Any], str]]
 
 PLAIN_LINE_EVERY_SECONDS = 10.0
+PLAIN_COLUMNS = 100  # of a line that is not on a terminal
+_BAR_COLUMNS = 12
+_LEAST_COLUMNS_WITH_BAR = 114  # below, the measurements need the room
+_DROPPED_FIRST = ("tflops_per_device", "learning_rate", "epoch", "loss", "max_load_cv")
+"""Measurements that a line without room for all goes without, in this order; ``metrics.jsonl`` has them."""
 
 
 @contextlib.contextmanager
 def shown_training() -> Iterator[PlainTraining | LiveTraining]:
-    """The reporter that suits standard error."""
+    """Yield the reporter that suits standard error."""
     if not is_terminal():
         yield PlainTraining()
         return
-    with _live_display() as display:
+    with live_display(terminal_console()) as display:
         yield LiveTraining(display)
 
 
 class PlainTraining:
     """Lasting lines: one for each event, and for steps at most one every few seconds."""
 
-    def __init__(self, write: Callable[[str], None] = note, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], None] = note,
+        clock: Callable[[], float] = time.monotonic,
+        columns: int = PLAIN_COLUMNS,
+    ) -> None:
         self._write = write
         self._clock = clock
+        self._columns = columns
         self._next_line_seconds = clock()
 
     def started(self, summary: RunSummary) -> None:
-        """Say what is trained, on what."""
+        """Tell what is trained, on what."""
         self._write(beginning(summary))
 
     def advanced(self, step: int) -> None:
-        """Nothing: a line for every step is too much."""
+        """Do nothing: a line for every step is too much."""
 
     def step(self, metrics: TrainingMetrics) -> None:
-        """Say how far it is, unless it was said just now."""
+        """Tell how far it is, unless it was told just now."""
         now = self._clock()
         if now >= self._next_line_seconds:
             self._next_line_seconds = now + PLAIN_LINE_EVERY_SECONDS
-            self._write(", ".join([step_of(metrics.step, metrics.max_steps), *measurements(metrics)]))
+            place = step_of(metrics.step, metrics.max_steps)
+            self._write(f"{place}, {measurements(metrics, self._columns - len(place) - 2, ', ')}")
 
     def validated(self, metrics: ValidationMetrics) -> None:
-        """Say what was measured on the dev set."""
+        """Tell what was measured on the dev set, and show a translation or two."""
         self._write(validation(metrics))
+        if metrics.quality.examples:
+            self._write("\n".join(line for it in metrics.quality.examples for line in example(it, self._columns)))
 
     def saved(self, step: int, path: Path) -> None:
-        """Say where a checkpoint is."""
+        """Tell where a checkpoint is."""
         self._write(f"saved {path}")
 
     def warning(self, text: str) -> None:
@@ -71,24 +92,26 @@ class PlainTraining:
         warn(text)
 
     def finished(self, reason: str) -> None:
-        """Nothing: the command says how it ended, and what to do next."""
+        """Do nothing: the command tells how it ended, and what to do next."""
 
 
 class LiveTraining(PlainTraining):
-    """The steps are one line that is drawn anew; all else scrolls by above it."""
+    """One line for the steps that is drawn anew; all else scrolls by above it."""
 
     def __init__(self, display: Display) -> None:
         super().__init__(
             write=lambda text: display.console.print(
                 shown_in(printable(text), sys.stderr), markup=False, soft_wrap=True
-            )
+            ),
+            columns=display.console.width,
         )
         self._display = display
+        self._has_bar = has_bar(display.console)
         self._task: Any = None
         self._max_steps = 0
 
     def started(self, summary: RunSummary) -> None:
-        """Say what is trained, and draw the line."""
+        """Tell what is trained, and draw the line."""
         super().started(summary)
         self._max_steps = summary.max_steps
         self._task = self._display.add_task("", total=self._max_steps, shown_step="", measured="")
@@ -100,10 +123,11 @@ class LiveTraining(PlainTraining):
 
     def step(self, metrics: TrainingMetrics) -> None:
         """Draw the line anew with what was measured."""
-        self._display.update(self._task, measured="  ".join(measurements(metrics)))
+        taken = len(step_of(self._max_steps, self._max_steps)) + 1 + (_BAR_COLUMNS + 1 if self._has_bar else 0)
+        self._display.update(self._task, measured=measurements(metrics, self._display.console.width - taken, "  "))
 
     def saved(self, step: int, path: Path) -> None:
-        """Nothing: on a terminal, checkpoints are not worth a line each."""
+        """Do nothing: on a terminal, checkpoints are not worth a line each."""
 
     def warning(self, text: str) -> None:
         """Pass on what a person should look at."""
@@ -111,7 +135,7 @@ class LiveTraining(PlainTraining):
 
 
 def beginning(summary: RunSummary) -> str:
-    """``12,820,736 parameters; 40,012 training pairs, 1,000 dev pairs; cpu, bf16, 2 threads; from step 0``"""
+    """Return ``12,820,736 parameters; 40,012 training pairs, 1,000 dev pairs; cpu, bf16, 2 threads; from step 0``"""
     left_out = summary.num_left_out_pairs
     unit = "sentences" if summary.task == "language-model" else "pairs"
     too_long = f" ({left_out:,} of them too long and left out)" if left_out else ""
@@ -123,18 +147,21 @@ def beginning(summary: RunSummary) -> str:
 
 
 def step_of(step: int, max_steps: int) -> str:
-    """``step 1,200/10,000``"""
+    """Return ``step 1,200/10,000``."""
     return f"step {step:,}/{max_steps:,}"
 
 
-def measurements(metrics: TrainingMetrics) -> list[str]:
-    """The measured values, those that are there, in the order in which they are read."""
-    return _formatted(
+def measurements(metrics: TrainingMetrics, columns: int, separator: str) -> str:
+    """Return the measured values in the order in which they are read, as many as fit into so many columns.
+
+    Perplexity, tokens per second and the time that is left are always there.
+    """
+    shown = _formatted(
         metrics,
         {
-            "epoch": lambda epoch: f"epoch {epoch + 1}",
+            "epoch": lambda epoch: f"epoch {epoch + 1:,}",
             "loss": lambda loss: f"loss {loss:.3f}",
-            "perplexity": lambda perplexity: f"perplexity {perplexity:.2f}",
+            "perplexity": lambda perplexity: f"perplexity {_large(perplexity)}",
             "target_tokens_per_second": lambda rate: f"{rate:,.0f} target tokens/s",
             "tflops_per_device": lambda rate: f"{rate:.3g} TFLOPS",
             "learning_rate": lambda rate: f"learning rate {rate:.2e}",
@@ -142,10 +169,14 @@ def measurements(metrics: TrainingMetrics) -> list[str]:
             "eta_seconds": lambda seconds: f"{duration(seconds)} left",
         },
     )
+    for name in _DROPPED_FIRST:
+        if len(separator.join(shown.values())) > columns:
+            shown.pop(name, None)
+    return separator.join(shown.values())
 
 
 def validation(metrics: ValidationMetrics) -> str:
-    """``validation at step 1,000: loss 2.345, perplexity 10.43, BLEU 21.50 (best so far)``"""
+    """Return ``validation at step 1,000: loss 2.345, perplexity 10.43, BLEU 21.50 (best so far)``."""
     measured = _formatted(
         metrics.quality,
         {
@@ -156,29 +187,48 @@ def validation(metrics: ValidationMetrics) -> str:
     )
     is_best = metrics.best_step == metrics.step
     best = "best so far" if is_best else f"best {metrics.best_value:.2f} at step {metrics.best_step:,}"
-    return f"validation at step {metrics.step:,}: {', '.join(measured)} ({best})"
+    return f"validation at step {metrics.step:,}: {', '.join(measured.values())} ({best})"
 
 
-def _formatted(metrics: TrainingMetrics | ModelQuality, formats: Formats) -> list[str]:
-    values = ((getattr(metrics, name), show) for name, show in formats.items())
-    return [show(value) for value, show in values if value is not None]
+def example(it: TranslationExample, columns: int) -> list[str]:
+    """Return three lines of at most so many columns: source, reference and translation of a dev sentence."""
+    texts = ((name, shown_in(printable(text), sys.stderr)) for name, text in zip(it._fields, it, strict=True))
+    return [cut(f"  {name:11}  {text}", columns) for name, text in texts]
+
+
+def _formatted(metrics: TrainingMetrics | ModelQuality, formats: Formats) -> dict[str, str]:
+    """Return the values that are there, each by its name and in its format."""
+    values = {name: getattr(metrics, name) for name in formats}
+    return {name: formats[name](value) for name, value in values.items() if value is not None}
+
+
+def _large(value: float) -> str:
+    return f"{value:.2f}" if value < 1000 else f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
 
 
 def duration(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``"""
+    """Return ``2:03``, ``1:02:03``, or from a hundred hours on ``4 days 5 h``."""
+    if seconds >= 100 * 3600:
+        return f"{seconds // 86400:,.0f} days {seconds % 86400 / 3600:.0f} h"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _live_display() -> Display:
+def has_bar(console: Console) -> bool:
+    """Return whether the live line has room for a bar."""
+    return console.width >= _LEAST_COLUMNS_WITH_BAR
+
+
+def live_display(console: Console) -> Display:
+    """Return a display with one line, for :class:`LiveTraining`: step, a bar where there is room, measurements."""
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
     return Progress(
         TextColumn("{task.fields[shown_step]}", markup=False),
-        BarColumn(bar_width=12),
-        # On a narrow terminal the measurements take several lines, so that none is lost.
+        *([BarColumn(bar_width=_BAR_COLUMNS)] if has_bar(console) else []),
+        # On a narrow terminal the measurements that are always there take several lines, so that none is lost.
         TextColumn("{task.fields[measured]}", markup=False, table_column=Column(no_wrap=False)),
-        console=terminal_console(),
+        console=console,
     )

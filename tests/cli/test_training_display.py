@@ -1,4 +1,4 @@
-"""What is shown of a training run."""
+"""Display of a training run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import dataclasses
 import io
 from pathlib import Path
 
+import pytest
+from mtmoe.cli.console import columns_of
 from mtmoe.cli.training_display import (
+    PLAIN_COLUMNS,
     PLAIN_LINE_EVERY_SECONDS,
     LiveTraining,
     PlainTraining,
-    _live_display,
     beginning,
     duration,
+    example,
+    live_display,
     validation,
 )
 from rich.console import Console
@@ -23,6 +27,7 @@ from mtmoe.training.metrics.records import (
     ModelQuality,
     RunSummary,
     TrainingMetrics,
+    TranslationExample,
     ValidationMetrics,
 )
 
@@ -85,12 +90,70 @@ def validated(step: int, best_step: int, best_value: float, **quality: float) ->
 SHOWN = ("epoch 2", "loss 3.250", "perplexity 25.79", "8,123 target tokens/s", "1.00e-03", "load CV 0.12", "1:02:03")
 
 
-def test_a_plain_step_line_has_every_measurement() -> None:
+HUGE = dataclasses.replace(
+    STEP,
+    step=999_999_999,
+    max_steps=1_000_000_000,
+    epoch=999_999,
+    loss=50.0,
+    perplexity=5.18e21,
+    target_tokens_per_second=98_765_432.1,
+    eta_seconds=1e9,
+)
+ALWAYS = ("step 1,200/10,000", "perplexity 25.79", "8,123 target tokens/s", "1:02:03 left")
+
+
+def _plain_line(metrics: TrainingMetrics, columns: int = PLAIN_COLUMNS) -> str:
     lines: list[str] = []
-    PlainTraining(lines.append, lambda: 0.0).step(STEP)
+    PlainTraining(lines.append, lambda: 0.0, columns).step(metrics)
     [line] = lines
+    return line
+
+
+def _live_line(metrics: TrainingMetrics, columns: int) -> list[str]:
+    """The lines that the live display draws of a step."""
+    screen = io.StringIO()
+    console = Console(file=screen, width=columns, force_terminal=True, color_system=None)
+    display = live_display(console)
+    reporter = LiveTraining(display)
+    reporter.started(SUMMARY._replace(max_steps=metrics.max_steps))
+    reporter.advanced(metrics.step)
+    reporter.step(metrics)
+    screen.truncate(0)
+    console.print(display.get_renderable())
+    return [line.rstrip() for line in screen.getvalue().strip("\0").splitlines()]
+
+
+def test_a_step_line_with_room_has_every_measurement() -> None:
+    line = _plain_line(STEP, columns=150)
     assert line.startswith("step 1,200/10,000, ")
     assert all(shown in line for shown in SHOWN)
+
+
+def test_a_plain_step_line_has_100_columns_at_most_and_what_is_wanted_first() -> None:
+    assert _plain_line(STEP) == (
+        "step 1,200/10,000, loss 3.250, perplexity 25.79, 8,123 target tokens/s, load CV 0.12, 1:02:03 left"
+    )
+    dense = dataclasses.replace(STEP, layers={})
+    assert _plain_line(dense) == (
+        "step 1,200/10,000, epoch 2, loss 3.250, perplexity 25.79, 8,123 target tokens/s, 1:02:03 left"
+    )
+    assert _plain_line(HUGE) == (
+        "step 999,999,999/1,000,000,000, perplexity 5.2e+21, 98,765,432 target tokens/s, 11,574 days 2 h left"
+    )
+    assert max(len(_plain_line(metrics)) for metrics in (STEP, dense, HUGE)) <= 100
+
+
+@pytest.mark.parametrize("columns", [80, 100, 113, 114, 160])
+def test_the_live_line_is_one_line(columns: int) -> None:
+    [line] = _live_line(STEP, columns)
+    assert len(line) <= columns
+    assert all(shown in line for shown in ALWAYS)
+    assert ("load CV 0.12" in line) == (columns >= 100)
+    assert ("━" in line) == (columns >= 114)
+    if columns == 160:
+        assert all(shown in line for shown in SHOWN)
+    assert len(_live_line(HUGE, 100)) == 1
 
 
 def test_a_dense_model_has_no_load_to_show() -> None:
@@ -128,23 +191,48 @@ def test_a_validation_tells_whether_it_is_the_best() -> None:
 
 def test_durations_read_like_a_clock() -> None:
     assert [duration(s) for s in (0, 59.6, 61, 3723)] == ["0:00", "1:00", "1:01", "1:02:03"]
+    assert [duration(s) for s in (359_999, 360_000)] == ["99:59:59", "4 days 4 h"]
 
 
-def test_the_live_line_loses_nothing_on_a_narrow_terminal() -> None:
-    screen = io.StringIO()
-    with _live_display() as template:
-        columns = template.columns
-    console = Console(file=screen, width=70, force_terminal=True)
-    display = Progress(*columns, console=console)
-    reporter = LiveTraining(display)
-    reporter.started(SUMMARY)
-    reporter.step(STEP)
-    reporter.advanced(1201)
-    console.print(display.get_renderable())
-    shown = " ".join(screen.getvalue().split())
-    assert "step 1,201/10,000" in shown
-    for number in ("loss", "3.250", "25.79", "8,123", "1.00e-03", "0.12", "1:02:03"):
+def test_the_live_line_loses_nothing_that_is_wanted_first_on_a_narrow_terminal() -> None:
+    shown = " ".join(" ".join(_live_line(dataclasses.replace(STEP, step=1201), 50)).split())
+    for number in ("1,201/10,000", "25.79", "8,123", "1:02:03"):
         assert number in shown
+
+
+EXAMPLES = (
+    TranslationExample("Ein Mann schläft.", "A man is sleeping.", "A man sleeps."),
+    TranslationExample("日" * 200, "\x1b[2Jred\nline \u202e", "word " * 50),
+)
+
+
+def test_a_validation_shows_its_translations_cut_to_the_line() -> None:
+    lines: list[str] = []
+    metrics = validated(1, 1, 2.0)
+    quality = dataclasses.replace(metrics.quality, examples=EXAMPLES)
+    PlainTraining(lines.append).validated(dataclasses.replace(metrics, quality=quality))
+    [measured, shown] = lines
+    assert measured.startswith("validation at step 1: ")
+    assert shown.splitlines() == [
+        "  source       Ein Mann schläft.",
+        "  reference    A man is sleeping.",
+        "  translation  A man sleeps.",
+        "  source       " + "日" * 41 + "...",
+        "  reference    \\x1b[2Jred\\nline \\u202e",
+        "  translation  " + ("word " * 50)[:82].rstrip() + "...",
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_translations_fit_the_terminal(columns: int) -> None:
+    for it in EXAMPLES:
+        assert all(columns_of(line) <= columns for line in example(it, columns))
+
+
+def test_letters_that_the_terminal_lacks_do_not_lengthen_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    [source, _, _] = example(EXAMPLES[1], 40)
+    assert source == "  source       \\u65e5\\u65e5\\u65e5\\u65..."
 
 
 def test_a_warning_reaches_the_person_in_both_displays(capsys) -> None:
