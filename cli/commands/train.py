@@ -1,4 +1,4 @@
-"""``mtmoe train``."""
+"""``mtmoe train``: a training run, new or resumed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def train(
 
 
 def _check_tokenisers(recipe: Recipe) -> None:
-    """Before any text is fetched or encoded: what BLEU of the dev sets needs is installed."""
+    """Check, before any text is fetched or encoded, that what BLEU of the dev sets needs is installed."""
     settings = recipe.training.validation
     if recipe.task == "language-model" or not settings.translate_sentences:
         return
@@ -133,7 +133,7 @@ def _is_restart(run_dir: Path) -> bool:
 
 
 def _check_run_dir(run_dir: Path, resume: bool) -> None:
-    """Say at once, not after an hour of preprocessing, that RUN_DIR does not fit ``--resume``."""
+    """Check at once, not after an hour of preprocessing, that RUN_DIR fits ``--resume``."""
     from mtmoe.checkpoint import RunFiles, open_run
 
     if resume:
@@ -145,7 +145,7 @@ def _check_run_dir(run_dir: Path, resume: bool) -> None:
 
 
 def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
-    """Before the run is linked to it: a mistake must leave an existing link as it was."""
+    """Check the data directory before the run is linked to it: a mistake must leave an existing link as it was."""
     from mtmoe.data.prepared.data_directory import open_prepared
 
     prepared = open_prepared(data_dir)
@@ -158,7 +158,7 @@ def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:
 
 
 def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping[str, Any]) -> None:
-    """Text is prepared once: say so where the command line asks for other text than there is."""
+    """Check that the command line asks for no other text than there is: text is prepared once."""
     from mtmoe.data.prepared.data_directory import open_prepared
     from mtmoe.data.raw.fetching import cache_directory
 

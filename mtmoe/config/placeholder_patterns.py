@@ -76,7 +76,7 @@ class CopiedPattern:
     """A pattern that finds what any of several names means. It can be pickled."""
 
     def __init__(self, expressions: dict[str, str], seconds: float = SECONDS_A_LINE) -> None:
-        """``expressions``: by what the user calls them. Each is compiled by itself, for it may set flags."""
+        """Compile expressions, given by what the user calls them; each by itself, for it may set flags."""
         self._patterns = {name: regex.compile(expression) for name, expression in expressions.items()}
         self._seconds = seconds
 

@@ -227,6 +227,9 @@ def test_train_preprocesses_when_it_must_and_goes_on_after_a_signal(
     finished = invoke(*command, "--resume")
     assert finished.exit_code == 0, finished.stderr
     assert "finished at step 6: all steps are done" in finished.stderr
+    shown = [line.split()[0] for line in finished.stderr.splitlines() if line.startswith("  ")]
+    assert shown == ["source", "reference", "translation"] * 2
+    assert max(map(len, [line for line in finished.stderr.splitlines() if line.startswith(("  ", "step "))])) <= 100
 
 
 # ------------------------------------------------------------------------------- translate, score, average
