@@ -29,16 +29,30 @@ if TYPE_CHECKING:
     from mtmoe.inference.files.translate_stream import translate_stream
     from mtmoe.inference.files.translation_options import TranslatedLines, TranslationListener, TranslationOptions
     from mtmoe.inference.requests import Request
-    from mtmoe.inference.scoring.rescoring import OtherRuns
+    from mtmoe.inference.scoring.rescoring import RescoringRuns
     from mtmoe.inference.translator import Translation, Translator
     from mtmoe.system.process_settings import prepare_for_training, prepare_for_translation
 
 __version__ = "0.1.0"
 __all__ = [
-    "LINE_FORMATS", "FormatOptions", "LineFormat", "OtherRuns", "Recipe", "Request", "TranslatedLines", "Translation",
-    "TranslationListener", "TranslationOptions", "Translator", "UserError", "__version__", "load_recipe",
-    "prepare_for_training", "prepare_for_translation",
-    "translate_files", "translate_stream",
+    "LINE_FORMATS",
+    "FormatOptions",
+    "LineFormat",
+    "Recipe",
+    "Request",
+    "RescoringRuns",
+    "TranslatedLines",
+    "Translation",
+    "TranslationListener",
+    "TranslationOptions",
+    "Translator",
+    "UserError",
+    "__version__",
+    "load_recipe",
+    "prepare_for_training",
+    "prepare_for_translation",
+    "translate_files",
+    "translate_stream",
 ]  # fmt: skip
 
 _HOMES = {
@@ -54,7 +68,7 @@ _HOMES = {
     "translate_stream": "mtmoe.inference.files.translate_stream",
     "prepare_for_training": "mtmoe.system.process_settings",
     "prepare_for_translation": "mtmoe.system.process_settings",
-    "OtherRuns": "mtmoe.inference.scoring.rescoring",
+    "RescoringRuns": "mtmoe.inference.scoring.rescoring",
     "Request": "mtmoe.inference.requests",
     "UserError": "mtmoe.errors",
     "Translation": "mtmoe.inference.translator",

@@ -160,9 +160,9 @@ def translate(
         FormatOptions(with_scores, with_alignment, terms_path is not None, num_best, column, prefix_column)
     )
     from mtmoe.data.raw.lines import is_open_pipe
-    from mtmoe.inference.scoring.rescoring import OtherRuns
+    from mtmoe.inference.scoring.rescoring import RescoringRuns
 
-    others = OtherRuns(*(str(path) if path else "" for path in (language_model, rerank_lm, rerank_channel)))
+    others = RescoringRuns(*(str(path) if path else "" for path in (language_model, rerank_lm, rerank_channel)))
     options = TranslationOptions(
         run, line_format, checkpoint, overrides, devices, num_workers, others, ensemble, _read_terms(terms_path)
     )

@@ -1,4 +1,4 @@
-"""Patterns of the placeholders that ``decoding.copied`` names."""
+"""Patterns of the placeholders that ``decoding.placeholders`` names."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TookTooLong(Exception):
     """An expression could not be looked for in time; its argument is the expression as the user wrote it."""
 
 
-class CopiedPattern:
+class PlaceholderPattern:
     """A pattern that finds what any of several names means. It can be pickled."""
 
     def __init__(self, expressions: dict[str, str], seconds: float = SECONDS_A_LINE) -> None:
@@ -126,24 +126,24 @@ def _first(name: str, pattern: regex.Pattern[str], text: str, place: int, deadli
         place = match.end() + 1
 
 
-def copied_pattern(names: Sequence[str]) -> CopiedPattern:
+def placeholder_pattern(names: Sequence[str]) -> PlaceholderPattern:
     """Return the pattern of any of the names: each one of ``PATTERNS``, or a regular expression between slashes.
 
     Raises:
         ValueError: what is wrong with a name.
     """
-    return CopiedPattern({name: PATTERNS[name] if name in PATTERNS else _expression(name) for name in names})
+    return PlaceholderPattern({name: PATTERNS[name] if name in PATTERNS else _expression(name) for name in names})
 
 
 def _expression(name: str) -> str:
     """Return the regular expression between the slashes, if it is valid.
 
     Raises:
-        ValueError: as :func:`copied_pattern`.
+        ValueError: as :func:`placeholder_pattern`.
     """
     if not (len(name) > 2 and name[0] == name[-1] == "/"):
         known = ", ".join(PATTERNS)
-        raise ValueError(f"copied: {name!r} is none of {known}, nor a regular expression between slashes")
+        raise ValueError(f"placeholders: {name!r} is none of {known}, nor a regular expression between slashes")
     expression = name[1:-1]
     try:
         with warnings.catch_warnings():
@@ -153,9 +153,9 @@ def _expression(name: str) -> str:
             found = re.compile(expression)
             regex.compile(expression)
     except (re.error, regex.error, OverflowError, RecursionError, ValueError) as error:
-        raise ValueError(f"copied: {name} is no regular expression: {error}") from None
+        raise ValueError(f"placeholders: {name} is no regular expression: {error}") from None
     if found.groups:
-        raise ValueError(f"copied: {name} has a group; write (?:...) for (...)")
+        raise ValueError(f"placeholders: {name} has a group; write (?:...) for (...)")
     if not shortest:
-        raise ValueError(f"copied: {name} matches the empty text")
+        raise ValueError(f"placeholders: {name} matches the empty text")
     return expression

@@ -14,17 +14,17 @@ from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
-from mtmoe.inference.constraints.line_constraints import Required, TermReport
+from mtmoe.inference.constraints.line_constraints import LineConstraints, TermReport
 from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
-from mtmoe.inference.models.memory_trimming import FreedMemory
+from mtmoe.inference.models.memory_trimming import MemoryTrimming
 from mtmoe.inference.requests import Member, Request
 from mtmoe.inference.scoring.forced_decoding import force_decode
 from mtmoe.inference.scoring.rescoring import (
     Candidate,
-    OtherModels,
-    OtherRuns,
+    Rescorer,
+    RescoringRuns,
     ScorePart,
     added_up,
     check_settings_are_used,
@@ -98,7 +98,7 @@ class Translator:
         overrides: Iterable[str] = (),
         ensemble: Sequence[Member] = (),
         terms: Terminology | None = None,
-        others: OtherRuns | None = None,
+        rescoring: RescoringRuns | None = None,
     ) -> None:
         """Load a run directory of ``mtmoe train``.
 
@@ -109,15 +109,15 @@ class Translator:
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
             ensemble: further runs with the same subwords that translate together with this one.
             terms: how terms are to be translated (:func:`mtmoe.inference.constraints.terminology.read_terms`).
-            others: runs of other models that help.
+            rescoring: runs of other models that take part in the search or in its ranking.
 
         Raises:
             UserError: no run, no such checkpoint, device or setting; runs that do not go with it; terms, but no beam;
                 a precision that the device has no arithmetic for.
         """
-        overrides, others = tuple(overrides), others or OtherRuns()
+        overrides, rescoring = tuple(overrides), rescoring or RescoringRuns()
         self.decoding = decoding_settings(run, overrides)
-        check_settings_are_used(overrides, others, terms)
+        check_settings_are_used(overrides, rescoring, terms)
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
@@ -125,21 +125,21 @@ class Translator:
             self.loaded.model, self.decoding.precision, with_shortlist=self.decoding.shortlist is not None
         )
         self._device = next(self.loaded.model.parameters()).device
-        self._others = OtherModels(others, self.loaded, self.decoding, self._device)
+        self._rescorer = Rescorer(rescoring, self.loaded, self.decoding, self._device)
         run_files = open_run(Path(run))
         lexicon = check_file(run_files, run_files.lexicon) if self.decoding.shortlist is not None else run_files.lexicon
         self._shortlist = shortlist_of(self.decoding, lexicon, self.loaded.subwords.size)
         self._pieces = self.loaded.subwords.pieces
         data = self.loaded.recipe.data
-        self._required = Required(
+        self._line_constraints = LineConstraints(
             self.decoding,
             self.loaded.subwords,
             terms,
             words_apart=has_spaces(data.source_language),
             targets_apart=has_spaces(data.target_language),
         )
-        self._search_model = self._others.searching(self.loaded.model)
-        self._freed_memory = FreedMemory()
+        self._search_model = self._rescorer.searching(self.loaded.model)
+        self._memory_trimming = MemoryTrimming()
 
     def translate(
         self,
@@ -174,7 +174,7 @@ class Translator:
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
         requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
         options = SearchOptions.from_settings(
-            self.decoding, num_best=self._others.num_candidates(num_best), keep_attention=with_alignment
+            self.decoding, num_best=self._rescorer.num_candidates(num_best), keep_attention=with_alignment
         )
         # Which part of a line a phrase belongs to is not known, so such a line stays whole.
         whole = [bool(request.phrases) for request in requests]
@@ -200,12 +200,12 @@ class Translator:
             )
             # Several are ranked by their scores where a line is split, and by other models; and what was found with a
             # language model has probabilities that are not the model's own.
-            others = self._others
-            as_encoded = with_scores or num_best > 1 or others.runs.reranks or others.fused is not None
+            rescorer = self._rescorer
+            as_encoded = with_scores or num_best > 1 or rescorer.runs.reranks or rescorer.fused is not None
             translated = iter(list(self._translated(parts, found, options, as_encoded=as_encoded)))
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")
-        self._freed_memory.translated(len(parts))
+        self._memory_trimming.translated(len(parts))
         return [
             self._of_line(request, source, [next(translated) for _ in source.parts], num_best)
             for request, source in zip(requests, sources, strict=True)
@@ -245,16 +245,16 @@ class Translator:
         decoded = iter(decode_lines([hypothesis.ids for group in found for hypothesis in group], self.loaded.subwords))
         texts = [list(itertools.islice(decoded, len(group))) for group in found]
         encoded = self._as_encoded(parts, texts, found, options) if as_encoded else found
-        others_say = self._of_others(parts, texts, encoded)
-        with_others = self._others.runs.reranks or self._others.fused is not None
-        is_sorted = self._others.runs.reranks or (with_others and not self.decoding.sampling)
+        parts_of = self._score_parts_of(parts, texts, encoded)
+        is_rescored = self._rescorer.runs.reranks or self._rescorer.fused is not None
+        is_sorted = self._rescorer.runs.reranks or (is_rescored and not self.decoding.sampling)
         for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
             for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
-                score_parts = others_say[place][rank]
-                ranked = hypothesis if with_others else found[place][rank]
+                score_parts = parts_of[place][rank]
+                ranked = hypothesis if is_rescored else found[place][rank]
                 translation = Translation(
                     text=text,
                     score=with_parts(ranked, score_parts, options.length_alpha).score + hypothesis.gain,
@@ -270,7 +270,7 @@ class Translator:
             translations = list(distinct.values())
             yield sorted(translations, key=lambda t: -t.score) if is_sorted else translations
 
-    def _of_others(
+    def _score_parts_of(
         self, sources: Sequence[SourcePart], texts: list[list[str]], found: list[list[Hypothesis]]
     ) -> list[list[tuple[ScorePart, ...]]]:
         """What other models have to say of each hypothesis."""
@@ -279,7 +279,7 @@ class Translator:
             for source, of_source, group in zip(sources, texts, found, strict=True)
             for text, hypothesis in zip(of_source, group, strict=True)
         ]
-        parts = iter(self._others.parts(candidates))
+        parts = iter(self._rescorer.parts(candidates))
         return [list(itertools.islice(parts, len(group))) for group in found]
 
     def _of_line(
@@ -307,7 +307,7 @@ class Translator:
                 first = num_words - bool(goes_on)
                 links += [(numbers[part.word_of_line(i)], first + j) for i, j in translation.alignment]
                 num_words = first + len(translation.text.split())
-            terms, lost = self._required.report(request.text, [part.text for part in source.parts], whole.text)
+            terms, lost = self._line_constraints.report(request.text, [part.text for part in source.parts], whole.text)
             warnings = dict.fromkeys(filter(None, (source.warning, *whole.warnings, *lost)))
             whole = whole._replace(alignment=tuple(dict.fromkeys(links)), warnings=tuple(warnings), terms=terms)
             joined.setdefault(whole.text, whole)
@@ -326,7 +326,7 @@ class Translator:
                 prefix_ids = [] if UNK in prefix_ids else prefix_ids
             for place, part in enumerate(source.parts):
                 task = SearchTask(tuple(prefix_ids) if place == 0 else (), number=request.number)
-                tasks.append(self._required.added(task, part, request.phrases))
+                tasks.append(self._line_constraints.added(task, part, request.phrases))
         return tasks
 
     def _unwritable(self, request: Request) -> list[str]:
@@ -365,7 +365,7 @@ class Translator:
         other = [
             (place, tuple(ids))
             for place, ids in zip(places, encoded, strict=True)
-            if self._others.fused is not None or tuple(ids) != found[place[0]][place[1]].ids
+            if self._rescorer.fused is not None or tuple(ids) != found[place[0]][place[1]].ids
         ]
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         batches = batches_by_length([sources[line].ids for (line, _), _ in other], batch_tokens)

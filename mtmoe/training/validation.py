@@ -18,7 +18,7 @@ from mtmoe.distributed.batch_sharding import own_sentences
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
 from mtmoe.evaluation.quality import ANOTHER_TOKENISER, Quality, check_tokeniser, measure_quality
-from mtmoe.inference.constraints.line_constraints import Required
+from mtmoe.inference.constraints.line_constraints import LineConstraints
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.text.lines import decode_lines, divide_sources, joined
@@ -149,7 +149,7 @@ class Validator:
         data = self.recipe.data
         sources = divide_sources(own_lines, self.subwords, decoding, data)
         parts = [part for source in sources for part in source.parts]
-        required = Required(decoding, self.subwords, None, words_apart=True)
+        required = LineConstraints(decoding, self.subwords, None, words_apart=True)
         with unsynchronised_calls(model, self.mesh):
             found = search_all(
                 model,

@@ -1,4 +1,4 @@
-"""What is to be copied, kind by kind: the usual forms, what only looks like them, and lines made to take long."""
+"""Placeholders, kind by kind: the usual forms, what only looks like them, and lines made to take long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mtmoe.config.placeholder_patterns import PATTERNS, CopiedPattern, TookTooLong, copied_pattern
+from mtmoe.config.placeholder_patterns import PATTERNS, PlaceholderPattern, TookTooLong, placeholder_pattern
 from mtmoe.config.settings import Decoding
 
 ALONE = {
@@ -158,7 +158,7 @@ INSIDE = [
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in ALONE.items() for text in texts])
 def test_the_usual_forms_of_each_kind_are_found_whole(kind, text):
-    pattern = copied_pattern([kind])
+    pattern = placeholder_pattern([kind])
     before, behind = ("", ".") if text[-1].isdigit() or kind != "urls" else ("(", ").")
     for line in (text, f"See {text} here", f"See {before}{text}{behind}", f"{text}, and {text}"):
         assert pattern.findall(line) == [text] * line.count(text)
@@ -166,7 +166,7 @@ def test_the_usual_forms_of_each_kind_are_found_whole(kind, text):
 
 @pytest.mark.parametrize(("kind", "text", "found"), INSIDE)
 def test_nothing_around_them_and_nothing_that_only_looks_like_them_is_found(kind, text, found):
-    assert copied_pattern([kind]).findall(text) == (found.split() if isinstance(found, str) else found)
+    assert placeholder_pattern([kind]).findall(text) == (found.split() if isinstance(found, str) else found)
 
 
 def test_every_kind_was_tried_on_both():
@@ -184,23 +184,23 @@ def test_every_kind_was_tried_on_both():
     ],
 )
 def test_an_expression_of_a_user_may_set_flags_and_look_around(expression, text, found):
-    assert copied_pattern([expression, "numbers"]).findall(text)[: len(found)] == found
+    assert placeholder_pattern([expression, "numbers"]).findall(text)[: len(found)] == found
 
 
 @pytest.mark.parametrize("expression", [r"/\b/", "/x?/", "/a*|b/", "/(?=x)/", "/^/", "/$/", "/(?:)/", "/x{0,3}/"])
 def test_an_expression_that_can_match_nothing_is_an_error_that_says_so(expression):
     with pytest.raises(ValueError, match="matches the empty text"):
-        Decoding(copied=(expression,))
+        Decoding(placeholders=(expression,))
 
 
 @pytest.mark.parametrize("expression", ["/(/", "/a{99999999999}/", "/a**/", "/[/", r"/\p/", "/(?P<a/", "/x(?i)/"])
 def test_what_is_no_expression_is_an_error_that_says_why(expression):
     with pytest.raises(ValueError, match="is no regular expression: "):
-        Decoding(copied=(expression,))
+        Decoding(placeholders=(expression,))
 
 
 def test_an_expression_that_takes_too_long_is_given_up_and_named():
-    slow = CopiedPattern({"numbers": PATTERNS["numbers"], "/slow/": "(?:a|aa)+$"}, seconds=0.2)
+    slow = PlaceholderPattern({"numbers": PATTERNS["numbers"], "/slow/": "(?:a|aa)+$"}, seconds=0.2)
     begin = time.monotonic()
     with pytest.raises(TookTooLong, match=r"^/slow/$"):
         slow.findall("1 " + "a" * 60 + "!")
@@ -209,6 +209,6 @@ def test_an_expression_that_takes_too_long_is_given_up_and_named():
 
 
 def test_an_address_that_follows_a_full_stop_is_one():
-    assert [m[0] for m in copied_pattern(["urls"]).finditer("It is good.https://example.org/a_(b)")] == [
+    assert [m[0] for m in placeholder_pattern(["urls"]).finditer("It is good.https://example.org/a_(b)")] == [
         "https://example.org/a_(b)"
     ]

@@ -51,7 +51,7 @@ TAILS = ["", "!", " x", "<", "}"]
 
 def expressions() -> dict[str, re.Pattern | regex.Pattern]:
     """Every compiled expression that a module of the project keeps, by where it is."""
-    found = {f"copied {name}": regex.compile(pattern) for name, pattern in PATTERNS.items()}
+    found = {f"placeholders {name}": regex.compile(pattern) for name, pattern in PATTERNS.items()}
     for package in (mtmoe, mtmoe.cli):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith(("__main__", "factored_adam_kernels")):
@@ -88,7 +88,7 @@ def test_three_times_the_text_takes_about_three_times_as_long(name):
 def test_the_expressions_of_many_modules_were_found():
     assert {
         "mtmoe.inference.text.long_lines._SENTENCE",
-        "copied urls",
+        "placeholders urls",
         "mtmoe.inference.files.line_formats._ESCAPED",
     } <= EXPRESSIONS.keys()
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mtmoe.config.placeholder_patterns import copied_pattern
+from mtmoe.config.placeholder_patterns import placeholder_pattern
 from mtmoe.config.settings.base import (
     MOST_BEAM,
     MOST_VOCABULARY,
@@ -114,8 +114,8 @@ class Decoding(Settings):
     beam_margin: Margin | None = Field(
         default=None,
         description="Hypotheses that are further behind the likeliest one of their beam (difference of log "
-        "probabilities) are dropped, so that clear sentences need fewer of them. Not where phrases, terms or copies "
-        "are asked for; with a beam of 1 there is nothing to drop. Absent: only beam_size limits them.",
+        "probabilities) are dropped, so that clear sentences need fewer of them. Not where phrases, terms or "
+        "placeholders are asked for; with a beam of 1 there is nothing to drop. Absent: only beam_size limits them.",
     )
     early_stopping: Literal["full", "exact", "best"] = Field(
         default="full",
@@ -145,11 +145,11 @@ class Decoding(Settings):
         le=1000,
         description="No sequence of so many subwords comes twice in a translation; 0 allows it.",
     )
-    copied: tuple[str, ...] = Field(
+    placeholders: tuple[str, ...] = Field(
         default=(),
         description="What the translation has just as the source has it, once each and in order: any of urls, emails, "
         "tags (<b>, </b>), braces ({name}, ${0}, {{ name }}), printf (%s, %(name)d), numbers, and regular expressions "
-        "between slashes. What takes longer than a second to find in a line is not copied, and told.",
+        "between slashes. What takes longer than a second to find in a line is left to the model, with a warning.",
     )
     soft_terms: float | None = Field(
         default=None,
@@ -203,11 +203,11 @@ class Decoding(Settings):
         return self
 
     @model_validator(mode="after")
-    def _copied_is_understood(self) -> Decoding:
-        copied_pattern(self.copied)
+    def _placeholders_are_understood(self) -> Decoding:
+        placeholder_pattern(self.placeholders)
         for key in ("sampling", "diverse_beams"):
-            if self.copied and getattr(self, key):
-                raise ValueError(f"copied = {list(self.copied)} needs one beam, but [{key}] is on")
+            if self.placeholders and getattr(self, key):
+                raise ValueError(f"placeholders = {list(self.placeholders)} needs one beam, but [{key}] is on")
         return self
 
     @model_validator(mode="after")

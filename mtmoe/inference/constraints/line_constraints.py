@@ -1,4 +1,4 @@
-"""What terms and ``decoding.copied`` require of the translation of a line, or offer to it, and whether it is there."""
+"""Constraints of a line: its terms, phrases and placeholders for the search, and a report on its translation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import regex
 
-from mtmoe.config.placeholder_patterns import SECONDS_A_LINE, TookTooLong, copied_pattern
+from mtmoe.config.placeholder_patterns import SECONDS_A_LINE, TookTooLong, placeholder_pattern
 from mtmoe.config.settings import Decoding
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.phrases import Phrases, PieceTexts, Words, is_of_word, written
-from mtmoe.inference.constraints.placeholders import Copied, Copies, can_be_spelt
+from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders, can_be_spelt
 from mtmoe.inference.constraints.soft_terms import SoftTerm
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.search.hypothesis import SearchTask
@@ -33,7 +33,7 @@ class TermReport(NamedTuple):
     applied: bool
 
 
-class Required:
+class LineConstraints:
     """For all lines that a translator is given."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Required:
         self._subwords = subwords
         self._terms = terms
         self._words_apart, self._targets_apart = words_apart, targets_apart
-        self._pattern = copied_pattern(decoding.copied) if decoding.copied else None
+        self._pattern = placeholder_pattern(decoding.placeholders) if decoding.placeholders else None
         self._is_soft, self._has_shortlist = decoding.soft_terms is not None, decoding.shortlist is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
         # By line, so that the time is not spent once more to report of it.
@@ -87,11 +87,11 @@ class Required:
         if self._pattern is None or self._spellings is None:
             return task
         try:
-            parts = self._parts_to_copy(source.text)
+            parts = self._placeholders(source.text)
         except TookTooLong:  # the report tells
             return task
-        copied = [part for part in parts if can_be_spelt(part.text, self._spellings)]
-        return task._replace(copies=Copies(copied, self._spellings)) if copied else task
+        placeholders = [part for part in parts if can_be_spelt(part.text, self._spellings)]
+        return task._replace(placeholders=Placeholders(placeholders, self._spellings)) if placeholders else task
 
     @cached_property
     def _piece_texts(self) -> PieceTexts:
@@ -140,13 +140,13 @@ class Required:
         if not (parts and self._pattern):
             return reports, warnings
         try:
-            wanted, there = self._copied(normalise_line(line)), self._copied(translation)
+            wanted, there = self._texts_of_placeholders(normalise_line(line)), self._texts_of_placeholders(translation)
         except TookTooLong as expression:
-            within = f"decoding.copied: {expression} was not found within {SECONDS_A_LINE:g} s"
-            warnings.append(f"{within}, so that nothing is sure to be copied; simplify the expression")
+            within = f"decoding.placeholders: {expression} was not found within {SECONDS_A_LINE:g} s"
+            warnings.append(f"{within}, so that none is sure to be in the translation; simplify the expression")
             return reports, warnings
         if wanted != there:
-            warnings.append(f"to be copied (decoding.copied): {wanted}; in the translation: {there}")
+            warnings.append(f"placeholders (decoding.placeholders): {wanted}; in the translation: {there}")
         return reports, warnings
 
     def _has(self, translation: str, target: str) -> bool:
@@ -163,10 +163,10 @@ class Required:
     def _found(self, text: str) -> tuple[Term, ...]:
         return self._terms.found(text, apart=self._words_apart) if self._terms else ()
 
-    def _copied(self, text: str) -> list[str]:
+    def _texts_of_placeholders(self, text: str) -> list[str]:
         return [match[0] for match in self._matches(text)]
 
-    def _parts_to_copy(self, text: str) -> list[Copied]:
+    def _placeholders(self, text: str) -> list[Placeholder]:
         parts = []
         lengthening: dict[str, str] = {}
         for match in self._matches(text):
@@ -175,14 +175,14 @@ class Required:
             if match[0] not in lengthening:
                 lengthening[match[0]] = "".join(sign for sign in _SIGNS if self._is_lengthened(match[0], sign))
             goes_on = begins_with_word(following.encode())
-            parts.append(Copied(match[0], is_joined, goes_on, lengthening[match[0]]))
+            parts.append(Placeholder(match[0], is_joined, goes_on, lengthening[match[0]]))
         return parts
 
     def _is_lengthened(self, text: str, sign: str) -> bool:
         return any(match.end() > len(text) for match in self._matches(text + sign) if not match.start())
 
     def _matches(self, text: str) -> list[regex.Match[str]]:
-        """What ``decoding.copied`` finds in a text.
+        """What ``decoding.placeholders`` finds in a text.
 
         Raises:
             TookTooLong: see there; at once where it has before.

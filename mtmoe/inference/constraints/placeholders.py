@@ -1,4 +1,4 @@
-"""What a translation must have just as the source has it (``decoding.copied``): once each, in the order of the source.
+"""Placeholders: texts that a translation must have just as the source has them (``decoding.placeholders``): once each, in the order of the source.
 
 It is looked for in what a hypothesis spells, not in its subwords, for one text has many segmentations. The functions
 are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.constraints.rules`.
@@ -17,11 +17,11 @@ from mtmoe.inference.text.spelling import Spellings, is_of_word
 _WORD = rb"[0-9A-Za-z_\x80-\xff]"
 
 
-class Demand(NamedTuple):
-    """What the copies that are still to come ask of the next word.
+class NextWordDemand(NamedTuple):
+    """What the placeholders that are still to come ask of the next word.
 
     allowed: words that bring the next one forward. forced: the one of them that is surely short. banned: words that
-    would complete a copy out of turn, or make a copy a part of a longer word. num_missing: words that suffice to
+    would complete a placeholder out of turn, or make a placeholder a part of a longer word. num_missing: words that suffice to
     complete all. room: words that suffice even if what is begun is broken off now.
     """
 
@@ -31,18 +31,18 @@ class Demand(NamedTuple):
     num_missing: int = 0
     room: int = 0
     breaking: frozenset[int] = frozenset()
-    """Words that would leave the beginning of a copy as one of another ("1" of "10" where "1" is one, too)."""
+    """Words that would leave the beginning of a placeholder as one of another ("1" of "10" where "1" is one, too)."""
     closing: frozenset[int] = frozenset()
-    """Those of ``banned`` that would go on with a copy that is complete."""
+    """Those of ``banned`` that would go on with a placeholder that is complete."""
 
 
-NO_DEMAND = Demand()
+NO_DEMAND = NextWordDemand()
 
 
-class Needed(NamedTuple):
-    """Words that suffice for what is still to come. anew: if something else comes first; going_on: if the next copy
+class WordsNeeded(NamedTuple):
+    """Words that suffice for what is still to come. anew: if something else comes first; going_on: if the next placeholder
     does, or goes on, with ``rest`` (None: it cannot). ends_in_word: whether its last character is of a word.
-    is_closed: a copy that ends so is complete just now, so that nothing may go on with its word."""
+    is_closed: a placeholder that ends so is complete just now, so that nothing may go on with its word."""
 
     anew: int = 0
     going_on: int = 0
@@ -52,10 +52,10 @@ class Needed(NamedTuple):
 
 
 _MOST_ROOM = 100
-"""Words that copies may need so that every way to write them is considered where room is tight."""
+"""Words that placeholders may need so that every way to write them is considered where room is tight."""
 
 
-class Copied(NamedTuple):
+class Placeholder(NamedTuple):
     """A text of the source. is_joined: no space is before it there; goes_on: a letter or digit follows at once.
     lengthening: signs of ASCII which, were they to follow, would be taken for a part of it (a web address)."""
 
@@ -66,14 +66,14 @@ class Copied(NamedTuple):
 
 
 class _Completing(NamedTuple):
-    """Words that complete a copy: by what of it must be there before, and those that have all of it inside."""
+    """Words that complete a placeholder: by what of it must be there before, and those that have all of it inside."""
 
     after: dict[bytes, frozenset[int]]
     anywhere: frozenset[int]
 
 
 class _Spelt(NamedTuple):
-    """What a hypothesis spells, how many copies are complete in it, and where the last of them ends."""
+    """What a hypothesis spells, how many placeholders are complete in it, and where the last of them ends."""
 
     text: bytes
     num_done: int
@@ -84,18 +84,18 @@ _MOST_STATES = 4096
 """Hypotheses whose state is remembered: many times those of a beam and of the step before."""
 
 
-class Copies:
+class Placeholders:
     """Texts that must come out as they are, in this order."""
 
-    def __init__(self, copied: Sequence[Copied], spellings: Spellings) -> None:
-        """``copied``: each must be one that :func:`can_be_spelt` says can be spelt."""
-        self._copied = tuple(copied)
-        self._wanted = [part.text.encode() for part in copied]
+    def __init__(self, placeholders: Sequence[Placeholder], spellings: Spellings) -> None:
+        """``placeholders``: each must be one that :func:`can_be_spelt` says can be spelt."""
+        self._placeholders = tuple(placeholders)
+        self._wanted = [part.text.encode() for part in placeholders]
         self._spellings = spellings
-        self._lengthening = [[sign.encode() for sign in part.lengthening] for part in copied]
+        self._lengthening = [[sign.encode() for sign in part.lengthening] for part in placeholders]
         self._finders = {text: _finder(text) for text in self._wanted}
         self._concerned: dict[bytes, set[int]] = {}
-        self._num_fewest: dict[Copied, int] = {}
+        self._num_fewest: dict[Placeholder, int] = {}
         self._completing = {text: _completing(text, spellings) for text in self._finders}
         self._completing_after: dict[bytes, list[tuple[bytes, frozenset[int]]]] = {}
         for text, completing in self._completing.items():
@@ -106,7 +106,7 @@ class Copies:
         self._states: dict[tuple[int, ...], _Spelt] = {}
         self._spelt_by_longest: dict[bytes, list[int] | None] = {}
         self._spelt_by_fewest: dict[bytes, list[int] | None] = {}
-        # Of the copies from each on, so that a step does not count all of them.
+        # Of the placeholders from each on, so that a step does not count all of them.
         self._num_words_from = _sums_from([len(spellings.spelt(b" " + text) or ()) for text in self._wanted])
         self._room_from = _sums_from([len(text) + 1 for text in self._wanted])
 
@@ -117,7 +117,7 @@ class Copies:
 
     @property
     def words(self) -> set[int]:
-        """Return words with which every copy can be written from any place in it on, with the fewest or the longest."""
+        """Return words with which every placeholder can be written from any place in it on, with the fewest or the longest."""
         found: set[int] = set()
         for due in self._finders:
             for rest in (b" " + due, *(due[start:] for start in range(len(due)))):
@@ -130,7 +130,7 @@ class Copies:
         return self._missing(*self._state(ids))
 
     def _longest(self, text: bytes) -> list[int] | None:
-        """As :meth:`Spellings.spelt`; remembered, for the ends of copies are few."""
+        """As :meth:`Spellings.spelt`; remembered, for the ends of placeholders are few."""
         if text not in self._spelt_by_longest:
             self._spelt_by_longest[text] = self._spellings.spelt(text)
         return self._spelt_by_longest[text]
@@ -152,7 +152,7 @@ class Copies:
                 found = _Spelt(text, *self._done(text))
             else:
                 text = before.text + self._spellings.bytes_of[key[-1]]
-                # A copy at the very end is none any more if its word goes on; those before it stay what they are.
+                # A placeholder at the very end is none any more if its word goes on; those before it stay what they are.
                 is_sure = before.place < len(before.text)
                 found = _Spelt(text, *self._done(text, *(before[1:] if is_sure else (0, 0))))
             if len(self._states) >= _MOST_STATES:
@@ -160,28 +160,28 @@ class Copies:
             self._states[key] = found
         return found
 
-    def demand(self, ids: Sequence[int]) -> Demand:
+    def demand(self, ids: Sequence[int]) -> NextWordDemand:
         """What may come after ``ids``."""
         text, number, place = self._state(ids)
         due = self._wanted[number] if number < len(self._wanted) else None
         banned = self._out_of_turn(text, due)
         closing: set[int] = set()
         if number and place == len(text):
-            if is_of_word(text[-1]) or not self._copied[number - 1].goes_on:
+            if is_of_word(text[-1]) or not self._placeholders[number - 1].goes_on:
                 closing |= self._spellings.continuing
             closing.update(*(self._spellings.beginning_with(sign) for sign in self._lengthening[number - 1]))
         banned |= closing
         if due is None:
-            return Demand(banned=frozenset(banned), closing=frozenset(closing))
+            return NextWordDemand(banned=frozenset(banned), closing=frozenset(closing))
         begun = self._begun(text, due, place)
         is_another = begun and is_of_word(text[-1]) and self._ends_in_another(text, due)
         breaking = self._spellings.ending if is_another else frozenset()
         forced = self._spellings.first(due[begun:] if begun else _with_space(text, due))
         allowed = {forced}
-        if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
+        if not begun and self._placeholders[number].is_joined and _is_apart(text, len(text), due):
             allowed.add(self._spellings.first(due))
         assert forced is not None
-        return Demand(
+        return NextWordDemand(
             allowed=frozenset(word for word in allowed if word is not None),
             forced=forced,
             closing=frozenset(closing),
@@ -191,24 +191,24 @@ class Copies:
             room=self._room_from[number],
         )
 
-    def needed(self, ids: Sequence[int]) -> Needed:
-        """Words that suffice to complete all, each copy written with as few as can be."""
+    def needed(self, ids: Sequence[int]) -> WordsNeeded:
+        """Words that suffice to complete all, each placeholder written with as few as can be."""
         text, number, place = self._state(ids)
         is_closed = bool(number) and place == len(text) and is_of_word(text[-1])
         if number == len(self._wanted):
-            return Needed(is_closed=is_closed)
+            return WordsNeeded(is_closed=is_closed)
         others = self._num_fewest_from[number + 1]
         due = self._wanted[number]
-        anew = others + self._fewest(self._copied[number])
+        anew = others + self._fewest(self._placeholders[number])
         begun = self._begun(text, due, place)
         ways = [due[begun:]] if begun else [_with_space(text, due)]
-        if not begun and self._copied[number].is_joined and _is_apart(text, len(text), due):
+        if not begun and self._placeholders[number].is_joined and _is_apart(text, len(text), due):
             ways.append(due)
         rest = min((found for way in ways if (found := self._shortest(way)) is not None), key=len, default=None)
-        return Needed(anew, others + len(rest or ()), rest, is_of_word(due[-1]), is_closed)
+        return WordsNeeded(anew, others + len(rest or ()), rest, is_of_word(due[-1]), is_closed)
 
-    def _fewest(self, part: Copied) -> int:
-        """Words that write a copy anywhere: with a space before it, or as it is if no word can go on in it."""
+    def _fewest(self, part: Placeholder) -> int:
+        """Words that write a placeholder anywhere: with a space before it, or as it is if no word can go on in it."""
         found = self._num_fewest.get(part)
         if found is None:
             text = part.text.encode()
@@ -218,7 +218,7 @@ class Copies:
         return found
 
     def concerned(self, ids: Sequence[int]) -> set[int]:
-        """Words that have something of the next copy; of very many copies, those that are the fewest."""
+        """Words that have something of the next placeholder; of very many placeholders, those that are the fewest."""
         text, number, place = self._state(ids)
         if number == len(self._wanted):
             return set()
@@ -227,11 +227,13 @@ class Copies:
         if self.room > _MOST_ROOM:
             # Those that bring forward what :meth:`needed` counts, so that one of them always fits.
             ways = [self._shortest(b" " + due), self.needed(ids).rest]
-            if self._copied[number].is_joined:
+            if self._placeholders[number].is_joined:
                 ways.append(self._shortest(due))
             return {way[0] for way in ways if way}
-        # Where room is tight, a copy is joined to what is before it only if the source does so.
-        is_behind_space = not text or text.endswith(b" ") or len(rest) < len(due) or self._copied[number].is_joined
+        # Where room is tight, a placeholder is joined to what is before it only if the source does so.
+        is_behind_space = (
+            not text or text.endswith(b" ") or len(rest) < len(due) or self._placeholders[number].is_joined
+        )
         if due not in self._concerned:
             self._concerned[due] = self._spellings.overlapping(b" " + due)
         words = self._concerned[due]
@@ -239,7 +241,7 @@ class Copies:
 
     @cached_property
     def _num_fewest_from(self) -> list[int]:
-        return _sums_from([self._fewest(part) for part in self._copied])
+        return _sums_from([self._fewest(part) for part in self._placeholders])
 
     def _done(self, text: bytes, number: int = 0, place: int = 0) -> tuple[int, int]:
         """How many are there, and where the last of them ends; the first ``number`` are known to end at ``place``."""
@@ -273,7 +275,7 @@ class Copies:
         )
 
     def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
-        """Words that would complete another copy than the one that is due."""
+        """Words that would complete another placeholder than the one that is due."""
         banned = set(self._surely_out_of_turn(due, bool(text) and is_of_word(text[-1])))
         for length in range(1, min(self._longest_beginning, len(text)) + 1):
             begin = len(text) - length

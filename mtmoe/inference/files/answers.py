@@ -84,7 +84,7 @@ def _chunk_size(num_workers: int) -> ChunkSize:
 def chunk_translator(options: TranslationOptions, listener: TranslationListener) -> Iterator[TranslateChunks]:
     """Load the model here, or in the workers, and yield what translates chunks."""
     arguments: dict[str, Any] = {
-        "checkpoint": options.checkpoint, "overrides": options.overrides, "others": options.others,
+        "checkpoint": options.checkpoint, "overrides": options.overrides, "rescoring": options.rescoring,
         "ensemble": options.ensemble, "terms": options.terms,
     }  # fmt: skip
     wanted: dict[str, Any] = {

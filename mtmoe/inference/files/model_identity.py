@@ -25,7 +25,7 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
     if options.terms:
         identity["terms"] = options.terms.digest
-    for name, run in (options.others._asdict() if options.others else {}).items():
+    for name, run in (options.rescoring._asdict() if options.rescoring else {}).items():
         if run:
             identity[name] = _weights_identity(Path(run), "best")
     for number, other in enumerate(options.ensemble, start=1):

@@ -12,7 +12,7 @@ from mtmoe.inference.files.line_formats import LineFormat, TextFormat
 if TYPE_CHECKING:
     from mtmoe.inference.constraints.terminology import Terminology
     from mtmoe.inference.requests import Member
-    from mtmoe.inference.scoring.rescoring import OtherRuns
+    from mtmoe.inference.scoring.rescoring import RescoringRuns
 
 
 class TranslationOptions(NamedTuple):
@@ -27,7 +27,7 @@ class TranslationOptions(NamedTuple):
     """One, or one for each worker in turn; None is cuda where there is one, else cpu."""
     num_workers: int = 1
     """Processes that translate; the result does not depend on it."""
-    others: OtherRuns | None = None
+    rescoring: RescoringRuns | None = None
     ensemble: tuple[Member, ...] = ()
     """Runs that translate together with ``run``."""
     terms: Terminology | None = None

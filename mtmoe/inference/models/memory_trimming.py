@@ -15,7 +15,7 @@ from collections.abc import Callable
 _SENTENCES_BETWEEN = 256  # a second of translation or more, against milliseconds
 
 
-class FreedMemory:
+class MemoryTrimming:
     """Gives it back now and then; a single line on a pipe does not wait for it."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ from mtmoe.inference.text.lines import encode_sources, encode_targets
 from mtmoe.languages import same_language
 
 
-class OtherRuns(NamedTuple):
+class RescoringRuns(NamedTuple):
     """Run directories; what is empty takes no part.
 
     language_model: searches along, over the very vocabulary of the translation run. reranking_language_model: of the
@@ -66,11 +66,11 @@ class Candidate(NamedTuple):
     hypothesis: Hypothesis
 
 
-class OtherModels:
+class Rescorer:
     """The loaded runs."""
 
     def __init__(
-        self, runs: OtherRuns, loaded: LoadedRun | LoadedEnsemble, decoding: Decoding, device: str | torch.device
+        self, runs: RescoringRuns, loaded: LoadedRun | LoadedEnsemble, decoding: Decoding, device: str | torch.device
     ) -> None:
         """Load the best checkpoint of each.
 
@@ -167,7 +167,7 @@ def added_up(parts: Sequence[tuple[ScorePart, ...]]) -> tuple[ScorePart, ...]:
     return tuple(of_name[0]._replace(value=sum(part.value for part in of_name)) for of_name in zip(*parts, strict=True))
 
 
-def check_settings_are_used(overrides: Sequence[str], runs: OtherRuns, terms: Terminology | None) -> None:
+def check_settings_are_used(overrides: Sequence[str], runs: RescoringRuns, terms: Terminology | None) -> None:
     """Raise UserError for a ``decoding.*`` override that says something of a run, or of terms, that take no part."""
     needed = {
         "decoding.language_model": ("--lm", "RUN", runs.language_model),

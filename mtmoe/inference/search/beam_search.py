@@ -29,7 +29,7 @@ from mtmoe.inference.search.search_model import SearchModel
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.search.selection.best_candidates import Places, is_near_best
 from mtmoe.inference.search.source_batching import pad_with_eos, runs_of_like_length
-from mtmoe.inference.search.threads import MOST_SEARCHES, Waiting, side_by_side
+from mtmoe.inference.search.threads import MAX_SEARCHES, WaitingSources, run_in_threads
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS
 
@@ -102,8 +102,8 @@ def search_all(
     results = [[NOTHING] for _ in sources]
     worded = [index for index, source in enumerate(sources) if len(source)]
     done = len(sources) - len(worded)
-    num_searches = max(1, min(num_threads, MOST_SEARCHES, len(worded)))
-    waiting = Waiting([len(sources[index]) for index in worded], num_searches=num_searches)
+    num_searches = max(1, min(num_threads, MAX_SEARCHES, len(worded)))
+    waiting = WaitingSources([len(sources[index]) for index in worded], num_searches=num_searches)
     searches = [
         _Search(
             model,
@@ -117,7 +117,7 @@ def search_all(
         )
         for _ in range(num_searches)
     ]
-    for index, hypotheses in side_by_side([search.found for search in searches], num_threads):
+    for index, hypotheses in run_in_threads([search.found for search in searches], num_threads):
         results[worded[index]] = hypotheses
         done += 1
         progress("translate", done, len(sources), "sentences")
@@ -133,8 +133,8 @@ def _check_tasks(tasks: Sequence[SearchTask], num_sources: int, options: SearchO
         if task.has_demands and (options.sampling or options.groups > 1):
             key = "sampling" if options.sampling else "diverse_beams"
             raise UserError(
-                f"phrases and copies that must occur in a translation need one beam, but decoding.{key} is on",
-                fix=f"leave out phrases, terms and decoding.copied, or [decoding.{key}]",
+                f"phrases and placeholders that must occur in a translation need one beam, but decoding.{key} is on",
+                fix=f"leave out phrases, terms and decoding.placeholders, or [decoding.{key}]",
             )
 
 
@@ -148,7 +148,7 @@ class _Search:
         batch_tokens: int,
         device: torch.device | str,
         shortlist: Shortlist | None,
-        waiting: Waiting,
+        waiting: WaitingSources,
     ) -> None:
         self.model, self.sources, self.tasks, self.options, self.device = model, sources, tasks, options, device
         self.waiting = waiting

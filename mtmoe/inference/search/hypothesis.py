@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mtmoe.inference.constraints.phrases import NO_PHRASES, Phrases
-from mtmoe.inference.constraints.placeholders import Copies
+from mtmoe.inference.constraints.placeholders import Placeholders
 from mtmoe.inference.constraints.soft_terms import SoftTerm
 
 COVERAGE_FLOOR = 1e-6
@@ -30,20 +30,20 @@ class SearchTask(NamedTuple):
     """What is asked of the translation of one source; by default nothing. Ids are subwords without special symbols.
 
     prefix_ids: how it must begin. phrases: what must occur in it somewhere. number: of the source in all of the input;
-    with the seed it decides what is drawn, if anything is. copies: what it must have just as the source has it.
+    with the seed it decides what is drawn, if anything is. placeholders: what it must have just as the source has it.
     soft_terms: what it may copy where the model attends to it.
     """
 
     prefix_ids: tuple[int, ...] = ()
     phrases: Phrases = NO_PHRASES
     number: int = 0
-    copies: Copies | None = None
+    placeholders: Placeholders | None = None
     soft_terms: tuple[SoftTerm, ...] = ()
 
     @property
     def has_demands(self) -> bool:
         """Whether anything must occur in it somewhere."""
-        return bool(len(self.phrases) or self.copies)
+        return bool(len(self.phrases) or self.placeholders)
 
 
 class Hypothesis(NamedTuple):

@@ -16,11 +16,11 @@ import torch
 
 T = TypeVar("T")
 
-MOST_SEARCHES = 4
+MAX_SEARCHES = 4
 """About a quarter of a search's time is Python's, which one thread has at a time; and small batches are slow."""
 
 
-class Waiting:
+class WaitingSources:
     """The sources that no search has taken yet, longest first, so that what does not fit into memory fails at once."""
 
     def __init__(self, lengths_B: Sequence[int], *, num_searches: int = 1) -> None:
@@ -50,7 +50,7 @@ class _Ended:
         self.error = error
 
 
-def side_by_side(searches: Sequence[Callable[[], Iterator[T | None]]], num_threads: int = 1) -> Iterator[T]:
+def run_in_threads(searches: Sequence[Callable[[], Iterator[T | None]]], num_threads: int = 1) -> Iterator[T]:
     """Everything that the searches find, as it comes; with more than one, each runs in a thread of its own.
 
     A search gives None now and then: there it can be left, when an error or Ctrl-C has ended the others.

@@ -149,8 +149,8 @@ def test_the_further_uses_that_the_how_tos_show_work(
         result = invoke(*shlex.split(command, comments=True)[1:])
         assert result.exit_code == 0, result.stderr
         outputs.append(result.stdout)
-    sure_terms, soft_terms, copies, ensemble = outputs
+    sure_terms, soft_terms, placeholders, ensemble = outputs
     assert all(output.count("\n") == 2 for output in outputs)
     assert "homme" in sure_terms
     assert soft_terms != ensemble
-    assert "{0}" in copies
+    assert "{0}" in placeholders

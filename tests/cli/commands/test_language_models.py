@@ -12,7 +12,7 @@ import pytest
 from mtmoe.config import recipe_to_toml
 from mtmoe.inference.files.model_identity import model_identity
 from mtmoe.inference.files.translation_options import TranslationOptions
-from mtmoe.inference.scoring.rescoring import OtherRuns
+from mtmoe.inference.scoring.rescoring import RescoringRuns
 from tests.cli.conftest import _invoke
 from tests.toy import counting_recipe
 
@@ -155,8 +155,12 @@ def test_reranking_puts_other_candidates_first(invoke: Any, tiny_run: Any, helpe
 
 
 def test_another_language_model_is_another_output_to_resume(tiny_run: Any, helper: Path) -> None:
-    several = (OtherRuns(), OtherRuns(language_model=str(helper)), OtherRuns(reranking_language_model=str(helper)))
-    options = [TranslationOptions(tiny_run.run, others=runs) for runs in several]
+    several = (
+        RescoringRuns(),
+        RescoringRuns(language_model=str(helper)),
+        RescoringRuns(reranking_language_model=str(helper)),
+    )
+    options = [TranslationOptions(tiny_run.run, rescoring=runs) for runs in several]
     assert len({str(model_identity(each)) for each in options}) == 3
 
 

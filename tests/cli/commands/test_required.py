@@ -1,4 +1,4 @@
-"""`--terms` and decoding.copied through the real command."""
+"""`--terms` and decoding.placeholders through the real command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-COPIED = ("--set", 'decoding.copied=["braces","tags"]')
+PLACEHOLDERS = ("--set", 'decoding.placeholders=["braces","tags"]')
 
 
 def test_terms_and_copies_come_out_and_json_tells_of_them(invoke: Any, tiny_run: Any, tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_terms_and_copies_come_out_and_json_tells_of_them(invoke: Any, tiny_run:
     terms.write_text("man\thomme\ndog\tchien\n")
     texts = ["the Man sees {0} <b>today</b>", "a woman", "Dog"]
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
-    result = invoke("translate", tiny_run.run, "--terms", terms, "--format", "json", *COPIED, input=lines)
+    result = invoke("translate", tiny_run.run, "--terms", terms, "--format", "json", *PLACEHOLDERS, input=lines)
     assert result.exit_code == 0, result.stderr
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     found = [answer["terms"] for answer in answers]
@@ -26,7 +26,7 @@ def test_terms_and_copies_come_out_and_json_tells_of_them(invoke: Any, tiny_run:
     assert "homme" in answers[0]["translation"]
     places = [answers[0]["translation"].find(part) for part in ("{0}", "<b>", "</b>")]
     assert 0 <= places[0] < places[1] < places[2]
-    as_text = invoke("translate", tiny_run.run, "--terms", terms, *COPIED, input="".join(f"{t}\n" for t in texts))
+    as_text = invoke("translate", tiny_run.run, "--terms", terms, *PLACEHOLDERS, input="".join(f"{t}\n" for t in texts))
     assert as_text.stdout.splitlines() == [answer["translation"] for answer in answers]
 
 

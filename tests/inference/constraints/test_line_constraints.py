@@ -1,4 +1,4 @@
-"""Terms and copies in whole translations of an untrained model, which would have none of them by itself."""
+"""Terms and placeholders in whole translations of an untrained model, which would have none of them by itself."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from mtmoe.config.placeholder_patterns import copied_pattern
+from mtmoe.config.placeholder_patterns import placeholder_pattern
 from mtmoe.errors import UserError
-from mtmoe.inference.constraints.line_constraints import Required, TermReport
+from mtmoe.inference.constraints.line_constraints import LineConstraints, TermReport
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translator
 
-COPIED = ["urls", "tags", "braces", "numbers"]
+PLACEHOLDERS = ["urls", "tags", "braces", "numbers"]
 LINES = [
     "Where is {name}?",
     "The <b>old</b> station (see https://a.de/b?c=1).",
@@ -27,19 +27,19 @@ TERMS = Terminology([Term("station", "gare routière"), Term("dogs", "toutous"),
 
 
 def translated(run, lines, *, beam=4, **arguments):
-    overrides = [f"decoding.copied={COPIED}", f"decoding.beam_size={beam}", *arguments.pop("overrides", ())]
+    overrides = [f"decoding.placeholders={PLACEHOLDERS}", f"decoding.beam_size={beam}", *arguments.pop("overrides", ())]
     return Translator(run, device="cpu", overrides=overrides, **arguments).translate(lines, num_best=min(beam, 2))
 
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_every_translation_has_the_copies_and_the_terms_of_its_line(run_directory, beam):
-    pattern = copied_pattern(COPIED)
+    pattern = placeholder_pattern(PLACEHOLDERS)
     for line, best in zip(LINES, translated(run_directory, LINES, beam=beam, terms=TERMS), strict=True):
         for translation in (best, *best.alternatives):
             assert pattern.findall(translation.text) == pattern.findall(line)
             assert [term.source for term in translation.terms] == [term.source for term in TERMS.found(line)]
             assert all(term.applied and term.target in translation.text for term in translation.terms)
-            assert not any("copied" in warning or "the term" in warning for warning in translation.warnings)
+            assert not any("placeholders" in warning or "the term" in warning for warning in translation.warnings)
 
 
 def test_spaces_around_a_copy_are_as_in_the_source(run_directory):
@@ -75,15 +75,17 @@ def test_a_term_of_what_was_cut_off_is_not_asked_for(run_directory):
 
 
 def test_what_a_translation_does_not_have_is_told(run_directory):
-    translator = Translator(run_directory, device="cpu", overrides=[f"decoding.copied={COPIED}"], terms=TERMS)
-    terms, warnings = translator._required.report("1  station", ["1 station"], "une gare 2")
+    translator = Translator(
+        run_directory, device="cpu", overrides=[f"decoding.placeholders={PLACEHOLDERS}"], terms=TERMS
+    )
+    terms, warnings = translator._line_constraints.report("1  station", ["1 station"], "une gare 2")
     assert terms == (TermReport("station", "gare routière", False),)
     assert warnings == [
         "the term 'station' is not translated as 'gare routière'",
-        "to be copied (decoding.copied): ['1']; in the translation: ['2']",
+        "placeholders (decoding.placeholders): ['1']; in the translation: ['2']",
     ]
     (forced,) = translator.translate([Request("1 dog", prefix="3 chiens")])
-    assert forced.warnings[-1] == "to be copied (decoding.copied): ['1']; in the translation: ['3', '1']"
+    assert forced.warnings[-1] == "placeholders (decoding.placeholders): ['1']; in the translation: ['3', '1']"
 
 
 @pytest.mark.parametrize("key", ["sampling", "diverse_beams"])
@@ -92,8 +94,8 @@ def test_terms_and_copies_need_one_beam(run_directory, key):
     beam = f"decoding.beam_size={1 if key == 'sampling' else 4}"
     with pytest.raises(UserError, match=rf"terms need one beam, but decoding\.{key} is on\nleave out --terms or {key}"):
         Translator(run_directory, device="cpu", overrides=[table, beam], terms=TERMS)
-    with pytest.raises(UserError, match=rf"copied = \['tags'\] needs one beam, but \[{key}\] is on"):
-        Translator(run_directory, device="cpu", overrides=[table, beam, 'decoding.copied=["tags"]'])
+    with pytest.raises(UserError, match=rf"placeholders = \['tags'\] needs one beam, but \[{key}\] is on"):
+        Translator(run_directory, device="cpu", overrides=[table, beam, 'decoding.placeholders=["tags"]'])
 
 
 @pytest.mark.parametrize(
@@ -127,14 +129,14 @@ def test_in_languages_without_spaces_a_term_is_there_anywhere(run_directory):
     translator = Translator(run_directory, device="cpu")
     for target, text, is_there in (("年", "二千年前", True), ("年", "二千", False), ("an", "plan", True)):
         terms = Terminology([Term("year", target)])
-        required = Required(
+        required = LineConstraints(
             translator.decoding, translator.loaded.subwords, terms, words_apart=True, targets_apart=False
         )
         assert required.report("a year", ["a year"], text)[0] == (TermReport("year", target, is_there),)
 
 
 def test_an_expression_that_takes_too_long_leaves_the_line_in_its_place_and_is_told(run_directory):
-    overrides = ["decoding.copied=['/(?:a|aa)+$/']", "decoding.beam_size=1"]
+    overrides = ["decoding.placeholders=['/(?:a|aa)+$/']", "decoding.beam_size=1"]
     lines = ["Where is aaa", "a" * 50 + "! b", "Two dogs"]
     begin = time.monotonic()
     translations = Translator(run_directory, device="cpu", overrides=overrides).translate(lines)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mtmoe.inference.constraints.phrases import Phrases, PieceTexts, is_of_word, occurs, written
-from mtmoe.inference.constraints.placeholders import Copied, Copies
+from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders
 from mtmoe.inference.constraints.rules import longest_for
 from mtmoe.inference.search.beam_search import search_all
 from mtmoe.inference.search.hypothesis import SearchTask
@@ -147,21 +147,23 @@ def test_a_beam_that_holds_everything_finds_the_best_that_has_all_phrases_as_wor
 
 @pytest.mark.parametrize("prefix", [(), (NUM_SPECIAL,)])
 @pytest.mark.parametrize(
-    ("wanted", "copied"), [(["a"], ["{"]), (["a", "a a"], ["{"]), (["a"], ["{", "{"]), ([], ["{"])]
+    ("wanted", "placed"), [(["a"], ["{"]), (["a", "a a"], ["{"]), (["a"], ["{", "{"]), ([], ["{"])]
 )
-def test_phrases_copies_and_a_prefix_at_once_are_the_best_that_have_them_all(random_model, prefix, wanted, copied):
+def test_phrases_placeholders_and_a_prefix_at_once_are_the_best_that_have_them_all(
+    random_model, prefix, wanted, placed
+):
     pieces = ["▁a", "a", "{", "▁"]
     spellings = Spellings([*SPECIAL, *pieces])
     task = task_of(pieces, wanted, prefix, True)._replace(
-        copies=Copies([Copied(one, is_joined=True) for one in copied], spellings)
+        placeholders=Placeholders([Placeholder(one, is_joined=True) for one in placed], spellings)
     )
     longest = longest_for(task, 1)
     assert longest <= 6
 
     def is_right(ids):
         text = spellings.text(ids).decode()
-        has_copies = text.count("{") == len(copied) and "{a" not in text  # nothing goes on with a copy
-        return ids[: len(prefix)] == prefix and has_copies and all(is_there(one, text, True) for one in wanted)
+        has_placeholders = text.count("{") == len(placed) and "{a" not in text  # nothing goes on with a placeholder
+        return ids[: len(prefix)] == prefix and has_placeholders and all(is_there(one, text, True) for one in wanted)
 
     for seed in range(3):
         model = random_model(seed, 4, eos_bonus=1.0)

@@ -1,4 +1,4 @@
-"""Copies of what the source has: by hand, and by trying to do without them."""
+"""Placeholders of the source: by hand, and by trying to do without them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtmoe.config.placeholder_patterns import PATTERNS, copied_pattern
+from mtmoe.config.placeholder_patterns import PATTERNS, placeholder_pattern
 from mtmoe.inference.constraints.phrases import Phrases
-from mtmoe.inference.constraints.placeholders import Copied, Copies, can_be_spelt
+from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders, can_be_spelt
 from mtmoe.inference.constraints.rules import room_for, rule_for
 from mtmoe.inference.search.hypothesis import SearchTask
 from mtmoe.inference.text.spelling import Spellings
@@ -68,36 +68,36 @@ def test_bytes_and_subwords_are_spelt_as_the_text_that_they_are():
 
 
 def test_the_next_copy_is_allowed_and_others_are_not():
-    copies = Copies([Copied("{a}"), Copied("<b>")], SPELLINGS)
-    first = copies.demand(ids_of("▁a"))
+    placeholders = Placeholders([Placeholder("{a}"), Placeholder("<b>")], SPELLINGS)
+    first = placeholders.demand(ids_of("▁a"))
     assert first.allowed == set(ids_of("▁{a}"))
     assert set(ids_of("▁<b>", "<b>a")) <= first.banned  # it is not its turn
-    begun = copies.demand(ids_of("▁a", "{"))
+    begun = placeholders.demand(ids_of("▁a", "{"))
     assert begun.allowed == set(ids_of("a}"))
-    second = copies.demand(ids_of("▁{a}"))
+    second = placeholders.demand(ids_of("▁{a}"))
     assert set(ids_of("▁{a}")) <= second.banned  # once is enough
     assert set(ids_of("a", "b")) <= second.banned  # nothing is written to its end that the source does not have there
-    assert set(ids_of("a}", "}", "}.")) <= copies.demand(ids_of("▁{a}", "▁", "{a")).banned | set(ids_of("a}"))
-    assert copies.demand(ids_of("▁{a}", "▁<b>")).num_missing == 0
+    assert set(ids_of("a}", "}", "}.")) <= placeholders.demand(ids_of("▁{a}", "▁", "{a")).banned | set(ids_of("a}"))
+    assert placeholders.demand(ids_of("▁{a}", "▁<b>")).num_missing == 0
 
 
 def test_a_copy_is_joined_to_what_is_before_it_only_where_the_source_does_so():
-    apart, joined = (Copies([Copied("{a}", is_joined)], SPELLINGS) for is_joined in (False, True))
+    apart, joined = (Placeholders([Placeholder("{a}", is_joined)], SPELLINGS) for is_joined in (False, True))
     assert ids_of("{a")[0] not in apart.demand(ids_of("▁a")).allowed
     assert ids_of("{a")[0] in joined.demand(ids_of("▁a")).allowed
 
 
 def test_a_number_in_a_longer_number_is_another_one():
-    copies = Copies([Copied("1"), Copied("10")], SPELLINGS)
-    assert copies.num_missing(ids_of("▁10")) == copies.num_missing(())
-    lengths = [copies.num_missing(ids) for ids in ((), ids_of("▁1"), ids_of("▁1", "▁"), ids_of("▁1", "▁10"))]
+    placeholders = Placeholders([Placeholder("1"), Placeholder("10")], SPELLINGS)
+    assert placeholders.num_missing(ids_of("▁10")) == placeholders.num_missing(())
+    lengths = [placeholders.num_missing(ids) for ids in ((), ids_of("▁1"), ids_of("▁1", "▁"), ids_of("▁1", "▁10"))]
     assert lengths == [2, 1, 2, 0]  # behind a lone space it is 1 and 0, for there is no 10
 
 
 def test_a_copy_that_begins_like_another_one_is_not_left_at_that():
-    copies = Copies([Copied("10"), Copied("1")], SPELLINGS)
+    placeholders = Placeholders([Placeholder("10"), Placeholder("1")], SPELLINGS)
     (space_one,) = (i for i in WORD_IDS if SPELLINGS.bytes_of[i] == b" 1")
-    demand = copies.demand((space_one,))
+    demand = placeholders.demand((space_one,))
     assert all(SPELLINGS.bytes_of[i][:1].isalnum() for i in set(WORD_IDS) - demand.banned)
     assert demand.forced not in demand.banned
 
@@ -109,23 +109,23 @@ def test_a_copy_that_begins_like_another_one_is_not_left_at_that():
     st.integers(0, 6),
     st.data(),
 )
-def test_whoever_keeps_to_the_rules_ends_with_each_copy_once_and_in_order(copied, phrase, spare, data):
-    copies = Copies([Copied(*part) for part in copied], SPELLINGS)
-    task = SearchTask(phrases=Phrases.of_words([phrase] if phrase else []), copies=copies)
+def test_whoever_keeps_to_the_rules_ends_with_each_placeholder_once_and_in_order(placed, phrase, spare, data):
+    placeholders = Placeholders([Placeholder(*part) for part in placed], SPELLINGS)
+    task = SearchTask(phrases=Phrases.of_words([phrase] if phrase else []), placeholders=placeholders)
     max_length = room_for(task) + spare
     ids: tuple[int, ...] = ()
     while len(ids) < max_length:
         # What it remembers of shorter hypotheses changes nothing.
-        anew = Copies([Copied(*part) for part in copied], SPELLINGS)
-        assert (anew.demand(ids), anew.needed(ids)) == (copies.demand(ids), copies.needed(ids))
+        anew = Placeholders([Placeholder(*part) for part in placed], SPELLINGS)
+        assert (anew.demand(ids), anew.needed(ids)) == (placeholders.demand(ids), placeholders.needed(ids))
         rule = rule_for(ids, task, min_length=1, max_length=max_length, no_repeat_ngram=0)
         choices = rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed
         assert choices
         if rule.may_end and data.draw(st.booleans()):
             break
         ids = (*ids, data.draw(st.sampled_from(sorted(choices))))
-    assert copies.num_missing(ids) == 0
-    wanted = [text for text, *_ in copied]
+    assert placeholders.num_missing(ids) == 0
+    wanted = [text for text, *_ in placed]
     found = occurrences(SPELLINGS.text(ids).decode(errors="replace"))
     assert [one for one in found if one in wanted] == wanted
 
@@ -133,12 +133,12 @@ def test_whoever_keeps_to_the_rules_ends_with_each_copy_once_and_in_order(copied
 @pytest.mark.parametrize("is_joined", [True, False])
 @pytest.mark.parametrize("text", ["{a}", "10"])
 def test_very_many_copies_have_a_word_that_fits_at_every_step(is_joined, text):
-    copies = Copies([Copied(text, is_joined)] * 60, SPELLINGS)
-    task = SearchTask(copies=copies)
+    placeholders = Placeholders([Placeholder(text, is_joined)] * 60, SPELLINGS)
+    task = SearchTask(placeholders=placeholders)
     draw = random.Random(1)
     for spare in (0, 3):
         ids: tuple[int, ...] = ()
-        while copies.num_missing(ids):
+        while placeholders.num_missing(ids):
             rule = rule_for(ids, task, min_length=0, max_length=room_for(task) + spare, no_repeat_ngram=0)
             choices = sorted(rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed)
             ids = (*ids, draw.choice(choices))
@@ -146,24 +146,24 @@ def test_very_many_copies_have_a_word_that_fits_at_every_step(is_joined, text):
 
 
 def test_a_step_takes_no_longer_for_more_copies_or_a_longer_hypothesis():
-    copies = Copies([Copied(f"{number}") for number in range(1000, 1200)], SPELLINGS)
+    placeholders = Placeholders([Placeholder(f"{number}") for number in range(1000, 1200)], SPELLINGS)
     ids: tuple[int, ...] = ()
     for step in range(4000):
-        copies.num_missing((*ids, PIECES.index("b")))
-        word = copies.demand(ids).forced if step % 20 < 5 else PIECES.index("b")
+        placeholders.num_missing((*ids, PIECES.index("b")))
+        word = placeholders.demand(ids).forced if step % 20 < 5 else PIECES.index("b")
         ids = (*ids, word if word >= 0 else PIECES.index("b"))
     began = time.process_time()
     for _ in range(100):
-        copies.demand(ids)
+        placeholders.demand(ids)
         ids = (*ids, PIECES.index("b"))
-        copies.num_missing(ids)
-    assert time.process_time() - began < 1.0  # seen: 0.03 s; each step counted all copies and all words: 2 s
+        placeholders.num_missing(ids)
+    assert time.process_time() - began < 1.0  # seen: 0.03 s; each step counted all placeholders and all words: 2 s
 
 
 def test_words_are_those_with_which_copies_are_written_from_any_place_on():
-    copies = Copies([Copied("{a}"), Copied("10")], SPELLINGS)
-    assert {PIECES.index(piece) for piece in ("▁{a}", "{a", "}", "a}", "▁10", "0")} <= copies.words
-    assert PIECES.index("b") not in copies.words
+    placeholders = Placeholders([Placeholder("{a}"), Placeholder("10")], SPELLINGS)
+    assert {PIECES.index(piece) for piece in ("▁{a}", "{a", "}", "a}", "▁10", "0")} <= placeholders.words
+    assert PIECES.index("b") not in placeholders.words
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ def test_words_are_those_with_which_copies_are_written_from_any_place_on():
     ],
 )
 def test_patterns_find_what_they_are_called(name, text, found):
-    assert copied_pattern([name]).findall(text) == found
+    assert placeholder_pattern([name]).findall(text) == found
 
 
 def test_what_begins_first_counts_where_patterns_overlap():
-    assert copied_pattern(list(PATTERNS)).findall("<a href='http://x.y/1'>2</a>") == [
+    assert placeholder_pattern(list(PATTERNS)).findall("<a href='http://x.y/1'>2</a>") == [
         "<a href='http://x.y/1'>",
         "2",
         "</a>",
@@ -195,16 +195,17 @@ def test_what_begins_first_counts_where_patterns_overlap():
     [
         (
             "url",
-            "copied: 'url' is none of urls, emails, tags, braces, printf, numbers, nor a regular expression between",
+            "placeholders: 'url' is none of urls, emails, tags, braces, printf, numbers, nor a regular expression "
+            "between",
         ),
-        ("/(/", r"copied: /\(/ is no regular expression: missing \)"),
-        ("/(a)/", r"copied: /\(a\)/ has a group"),
-        ("/a*/", r"copied: /a\*/ matches the empty text"),
+        ("/(/", r"placeholders: /\(/ is no regular expression: missing \)"),
+        ("/(a)/", r"placeholders: /\(a\)/ has a group"),
+        ("/a*/", r"placeholders: /a\*/ matches the empty text"),
     ],
 )
 def test_what_names_no_pattern_is_an_error(name, message):
     with pytest.raises(ValueError, match=message):
-        copied_pattern([name])
+        placeholder_pattern([name])
 
 
 def test_a_text_that_the_vocabulary_cannot_spell_is_known_as_such():

@@ -12,7 +12,7 @@ import pytest
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.soft_terms import SoftTerm, mixture_after
 from mtmoe.inference.constraints.terminology import Term, Terminology
-from mtmoe.inference.scoring.rescoring import OtherRuns
+from mtmoe.inference.scoring.rescoring import RescoringRuns
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
 from mtmoe.inference.search.hypothesis import Hypothesis, length_penalty
 from mtmoe.inference.text.lines import divide_sources, encode_targets
@@ -244,7 +244,7 @@ def test_reranking_ranks_by_what_the_terms_have_added_too(run_directory, languag
         device="cpu",
         overrides=["decoding.soft_terms=0.5", "decoding.reranking.language_model_weight=1e-9"],
         terms=TERMINOLOGY,
-        others=OtherRuns(reranking_language_model=str(language_model_run)),
+        rescoring=RescoringRuns(reranking_language_model=str(language_model_run)),
     )
     subwords = translator.loaded.subwords
     (line,) = divide_sources(LINES[:1], subwords, translator.decoding, translator.loaded.recipe.data)

@@ -5,12 +5,12 @@ import sys
 import pytest
 
 from mtmoe.inference.models import memory_trimming as freed_memory
-from mtmoe.inference.models.memory_trimming import FreedMemory, malloc_trim
+from mtmoe.inference.models.memory_trimming import MemoryTrimming, malloc_trim
 
 # In a process of its own, whose heap nothing else has used.
 _FREES_ALL_BUT_THE_LAST = """
 import threading
-from mtmoe.inference.models.memory_trimming import FreedMemory
+from mtmoe.inference.models.memory_trimming import MemoryTrimming
 
 def resident_mib():
     with open("/proc/self/status") as status:
@@ -25,7 +25,7 @@ thread = threading.Thread(target=used_by_a_search)
 thread.start()
 thread.join()
 before = resident_mib()
-FreedMemory().translated(1024)
+MemoryTrimming().translated(1024)
 print(before - resident_mib())
 """
 
@@ -42,7 +42,7 @@ def test_what_a_search_has_freed_goes_back_to_the_system():
 def test_it_goes_back_now_and_then_and_not_after_each_sentence(monkeypatch):
     trimmed = []
     monkeypatch.setattr(freed_memory, "malloc_trim", lambda: trimmed.append)
-    memory = FreedMemory()
+    memory = MemoryTrimming()
     after = []
     for num_sentences in (1, 254, 1, 1, 255, 5000, 10):
         memory.translated(num_sentences)
@@ -53,4 +53,4 @@ def test_it_goes_back_now_and_then_and_not_after_each_sentence(monkeypatch):
 
 def test_a_system_without_it_goes_on(monkeypatch):
     monkeypatch.setattr(freed_memory, "malloc_trim", lambda: None)
-    FreedMemory().translated(2000)
+    MemoryTrimming().translated(2000)

@@ -24,7 +24,7 @@ from mtmoe.inference import worker_pool
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring.forced_decoding import score_pairs
 from mtmoe.inference.scoring.language_model_scoring import score_text
-from mtmoe.inference.scoring.rescoring import OtherRuns
+from mtmoe.inference.scoring.rescoring import RescoringRuns
 from mtmoe.inference.search.hypothesis import length_penalty
 from mtmoe.inference.translator import Translator
 from tests.inference.conftest import SENTENCES, untrained_language_model
@@ -73,8 +73,8 @@ def all_of(translations):
 def test_a_score_with_fusion_is_the_sum_of_what_score_tells_of_both_models(run_directory, tmp_path, bptt_steps):
     language_model = untrained_language_model(tmp_path, run_directory / "subwords.model", bptt_steps=bptt_steps)
     overrides = (*PLAIN, "decoding.language_model.weight=0.4")
-    others = OtherRuns(language_model=str(language_model))
-    found = Translator(run_directory, device="cpu", overrides=overrides, others=others).translate(LINES, 3)
+    others = RescoringRuns(language_model=str(language_model))
+    found = Translator(run_directory, device="cpu", overrides=overrides, rescoring=others).translate(LINES, 3)
     pairs = all_of(found)
     texts = [translation.text for _, translation in pairs]
     scores = score_pairs(load_model(run_directory), [line for line, _ in pairs], texts)
@@ -86,7 +86,7 @@ def test_a_score_with_fusion_is_the_sum_of_what_score_tells_of_both_models(run_d
         assert part.value == pytest.approx(other, abs=1e-4)
         total = own.log_probability + 0.4 * other
         assert translation.score == pytest.approx(total / length_penalty(own.num_tokens, 0.7), abs=1e-4)
-    fused = Translator(run_directory, device="cpu", overrides=overrides, others=others)
+    fused = Translator(run_directory, device="cpu", overrides=overrides, rescoring=others)
     assert fused.translate(LINES, with_scores=False) == fused.translate(LINES), "they are in what the search found"
     alone = Translator(run_directory, device="cpu", overrides=PLAIN).translate(LINES, 3)
     assert [t.text for t in alone] != [t.text for t in found]
@@ -95,8 +95,8 @@ def test_a_score_with_fusion_is_the_sum_of_what_score_tells_of_both_models(run_d
 
 def test_with_a_heavy_language_model_translations_are_likelier_in_it(run_directory, language_model_run):
     overrides = (*PLAIN, "decoding.language_model.weight=2.0", "decoding.beam_size=1")
-    others = OtherRuns(language_model=str(language_model_run))
-    with_it = Translator(run_directory, device="cpu", overrides=overrides, others=others)
+    others = RescoringRuns(language_model=str(language_model_run))
+    with_it = Translator(run_directory, device="cpu", overrides=overrides, rescoring=others)
     without = Translator(run_directory, device="cpu", overrides=(*PLAIN, "decoding.beam_size=1"))
     line = "Two dogs play in the snow."
     (fused,), (alone,) = with_it.translate([line]), without.translate([line])
@@ -109,8 +109,8 @@ def test_reranking_sorts_candidates_by_the_sum_worked_out_by_hand(run_directory,
     candidates = Translator(run_directory, device="cpu", overrides=PLAIN).translate(LINES, 4)
     settings = {"language_model_weight": 0.8, "channel_weight": 0.5, "length_bonus": bonus}
     overrides = (*PLAIN, *(f"decoding.reranking.{key}={value}" for key, value in settings.items()))
-    others = OtherRuns(reranking_language_model=str(word_model_run), reranking_channel=str(channel_run))
-    found = Translator(run_directory, device="cpu", overrides=overrides, others=others).translate(LINES, 2)
+    others = RescoringRuns(reranking_language_model=str(word_model_run), reranking_channel=str(channel_run))
+    found = Translator(run_directory, device="cpu", overrides=overrides, rescoring=others).translate(LINES, 2)
     channel = load_model(channel_run)
     changed = 0
     for line, before, after in zip(LINES, candidates, found, strict=True):
@@ -137,9 +137,9 @@ def test_reranking_sorts_candidates_by_the_sum_worked_out_by_hand(run_directory,
 
 
 def test_candidates_are_as_many_as_the_setting_says(run_directory, word_model_run):
-    others = OtherRuns(reranking_language_model=str(word_model_run))
+    others = RescoringRuns(reranking_language_model=str(word_model_run))
     overrides = (*PLAIN, "decoding.reranking.candidates=1", "decoding.reranking.language_model_weight=9.0")
-    one = Translator(run_directory, device="cpu", overrides=overrides, others=others)
+    one = Translator(run_directory, device="cpu", overrides=overrides, rescoring=others)
     alone = Translator(run_directory, device="cpu", overrides=PLAIN).translate(LINES)
     assert [t.text for t in one.translate(LINES)] == [t.text for t in alone]
     with pytest.raises(UserError, match="num_best = 2 is more than the 1 candidates of reranking"):
@@ -148,8 +148,8 @@ def test_candidates_are_as_many_as_the_setting_says(run_directory, word_model_ru
 
 def test_a_line_that_is_split_has_the_sums_of_its_parts(run_directory, language_model_run, channel_run):
     overrides = (*PLAIN, "decoding.over_long=split", "decoding.max_source_tokens=30")
-    others = OtherRuns(language_model=str(language_model_run), reranking_channel=str(channel_run))
-    translator = Translator(run_directory, device="cpu", overrides=overrides, others=others)
+    others = RescoringRuns(language_model=str(language_model_run), reranking_channel=str(channel_run))
+    translator = Translator(run_directory, device="cpu", overrides=overrides, rescoring=others)
     alone = translator.translate(SENTENCES[:2])
     (whole,) = translator.translate([" ".join(SENTENCES[:2])])
     assert whole.warnings[0].startswith("split into 2 parts")
@@ -176,11 +176,11 @@ class _Connection:
 
 
 def test_a_worker_translates_with_the_other_runs_too(run_directory, language_model_run, monkeypatch):
-    others = OtherRuns(language_model=str(language_model_run))
+    others = RescoringRuns(language_model=str(language_model_run))
     connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False, True))
     arguments = {"overrides": PLAIN, "others": others}
     worker_pool._serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
-    expected = Translator(run_directory, device="cpu", overrides=PLAIN, others=others).translate(LINES)
+    expected = Translator(run_directory, device="cpu", overrides=PLAIN, rescoring=others).translate(LINES)
     assert connection.answers == [expected]
     monkeypatch.setattr(worker_pool.WorkerPool, "_started", lambda pool, place: pool._arguments)
     pool = worker_pool.WorkerPool(run_directory, 1, **arguments)
@@ -192,7 +192,7 @@ def test_a_worker_translates_with_the_other_runs_too(run_directory, language_mod
 
 def test_a_language_model_over_another_vocabulary_is_an_error_that_names_both(run_directory, word_model_run):
     with pytest.raises(UserError) as raised:
-        Translator(run_directory, device="cpu", others=OtherRuns(language_model=str(word_model_run)))
+        Translator(run_directory, device="cpu", rescoring=RescoringRuns(language_model=str(word_model_run)))
     problem = str(raised.value)
     own, theirs = open_run(run_directory).subwords, open_run(word_model_run).subwords
     assert f"{own} has 320 entries (SHA-256 " in problem
@@ -205,23 +205,23 @@ def test_as_many_subwords_are_not_the_same_subwords(run_directory, tmp_path):
     train_subwords(SENTENCES[::-1] + ["zebra"] * 9, recipe.subwords, tmp_path / "other.model", seed=1)
     language_model = untrained_language_model(tmp_path, tmp_path / "other.model")
     with pytest.raises(UserError, match="the language model has another vocabulary than the translation model"):
-        Translator(run_directory, device="cpu", others=OtherRuns(language_model=str(language_model)))
+        Translator(run_directory, device="cpu", rescoring=RescoringRuns(language_model=str(language_model)))
 
 
 def test_a_language_model_of_another_language_is_an_error_that_names_both(run_directory, tmp_path):
     english = untrained_language_model(tmp_path, run_directory / "subwords.model", language="en")
-    for others in (OtherRuns(str(english)), OtherRuns(reranking_language_model=str(english))):
+    for others in (RescoringRuns(str(english)), RescoringRuns(reranking_language_model=str(english))):
         with pytest.raises(UserError, match="is a language model of 'en', but tiny translates into 'fr'"):
-            Translator(run_directory, device="cpu", others=others)
+            Translator(run_directory, device="cpu", rescoring=others)
 
 
 def test_runs_of_another_kind_are_errors(run_directory, language_model_run):
     with pytest.raises(UserError, match=r"translates en-fr, but the channel of tiny \(en-fr\) goes the other way"):
-        Translator(run_directory, device="cpu", others=OtherRuns(reranking_channel=str(run_directory)))
+        Translator(run_directory, device="cpu", rescoring=RescoringRuns(reranking_channel=str(run_directory)))
     with pytest.raises(UserError, match='is a run of task = "language-model", which translates nothing'):
-        Translator(run_directory, device="cpu", others=OtherRuns(reranking_channel=str(language_model_run)))
+        Translator(run_directory, device="cpu", rescoring=RescoringRuns(reranking_channel=str(language_model_run)))
     with pytest.raises(UserError, match='is a run of task = "translation", not a language model'):
-        Translator(run_directory, device="cpu", others=OtherRuns(language_model=str(run_directory)))
+        Translator(run_directory, device="cpu", rescoring=RescoringRuns(language_model=str(run_directory)))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_language_model_that_searches_along_and_a_shortlist_exclude_each_other
             run_directory,
             device="cpu",
             overrides=["decoding.shortlist={}"],
-            others=OtherRuns(language_model=str(language_model_run)),
+            rescoring=RescoringRuns(language_model=str(language_model_run)),
         )
     assert "--rerank-lm" in raised.value.fix
 
@@ -255,7 +255,7 @@ def test_more_candidates_than_the_beam_holds_are_an_error(run_directory, word_mo
             run_directory,
             device="cpu",
             overrides=["decoding.reranking.candidates=5"],
-            others=OtherRuns(reranking_language_model=str(word_model_run)),
+            rescoring=RescoringRuns(reranking_language_model=str(word_model_run)),
         )
 
 
@@ -263,4 +263,4 @@ def test_a_run_keeps_its_own_vocabulary_file(run_directory, language_model_run, 
     """What is compared is the bytes, wherever the runs lie."""
     moved = tmp_path / "moved"
     shutil.copytree(language_model_run, moved)
-    assert Translator(run_directory, device="cpu", others=OtherRuns(str(moved))).translate(["A man"])[0].text
+    assert Translator(run_directory, device="cpu", rescoring=RescoringRuns(str(moved))).translate(["A man"])[0].text

@@ -13,7 +13,7 @@ import torch
 from mtmoe.errors import UserError
 from mtmoe.inference.search.beam_search import search_all
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.search.threads import Waiting, side_by_side
+from mtmoe.inference.search.threads import WaitingSources, run_in_threads
 
 OPTIONS = SearchOptions(
     beam_size=3,
@@ -40,7 +40,7 @@ def test_threads_find_what_one_search_finds(random_model, num_threads):
 
 
 def test_the_searches_share_all_of_the_sources_evenly():
-    waiting = Waiting([3, 9, 1, 5, 4, 7, 2], num_searches=2)
+    waiting = WaitingSources([3, 9, 1, 5, 4, 7, 2], num_searches=2)
     first = waiting.take(lambda index, num_waiting: 100)
     assert first == [1, 5, 3, 4]  # longest first, and no more than half
     asked = []
@@ -58,10 +58,10 @@ def test_each_thread_computes_with_one_thread_and_the_setting_comes_back():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        found = list(side_by_side([search, search]))
+        found = list(run_in_threads([search, search]))
         assert torch.get_num_threads() == 3
-        assert [number for _, number in side_by_side([search, search], 5)] == [2, 2]
-        assert list(side_by_side([search])) == [(threading.current_thread(), 3)]
+        assert [number for _, number in run_in_threads([search, search], 5)] == [2, 2]
+        assert list(run_in_threads([search])) == [(threading.current_thread(), 3)]
     finally:
         torch.set_num_threads(before)
     assert len({thread for thread, _ in found} - {threading.current_thread()}) == 2
@@ -74,7 +74,7 @@ def test_searches_run_at_the_same_time():
     def search():
         yield meeting.wait()
 
-    assert sorted(side_by_side([search, search])) == [0, 1]
+    assert sorted(run_in_threads([search, search])) == [0, 1]
 
 
 def test_an_error_of_one_ends_all_and_is_raised(random_model):
@@ -91,7 +91,7 @@ def test_an_error_of_one_ends_all_and_is_raised(random_model):
         raise UserError("broken")
 
     with pytest.raises(UserError, match="broken"):
-        list(side_by_side([fine, broken]))
+        list(run_in_threads([fine, broken]))
     at_the_end = len(num_steps)
     time.sleep(0.05)
     assert len(num_steps) == at_the_end
@@ -106,7 +106,7 @@ def test_the_threads_end_when_nobody_waits_for_more():
         while True:
             yield 1
 
-    found = side_by_side([endless, endless])
+    found = run_in_threads([endless, endless])
     assert next(found) == 1
     before = threading.active_count()
     found.close()  # as by Ctrl-C in the loop over it
@@ -125,5 +125,5 @@ def test_a_search_that_finds_nothing_for_long_is_left_at_its_next_step():
 
     before = threading.active_count()
     with pytest.raises(UserError, match="broken"):
-        list(side_by_side([slow, broken]))
+        list(run_in_threads([slow, broken]))
     assert threading.active_count() == before

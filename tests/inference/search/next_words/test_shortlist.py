@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mtmoe.checkpoint import open_run
-from mtmoe.config.placeholder_patterns import copied_pattern
+from mtmoe.config.placeholder_patterns import placeholder_pattern
 from mtmoe.config.settings import Decoding, Sampling
 from mtmoe.config.settings import Shortlist as Settings
 from mtmoe.data.prepared.lexicon import Lexicon, save_lexicon
@@ -245,8 +245,8 @@ def test_a_run_without_a_lexicon_says_what_to_do(run_directory):
 
 
 def test_copies_are_there_though_the_lists_have_none_of_their_subwords(run_with_lexicon):
-    few = ["decoding.shortlist={per_source_token=0, frequent=1}", 'decoding.copied=["urls", "numbers", "braces"]']
-    pattern = copied_pattern(["urls", "numbers", "braces"])
+    few = ["decoding.shortlist={per_source_token=0, frequent=1}", 'decoding.placeholders=["urls", "numbers", "braces"]']
+    pattern = placeholder_pattern(["urls", "numbers", "braces"])
     lines = ["See https://example.org/zq?x=12 now.", "Call 555-1234, {name} and 10.5."]
     for beam_size in (1, 4):
         translator = Translator(run_with_lexicon, overrides=[*few, f"decoding.beam_size={beam_size}"], device="cpu")
