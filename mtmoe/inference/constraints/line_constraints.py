@@ -15,9 +15,9 @@ from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.phrases import Phrases, PieceTexts, Words, is_of_word, written
 from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders, can_be_spelt
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.constraints.soft_terms import SoftTerm
 from mtmoe.inference.constraints.terminology import Term, Terminology
-from mtmoe.inference.search.hypothesis import SearchTask
 from mtmoe.inference.text.lines import SourcePart, encode_targets
 from mtmoe.inference.text.spelling import Spellings, begins_with_word, spelling
 from mtmoe.vocabulary import UNK

@@ -1,4 +1,6 @@
-"""Placeholders: texts that a translation must have just as the source has them (``decoding.placeholders``): once each, in the order of the source.
+"""Placeholders: texts that a translation must have just as the source has them, once each and in the source's order.
+
+Which texts of a line they are is the setting ``decoding.placeholders``.
 
 It is looked for in what a hypothesis spells, not in its subwords, for one text has many segmentations. The functions
 are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.constraints.rules`.
@@ -21,7 +23,7 @@ class NextWordDemand(NamedTuple):
     """What the placeholders that are still to come ask of the next word.
 
     allowed: words that bring the next one forward. forced: the one of them that is surely short. banned: words that
-    would complete a placeholder out of turn, or make a placeholder a part of a longer word. num_missing: words that suffice to
+    would complete a placeholder out of turn, or make it a part of a longer word. num_missing: words that suffice to
     complete all. room: words that suffice even if what is begun is broken off now.
     """
 
@@ -40,8 +42,8 @@ NO_DEMAND = NextWordDemand()
 
 
 class WordsNeeded(NamedTuple):
-    """Words that suffice for what is still to come. anew: if something else comes first; going_on: if the next placeholder
-    does, or goes on, with ``rest`` (None: it cannot). ends_in_word: whether its last character is of a word.
+    """Words that suffice for what is still to come. anew: if something else comes first; going_on: if the next one
+    comes, or goes on, with ``rest`` (None: it cannot). ends_in_word: whether its last character is of a word.
     is_closed: a placeholder that ends so is complete just now, so that nothing may go on with its word."""
 
     anew: int = 0
@@ -117,7 +119,7 @@ class Placeholders:
 
     @property
     def words(self) -> set[int]:
-        """Return words with which every placeholder can be written from any place in it on, with the fewest or the longest."""
+        """Return words that write every placeholder from any place on, with the fewest or the longest."""
         found: set[int] = set()
         for due in self._finders:
             for rest in (b" " + due, *(due[start:] for start in range(len(due)))):
@@ -152,7 +154,7 @@ class Placeholders:
                 found = _Spelt(text, *self._done(text))
             else:
                 text = before.text + self._spellings.bytes_of[key[-1]]
-                # A placeholder at the very end is none any more if its word goes on; those before it stay what they are.
+                # A placeholder at the very end is none any more if its word goes on; those before it stay.
                 is_sure = before.place < len(before.text)
                 found = _Spelt(text, *self._done(text, *(before[1:] if is_sure else (0, 0))))
             if len(self._states) >= _MOST_STATES:

@@ -1,4 +1,4 @@
-"""Terms that a translation may copy where the model attends to them, as one more way to come to a word.
+"""Soft terminology: terms that a translation may copy where the model attends to them, one more way to come to a word.
 
 A hypothesis is either written by the model or in the middle of a term. Written by the model, at each step it begins the
 translation of term j with the probability ``share x (attention to j's subwords)``, and otherwise goes on with the
@@ -38,7 +38,7 @@ class SoftTerm(NamedTuple):
     going_on: frozenset[int] = frozenset()
 
 
-class Begun(NamedTuple):
+class Copying(NamedTuple):
     """The last ``num_words`` of a hypothesis were copied from a term, and more is to come; with that probability."""
 
     term: int
@@ -54,37 +54,37 @@ class Mixture(NamedTuple):
 
     model: float
     terms: tuple[SoftTerm, ...]
-    begin: tuple[Begun, ...]
-    go_on: tuple[Begun, ...]
+    begin: tuple[Copying, ...]
+    go_on: tuple[Copying, ...]
 
     def copied(self) -> dict[int, float]:
-        """The words that may be copied, each with its probability."""
+        """Return the words that may be copied, each with its probability."""
         words: dict[int, float] = defaultdict(float)
         for begun in (*self.begin, *self.go_on):
             words[self.terms[begun.term].ids[begun.num_words]] += begun.probability
         return dict(words)
 
-    def mixed(self, log_p_C: np.ndarray, words_C: np.ndarray, first_asked: int) -> np.ndarray:
-        """log P of candidates of which the model has log_p_C; those to copy are among the ones from first_asked on."""
+    def mixed(self, log_p_C: np.ndarray, words_C: np.ndarray, first_proposed: int) -> np.ndarray:
+        """Return log P of candidates, of which the model has log_p_C; those to copy are from first_proposed on."""
         copied = self.copied()
         mixed_C = np.full(len(log_p_C), -np.inf)
         for column in np.flatnonzero(log_p_C > -np.inf):
-            by_copying = copied.get(int(words_C[column]), 0.0) if column >= first_asked else 0.0
+            by_copying = copied.get(int(words_C[column]), 0.0) if column >= first_proposed else 0.0
             mixed_C[column] = self.log_probability(float(log_p_C[column]), by_copying)
         return mixed_C
 
     def log_probability(self, log_p: float, copied: float = 0.0) -> float:
-        """log P of a word of which the model has log_p, and which is copied with the probability ``copied``."""
+        """Return log P of a word of which the model has log_p, and which is copied with the probability ``copied``."""
         probability = self.model * math.exp(log_p) + copied
         # Far in the tail exp is 0, but its logarithm is known.
         return math.log(probability) if copied and probability > 0 else log_p + math.log(self.model)
 
-    def after(self, word: int, log_p: float) -> tuple[Begun, ...]:
-        """What may be begun once ``word`` has come, of which the model has log_p."""
+    def after(self, word: int, log_p: float) -> tuple[Copying, ...]:
+        """Return what may be begun once ``word`` has come, of which the model has log_p."""
         ways = [way for way in (*self.begin, *self.go_on) if self.terms[way.term].ids[way.num_words] == word]
         total = self.model * math.exp(log_p) + sum(way.probability for way in ways)
         return tuple(
-            Begun(way.term, way.num_words + 1, way.probability / total)
+            Copying(way.term, way.num_words + 1, way.probability / total)
             for way in ways
             if way.num_words + 1 < len(self.terms[way.term].ids) and way.probability > _LEAST * total
         )
@@ -94,9 +94,13 @@ _LEAST = 1e-6  # less is nothing, and every hypothesis has something of the mode
 
 
 def mixture_after(
-    ids: Words, begun: Sequence[Begun], terms: tuple[SoftTerm, ...], attention_S: Sequence[float], share: float
+    ids: Words,
+    begun: Sequence[Copying],
+    terms: tuple[SoftTerm, ...],
+    attention_S: Sequence[float] | np.ndarray,
+    share: float,
 ) -> Mixture | None:
-    """What may come after ``ids``; None where it is the model's word in any case.
+    """Return what may come after ``ids``; None where it is the model's word in any case.
 
     A term of which the translation is there already is not begun once more.
 
@@ -111,7 +115,7 @@ def mixture_after(
     for number, term in enumerate(terms):
         mass = share * sum(attention_S[position] / num_owners[position] for position in term.positions)
         if mass > _LEAST and not occurs(term.ids, ids, term.going_on):
-            begin.append(Begun(number, 0, written_by_model * mass))
+            begin.append(Copying(number, 0, written_by_model * mass))
     if not begin and not begun:
         return None
     model = max(_LEAST, written_by_model - sum(way.probability for way in begin))

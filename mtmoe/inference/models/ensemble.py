@@ -1,4 +1,4 @@
-"""Several models that translate and score together."""
+"""Ensemble: several models that translate and score together. Letters as in `search/search_model.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtmoe.errors import UserError
-from mtmoe.inference.search.search_model import SearchModel
+from mtmoe.inference.search.search_model import SearchModel, SearchState
 from mtmoe.model.ops.rows import put_rows, real_positions
 from mtmoe.model.translation import TranslationBatch
 
@@ -19,12 +19,14 @@ _LOGITS_AT_ONCE = 1 << 24  # 64 MiB in float32
 class EnsembleState(NamedTuple):
     """A state of each model, all with the same rows."""
 
-    states: tuple[Any, ...]
+    states: tuple[SearchState, ...]
 
     def select(self, rows_X: Tensor) -> EnsembleState:
+        """Return some rows of the states of all models."""
         return EnsembleState(tuple(state.select(rows_X) for state in self.states))
 
     def join(self, *others: EnsembleState) -> EnsembleState:
+        """Return these rows and then those of the other states."""
         of_models = zip(self.states, *(other.states for other in others), strict=True)
         return EnsembleState(tuple(own.join(*theirs) for own, *theirs in of_models))
 
@@ -37,8 +39,8 @@ class Ensemble(nn.Module):
     models.
     """
 
-    def __init__(self, models: Sequence[SearchModel], weights: Sequence[float] | None = None) -> None:
-        """``weights``: one for each model, in any scale (they are divided by their sum); by default equal.
+    def __init__(self, models: Sequence[SearchModel[Any, Any]], weights: Sequence[float] | None = None) -> None:
+        """Join models; ``weights``: one for each model, in any scale (they are divided by their sum); by default equal.
 
         Raises:
             UserError: vocabularies of different sizes, or weights that do not fit.
@@ -64,13 +66,16 @@ class Ensemble(nn.Module):
         self.hidden_width = sum(self.hidden_widths)
 
     def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> tuple[Any, ...]:
+        """Return what each decoder needs to know of the sources."""
         return tuple(model.encode(source_BS, source_lengths_B) for model in self.models)
 
     def initial_state(self, memory: tuple[Any, ...]) -> EnsembleState:
+        """Return the states of all models before the first step."""
         states = (model.initial_state(own) for model, own in zip(self.models, memory, strict=True))
         return EnsembleState(tuple(states))
 
     def decode_step(self, tokens_X: Tensor, state: EnsembleState) -> tuple[Tensor, Tensor, EnsembleState]:
+        """Return the models' hidden vectors side by side, the weighted mean of their attentions, and the next state."""
         steps = [model.decode_step(tokens_X, own) for model, own in zip(self.models, state.states, strict=True)]
         hidden, attentions, states = zip(*steps, strict=True)
         # Side by side, so that rows stay rows; project() takes them apart again.
@@ -78,10 +83,12 @@ class Ensemble(nn.Module):
         return torch.cat(hidden, dim=1), attention_XS, EnsembleState(states)
 
     def output_vectors(self, words: Tensor) -> Tensor:
+        """Return the vectors of words, side by side as :meth:`decode_step` has them."""
         weighted = (weight * m.output_vectors(words) for m, weight in zip(self.models, self.weights, strict=True))
         return torch.cat(list(weighted), dim=1)
 
     def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the weighted mean of the logits [X, V]."""
         parts = hidden_XD.split(self.hidden_widths, dim=1)
         logits_XV = torch.zeros(()) if out is None else out.zero_()
         for model, weight, part in zip(self.models, self.weights, parts, strict=True):
@@ -90,7 +97,10 @@ class Ensemble(nn.Module):
         return logits_XV
 
     def log_probabilities(self, batch: TranslationBatch) -> Tensor:
-        """log P of each target token given those before it: float32 [B, T], zero at padding. Of translation models."""
+        """Return log P of each target token given those before it: float32 [B, T], zero at padding.
+
+        All models must be translation models.
+        """
         outputs = [model(batch) for model in self.networks]
         hidden_ND, labels_N = torch.cat([output.hidden_ND for output in outputs], dim=1), outputs[0].labels_N
         rows = max(1, _LOGITS_AT_ONCE // self.vocabulary_size)

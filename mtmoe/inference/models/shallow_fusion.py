@@ -1,4 +1,4 @@
-"""A translation model that searches with a language model (shallow fusion, Gulcehre et al. 2015).
+"""Shallow fusion: a translation model that searches with a language model (Gulcehre et al. 2015).
 
 ::
 
@@ -10,45 +10,52 @@ other words cost. Letters: B sources, X rows, S source positions, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mtmoe.inference.search.search_model import SearchModel
+from mtmoe.inference.search.search_model import MemoryT, SearchModel, StateT
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.vocabulary import BOS, PAD
 
 
-class FusedMemory(NamedTuple):
+class FusedMemory(NamedTuple, Generic[MemoryT]):
     """What the translation model knows of the sources, and how many they are."""
 
-    translation: Any
+    translation: MemoryT
     num_sources: int
 
 
-class FusedState(NamedTuple):
+class FusedState(NamedTuple, Generic[StateT]):
     """The state of both, with the same rows: each hypothesis has read its own words in the language model."""
 
-    translation: Any
+    translation: StateT
     language_model: LanguageModelState
 
-    def select(self, rows_X: Tensor) -> FusedState:
+    def select(self, rows_X: Tensor) -> FusedState[StateT]:
+        """Return some rows of both states."""
         on_device = rows_X.to(self.language_model.layers[0].output_BD.device)
         return FusedState(self.translation.select(rows_X), self.language_model.select(on_device))
 
-    def join(self, *others: FusedState) -> FusedState:
+    def join(self, *others: FusedState[StateT]) -> FusedState[StateT]:
+        """Return these rows and then those of the other states."""
         translation = self.translation.join(*(other.translation for other in others))
         return FusedState(translation, self.language_model.join(*(other.language_model for other in others)))
 
 
-class FusedModel:
+class FusedModel(Generic[MemoryT, StateT]):
     """A :class:`~mtmoe.inference.search.search_model.SearchModel`; attention is that of the translation model."""
 
     def __init__(
-        self, translation: SearchModel, language_model: LanguageModel, weight: float, *, first_token: int = BOS
+        self,
+        translation: SearchModel[MemoryT, StateT],
+        language_model: LanguageModel,
+        weight: float,
+        *,
+        first_token: int = BOS,
     ) -> None:
-        """Models over one vocabulary (:mod:`mtmoe.inference.scoring.rescoring` sees to it).
+        """Join models over one vocabulary (:mod:`mtmoe.inference.scoring.rescoring` sees to it).
 
         Args:
             weight: of the language model, above 0.
@@ -60,18 +67,21 @@ class FusedModel:
 
     @property
     def hidden_width(self) -> int:
-        """V: both are projected at once, for what is missing to 1 is known only then."""
+        """Return V: both are projected at once, for what is missing to 1 is known only then."""
         return self.vocabulary_size
 
-    def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> FusedMemory:
+    def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> FusedMemory[MemoryT]:
+        """Return what the translation model knows of the sources."""
         return FusedMemory(self.translation.encode(source_BS, source_lengths_B), len(source_BS))
 
-    def initial_state(self, memory: FusedMemory) -> FusedState:
+    def initial_state(self, memory: FusedMemory[MemoryT]) -> FusedState[StateT]:
+        """Return the states of both models before the first step."""
         return FusedState(
             self.translation.initial_state(memory.translation), self.language_model.initial_state(memory.num_sources)
         )
 
-    def decode_step(self, tokens_X: Tensor, state: FusedState) -> tuple[Tensor, Tensor, FusedState]:
+    def decode_step(self, tokens_X: Tensor, state: FusedState[StateT]) -> tuple[Tensor, Tensor, FusedState[StateT]]:
+        """Return log-probabilities [X, V] of both models together, attention [X, S] and the next state."""
         hidden_XD, attention_XS, translation = self.translation.decode_step(tokens_X, state.translation)
         read_X = tokens_X.masked_fill(tokens_X == BOS, self.first_token)
         logits_XV, language_model = self.language_model.decode_step(read_X, state.language_model)
@@ -80,11 +90,11 @@ class FusedModel:
         return with_the_rest_on_pad(fused_XV), attention_XS, FusedState(translation, language_model)
 
     def output_vectors(self, words: Tensor) -> Tensor:
-        """Unit vectors: what :meth:`decode_step` gives has a place for each word."""
+        """Return unit vectors: what :meth:`decode_step` gives has a place for each word."""
         return nn.functional.one_hot(words, self.vocabulary_size).float()
 
     def project(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
-        """What :meth:`decode_step` came to: its softmax is itself."""
+        """Return what :meth:`decode_step` came to: its softmax is itself."""
         return hidden_XD if out is None else out.copy_(hidden_XD)
 
 

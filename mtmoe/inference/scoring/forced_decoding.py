@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from mtmoe.errors import UserError
 from mtmoe.inference.models.ensemble import Ensemble
 from mtmoe.inference.models.ensemble_loading import LoadedEnsemble
 from mtmoe.inference.models.inference_precision import full_precision
-from mtmoe.inference.search.hypothesis import Hypothesis, coverage_penalty, length_penalty
+from mtmoe.inference.search.gnmt_score import coverage_penalty, length_penalty
+from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import ListedWords
 from mtmoe.inference.search.search_model import SearchModel
 from mtmoe.inference.search.search_options import SearchOptions
@@ -105,7 +106,7 @@ def perplexity_of(log_probability: float, num_tokens: int) -> float:
 
 @torch.inference_mode()
 def force_decode(
-    model: SearchModel,
+    model: SearchModel[Any, Any],
     source_BS: Tensor,
     source_lengths_B: Tensor,
     targets: Sequence[Sequence[int]],
@@ -127,7 +128,7 @@ def force_decode(
         if listed is None:
             log_probabilities.append(model.project(hidden_BD).log_softmax(dim=-1).gather(1, labels_B1))
         else:
-            log_probabilities.append(listed.next_words(hidden_BD, np.arange(len(targets)), 1, labels_B1).asked_XE)
+            log_probabilities.append(listed.next_words(hidden_BD, np.arange(len(targets)), 1, labels_B1).proposed_XP)
         coverage_BS += attention_BS * (position < lengths_B)[:, None]
     log_probabilities_BT = torch.cat(log_probabilities, dim=1).double().cpu()
     is_real_BS = torch.arange(source_BS.shape[1], device=source_BS.device) < source_lengths_B[:, None]

@@ -15,7 +15,7 @@ import hashlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,7 +28,8 @@ from mtmoe.inference.models.inference_precision import prepare_for_search
 from mtmoe.inference.models.shallow_fusion import FusedModel
 from mtmoe.inference.scoring.forced_decoding import token_log_probabilities
 from mtmoe.inference.scoring.language_model_scoring import SentenceReader, first_token
-from mtmoe.inference.search.hypothesis import Hypothesis, length_penalty
+from mtmoe.inference.search.gnmt_score import length_penalty
+from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.search_model import SearchModel
 from mtmoe.inference.text.lines import encode_sources, encode_targets
 from mtmoe.languages import same_language
@@ -100,7 +101,7 @@ class Rescorer:
         if runs.reranking_channel:
             self._channel = _channel_of(runs.reranking_channel, loaded, device)
 
-    def searching(self, model: SearchModel) -> SearchModel:
+    def searching(self, model: SearchModel[Any, Any]) -> SearchModel[Any, Any]:
         """The model to search with."""
         if self.fused is None:
             return model

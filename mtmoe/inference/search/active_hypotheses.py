@@ -1,50 +1,37 @@
-"""The hypotheses that a search is extending, and how they came to be.
-
-Letters as in ``beam_search.py``.
-"""
+"""Active hypotheses: those that a search is extending. Letters as in `mtmoe/inference/search/__init__.py`."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtmoe.inference.constraints.soft_terms import Begun
+from mtmoe.inference.constraints.soft_terms import Copying
+from mtmoe.inference.search.search_model import StateT
 
 
-class Extensions(NamedTuple):
-    """Ways to extend each live hypothesis, on the CPU: column 0 is EOS, then come the likeliest words, best first, then
-    words that rules ask for (from ``first_asked`` on)."""
-
-    words_XC: np.ndarray
-    log_probabilities_XC: np.ndarray
-    coverage_penalty_X: np.ndarray
-    ends_by_itself_X: np.ndarray
-    """Whether EOS is what the model, left to itself, would have next."""
-    first_asked: int
-
-
-class Live(NamedTuple):
-    """The hypotheses that are being extended."""
+class ActiveHypotheses(NamedTuple, Generic[StateT]):
+    """The hypotheses that are being extended: row x of all of them belongs together."""
 
     beam_X: np.ndarray
     length_X: np.ndarray
     log_probability_X: np.ndarray
     ids_X: list[tuple[int, ...]]
-    """Words so far, where rules need them; else empty."""
-    begun_X: list[tuple[Begun, ...]]
+    """Words so far, where a decoding rule needs them; else empty."""
+    copying_X: list[tuple[Copying, ...]]
     """Soft terms in the middle of which it may be, where there are any in the search; else empty."""
     tokens_X: Tensor
+    """The last word of each, on the device."""
     coverage_XS: Tensor
-    """Without columns where coverage has no weight."""
+    """Attention that each source position has received. Without columns where coverage has no weight."""
     source_lengths_X: Tensor
-    state: Any
+    state: StateT
 
-    def select(self, rows_X: np.ndarray) -> Live:
-        """The device's part of rows in another order."""
+    def select(self, rows_X: np.ndarray) -> ActiveHypotheses[StateT]:
+        """Return the device's part of rows in another order; the caller replaces the rest."""
         if np.array_equal(rows_X, np.arange(len(self.beam_X))):  # nothing moves: mostly so in greedy search
             return self
         rows = torch.from_numpy(rows_X)
@@ -55,16 +42,16 @@ class Live(NamedTuple):
             state=self.state.select(rows),
         )
 
-    def join(self, other: Live) -> Live:
-        """These and then the others."""
+    def join(self, other: ActiveHypotheses[StateT]) -> ActiveHypotheses[StateT]:
+        """Return these and then the others."""
         width = max(self.coverage_XS.shape[1], other.coverage_XS.shape[1])
-        coverage_XS = torch.cat([widened(live.coverage_XS, width) for live in (self, other)])
-        return Live(
+        coverage_XS = torch.cat([widened(active.coverage_XS, width) for active in (self, other)])
+        return ActiveHypotheses(
             np.concatenate([self.beam_X, other.beam_X]),
             np.concatenate([self.length_X, other.length_X]),
             np.concatenate([self.log_probability_X, other.log_probability_X]),
             self.ids_X + other.ids_X,
-            self.begun_X + other.begun_X,
+            self.copying_X + other.copying_X,
             torch.cat([self.tokens_X, other.tokens_X]),
             coverage_XS,
             torch.cat([self.source_lengths_X, other.source_lengths_X]),
@@ -73,15 +60,5 @@ class Live(NamedTuple):
 
 
 def widened(coverage_XS: Tensor, width: int) -> Tensor:
-    """Padding positions added, or taken away where no row needs them any more."""
+    """Return the coverage with padding positions added, or taken away where no row needs them any more."""
     return F.pad(coverage_XS, (0, width - coverage_XS.shape[1]))
-
-
-class Step(NamedTuple):
-    """How the live hypotheses after a step came from those before, and what those before attended to. Lists, which are
-    read element by element in a tenth of the time."""
-
-    parents_X: list[int]
-    tokens_X: list[int]
-    log_probabilities_X: list[float]
-    attention_XS: Tensor | None

@@ -1,131 +1,119 @@
-"""What is asked of the translations, applied to the hypotheses that a search is extending.
+"""Search constraints: all decoding rules of a search, applied to its active hypotheses.
 
-Letters as in ``beam_search.py``.
+Letters: B sources, S source positions, X active hypotheses.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from mtmoe.inference.constraints.rules import Rule, longest_for, num_missing_of, rule_for
-from mtmoe.inference.constraints.soft_terms import Begun, Mixture, mixture_after
-from mtmoe.inference.search.active_hypotheses import Extensions, Live
-from mtmoe.inference.search.hypothesis import SearchTask
+from mtmoe.inference.constraints.decoding_rule import UNRESTRICTED, DecodingRule, PartialHypothesis, Restriction
+from mtmoe.inference.constraints.phrases import Words
+from mtmoe.inference.constraints.registry import DECODING_RULES
+from mtmoe.inference.constraints.search_task import SearchTask
+from mtmoe.inference.constraints.soft_terms import Copying
+from mtmoe.inference.search.active_hypotheses import ActiveHypotheses
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.search.selection.best_candidates import (
-    Choice,
-    Places,
-    choose,
-    choose_by_progress,
-    choose_diverse,
-    merged,
-)
+from mtmoe.vocabulary import EOS, NUM_SPECIAL
 
 
-class Asked:
-    """Of the translations of all sources, by the user or by the options."""
+class SearchConstraints:
+    """What decoding rules say of the translations of all sources."""
 
     def __init__(self, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions) -> None:
-        self.tasks, self.options, self.num_beams = tasks, options, options.num_beams
-        self.min_length_B = [options.min_length(number) for number in num_words_B]
-        self.max_length_B = [
-            longest_for(task, options.max_length(number)) for number, task in zip(num_words_B, tasks, strict=True)
-        ]
-        self.has_soft_terms = any(task.soft_terms for task in tasks)
-        self.has_rules = (
-            bool(options.min_length_ratio or options.no_repeat_ngram)
-            or self.has_soft_terms
-            or any(task.prefix_ids or task.has_demands for task in tasks)
-        )
-        self.has_demands_B = np.array([task.has_demands for task in tasks], dtype=bool)
+        """Build the rules that the tasks and the options ask for.
 
-    def mixtures(self, live: Live, attention_XS: Tensor, is_last_X: np.ndarray) -> list[Mixture | None]:
-        """How soft terms may go into the next word of each row; empty where the search has none."""
-        if not self.has_soft_terms:
-            return []
-        assert self.options.soft_terms is not None
-        attention = attention_XS.double().cpu().numpy()
-        mixtures = []
-        for row, (ids, begun, beam) in enumerate(zip(live.ids_X, live.begun_X, live.beam_X.tolist(), strict=True)):
-            task = self.tasks[beam // self.num_beams]
-            can_copy = task.soft_terms and not is_last_X[row]
-            mixtures.append(
-                mixture_after(ids, begun, task.soft_terms, attention[row], self.options.soft_terms)
-                if can_copy
-                else None
-            )
-        return mixtures
+        Args:
+            num_words_B: subwords of each source, EOS not counted.
 
-    def rules(self, live: Live, is_last_X: np.ndarray, mixtures: list[Mixture | None]) -> list[Rule]:
-        """One for each row, or none at all."""
-        if not self.has_rules:
+        Raises:
+            UserError: the options exclude what a task needs.
+        """
+        self.num_beams = options.num_beams
+        built = [kind.for_search(tasks, num_words_B, options) for kind in DECODING_RULES]
+        self._rules: list[DecodingRule] = [rule for rule in built if rule is not None]
+        self._at_steps = [rule for rule in self._rules if rule.restricts_steps]
+        self._needs_attention = any(rule.needs_attention for rule in self._at_steps)
+        never = frozenset({EOS}).union(*(rule.never_produced for rule in self._rules))  # EOS is no word
+        symbols = {word for word in never if word < NUM_SPECIAL}
+        self.not_words = slice(0, NUM_SPECIAL) if len(symbols) == NUM_SPECIAL else sorted(symbols)
+        """Special symbols that are no candidates at any step, as an index into the vocabulary."""
+        self._always = Restriction(banned=never - symbols) if never - symbols else UNRESTRICTED
+        self.restricts_steps = bool(self._at_steps) or self._always is not UNRESTRICTED
+        sources = range(len(tasks))
+        self.max_length_B = [self._max_length(source, options.max_length(num_words_B[source])) for source in sources]
+        self.requires_text_B = np.array([self._requires_text(source) for source in sources], dtype=bool)
+
+    def _max_length(self, source: int, max_length: int) -> int:
+        for rule in self._rules:
+            max_length = rule.max_length(source, max_length)
+        return max_length
+
+    def _requires_text(self, source: int) -> bool:
+        return any(rule.requires_text(source) for rule in self._rules)
+
+    @property
+    def tracks_copying(self) -> bool:
+        """Return whether active hypotheses carry the soft terms in the middle of which they may be."""
+        return self._needs_attention
+
+    def restrictions(
+        self, active: ActiveHypotheses[Any], attention_XS: Tensor, is_last_X: np.ndarray
+    ) -> list[Restriction]:
+        """Return what may come after each hypothesis; an empty list where no rule has anything to say.
+
+        Args:
+            is_last_X: whether a hypothesis has its greatest length, so that nothing but EOS can come.
+        """
+        if not self.restricts_steps:
             return []
-        rules = []
-        for row, (ids, beam, is_last) in enumerate(zip(live.ids_X, live.beam_X.tolist(), is_last_X, strict=True)):
-            index = beam // self.num_beams
+        attention = attention_XS.double().cpu().numpy() if self._needs_attention else None
+        restrictions = []
+        for row, (ids, beam, is_last) in enumerate(zip(active.ids_X, active.beam_X.tolist(), is_last_X, strict=True)):
             if is_last:
-                rules.append(Rule())
+                restrictions.append(UNRESTRICTED)
                 continue
-            rule = rule_for(
-                ids,
-                self.tasks[index],
-                min_length=self.min_length_B[index],
-                max_length=self.max_length_B[index],
-                no_repeat_ngram=self.options.no_repeat_ngram,
-            )
-            if mixtures and (mixture := mixtures[row]) is not None:
-                rule = rule.with_copied(mixture.copied())
-            rules.append(rule)
-        return rules
+            source = beam // self.num_beams
+            hypothesis = PartialHypothesis(source, ids, self.max_length_B[source])
+            if attention is not None:
+                hypothesis = hypothesis._replace(attention_S=attention[row], copying=active.copying_X[row])
+            restrictions.append(self.restriction(hypothesis))
+        return restrictions
 
-    def grown(
-        self, live: Live, going_on: Places, extensions: Extensions, mixtures: list[Mixture | None]
-    ) -> tuple[list[tuple[int, ...]], list[tuple[Begun, ...]]]:
-        """``ids_X`` and ``begun_X`` of the hypotheses that live on."""
-        words_X = extensions.words_XC[going_on]
-        ids_X = []
-        if self.has_rules:
-            ids_X = [(*live.ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
-        begun_X: list[tuple[Begun, ...]] = []
-        if self.has_soft_terms:
-            chosen = zip(going_on.rows, words_X, extensions.log_probabilities_XC[going_on], strict=True)
-            begun_X = [
-                () if (mixture := mixtures[row]) is None else mixture.after(int(word), float(log_p))
-                for row, word, log_p in chosen
-            ]
-        return ids_X, begun_X
+    def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return what all rules together allow after one hypothesis."""
+        joint = self._always
+        for rule in self._at_steps:
+            joint = joint.joined(rule.restriction(hypothesis))
+            if joint.only_proposed and not joint.may_end:
+                break  # nothing that others say could change it
+        return joint
 
-    def chosen(self, scores_XC: np.ndarray, words_XC: np.ndarray, live: Live) -> Choice:
-        """Which candidates, of log-probabilities ``scores_XC``, end, and which live on."""
-        options = self.options
-        if options.groups > 1 and not options.sampling:
-            return choose_diverse(
-                scores_XC, words_XC, live.beam_X, options.width, options.groups, options.diversity_penalty
-            )
-        has_demands_X = self.has_demands_B[live.beam_X // self.num_beams]
-        if not has_demands_X.any():
-            return choose(scores_XC, live.beam_X, options.width)
-        parts = []
-        free = np.flatnonzero(~has_demands_X)
-        if len(free):
-            parts.append(_placed(choose(scores_XC[free], live.beam_X[free], options.width), free))
-        for beam in np.unique(live.beam_X[has_demands_X]):
-            rows = np.flatnonzero(live.beam_X == beam)
-            task = self.tasks[beam // self.num_beams]
-            total = num_missing_of((), task)
-            num_banks = min(total + 1, options.width)
-            bank_XC = np.full((len(rows), scores_XC.shape[1]), num_banks - 1)
-            for place, row in enumerate(rows):
-                for column in np.flatnonzero(scores_XC[row, 1:] > -np.inf) + 1:
-                    missing = num_missing_of((*live.ids_X[row], int(words_XC[row, column])), task)
-                    bank_XC[place, column] = max(0, total - missing) * num_banks // (total + 1)
-            parts.append(_placed(choose_by_progress(scores_XC[rows], bank_XC, num_banks, options.width), rows))
-        return merged(parts, live.beam_X)
+    def num_missing(self, source: int, ids: Words) -> int:
+        """Return how many words suffice to complete what the translation of a source must have."""
+        return sum(rule.num_missing(source, ids) for rule in self._at_steps)
+
+    def shortlist_words(self, source: int) -> list[int]:
+        """Return the words that must be in the shortlist of a source."""
+        return list(itertools.chain.from_iterable(rule.shortlist_words(source) for rule in self._rules))
 
 
-def _placed(choice: Choice, rows: np.ndarray) -> Choice:
-    """A choice among some rows as one among all of them."""
-    return Choice(*(Places(rows[places.rows], places.columns) for places in choice))
+def copying_after(
+    restrictions: Sequence[Restriction], rows: np.ndarray, words_X: np.ndarray, log_probabilities_X: np.ndarray
+) -> list[tuple[Copying, ...]]:
+    """Return the soft terms in the middle of which the hypotheses that go on may be.
+
+    Args:
+        rows: of the hypotheses that they extend.
+        log_probabilities_X: of the words, by the model alone.
+    """
+    chosen = zip(rows, words_X, log_probabilities_X, strict=True)
+    return [
+        () if (mixture := restrictions[row].mixture) is None else mixture.after(int(word), float(log_p))
+        for row, word, log_p in chosen
+    ]

@@ -119,7 +119,7 @@ def test_terms_and_copies_need_one_beam(run_directory, key):
 def test_a_term_is_there_as_a_whole_word(run_directory, text, is_there, overrides):
     required = Translator(
         run_directory, device="cpu", overrides=overrides, terms=Terminology([Term("year", "an")])
-    )._required
+    )._line_constraints
     reports, warnings = required.report("a year", ["a year"], text)
     assert reports == (TermReport("year", "an", is_there),)
     assert bool(warnings) != is_there

@@ -11,9 +11,9 @@ import pytest
 
 from mtmoe.inference.constraints.phrases import Phrases, PieceTexts, is_of_word, occurs, written
 from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders
-from mtmoe.inference.constraints.rules import longest_for
+from mtmoe.inference.constraints.required_text import longest_for
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.beam_search import search_all
-from mtmoe.inference.search.hypothesis import SearchTask
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.text.spelling import Spellings
 from mtmoe.vocabulary import EOS, NUM_SPECIAL

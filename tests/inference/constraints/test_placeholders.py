@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from mtmoe.config.placeholder_patterns import PATTERNS, placeholder_pattern
 from mtmoe.inference.constraints.phrases import Phrases
 from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders, can_be_spelt
-from mtmoe.inference.constraints.rules import room_for, rule_for
-from mtmoe.inference.search.hypothesis import SearchTask
+from mtmoe.inference.constraints.required_text import room_for
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.text.spelling import Spellings
+from tests.inference.constraints.restrictions import restriction_after
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 WORDS = [
@@ -118,8 +119,8 @@ def test_whoever_keeps_to_the_rules_ends_with_each_placeholder_once_and_in_order
         # What it remembers of shorter hypotheses changes nothing.
         anew = Placeholders([Placeholder(*part) for part in placed], SPELLINGS)
         assert (anew.demand(ids), anew.needed(ids)) == (placeholders.demand(ids), placeholders.needed(ids))
-        rule = rule_for(ids, task, min_length=1, max_length=max_length, no_repeat_ngram=0)
-        choices = rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed
+        rule = restriction_after(ids, task, min_length=1, max_length=max_length, no_repeat_ngram=0)
+        choices = rule.proposed if rule.only_proposed else (set(WORD_IDS) - rule.banned) | rule.proposed
         assert choices
         if rule.may_end and data.draw(st.booleans()):
             break
@@ -139,8 +140,8 @@ def test_very_many_copies_have_a_word_that_fits_at_every_step(is_joined, text):
     for spare in (0, 3):
         ids: tuple[int, ...] = ()
         while placeholders.num_missing(ids):
-            rule = rule_for(ids, task, min_length=0, max_length=room_for(task) + spare, no_repeat_ngram=0)
-            choices = sorted(rule.allowed if rule.only else (set(WORD_IDS) - rule.banned) | rule.allowed)
+            rule = restriction_after(ids, task, min_length=0, max_length=room_for(task) + spare, no_repeat_ngram=0)
+            choices = sorted(rule.proposed if rule.only_proposed else (set(WORD_IDS) - rule.banned) | rule.proposed)
             ids = (*ids, draw.choice(choices))
         assert len(ids) <= room_for(task) + spare
 

@@ -14,7 +14,8 @@ from mtmoe.inference.constraints.soft_terms import SoftTerm, mixture_after
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.scoring.rescoring import RescoringRuns
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
-from mtmoe.inference.search.hypothesis import Hypothesis, length_penalty
+from mtmoe.inference.search.gnmt_score import length_penalty
+from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.text.lines import divide_sources, encode_targets
 from mtmoe.inference.text.spelling import spelling
 from mtmoe.inference.translator import Translator
@@ -213,7 +214,7 @@ def test_the_subwords_of_a_term_are_those_that_spell_it(run_directory):
     translator = Translator(run_directory, device="cpu", overrides=["decoding.soft_terms=0.9"], terms=TERMINOLOGY)
     subwords = translator.loaded.subwords
     (line,) = divide_sources([LINES[1]], subwords, translator.decoding, translator.loaded.recipe.data)
-    task = translator._required.added(SearchTask(), line.parts[0])
+    task = translator._line_constraints.added(SearchTask(), line.parts[0])
     assert not len(task.phrases)
     spelt = []
     for term in task.soft_terms:

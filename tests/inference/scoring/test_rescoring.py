@@ -25,7 +25,7 @@ from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring.forced_decoding import score_pairs
 from mtmoe.inference.scoring.language_model_scoring import score_text
 from mtmoe.inference.scoring.rescoring import RescoringRuns
-from mtmoe.inference.search.hypothesis import length_penalty
+from mtmoe.inference.search.gnmt_score import length_penalty
 from mtmoe.inference.translator import Translator
 from tests.inference.conftest import SENTENCES, untrained_language_model
 

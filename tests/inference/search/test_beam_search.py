@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from mtmoe.config.settings import Decoding, DiverseBeams
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.phrases import Phrases
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.beam_search import search_all
-from mtmoe.inference.search.hypothesis import NOTHING, SearchTask, coverage_penalty, length_penalty
+from mtmoe.inference.search.gnmt_score import coverage_penalty, length_penalty
+from mtmoe.inference.search.hypothesis import NOTHING
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
 

@@ -1,31 +1,34 @@
-"""What rules forbid, as tensors: X rows, V vocabulary."""
+"""Banned words: what restrictions forbid, as tensors. Letters: X rows, V vocabulary."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mtmoe.inference.constraints.rules import Rule
+from mtmoe.inference.constraints.decoding_rule import Restriction
 from mtmoe.inference.search.next_words.likeliest import Ban
 from mtmoe.vocabulary import EOS
 
 
-def ban_of(rules: list[Rule], device: torch.device | str) -> Ban | None:
-    cells = [(row, word) for row, rule in enumerate(rules) for word in sorted(rule.banned - rule.allowed)]
+def ban_of(restrictions: Sequence[Restriction], device: torch.device | str) -> Ban | None:
+    """Return the banned words of all rows that no rule proposes; None if there are none."""
+    cells = [(row, word) for row, r in enumerate(restrictions) for word in sorted(r.banned - r.proposed)]
     if not cells:
         return None
     return Ban(*torch.tensor(cells, device=device).unbind(1))
 
 
-def barred_words(rules: list[Rule], vocabulary_size: int, device: torch.device | str) -> Tensor | None:
-    """What must not be drawn [X, V]."""
-    if not rules:
+def banned_mask(restrictions: Sequence[Restriction], vocabulary_size: int, device: torch.device | str) -> Tensor | None:
+    """Return True [X, V] for what must not be drawn; None without restrictions."""
+    if not restrictions:
         return None
-    is_barred_XV = torch.zeros(len(rules), vocabulary_size, dtype=torch.bool)
-    for row, rule in enumerate(rules):
-        if rule.only:
-            is_barred_XV[row] = True
-        is_barred_XV[row, list(rule.banned)] = True
-        is_barred_XV[row, list(rule.allowed)] = False
-        is_barred_XV[row, EOS] = not rule.may_end
-    return is_barred_XV.to(device)
+    is_banned_XV = torch.zeros(len(restrictions), vocabulary_size, dtype=torch.bool)
+    for row, restriction in enumerate(restrictions):
+        if restriction.only_proposed:
+            is_banned_XV[row] = True
+        is_banned_XV[row, list(restriction.banned)] = True
+        is_banned_XV[row, list(restriction.proposed)] = False
+        is_banned_XV[row, EOS] = not restriction.may_end
+    return is_banned_XV.to(device)

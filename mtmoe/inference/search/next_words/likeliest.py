@@ -1,15 +1,16 @@
-"""The likeliest next words of many hypotheses, without passing over the whole vocabulary more often than need be.
+"""Likeliest next words of many hypotheses, found without passing over the whole vocabulary more often than need be.
 
 Rows are taken some at a time, so that their logits stay in a cache and memory is bounded whatever the vocabulary. The
 likeliest words are looked for among blocks of the vocabulary first: the ``k`` largest values lie in the ``k`` blocks
 with the largest maxima, so that only those few blocks are searched.
 
-Letters: X rows, V vocabulary, W words wanted, E words asked for, K blocks, C words of a block.
+Letters: X rows, D model width, V vocabulary, W words wanted (the beam width), P proposed words, U blocks, I words of a
+block, L words of the W best blocks.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,19 +24,20 @@ _BLOCK = 64
 _LOGITS_BYTES = 1 << 24
 _LOGITS_BYTES_ON_GPU = 1 << 29
 _FEWEST_ROWS = 32
+_SYMBOLS = slice(0, NUM_SPECIAL)
 
 
 class NextWords(NamedTuple):
     """Log-probabilities are the model's, over its whole vocabulary; -inf where there is no further word.
 
     words_XW, log_probabilities_XW: the likeliest words, best first; no special symbol among them.
-    eos_X: log-probability of the end. asked_XE: of the words that were asked for.
+    eos_X: log-probability of the end. proposed_XP: of the proposed words.
     """
 
     words_XW: Tensor
     log_probabilities_XW: Tensor
     eos_X: Tensor
-    asked_XE: Tensor
+    proposed_XP: Tensor
 
 
 class Ban(NamedTuple):
@@ -53,7 +55,7 @@ class Scratch:
         self._memory = torch.empty(0)
 
     def empty(self, num_elements: int, device: torch.device) -> Tensor:
-        """Float32, uninitialised; the same memory as the last one's."""
+        """Return float32 memory, uninitialised; it is the same as the last one's."""
         if len(self._memory) < num_elements or self._memory.device != device:
             self._memory = torch.empty(0)  # let go of it first
             self._memory = torch.empty(num_elements, device=device)
@@ -61,19 +63,21 @@ class Scratch:
 
 
 def next_words(
-    model: SearchModel,
+    model: SearchModel[Any, Any],
     hidden_XD: Tensor,
     num_words: int,
-    asked_XE: Tensor | None = None,
+    proposed_XP: Tensor | None = None,
     ban: Ban | None = None,
     scratch: Scratch | None = None,
+    not_words: slice | list[int] = _SYMBOLS,
 ) -> NextWords:
-    """The ``num_words`` likeliest words after each row.
+    """Find the ``num_words`` likeliest words after each row.
 
     Args:
-        scratch: kept by the caller from step to step.
-        asked_XE: words of which the log-probability is wanted in any case.
+        proposed_XP: words of which the log-probability is wanted in any case.
         ban: words that are not to be found, though their probability is not given to others.
+        scratch: kept by the caller from step to step.
+        not_words: an index into the vocabulary of symbols that are not to be found in any row.
 
     Raises:
         UserError: the model's output is not a number.
@@ -88,12 +92,12 @@ def next_words(
         model.project(hidden_XD[begin:end], out=values_XV)
         torch.log_softmax(values_XV, 1, out=values_XV)
         eos_X = values_XV[:, EOS].clone()
-        asked = values_XV[:, :0] if asked_XE is None else values_XV.gather(1, asked_XE[begin:end])
-        values_XV[:, :NUM_SPECIAL] = -torch.inf
+        proposed = values_XV[:, :0] if proposed_XP is None else values_XV.gather(1, proposed_XP[begin:end])
+        values_XV[:, not_words] = -torch.inf
         if ban is not None:
             here = (ban.rows >= begin) & (ban.rows < end)
             values_XV[ban.rows[here] - begin, ban.words[here]] = -torch.inf
-        parts.append(NextWords(*_likeliest(values_XV, num_words), eos_X, asked))
+        parts.append(NextWords(*_likeliest(values_XV, num_words), eos_X, proposed))
     return parts[0] if len(parts) == 1 else NextWords(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -107,25 +111,26 @@ def check_numbers(log_probabilities: Tensor) -> None:
 
 
 def _rows_at_once(size: int, device: torch.device) -> int:
-    """A power of two, so that there are few sizes."""
+    """Return how many rows of logits are computed together: a power of two, so that there are few sizes."""
     most = (_LOGITS_BYTES if device.type == "cpu" else _LOGITS_BYTES_ON_GPU) // (4 * size)
     return max(_FEWEST_ROWS, 1 << (max(1, most).bit_length() - 1))
 
 
 def _likeliest(values_XV: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
-    """The words of the largest values of each row, and those values, largest first."""
+    """Return the words of the largest values of each row, and those values, largest first."""
     size = values_XV.shape[1]
-    maxima_XK = _block_maxima(values_XV)
-    blocks_XW = maxima_XK.topk(min(num_words, maxima_XK.shape[1]), dim=1, sorted=False).indices
-    words_XWC = blocks_XW[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=values_XV.device)
-    words_XU = words_XWC.flatten(1)
-    found_XU = values_XV.gather(1, words_XU.clamp(max=size - 1))
-    found_XU.masked_fill_(words_XU >= size, -torch.inf)  # the last block may be short
-    best = found_XU.topk(num_words, dim=1)
-    return words_XU.gather(1, best.indices), best.values
+    maxima_XU = _block_maxima(values_XV)
+    blocks_XW = maxima_XU.topk(min(num_words, maxima_XU.shape[1]), dim=1, sorted=False).indices
+    words_XWI = blocks_XW[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=values_XV.device)
+    words_XL = words_XWI.flatten(1)
+    found_XL = values_XV.gather(1, words_XL.clamp(max=size - 1))
+    found_XL.masked_fill_(words_XL >= size, -torch.inf)  # the last block may be short
+    best = found_XL.topk(num_words, dim=1)
+    return words_XL.gather(1, best.indices), best.values
 
 
 def _block_maxima(values_XV: Tensor) -> Tensor:
+    """Return the largest value of each block [X, U]."""
     whole = values_XV.shape[1] // _BLOCK * _BLOCK
     parts = [values_XV[:, :whole].unflatten(1, (-1, _BLOCK)).amax(2)] if whole else []
     if whole < values_XV.shape[1]:

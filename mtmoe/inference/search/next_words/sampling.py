@@ -1,4 +1,4 @@
-"""Drawing words from the model's distribution, so that what is drawn for a line depends on nothing but that line.
+"""Sampling: words are drawn from the model's distribution. What is drawn for a line depends on nothing but that line.
 
 A word is drawn as the argmax of log p / temperature + g, with g an independent Gumbel number for each word of the
 vocabulary. (Looking a uniform number up in cumulated probabilities would be cheaper, but the thousands of boundaries
@@ -6,10 +6,12 @@ move with the last bits of the logits, which differ with the batch; here only tw
 numbers are those of SplitMix64 (Steele et al. 2014), whose n-th output is a function of the key and of n, so they are
 computed where they are needed, on any device: the key belongs to seed, line, sample and position, n is the word.
 
-Letters: X rows, V vocabulary, W words.
+Letters: X rows, D model width, V vocabulary, C words that may be drawn.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,30 +19,37 @@ from torch import Tensor
 from mtmoe.config.settings import Sampling
 from mtmoe.data.random_streams import Purpose, random_stream
 from mtmoe.inference.search.search_model import SearchModel
-from mtmoe.system.splitmix64 import STEP, mix, shift_right
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
 
+_GOLDEN = 0x9E3779B97F4A7C15
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _CELLS_AT_ONCE = 1 << 18  # of [X, V]: on a CPU what the cache holds
 _CELLS_AT_ONCE_ON_GPU = 1 << 26
+_SYMBOLS = slice(0, NUM_SPECIAL)
 
 
 def sample_keys(seed: int, number: int, sample: int, num_positions: int) -> list[int]:
-    """A key for each position of one sample of the line ``number``: 64 bits, signed as torch has them."""
+    """Return a key for each position of one sample of the line ``number``: 64 bits, signed as torch has them."""
     keys = random_stream(Purpose.DRAWN_WORDS, seed, number, sample).integers(0, 2**64, num_positions, dtype="uint64")
-    numbers: list[int] = keys.astype("int64").tolist()
-    return numbers
+    return keys.astype("int64").tolist()
 
 
 def sample_words(
-    model: SearchModel, hidden_XD: Tensor, keys_X: Tensor, sampling: Sampling, is_barred_XV: Tensor | None = None
+    model: SearchModel[Any, Any],
+    hidden_XD: Tensor,
+    keys_X: Tensor,
+    sampling: Sampling,
+    is_banned_XV: Tensor | None = None,
+    not_words: slice | list[int] = _SYMBOLS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw the next word, which may be EOS, of each row.
 
-    PAD, UNK, BOS and barred words are never drawn; the others are drawn in proportion to their probabilities.
+    Banned words and special symbols but EOS are never drawn; the others are drawn in proportion to their probabilities.
 
     Args:
         keys_X: int64, of :func:`sample_keys`.
-        is_barred_XV: True for what must not be drawn.
+        is_banned_XV: True for what must not be drawn.
+        not_words: an index into the vocabulary of symbols that are not to be drawn in any row; EOS may be all the same.
 
     Returns:
         word_X, its log-probability in the model's own distribution (temperature 1, nothing cut off), and that of EOS.
@@ -52,36 +61,53 @@ def sample_words(
         rows = slice(start, start + num_rows)
         log_probabilities_XV = model.project(hidden_XD[rows]).log_softmax(1)
         tempered_XV = log_probabilities_XV / sampling.temperature
-        tempered_XV[:, :NUM_SPECIAL] = -torch.inf
+        tempered_XV[:, not_words] = -torch.inf
         tempered_XV[:, EOS] = log_probabilities_XV[:, EOS] / sampling.temperature
-        if is_barred_XV is not None:
-            tempered_XV.masked_fill_(is_barred_XV[rows], -torch.inf)
-        words_XW, tempered_XW = _candidates(tempered_XV, sampling)
-        drawn_X1 = (tempered_XW + gumbel_numbers(keys_X[rows], words_XW)).argmax(1, keepdim=True)
-        word_X1 = words_XW.gather(1, drawn_X1)
+        if is_banned_XV is not None:
+            tempered_XV.masked_fill_(is_banned_XV[rows], -torch.inf)
+        words_XC, tempered_XC = _candidates(tempered_XV, sampling)
+        drawn_X1 = (tempered_XC + gumbel_numbers(keys_X[rows], words_XC)).argmax(1, keepdim=True)
+        word_X1 = words_XC.gather(1, drawn_X1)
         found.append((word_X1, log_probabilities_XV.gather(1, word_X1), log_probabilities_XV[:, EOS : EOS + 1]))
     words, log_probabilities, ends = (torch.cat(parts)[:, 0] for parts in zip(*found, strict=True))
     return words, log_probabilities, ends
 
 
 def _candidates(tempered_XV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Words that may be drawn, and their values (-inf for what is cut off)."""
+    """Return the words that may be drawn, and their values (-inf for what is cut off)."""
     size = tempered_XV.shape[1]
     num_words = min(sampling.top_k or size, size)
     if num_words == size and sampling.top_p == 1.0:
         return torch.arange(size, device=tempered_XV.device).expand_as(tempered_XV), tempered_XV
-    values_XW, words_XW = tempered_XV.topk(num_words, dim=1)
+    values_XC, words_XC = tempered_XV.topk(num_words, dim=1)
     if sampling.top_p < 1.0:
         # The fewest words, likeliest first, that reach top_p of what top_k leaves: a word is in as long as those before
         # it do not reach it, so the first always is.
-        probability_XW = values_XW.double().softmax(1)
-        before_XW = probability_XW.cumsum(1) - probability_XW
-        values_XW = values_XW.masked_fill(before_XW >= sampling.top_p, -torch.inf)
-    return words_XW, values_XW
+        probability_XC = values_XC.double().softmax(1)
+        before_XC = probability_XC.cumsum(1) - probability_XC
+        values_XC = values_XC.masked_fill(before_XC >= sampling.top_p, -torch.inf)
+    return words_XC, values_XC
 
 
-def gumbel_numbers(keys_X: Tensor, words_XW: Tensor) -> Tensor:
-    """Independent numbers of the standard Gumbel distribution for each key and word: float64 [X, W]."""
-    bits_XW = mix(keys_X[:, None] + (words_XW + 1) * STEP)
-    uniform_XW = (shift_right(bits_XW, 11).double() + 0.5) * 2.0**-53  # in (0, 1): neither logarithm is infinite
-    return -(-uniform_XW.log()).log()
+def gumbel_numbers(keys_X: Tensor, words_XC: Tensor) -> Tensor:
+    """Return independent numbers of the standard Gumbel distribution for each key and word: float64 [X, C]."""
+    bits_XC = _mixed(keys_X[:, None] + (words_XC + 1) * _signed(_GOLDEN))
+    uniform_XC = (_shifted(bits_XC, 11).double() + 0.5) * 2.0**-53  # in (0, 1): neither logarithm is infinite
+    return -(-uniform_XC.log()).log()
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """Return SplitMix64's output of a state; products are modulo 2^64, as torch's are."""
+    bits = (bits ^ _shifted(bits, 30)) * _signed(_MULTIPLIERS[0])
+    bits = (bits ^ _shifted(bits, 27)) * _signed(_MULTIPLIERS[1])
+    return bits ^ _shifted(bits, 31)
+
+
+def _shifted(bits: Tensor, places: int) -> Tensor:
+    """Shift right with zeros from the left, unlike torch's shift of signed numbers."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)
+
+
+def _signed(bits: int) -> int:
+    """Return 64 bits as torch's signed numbers have them."""
+    return bits - (1 << 64) if bits >> 63 else bits

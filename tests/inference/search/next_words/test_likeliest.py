@@ -54,17 +54,17 @@ def test_the_likeliest_words_are_those_of_the_whole_vocabulary_sorted(size, num_
         assert torch.equal(found.words_XW, words_XV[:, :num_words] + NUM_SPECIAL)
         torch.testing.assert_close(found.log_probabilities_XW, values_XV[:, :num_words], rtol=0, atol=1e-5)
         torch.testing.assert_close(found.eos_X, expected_XV[:, EOS], rtol=0, atol=1e-5)
-        assert found.asked_XE.shape == (num_rows, 0)
+        assert found.proposed_XP.shape == (num_rows, 0)
 
 
 @pytest.mark.usefixtures("rows_at_once")
 @pytest.mark.parametrize("size", SIZES)
 def test_words_that_are_asked_for_come_with_their_probability_wherever_they_are(size):
     model, hidden_XD = Projection(size), _rows(3)
-    asked_XE = torch.tensor([[size - 1, NUM_SPECIAL], [NUM_SPECIAL, size // 2], [size - 2, size - 1]])
-    found = next_words(model, hidden_XD, 2, asked_XE)
-    expected_XE = model.project(hidden_XD).log_softmax(1).gather(1, asked_XE)
-    torch.testing.assert_close(found.asked_XE, expected_XE, rtol=0, atol=1e-5)
+    proposed_XP = torch.tensor([[size - 1, NUM_SPECIAL], [NUM_SPECIAL, size // 2], [size - 2, size - 1]])
+    found = next_words(model, hidden_XD, 2, proposed_XP)
+    expected_XE = model.project(hidden_XD).log_softmax(1).gather(1, proposed_XP)
+    torch.testing.assert_close(found.proposed_XP, expected_XE, rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("rows_at_once")

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from mtmoe.config.settings import Decoding, DiverseBeams, Sampling
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.phrases import Phrases
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.beam_search import search_all
-from mtmoe.inference.search.hypothesis import SearchTask
 from mtmoe.inference.search.next_words.sampling import gumbel_numbers, sample_keys, sample_words
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
@@ -48,7 +48,7 @@ def test_the_numbers_are_those_of_splitmix_as_gumbel_numbers():
     assert [split_mix(1234567, n) for n in range(2)] == [6457827717110365317, 3203168211198807973]
 
 
-def frequencies(probabilities: dict[int, float], num_draws: int = 4000, barred=None, **sampling) -> dict[int, float]:
+def frequencies(probabilities: dict[int, float], num_draws: int = 4000, banned=None, **sampling) -> dict[int, float]:
     class Model:
         vocabulary_size = 8
 
@@ -57,12 +57,12 @@ def frequencies(probabilities: dict[int, float], num_draws: int = 4000, barred=N
             return torch.tensor([row_V]).expand(len(hidden_XD), -1)
 
     keys = torch.tensor([sample_keys(1, number, 0, 1)[0] for number in range(num_draws)])
-    is_barred_XV = None
-    if barred is not None:
-        is_barred_XV = torch.zeros(num_draws, 8, dtype=torch.bool)
-        is_barred_XV[:, barred] = True
+    is_banned_XV = None
+    if banned is not None:
+        is_banned_XV = torch.zeros(num_draws, 8, dtype=torch.bool)
+        is_banned_XV[:, banned] = True
     words, log_probabilities, ends = sample_words(
-        Model(), torch.zeros(num_draws, 1), keys, Sampling(**sampling), is_barred_XV
+        Model(), torch.zeros(num_draws, 1), keys, Sampling(**sampling), is_banned_XV
     )
     for word, log_probability in zip(words.tolist()[:50], log_probabilities.tolist(), strict=False):
         assert log_probability == pytest.approx(math.log(probabilities[word]), abs=1e-5)
@@ -84,7 +84,7 @@ TABLE = {A: 0.4, B: 0.3, EOS: 0.2, C: 0.1}
         ({"top_p": 0.85}, {A: 4 / 9, B: 3 / 9, EOS: 2 / 9}),
         ({"top_p": 0.01}, {A: 1.0}),
         ({"top_k": 3, "top_p": 0.5, "temperature": 1.0}, {A: 4 / 7, B: 3 / 7}),
-        ({"barred": [A]}, {B: 0.5, EOS: 2 / 6, C: 1 / 6}),
+        ({"banned": [A]}, {B: 0.5, EOS: 2 / 6, C: 1 / 6}),
     ],
 )
 def test_words_come_as_often_as_their_probability_says(sampling, expected):

@@ -70,16 +70,16 @@ def test_next_words_are_those_of_the_whole_vocabulary_without_the_others(random_
     listed.enter([0, 1, 2], source_ids, wanted=[(), (), (SIZE - 1,)])
     source_X = np.array([1, 1, 0, 2, 2, 2])
     hidden_XD = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1))
-    asked_XE = torch.tensor([[EOS, source_ids[s][0], SIZE - 1] for s in source_X])
+    proposed_XP = torch.tensor([[EOS, source_ids[s][0], SIZE - 1] for s in source_X])
     expected_XV = torch.full((6, SIZE), -torch.inf)
     for row, number in enumerate(source_X):
         words = sorted(allowed_words(own, source_ids[number], (SIZE - 1,) if number == 2 else ()))
         expected_XV[row, words] = hidden_XD[row, words].log_softmax(0)
     ban = Ban(torch.tensor([1, 3]), torch.stack([expected_XV[1, NUM_SPECIAL:].argmax(), torch.tensor(3)]) + NUM_SPECIAL)
-    found = listed.next_words(hidden_XD, source_X, 5, asked_XE, ban)
+    found = listed.next_words(hidden_XD, source_X, 5, proposed_XP, ban)
     torch.testing.assert_close(found.eos_X, expected_XV[:, EOS])
-    torch.testing.assert_close(found.asked_XE, expected_XV.gather(1, asked_XE))
-    assert torch.isneginf(found.asked_XE[0, 2]), "no word of that source"
+    torch.testing.assert_close(found.proposed_XP, expected_XV.gather(1, proposed_XP))
+    assert torch.isneginf(found.proposed_XP[0, 2]), "no word of that source"
     expected_XV[:, :NUM_SPECIAL] = expected_XV[ban.rows, ban.words] = -torch.inf
     values_XV, words_XV = expected_XV.sort(dim=1, descending=True)
     torch.testing.assert_close(found.log_probabilities_XW, values_XV[:, :5])

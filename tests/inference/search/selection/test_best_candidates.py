@@ -5,27 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mtmoe.inference.search.selection.beam_allocation import allocate_beam
 from mtmoe.inference.search.selection.best_candidates import (
-    Choice,
-    Places,
-    choose,
-    choose_by_progress,
-    is_near_best,
+    Cells,
+    Selection,
     merged,
+    select_best,
 )
+from mtmoe.inference.search.selection.pruning import is_near_best
 
 NO = -np.inf
 
 
-def _places(places):
-    return list(zip(places.rows.tolist(), places.columns.tolist(), strict=True))
+def _cells(cells):
+    return list(zip(cells.rows.tolist(), cells.columns.tolist(), strict=True))
 
 
 def test_each_beam_chooses_among_its_own_candidates_best_first():
     scores_XC = np.array([[-1.0, -2.0, -3.0], [-2.5, -0.5, NO], [-9.0, -8.0, -7.0]])
-    choice = choose(scores_XC, np.array([4, 4, 7]), width=2)
-    assert _places(choice.ending) == [(0, 0)]  # of beam 7, EOS is third of three
-    assert _places(choice.going_on) == [(1, 1), (0, 1), (2, 2), (2, 1)]
+    selection = select_best(scores_XC, np.array([4, 4, 7]), width=2)
+    assert _cells(selection.finished) == [(0, 0)]  # of beam 7, EOS is third of three
+    assert _cells(selection.continuing) == [(1, 1), (0, 1), (2, 2), (2, 1)]
 
 
 def test_hypotheses_far_behind_the_best_of_their_own_beam_are_not_near_it():
@@ -36,13 +36,13 @@ def test_hypotheses_far_behind_the_best_of_their_own_beam_are_not_near_it():
 
 
 def test_merged_choices_come_in_the_order_in_which_the_beams_stand():
-    def places(*rows):
-        return Places(np.array(rows, dtype=int), np.arange(len(rows)))
+    def cells(*rows):
+        return Cells(np.array(rows, dtype=int), np.arange(len(rows)))
 
-    parts = [Choice(places(4, 0), places(1, 0, 4)), Choice(places(3), places(2, 3))]
-    choice = merged(parts, np.array([7, 7, 9, 9, 1]))  # of sources that entered in this order
-    assert choice.ending.rows.tolist() == [0, 3, 4]
-    assert choice.going_on.rows.tolist() == [1, 0, 2, 3, 4]
+    parts = [Selection(cells(4, 0), cells(1, 0, 4)), Selection(cells(3), cells(2, 3))]
+    selection = merged(parts, np.array([7, 7, 9, 9, 1]))  # of sources that entered in this order
+    assert selection.finished.rows.tolist() == [0, 3, 4]
+    assert selection.continuing.rows.tolist() == [1, 0, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_merged_choices_come_in_the_order_in_which_the_beams_stand():
         (6, [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (1, 4)]),
     ],
 )
-def test_the_places_of_a_beam_are_shared_by_those_who_have_more_and_less_of_the_phrases(width, going_on):
+def test_the_cells_of_a_beam_are_shared_by_those_who_have_more_and_less_of_the_phrases(width, going_on):
     scores_XC = np.array([[NO, -1.0, -2.0, -2.5, NO], [NO, NO, -5.0, -6.0, -7.0]])
     bank_XC = np.array([[0, 0, 1, 0, 0], [0, 0, 2, 2, 2]])
-    choice = choose_by_progress(scores_XC, bank_XC, num_banks=3, width=width)
-    assert _places(choice.going_on) == going_on
-    assert _places(choice.ending) == []
+    selection = allocate_beam(scores_XC, bank_XC, num_banks=3, width=width)
+    assert _cells(selection.continuing) == going_on
+    assert _cells(selection.finished) == []
 
 
 def test_a_hypothesis_ends_if_fewer_than_the_share_of_its_bank_are_better():
     scores_XC = np.array([[-3.0, -1.0, -2.0], [-1.5, -5.0, -6.0]])
     bank_XC = np.full((2, 3), 1)
-    assert _places(choose_by_progress(scores_XC, bank_XC, num_banks=2, width=2).ending) == []
-    assert _places(choose_by_progress(scores_XC, bank_XC, num_banks=2, width=3).ending) == [(1, 0)]
+    assert _cells(allocate_beam(scores_XC, bank_XC, num_banks=2, width=2).finished) == []
+    assert _cells(allocate_beam(scores_XC, bank_XC, num_banks=2, width=3).finished) == [(1, 0)]

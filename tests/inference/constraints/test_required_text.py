@@ -8,9 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mtmoe.inference.constraints.no_repeat_ngram import repeating_words
 from mtmoe.inference.constraints.phrases import Phrases
-from mtmoe.inference.constraints.rules import repeating_words, room_for, rule_for
-from mtmoe.inference.search.hypothesis import SearchTask
+from mtmoe.inference.constraints.required_text import room_for
+from mtmoe.inference.constraints.search_task import SearchTask
+from tests.inference.constraints.restrictions import restriction_after
 
 A, B, C, D = 4, 5, 6, 7
 
@@ -66,10 +68,10 @@ def test_missing_words_are_those_of_all_open_phrases_without_the_longest_beginni
 
 def test_a_prefix_leaves_one_word_and_no_end():
     task = SearchTask(prefix_ids=(A, B))
-    rule = rule_for((A,), task, min_length=0, max_length=9, no_repeat_ngram=1)
-    assert (rule.allowed, rule.only, rule.may_end) == ({B}, True, False)
-    after = rule_for((A, B), task, min_length=3, max_length=9, no_repeat_ngram=1)
-    assert (after.allowed, after.only, after.banned, after.may_end) == (set(), False, {A, B}, False)
+    rule = restriction_after((A,), task, min_length=0, max_length=9, no_repeat_ngram=1)
+    assert (rule.proposed, rule.only_proposed, rule.may_end) == ({B}, True, False)
+    after = restriction_after((A, B), task, min_length=3, max_length=9, no_repeat_ngram=1)
+    assert (after.proposed, after.only_proposed, after.banned, after.may_end) == (set(), False, {A, B}, False)
 
 
 words = st.integers(A, D)
@@ -83,8 +85,8 @@ def test_whoever_keeps_to_the_rules_ends_with_everything_that_was_asked_for(pref
     max_length = max(room_for(task) + spare, 1)
     ids: tuple[int, ...] = ()
     while len(ids) < max_length:
-        rule = rule_for(ids, task, min_length=2, max_length=max_length, no_repeat_ngram=0)
-        choices = sorted(rule.allowed if rule.only else (set(range(A, D + 1)) - rule.banned) | rule.allowed)
+        rule = restriction_after(ids, task, min_length=2, max_length=max_length, no_repeat_ngram=0)
+        choices = sorted(rule.proposed if rule.only_proposed else (set(range(A, D + 1)) - rule.banned) | rule.proposed)
         assert choices
         if rule.may_end:
             assert len(ids) >= 2
@@ -103,7 +105,7 @@ def test_a_word_is_forbidden_just_where_it_leaves_no_room_for_the_phrases(phrase
     task, max_length = SearchTask(phrases=Phrases.of_words(phrases)), len(ids) + room
     if least_missing(ids, phrases) > room:
         return  # a search that keeps to the rules never comes here
-    rule = rule_for(ids, task, min_length=0, max_length=max_length, no_repeat_ngram=0)
+    rule = restriction_after(ids, task, min_length=0, max_length=max_length, no_repeat_ngram=0)
     for word in range(A, D + 1):
-        is_forbidden = word not in rule.allowed and (rule.only or word in rule.banned)
+        is_forbidden = word not in rule.proposed and (rule.only_proposed or word in rule.banned)
         assert is_forbidden == (least_missing((*ids, word), phrases) > room - 1)

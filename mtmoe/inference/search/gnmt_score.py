@@ -1,0 +1,38 @@
+"""GNMT score: length penalty and coverage penalty of a translation (Wu et al. 2016, section 7, equation 14).
+
+::
+
+    s(Y, X) = log P(Y|X) / lp(Y) + cp(X; Y)
+    lp(Y)   = ((5 + |Y|) / 6) ^ alpha
+    cp      = beta * sum over source positions i of log(min(sum over target positions j of p_ij, 1))
+
+What the paper leaves open is decided here: |Y| counts EOS; i runs over all real source positions, EOS included, never
+over padding; a position without any attention costs log(1e-6) and not infinity.
+
+Letters: S source positions, X hypotheses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+COVERAGE_FLOOR = 1e-6
+"""Least attention that a source position counts with, so that its logarithm stays finite."""
+
+
+def length_penalty(num_tokens: Any, alpha: float) -> Any:
+    """Return GNMT's lp for a number (or an array of numbers) of target tokens, EOS counted."""
+    return ((5.0 + num_tokens) / 6.0) ** alpha
+
+
+def coverage_penalty(coverage_XS: Tensor, is_real_XS: Tensor, beta: float) -> Tensor:
+    """Return GNMT's cp [X].
+
+    Args:
+        coverage_XS: attention that each source position has received in all.
+        is_real_XS: False for padding.
+    """
+    covered_XS = coverage_XS.clamp(COVERAGE_FLOOR, 1.0).log()
+    return beta * (covered_XS * is_real_XS).sum(dim=-1)
