@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mtmoe.inference.files.translation_options import TranslatedLines, TranslationListener, TranslationOptions
     from mtmoe.inference.requests import Request
     from mtmoe.inference.scoring.rescoring import RescoringRuns
-    from mtmoe.inference.translator import Translation, Translator
+    from mtmoe.inference.translation import Translation
+    from mtmoe.inference.translator import Translator
     from mtmoe.system.process_settings import prepare_for_training, prepare_for_translation
 
 __version__ = "0.1.0"
@@ -71,7 +72,7 @@ _HOMES = {
     "RescoringRuns": "mtmoe.inference.scoring.rescoring",
     "Request": "mtmoe.inference.requests",
     "UserError": "mtmoe.errors",
-    "Translation": "mtmoe.inference.translator",
+    "Translation": "mtmoe.inference.translation",
     "Translator": "mtmoe.inference.translator",
 }
 

@@ -26,7 +26,8 @@ from mtmoe.benchmark.machine import peak_bytes
 from mtmoe.errors import UserError
 from mtmoe.evaluation.quality import check_tokeniser, measure_quality
 from mtmoe.inference.requests import Request
-from mtmoe.inference.translator import Translation, Translator
+from mtmoe.inference.translation import Translation
+from mtmoe.inference.translator import Translator
 from mtmoe.inference.worker_pool import CHUNK_LINES, WorkerPool
 from mtmoe.languages import Tokeniser
 from mtmoe.progress import Progress, silent

@@ -21,7 +21,8 @@ import torch
 
 from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
-from mtmoe.inference.translator import Translation, Translator
+from mtmoe.inference.translation import Translation
+from mtmoe.inference.translator import Translator
 from mtmoe.system.cpu_cores import num_cores
 from mtmoe.system.process_settings import prepare_for_translation, use_threads
 

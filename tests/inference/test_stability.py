@@ -19,7 +19,8 @@ import torch
 from mtmoe.inference.scoring.forced_decoding import score_pairs
 from mtmoe.inference.search.source_batching import pad_with_eos
 from mtmoe.inference.text.lines import decode_line
-from mtmoe.inference.translator import Translation, Translator
+from mtmoe.inference.translation import Translation
+from mtmoe.inference.translator import Translator
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL
 from tests.inference.conftest import untrained_run
 

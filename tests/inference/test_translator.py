@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-import mtmoe.inference.constraints.line_constraints as required_module
+import mtmoe.inference.constraints.line_constraints as line_constraints
 import mtmoe.inference.translator as translator_module
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.errors import UserError
+from mtmoe.inference.divided_lines import best_combinations
 from mtmoe.inference.requests import Request
 from mtmoe.inference.search.beam_search import NOTHING
 from mtmoe.inference.search.source_batching import pad_with_eos
 from mtmoe.inference.text.lines import decode_line, divide_sources, missing_language
 from mtmoe.inference.text.word_alignment import align_words, words_of_subwords
-from mtmoe.inference.translator import Translation, Translator, best_combinations
+from mtmoe.inference.translation import Translation
+from mtmoe.inference.translator import Translator
 from mtmoe.vocabulary import BOS, UNK
 
 LINES = [
@@ -270,13 +272,12 @@ def test_a_line_with_the_sign_for_a_space_has_links(translator, splitter):
 
 
 def test_a_prefix_or_phrase_that_the_vocabulary_cannot_write_is_left_out_with_a_warning(translator, monkeypatch):
-    encode = translator_module.encode_targets
+    encode = line_constraints.encode_targets
 
     def without_japanese(lines, subwords):
         return [[UNK] if "日" in line else ids for line, ids in zip(lines, encode(lines, subwords), strict=True)]
 
-    for module in (translator_module, required_module):
-        monkeypatch.setattr(module, "encode_targets", without_japanese)
+    monkeypatch.setattr(line_constraints, "encode_targets", without_japanese)
     asked = [Request("Snow.", prefix="日本"), Request("Snow.", phrases=("日本", "a")), Request("Snow.", phrases=("a",))]
     plain, *found = translator.translate(["Snow.", *asked])
     assert found[0].text == plain.text

@@ -18,7 +18,8 @@ from mtmoe.inference.constraints.placeholders import Placeholder, Placeholders, 
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.constraints.soft_terms import SoftTerm
 from mtmoe.inference.constraints.terminology import Term, Terminology
-from mtmoe.inference.text.lines import SourcePart, encode_targets
+from mtmoe.inference.requests import Request
+from mtmoe.inference.text.lines import DividedLine, SourcePart, encode_targets
 from mtmoe.inference.text.spelling import Spellings, begins_with_word, spelling
 from mtmoe.vocabulary import UNK
 
@@ -34,7 +35,7 @@ class TermReport(NamedTuple):
 
 
 class LineConstraints:
-    """For all lines that a translator is given."""
+    """The constraints of all lines that a translator is given."""
 
     def __init__(
         self,
@@ -45,7 +46,10 @@ class LineConstraints:
         words_apart: bool,
         targets_apart: bool = True,
     ) -> None:
-        """``words_apart``, ``targets_apart``: whether the source and the target language divide words by spaces.
+        """Get ready for lines.
+
+        Args:
+            words_apart, targets_apart: whether the source and the target language divide words by spaces.
 
         Raises:
             UserError: terms need one beam, and the settings have none, or several.
@@ -62,8 +66,22 @@ class LineConstraints:
         # By line, so that the time is not spent once more to report of it.
         self._too_slow: dict[str, str] = {}
 
+    def tasks(self, requests: Sequence[Request], sources: Sequence[DividedLine]) -> list[SearchTask]:
+        """Return the constraints on the translation of each part of lines. A line begins as its first part does."""
+        tasks = []
+        for request, source in zip(requests, sources, strict=True):
+            prefix_ids: list[int] = []
+            if request.prefix:
+                [prefix_ids] = encode_targets([request.prefix], self._subwords)
+                # What the vocabulary cannot write cannot be had; the line's warnings tell of it.
+                prefix_ids = [] if UNK in prefix_ids else prefix_ids
+            for place, part in enumerate(source.parts):
+                task = SearchTask(tuple(prefix_ids) if place == 0 else (), number=request.number)
+                tasks.append(self.added(task, part, request.phrases))
+        return tasks
+
     def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
-        """The task of a source with what is required of its translation, besides the phrases."""
+        """Return the task of a source with what is required of its translation: phrases, terms and placeholders."""
         if not self._terms and self._pattern is None and not phrases:
             return task
         terms = self._found(source.text)
@@ -98,13 +116,15 @@ class LineConstraints:
         return PieceTexts(self._subwords.pieces)
 
     def _written(self, text: str) -> Words:
-        """The subwords of a phrase or of the translation of a term; () if the vocabulary cannot write it."""
+        """Return the subwords of a phrase or of the translation of a term; () if the vocabulary cannot write it."""
         [ids] = encode_targets([text], self._subwords)
         return () if UNK in ids or not self._piece_texts.text(ids).strip(" ") else tuple(ids)
 
     def _soft(self, ids_of: dict[Term, Words], source: SourcePart) -> tuple[SoftTerm, ...]:
-        """The terms with the subwords that they are in the source. A term that the subwords do not spell (its letters
-        were unknown to them) has none."""
+        """Return the terms with the subwords that they are in the source.
+
+        A term that the subwords do not spell, because its letters are unknown to them, has none.
+        """
         if not ids_of or self._terms is None:
             return ()
         parts = [spelling(piece_id, self._subwords.pieces) for piece_id in source.ids]
@@ -123,12 +143,12 @@ class LineConstraints:
         )
 
     def _going_on(self, ids: Words) -> frozenset[int]:
-        """Subwords behind which a term would be a part of a longer word."""
+        """Return the subwords behind which a term would be a part of a longer word."""
         ends_in_word = is_of_word(self._piece_texts.text_of[ids[-1]][-1])
         return self._piece_texts.going_on if self._targets_apart and ends_in_word else frozenset()
 
     def report(self, line: str, parts: Sequence[str], translation: str) -> tuple[tuple[TermReport, ...], list[str]]:
-        """The terms of a line, and warnings of what its translation does not have.
+        """Return the terms of a line, and warnings of what its translation does not have.
 
         Args:
             line: as it was given.
@@ -150,7 +170,7 @@ class LineConstraints:
         return reports, warnings
 
     def _has(self, translation: str, target: str) -> bool:
-        """Whether a term is there as whole words, in languages that divide words by spaces."""
+        """Return whether a term is there as whole words, in languages that divide words by spaces."""
         text = normalise_line(target)
         place = translation.find(text)
         while place >= 0:
@@ -182,7 +202,7 @@ class LineConstraints:
         return any(match.end() > len(text) for match in self._matches(text + sign) if not match.start())
 
     def _matches(self, text: str) -> list[regex.Match[str]]:
-        """What ``decoding.placeholders`` finds in a text.
+        """Return what ``decoding.placeholders`` finds in a text.
 
         Raises:
             TookTooLong: see there; at once where it has before.
@@ -194,3 +214,11 @@ class LineConstraints:
         except TookTooLong as expression:
             self._too_slow[text] = str(expression)
             raise
+
+
+def unwritable(request: Request, subwords: SubwordModel) -> list[str]:
+    """Return the prefix and phrases of a request that the vocabulary has no subwords for."""
+    texts = [text for text in (request.prefix, *request.phrases) if text]
+    if not texts:
+        return []
+    return [text for text, ids in zip(texts, encode_targets(texts, subwords), strict=True) if UNK in ids]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mtmoe.inference.files.journal import UnreadableLines
@@ -14,7 +15,7 @@ from mtmoe.inference.files.translation_options import TranslatedLines, Translati
 
 if TYPE_CHECKING:
     from mtmoe.inference.requests import Request
-    from mtmoe.inference.translator import Translation
+    from mtmoe.inference.translation import Translation
 
 TranslateChunks = Callable[[Iterable[Sequence["Request"]]], Iterator[list["Translation"]]]
 """From chunks of lines to chunks of translations, in order."""
@@ -100,9 +101,4 @@ def chunk_translator(options: TranslationOptions, listener: TranslationListener)
     from mtmoe.inference.translator import Translator
 
     translator = Translator(options.run, device=options.devices[0], **arguments)
-
-    def translated(chunks: Iterable[Sequence[Request]]) -> Iterator[list[Translation]]:
-        for chunk in chunks:
-            yield translator.translate(chunk, options.num_best, **wanted)
-
-    yield translated
+    yield partial(map, partial(translator.translate, num_best=options.num_best, **wanted))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from mtmoe.inference.requests import Request
 
 if TYPE_CHECKING:
-    from mtmoe.inference.translator import Translation
+    from mtmoe.inference.translation import Translation
 
 # Escaped, so that the output is UTF-8 and no reader takes them for line ends.
 _ESCAPED = re.compile("[\ud800-\udfff\x85\u2028\u2029]")

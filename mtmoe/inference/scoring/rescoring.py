@@ -1,4 +1,4 @@
-"""Runs that help a translation run: language models, and a model of the other direction.
+"""Rescoring: language models, and a model of the other direction, that take part in the score of a translation.
 
 The score of a translation Y of X with them, which is told as the sum and in its parts (:class:`ScorePart`)::
 
@@ -48,6 +48,7 @@ class RescoringRuns(NamedTuple):
 
     @property
     def reranks(self) -> bool:
+        """Return whether a run puts what the search found in another order."""
         return bool(self.reranking_language_model or self.reranking_channel)
 
 
@@ -59,7 +60,7 @@ class ScorePart(NamedTuple):
     value: float
 
 
-class Candidate(NamedTuple):
+class NBestEntry(NamedTuple):
     """A translation of one sentence, with its text; ``hypothesis`` has the numbers of the text as encoded anew."""
 
     source: str
@@ -68,7 +69,7 @@ class Candidate(NamedTuple):
 
 
 class Rescorer:
-    """The loaded runs."""
+    """The loaded runs that rescore translations, or take part in the search."""
 
     def __init__(
         self, runs: RescoringRuns, loaded: LoadedRun | LoadedEnsemble, decoding: Decoding, device: str | torch.device
@@ -102,14 +103,14 @@ class Rescorer:
             self._channel = _channel_of(runs.reranking_channel, loaded, device)
 
     def searching(self, model: SearchModel[Any, Any]) -> SearchModel[Any, Any]:
-        """The model to search with."""
+        """Return the model to search with: the translation model, or one that is fused with a language model."""
         if self.fused is None:
             return model
         weight = self.decoding.language_model.weight
         return FusedModel(model, self.fused.model, weight, first_token=first_token(self.fused))
 
     def num_candidates(self, num_best: int) -> int:
-        """Hypotheses that the search is to find of each sentence, so that ``num_best`` can be chosen.
+        """Return how many hypotheses the search is to find of each sentence, so that ``num_best`` can be chosen.
 
         Raises:
             UserError: more are wanted than there are candidates.
@@ -124,39 +125,39 @@ class Rescorer:
             )
         return candidates
 
-    def parts(self, candidates: Sequence[Candidate]) -> list[tuple[ScorePart, ...]]:
-        """The parts of each candidate's score that are not the translation model's."""
-        weights, texts = self.decoding.reranking, [candidate.text for candidate in candidates]
+    def parts(self, entries: Sequence[NBestEntry]) -> list[tuple[ScorePart, ...]]:
+        """Return the parts of each entry's score that are not the translation model's."""
+        weights, texts = self.decoding.reranking, [entry.text for entry in entries]
         columns = []
         if self.fused is not None:
-            values = SentenceReader(self.fused).read([candidate.hypothesis.ids for candidate in candidates])
+            values = SentenceReader(self.fused).read([entry.hypothesis.ids for entry in entries])
             columns.append(_column("language_model", self.decoding.language_model.weight, values))
         if self._language_model is not None:
             encoded = self._language_model.vocabulary.encode_batch(texts)
             values = SentenceReader(self._language_model).read(encoded)
             columns.append(_column("reranking_language_model", weights.language_model_weight, values))
         if self._channel is not None:
-            values = self._channel_values(self._channel, candidates)
+            values = self._channel_values(self._channel, entries)
             columns.append(_column("reranking_channel", weights.channel_weight, values))
         if self.runs.reranks and weights.length_bonus:
-            lengths = [float(len(candidate.hypothesis.token_log_probabilities)) for candidate in candidates]
+            lengths = [float(len(entry.hypothesis.token_log_probabilities)) for entry in entries]
             columns.append(_column("length", weights.length_bonus, lengths))
-        return list(zip(*columns, strict=True)) if columns else [()] * len(candidates)
+        return list(zip(*columns, strict=True)) if columns else [()] * len(entries)
 
-    def _channel_values(self, channel: LoadedRun, candidates: Sequence[Candidate]) -> list[float]:
-        """log P(X|Y); an empty translation is read as such, where `mtmoe score` has no score."""
-        texts = [candidate.text for candidate in candidates]
+    def _channel_values(self, channel: LoadedRun, entries: Sequence[NBestEntry]) -> list[float]:
+        """Return log P(X|Y); an empty translation is read as such, where `mtmoe score` has no score."""
+        texts = [entry.text for entry in entries]
         sources = [
             line.ids for line in encode_sources(texts, channel.subwords, channel.recipe.decoding, channel.recipe.data)
         ]
-        targets = encode_targets([candidate.source for candidate in candidates], channel.subwords)
+        targets = encode_targets([entry.source for entry in entries], channel.subwords)
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         found = token_log_probabilities(channel.model, sources, targets, batch_tokens)
         return [sum(tokens) for tokens in found]
 
 
 def with_parts(hypothesis: Hypothesis, parts: Sequence[ScorePart], length_alpha: float) -> Hypothesis:
-    """The hypothesis with the parts in its score."""
+    """Return the hypothesis with the parts in its score."""
     if not parts:
         return hypothesis
     penalty = length_penalty(len(hypothesis.token_log_probabilities), length_alpha)
@@ -164,7 +165,7 @@ def with_parts(hypothesis: Hypothesis, parts: Sequence[ScorePart], length_alpha:
 
 
 def added_up(parts: Sequence[tuple[ScorePart, ...]]) -> tuple[ScorePart, ...]:
-    """The parts of a line from those of the sentences that it was split into."""
+    """Return the parts of a line from those of the sentences that it was split into."""
     return tuple(of_name[0]._replace(value=sum(part.value for part in of_name)) for of_name in zip(*parts, strict=True))
 
 

@@ -22,7 +22,7 @@ from mtmoe.inference.files.model_identity import model_identity
 from mtmoe.inference.files.resumable_output import ResumableOutput, examine_input
 from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.inference.requests import Request
-from mtmoe.inference.translator import Translation
+from mtmoe.inference.translation import Translation
 from tests.paths import ROOT
 
 

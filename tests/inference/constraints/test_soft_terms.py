@@ -255,7 +255,7 @@ def test_reranking_ranks_by_what_the_terms_have_added_too(run_directory, languag
         Hypothesis(tuple(without), -4.0, -4.0, (-1.0,) * (len(without) + 1), False),
     ]
     found_options = SearchOptions.from_settings(translator.decoding, num_best=2)
-    (ranked,) = translator._translated(list(line.parts), [found], found_options, as_encoded=True)
+    (ranked,) = translator.n_best_lists.translations(list(line.parts), [found], found_options, as_encoded=True)
     assert [(t.text, round(t.score, 3)) for t in ranked] == [
         ("Deux toutous jouent", -3.0),
         ("Deux chiens jouent", -4.0),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtmoe.inference.files.line_formats import FormatOptions, JsonFormat, TextFormat, TsvFormat
 from mtmoe.inference.requests import Request
-from mtmoe.inference.translator import Translation
+from mtmoe.inference.translation import Translation
 
 OTHER = Translation("Der Hund", -2.0, -3.0, 2, ("▁Der", "</s>"), (-1.0, -2.0), ((0, 0),))
 BEST = Translation(

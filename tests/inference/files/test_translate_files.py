@@ -9,7 +9,8 @@ import pytest
 import mtmoe
 from mtmoe.inference.files.line_formats import LINE_FORMATS, LineFormat, ParsedLine, TextFormat
 from mtmoe.inference.requests import Request
-from mtmoe.inference.translator import Translation, Translator
+from mtmoe.inference.translation import Translation
+from mtmoe.inference.translator import Translator
 
 SOURCES = ["Where is the station?", "", "Two dogs play in the snow.", "The children are waiting.", "A man."]
 

@@ -52,7 +52,7 @@ def test_without_scores_texts_are_the_same_and_nothing_is_computed_anew(run_dire
     found = translator.translate(SOURCES, with_scores=True)
     several = translator.translate(SOURCES, 3, with_alignment=True)
     assert translator.translate(SOURCES, 3, with_alignment=True, with_scores=False) == several, "ranked by scores"
-    monkeypatch.setattr("mtmoe.inference.translator.force_decode", None)
+    monkeypatch.setattr("mtmoe.inference.scoring.reencoding.force_decode", None)
     quick = list(translator.stream(SOURCES, with_scores=False))
     assert [t.text for t in quick] == [t.text for t in found]
     for one, other in zip(quick, found, strict=True):

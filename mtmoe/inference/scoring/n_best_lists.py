@@ -1,0 +1,90 @@
+"""N-best lists: from the hypotheses of a search to translations with texts, scores and alignments, ranked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from mtmoe.config.settings import Decoding
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.inference.scoring.reencoding import Reencoder
+from mtmoe.inference.scoring.rescoring import NBestEntry, Rescorer, ScorePart, with_parts
+from mtmoe.inference.search.hypothesis import Hypothesis
+from mtmoe.inference.search.search_options import SearchOptions
+from mtmoe.inference.text.lines import SourcePart, decode_lines
+from mtmoe.inference.text.word_alignment import Links, align_words, words_of_subwords
+from mtmoe.inference.translation import Translation
+from mtmoe.vocabulary import EOS
+
+
+class NBestLists:
+    """Ranks what was found for sources, with the runs that rescore it."""
+
+    def __init__(self, subwords: SubwordModel, decoding: Decoding, reencoder: Reencoder, rescorer: Rescorer) -> None:
+        """Keep what scores translations."""
+        self._subwords, self._pieces, self._decoding = subwords, subwords.pieces, decoding
+        self._reencoder, self._rescorer = reencoder, rescorer
+
+    def translations(
+        self,
+        parts: Sequence[SourcePart],
+        found: Sequence[Sequence[Hypothesis]],
+        options: SearchOptions,
+        *,
+        as_encoded: bool,
+    ) -> Iterator[list[Translation]]:
+        """Yield the translations of each part that have different texts, highest score first (samples as drawn).
+
+        A score and the rank are of the same numbers: those of the search; where other models take part, which know
+        nothing but texts, those of the texts.
+
+        Args:
+            as_encoded: whether the numbers of a translation are to be those of its text as it is encoded.
+        """
+        decoded = iter(decode_lines([hypothesis.ids for group in found for hypothesis in group], self._subwords))
+        texts = [list(itertools.islice(decoded, len(group))) for group in found]
+        encoded = self._reencoder.as_encoded(parts, texts, found, options) if as_encoded else found
+        score_parts = self._score_parts(parts, texts, encoded)
+        reranks = self._rescorer.runs.reranks
+        is_rescored = reranks or self._rescorer.fused is not None
+        is_sorted = reranks or (is_rescored and not self._decoding.sampling)
+        for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
+            limit = options.max_length(len(part.ids))
+            distinct: dict[str, Translation] = {}
+            for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
+                cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
+                parts_here = score_parts[place][rank]
+                ranked = hypothesis if is_rescored else found[place][rank]
+                translation = Translation(
+                    text=text,
+                    score=with_parts(ranked, parts_here, options.length_alpha).score + hypothesis.gain,
+                    log_probability=hypothesis.log_probability,
+                    num_tokens=len(hypothesis.token_log_probabilities),
+                    tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
+                    token_log_probabilities=hypothesis.token_log_probabilities,
+                    alignment=self._links(part, found[place][rank]),
+                    warnings=(cut_off,) if hypothesis.cut_off else (),
+                    score_parts=parts_here,
+                )
+                distinct.setdefault(text, translation)
+            translations = list(distinct.values())
+            yield sorted(translations, key=lambda t: -t.score) if is_sorted else translations
+
+    def _score_parts(
+        self, sources: Sequence[SourcePart], texts: list[list[str]], found: Sequence[Sequence[Hypothesis]]
+    ) -> list[list[tuple[ScorePart, ...]]]:
+        """Return what other models add to the score of each hypothesis."""
+        entries = [
+            NBestEntry(source.text, text, hypothesis)
+            for source, of_source, group in zip(sources, texts, found, strict=True)
+            for text, hypothesis in zip(of_source, group, strict=True)
+        ]
+        parts = iter(self._rescorer.parts(entries))
+        return [list(itertools.islice(parts, len(group))) for group in found]
+
+    def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:
+        """Return the word alignment of what the search found, which its text as encoded anew has no attention for."""
+        if hypothesis.attention is None:
+            return ()
+        source_words, target_words = (words_of_subwords(ids, self._pieces) for ids in (part.ids, hypothesis.ids))
+        return align_words(hypothesis.attention, source_words, target_words)
