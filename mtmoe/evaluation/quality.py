@@ -1,4 +1,4 @@
-"""Corpus quality of translations: sacreBLEU and chrF2 on detokenised text, never without their signatures."""
+"""Quality of translations of a corpus: sacreBLEU and chrF2 on detokenised text, never without their signatures."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def measure_quality(
         UserError: there are no lines, or not equally many; both counts are named. A tokeniser is not installed.
     """
     _check_line_counts({name: hypotheses}, references)
-    bleu, chrf = _of_floats(_bleu(tokeniser)), _of_floats(CHRF())
+    check_tokeniser(tokeniser)
+    bleu, chrf = _FloatBleu(tokenize=tokeniser), _FloatChrf()
     signed: dict[str, Any] = {}
     for metric_name, metric in (("bleu", bleu), ("chrf", chrf)):
         score = metric.corpus_score(hypotheses, references, n_bootstrap=max(num_samples, 1))
@@ -137,7 +138,8 @@ def compare(
     if len(systems) < 2:
         raise UserError(f"a comparison needs at least 2 systems, found {len(systems)}", fix="name another run")
     _check_line_counts(systems, references)
-    metrics = {"bleu": _bleu(tokeniser, references), "chrf": CHRF(references=references)}
+    check_tokeniser(tokeniser)
+    metrics = {"bleu": BLEU(tokenize=tokeniser, references=references), "chrf": CHRF(references=references)}
     test = PairedTest(list(systems.items()), metrics, references=None, test_type="bs", n_samples=num_samples)
     signatures, results = test()
     bleu_key, chrf_key = signatures  # in the order of the metrics
@@ -158,12 +160,12 @@ def compare(
 
 
 def comparable_signature(signature: str) -> str:
-    """A signature without what says only how often, and from which seed, the test set was resampled."""
+    """Return a signature without what says only how often, and from which seed, the test set was resampled."""
     return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "ar", "seed"))
 
 
 def load_comet(model_name: str) -> Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], float]:
-    """COMET, if it is installed: from source, translation and references to a score of the whole.
+    """Return COMET, if it is installed: from source, translation and references to a score of the whole.
 
     Of several references each is taken by itself, and the mean over them is the score.
 
@@ -231,22 +233,25 @@ def check_tokeniser(tokeniser: Tokeniser, *, another: str = "") -> None:
         ) from None
 
 
-def _bleu(tokeniser: Tokeniser, references: Sequence[Sequence[str]] | None = None) -> BLEU:
-    check_tokeniser(tokeniser)
-    return BLEU(tokenize=tokeniser, references=references)
+class _FloatBleu(BLEU):
+    """BLEU with scores of one type. sacreBLEU's are 0.0 or numpy numbers, which its own bootstrap cannot mix."""
+
+    def _compute_score_from_stats(self, stats: Any) -> Any:
+        """Return the score of summed statistics."""
+        return _as_float(super()._compute_score_from_stats(stats))
 
 
-def _of_floats(metric: Any) -> Any:
-    """The metric with scores of one type: sacreBLEU gives 0.0 or a numpy number, and its bootstrap cannot mix them."""
-    of_stats = metric._compute_score_from_stats
+class _FloatChrf(CHRF):
+    """chrF with scores of one type."""
 
-    def score_of_stats(stats: Any) -> Any:
-        score = of_stats(stats)
-        score.score = float(score.score)
-        return score
+    def _compute_score_from_stats(self, stats: Any) -> Any:
+        """Return the score of summed statistics."""
+        return _as_float(super()._compute_score_from_stats(stats))
 
-    metric._compute_score_from_stats = score_of_stats
-    return metric
+
+def _as_float(score: Any) -> Any:
+    score.score = float(score.score)
+    return score
 
 
 def _estimates(results: Sequence[Any]) -> Iterator[Estimate]:
@@ -275,7 +280,7 @@ def _check_line_counts(systems: Mapping[str, Sequence[str]], references: Sequenc
 
 
 def _marks_left(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Warnings of marks that detokenised text does not have; those that the references have too are theirs."""
+    """Return warnings of marks that detokenised text does not have, unless the references have them, too."""
     warnings = []
     for mark, meaning in _MARKS.items():
         marked = [number for number, line in enumerate(hypotheses, start=1) if mark in f"{line} "]
@@ -288,7 +293,7 @@ def _marks_left(name: str, hypotheses: Sequence[str], references: Sequence[Seque
 
 
 def _tokenised(name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """A warning if many lines have white space before a full stop or comma, and those of the references have not."""
+    """Return a warning if many lines have white space before a full stop or comma, and the references have not."""
     loose = [number for number, line in enumerate(hypotheses, start=1) if _LOOSE_MARK.search(line)]
     num_in_references = sum(bool(_LOOSE_MARK.search(line)) for line in references[0])
     if len(loose) <= max(_FEWEST_LOOSE_MARKS * len(hypotheses), 2 * num_in_references):
@@ -300,7 +305,7 @@ def _tokenised(name: str, hypotheses: Sequence[str], references: Sequence[Sequen
 
 
 def _without_spaces(references: Sequence[Sequence[str]], tokeniser: Tokeniser) -> tuple[str, ...]:
-    """A warning if whole sentences are single words to the tokeniser."""
+    """Return a warning if whole sentences are single words to the tokeniser."""
     if tokeniser not in _DIVIDES_AT_SPACES:
         return ()
     letters = [character for line in references[0][:_LINES_LOOKED_AT] for character in line if character.isalpha()]

@@ -1,0 +1,1 @@
+"""Inference: translating, searching and scoring with trained models."""

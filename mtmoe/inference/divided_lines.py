@@ -63,7 +63,7 @@ class LineAssembly:
 
 
 def _together(translations: Sequence[Translation], glue: str) -> Translation:
-    """The translations of the parts of a line as one of the line; a part of a line links nothing of it yet."""
+    """Return the translations of the parts of a line as one of the line; a part of a line links nothing of it yet."""
     return Translation(
         text=glue.join(t.text for t in translations),
         score=sum(t.score for t in translations),
@@ -77,7 +77,7 @@ def _together(translations: Sequence[Translation], glue: str) -> Translation:
 
 
 def best_combinations(of_parts: Sequence[Sequence[Translation]], num_best: int) -> list[tuple[Translation, ...]]:
-    """The ways to put together one translation of each part that have the highest sums of scores, best first.
+    """Return the ways to put together one translation of each part that have the highest sums of scores, best first.
 
     The first of all parts are the first: a score that is higher than that of a translation before it (the text
     was scored anew) counts as equal.

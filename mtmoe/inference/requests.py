@@ -1,4 +1,4 @@
-"""What is asked of a translator: which runs translate together, and what a line is to have."""
+"""Requests to a translator: which runs translate together, and what a line is to have."""
 
 from __future__ import annotations
 

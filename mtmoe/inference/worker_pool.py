@@ -1,4 +1,4 @@
-"""Several processes that translate with the same run; the result is that of one.
+"""Worker pool: several processes that translate with the same run; the result is that of one.
 
 Each worker is a fresh process (spawn) with a pipe of its own. It ends when the pipe does, so that none outlives
 the process that started it, however that ended.
@@ -110,7 +110,7 @@ class WorkerPool:
         with_alignment: bool = False,
         with_scores: bool = True,
     ) -> Iterator[list[Translation]]:
-        """The translations of each chunk, in order, as :meth:`Translator.translate` gives them.
+        """Yield the translations of each chunk, in order, as :meth:`Translator.translate` gives them.
 
         Chunks are read as workers become free, and a bounded number ahead of what is given out. An empty chunk
         says that there is no more to read for now: all that was read is given out before the next is asked for.
@@ -209,7 +209,7 @@ def _reason(exit_code: int | None) -> str:
 def _serve(
     connection: Connection, device: str | None, num_threads: int, run: str, arguments: Mapping[str, Any]
 ) -> None:
-    """What a worker does: answer each chunk with its translations, or with the error."""
+    """Answer, in a worker, each chunk with its translations, or with the error."""
     prepare_for_translation()
     use_threads(num_threads)
     translator: Translator | None = None

@@ -1,0 +1,1 @@
+"""Constraints: decoding rules, and what lines require of their translations."""

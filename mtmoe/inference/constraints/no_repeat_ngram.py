@@ -14,7 +14,7 @@ class NoRepeatNgram(DecodingRule):
     """Bans the words that would complete an n-gram once more."""
 
     def __init__(self, size: int) -> None:
-        """``size``: the n of the n-grams."""
+        """Keep the ``size``: the n of the n-grams."""
         self._size = size
 
     @classmethod

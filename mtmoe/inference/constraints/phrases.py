@@ -1,4 +1,6 @@
-"""Phrases that a translation must have: how far a hypothesis has come with each, and how many words are still needed.
+"""Phrases (lexical constraints) that a translation must have.
+
+They say how far a hypothesis has come with each, and how many words are still needed.
 
 A phrase is looked for in what a hypothesis spells, not in its subwords, for one text has many segmentations. In
 languages that divide words by spaces it counts as whole words only: no letter, digit, mark or low line of the text may
@@ -77,6 +79,7 @@ class PieceTexts:
         """Subwords that go on with the word before them."""
 
     def text(self, ids: Iterable[int]) -> str:
+        """Return what subwords spell together."""
         return "".join(map(self.text_of.__getitem__, ids))
 
     def prefixes(self, text: str) -> Iterator[int]:
@@ -182,12 +185,12 @@ class Phrases:
 
     @property
     def room(self) -> int:
-        """Words that suffice, one phrase after the other, whatever comes before."""
+        """Return how many words suffice, one phrase after the other, whatever comes before."""
         return sum(len(phrase.ids) for phrase in self._phrases)
 
     @property
     def words(self) -> frozenset[int]:
-        """Words that a phrase can be written with: parts of it, with a space before it."""
+        """Return the words that a phrase can be written with: parts of it, with a space before it."""
         if self._words is None:
             words = {word for phrase in self._phrases for word in (*phrase.ids, *phrase.joined)}
             if self._texts is not None:
@@ -303,7 +306,7 @@ class Phrases:
         return best
 
     def _broken(self, there: set[int], word: int) -> int:
-        """Words for the phrases that are no longer there if ``word`` goes on with theirs."""
+        """Return how many words write the phrases that are no longer there if ``word`` goes on with theirs."""
         if not there or self._texts is None or not is_of_word(self._texts.text_of[word][0]):
             return 0
         return sum(len(self._phrases[number].ids) for number in there)
@@ -334,7 +337,7 @@ class Phrases:
         return frozenset(words)
 
     def _behind(self, phrase: Phrase, ids: Words) -> int | None:
-        """The next word of a phrase that is being written as it is best written."""
+        """Return the next word of a phrase that is being written as it is best written."""
         for way in (phrase.ids, phrase.joined):
             for length in range(min(len(way) - 1, len(ids)), 0, -1):
                 if ids[len(ids) - length :] == way[:length]:
@@ -342,7 +345,7 @@ class Phrases:
         return None
 
     def _beginnings(self, phrase: Phrase, ids: Words) -> Iterator[int]:
-        """Words that begin a phrase: behind a space, and without one where a word can stand so."""
+        """Yield the words that begin a phrase: behind a space, and without one where a word can stand so."""
         can_join = bool(phrase.joined and ids) and (not self._whole or self._can_be_joined_to(ids[-1]))
         if can_join:
             yield phrase.joined[0]
@@ -350,13 +353,15 @@ class Phrases:
             yield phrase.ids[0]
 
     def _can_be_joined_to(self, word: int) -> bool:
-        """Whether words are written behind it without a space: l', (, «. Behind other signs such a word counts, too,
-        but is not asked for."""
+        """Return whether words are written behind it without a space, as behind l', ( and «.
+
+        Behind other signs such a word counts, too, but is not proposed.
+        """
         last = self._texts.text_of[word][-1:] if self._texts is not None else ""
         return bool(last) and (last in "'’/ " or unicodedata.category(last) in ("Ps", "Pi"))
 
     def _rest(self, number: int, length: int) -> Words:
-        """The words behind the first ``length`` symbols of a phrase; () if there are none."""
+        """Return the words behind the first ``length`` symbols of a phrase; () if there are none."""
         found = self._rests.get((number, length))
         if found is None:
             found = self._rests[number, length] = self._written_from(self._phrases[number], length)
@@ -395,7 +400,10 @@ class Phrases:
         return None if is_all else frozenset(unfit)
 
     def _unconcerned(self, progress: Progress, first: int, last: int) -> Progress:
-        """After a word that has nothing of a phrase, of the kinds of its first and last character."""
+        """Return how far one has come after a word that has nothing of a phrase.
+
+        ``first``, ``last``: kinds of its first and last character.
+        """
         done = progress.done
         if not (self._whole and first == _OF_WORD):
             for number in self._complete(progress):
@@ -403,7 +411,7 @@ class Phrases:
         return Progress(done, (), last)
 
     def _concerned(self, progress: Progress) -> set[int]:
-        """All words that do not leave what :meth:`_unconcerned` says."""
+        """Return all words that do not leave what :meth:`_unconcerned` says."""
         words = set(self._beginning())
         for number, length in progress.begun:
             rest = self._phrases[number].text[length:]
@@ -417,7 +425,7 @@ class Phrases:
         return words & self.words if self._own_only else words
 
     def _beginning(self) -> frozenset[int]:
-        """Words in which a phrase may begin."""
+        """Return the words in which a phrase may begin."""
         if self._starting is None:
             if self._texts is None:
                 self._starting = frozenset(phrase.ids[0] for phrase in self._phrases)

@@ -90,7 +90,7 @@ class Placeholders:
     """Texts that must come out as they are, in this order."""
 
     def __init__(self, placeholders: Sequence[Placeholder], spellings: Spellings) -> None:
-        """``placeholders``: each must be one that :func:`can_be_spelt` says can be spelt."""
+        """Get ready for them; ``placeholders``: each must be one that :func:`can_be_spelt` says can be spelt."""
         self._placeholders = tuple(placeholders)
         self._wanted = [part.text.encode() for part in placeholders]
         self._spellings = spellings
@@ -114,7 +114,7 @@ class Placeholders:
 
     @property
     def room(self) -> int:
-        """Words that all of them need at most: each byte one, and a space before each."""
+        """Return how many words all of them need at most: each byte one, and a space before each."""
         return self._room_from[0]
 
     @property
@@ -128,23 +128,23 @@ class Placeholders:
         return found
 
     def num_missing(self, ids: Sequence[int]) -> int:
-        """Words that suffice to complete all."""
+        """Return how many words suffice to complete all."""
         return self._missing(*self._state(ids))
 
     def _longest(self, text: bytes) -> list[int] | None:
-        """As :meth:`Spellings.spelt`; remembered, for the ends of placeholders are few."""
+        """Return what :meth:`Spellings.spelt` does; remembered, for the ends of placeholders are few."""
         if text not in self._spelt_by_longest:
             self._spelt_by_longest[text] = self._spellings.spelt(text)
         return self._spelt_by_longest[text]
 
     def _shortest(self, text: bytes) -> list[int] | None:
-        """As :meth:`Spellings.fewest`; remembered."""
+        """Return what :meth:`Spellings.fewest` does; remembered."""
         if text not in self._spelt_by_fewest:
             self._spelt_by_fewest[text] = self._spellings.fewest(text)
         return self._spelt_by_fewest[text]
 
     def _state(self, ids: Sequence[int]) -> _Spelt:
-        """The state of a hypothesis, from that of the one without its last word where this is remembered."""
+        """Return the state of a hypothesis, from that of the one without its last word where this is remembered."""
         key = tuple(ids)
         found = self._states.get(key)
         if found is None:
@@ -163,7 +163,7 @@ class Placeholders:
         return found
 
     def demand(self, ids: Sequence[int]) -> NextWordDemand:
-        """What may come after ``ids``."""
+        """Return what may come after ``ids``."""
         text, number, place = self._state(ids)
         due = self._wanted[number] if number < len(self._wanted) else None
         banned = self._out_of_turn(text, due)
@@ -194,7 +194,7 @@ class Placeholders:
         )
 
     def needed(self, ids: Sequence[int]) -> WordsNeeded:
-        """Words that suffice to complete all, each placeholder written with as few as can be."""
+        """Return the words that suffice to complete all, each placeholder written with as few as can be."""
         text, number, place = self._state(ids)
         is_closed = bool(number) and place == len(text) and is_of_word(text[-1])
         if number == len(self._wanted):
@@ -210,7 +210,10 @@ class Placeholders:
         return WordsNeeded(anew, others + len(rest or ()), rest, is_of_word(due[-1]), is_closed)
 
     def _fewest(self, part: Placeholder) -> int:
-        """Words that write a placeholder anywhere: with a space before it, or as it is if no word can go on in it."""
+        """Return how many words write a placeholder anywhere.
+
+        It has a space before it, or stands as it is if no word can go on in it.
+        """
         found = self._num_fewest.get(part)
         if found is None:
             text = part.text.encode()
@@ -220,7 +223,7 @@ class Placeholders:
         return found
 
     def concerned(self, ids: Sequence[int]) -> set[int]:
-        """Words that have something of the next placeholder; of very many placeholders, those that are the fewest."""
+        """Return the words that have something of the next placeholder; of very many, those that are the fewest."""
         text, number, place = self._state(ids)
         if number == len(self._wanted):
             return set()
@@ -246,7 +249,10 @@ class Placeholders:
         return _sums_from([self._fewest(part) for part in self._placeholders])
 
     def _done(self, text: bytes, number: int = 0, place: int = 0) -> tuple[int, int]:
-        """How many are there, and where the last of them ends; the first ``number`` are known to end at ``place``."""
+        """Return how many are there, and where the last of them ends.
+
+        The first ``number`` are known to end at ``place``.
+        """
         while number < len(self._wanted):
             found = self._finders[self._wanted[number]].search(text, place)
             if found is None:
@@ -255,7 +261,7 @@ class Placeholders:
         return number, place
 
     def _begun(self, text: bytes, due: bytes, place: int) -> int:
-        """Length of the longest beginning of ``due``, short of all of it, that the text behind ``place`` ends in."""
+        """Return how much of ``due``, short of all of it, the text behind ``place`` ends in at most."""
         for length in range(min(len(due) - 1, len(text) - place), 0, -1):
             begin = len(text) - length
             if text.endswith(due[:length]) and _is_apart(text, begin, due):
@@ -277,7 +283,7 @@ class Placeholders:
         )
 
     def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
-        """Words that would complete another placeholder than the one that is due."""
+        """Return the words that would complete another placeholder than the one that is due."""
         banned = set(self._surely_out_of_turn(due, bool(text) and is_of_word(text[-1])))
         for length in range(1, min(self._longest_beginning, len(text)) + 1):
             begin = len(text) - length
@@ -287,7 +293,7 @@ class Placeholders:
         return banned
 
     def _surely_out_of_turn(self, due: bytes | None, is_behind_word: bool) -> frozenset[int]:
-        """Those of them that depend on nothing of the text but whether it ends in a letter or digit."""
+        """Return those of them that depend on nothing of the text but whether it ends in a letter or digit."""
         key = due, is_behind_word
         if key not in self._always_out_of_turn:
             banned: set[int] = set()
@@ -301,7 +307,7 @@ class Placeholders:
 
 
 def can_be_spelt(text: str, spellings: Spellings) -> bool:
-    """Whether the vocabulary has what it takes, from any place in the text on."""
+    """Return whether the vocabulary has what it takes, from any place in the text on."""
     return all(spellings.spelt(text[start:].encode()) is not None for start in range(len(text))) and (
         spellings.spelt(f" {text}".encode()) is not None
     )
@@ -313,19 +319,19 @@ def _sums_from(numbers: Sequence[int]) -> list[int]:
 
 
 def _finder(text: bytes) -> re.Pattern[bytes]:
-    """Finds the text where it is no part of a longer word."""
+    """Return what finds the text where it is no part of a longer word."""
     before = rb"(?<!" + _WORD + rb")" if is_of_word(text[0]) else b""
     behind = rb"(?!" + _WORD + rb")" if is_of_word(text[-1]) else b""
     return re.compile(before + re.escape(text) + behind)
 
 
 def _with_space(text: bytes, due: bytes) -> bytes:
-    """What is to be spelt behind the text so that there is a space before ``due``."""
+    """Return what is to be spelt behind the text so that there is a space before ``due``."""
     return due if text.endswith(b" ") else b" " + due
 
 
 def _is_apart(text: bytes, begin: int, wanted: bytes) -> bool:
-    """Whether ``wanted``, were it to begin there, would not go on with the word before it."""
+    """Return whether ``wanted``, were it to begin there, would not go on with the word before it."""
     return not (begin and is_of_word(text[begin - 1]) and is_of_word(wanted[0]))
 
 
@@ -344,5 +350,5 @@ def _completing(text: bytes, spellings: Spellings) -> _Completing:
 
 
 def _goes_on(text: bytes, word: bytes, end: int) -> bool:
-    """Whether the word goes on with a letter behind ``end``, so that the text would be a part of a longer word."""
+    """Return whether the word goes on behind ``end``, so that the text would be a part of a longer word."""
     return len(word) > end and is_of_word(word[end]) and is_of_word(text[-1])

@@ -1,4 +1,4 @@
-"""LineConstraints text: phrases (lexical constraints) and placeholders, which a translation must have.
+"""Required text: phrases (lexical constraints) and placeholders, which a translation must have.
 
 Both are one rule, because the room that they need is exact only if it is computed together: where the greatest length
 is near, a word is banned just where what is left would not suffice for all phrases and all placeholders.
@@ -84,8 +84,11 @@ def required_text_restriction(ids: Words, task: SearchTask, max_length: int) -> 
 
 
 def _least_room(ids: Words, task: SearchTask) -> float:
-    """Words that suffice to complete everything after ``ids``: the least number for the phrases, and
-    then all placeholders; or the placeholder that is begun, then the phrases, then the other placeholders."""
+    """Return how many words suffice to complete everything after ``ids``; infinite if that is not known.
+
+    It is the lesser of two ways: as few as can be for the phrases and then all placeholders; or the placeholder that is
+    begun, then the phrases, then the other placeholders.
+    """
     phrases, progress = task.phrases, task.phrases.after(ids)
     if not task.placeholders:
         return phrases.distance(progress)
@@ -101,13 +104,16 @@ def _least_room(ids: Words, task: SearchTask) -> float:
 
 
 def room_for(task: SearchTask) -> int:
-    """Words that a translation needs at least to have everything that is asked of it (placeholders: that suffice)."""
+    """Return how many words a translation needs to have its prefix and all required text.
+
+    It is the least number for the phrases, and one that suffices for the placeholders.
+    """
     room = len(task.prefix_ids) + (task.placeholders.room if task.placeholders else 0)
     return room + (task.phrases.distance(task.phrases.after(task.prefix_ids)) if len(task.phrases) else 0)
 
 
 def longest_for(task: SearchTask, max_length: int) -> int:
-    """``max_length``, or what the task needs if that is more."""
+    """Return ``max_length``, or what the task needs if that is more."""
     placeholders = task.placeholders.room if task.placeholders else 0
     if len(task.prefix_ids) + task.phrases.room + placeholders <= max_length:
         return max_length
@@ -115,6 +121,6 @@ def longest_for(task: SearchTask, max_length: int) -> int:
 
 
 def num_missing_words(ids: Words, task: SearchTask) -> int:
-    """Words that suffice to complete all phrases and placeholders of the task."""
+    """Return how many words suffice to complete all phrases and placeholders of the task."""
     placeholders = task.placeholders.num_missing(ids) if task.placeholders else 0
     return task.phrases.num_missing(task.phrases.after(ids)) + placeholders

@@ -16,7 +16,10 @@ class SoftTermsRule(DecodingRule):
     needs_attention = True
 
     def __init__(self, tasks: Sequence[SearchTask], share: float) -> None:
-        """``share``: how likely a term is copied where all of the attention is on it, between 0 and 1."""
+        """Keep the terms of each source.
+
+        ``share``: how likely a term is copied where all of the attention is on it, between 0 and 1.
+        """
         self._terms_B = [task.soft_terms for task in tasks]
         self._share = share
 

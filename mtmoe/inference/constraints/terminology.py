@@ -1,4 +1,4 @@
-"""A list of terms and how each is to be translated.
+"""Terminology: a list of terms and how each is to be translated.
 
 A term is found in a line as whole words, a word being letters, digits, marks and low lines in a row; in languages that
 are written without spaces it is found anywhere. A source term without capitals is found in any case ("station" in
@@ -40,18 +40,18 @@ class Terminology:
 
     @property
     def digest(self) -> str:
-        """A hash of all terms in their order."""
+        """Return a hash of all terms in their order."""
         return hashlib.blake2b(repr(self.terms).encode(), digest_size=16).hexdigest()
 
     def found(self, text: str, *, apart: bool = True) -> tuple[Term, ...]:
-        """The terms in a line in normal form, each once, in the order of the line.
+        """Return the terms in a line in normal form, each once, in the order of the line.
 
         ``apart``: whether words are divided by spaces.
         """
         return tuple(dict.fromkeys(term for term, _ in self.places(text, apart=apart)))
 
     def places(self, text: str, *, apart: bool = True) -> Iterator[tuple[Term, int]]:
-        """The same, as often as they occur, each with the place of its first character."""
+        """Yield the terms in a line as often as they occur, each with the place of its first character."""
         words = list(_words(text, apart=apart))
         ends = {end for _, end in words}
         behind = 0
@@ -66,7 +66,7 @@ class Terminology:
 
 
 def read_terms(path: Path) -> Terminology:
-    """Terms from a plain or compressed TSV file: source term, tab, target term. Blank lines are left out.
+    """Read terms from a plain or compressed TSV file: source term, tab, target term. Blank lines are left out.
 
     Raises:
         UserError: naming file and line: not two columns, a blank one, or a source term with two translations.
@@ -98,7 +98,7 @@ def _is_there(term: str, text: str, begin: int) -> bool:
 
 
 def _words(text: str, *, apart: bool) -> Iterator[tuple[int, int]]:
-    """Where words begin and end. Signs are words of one character; so is everything if words are not apart."""
+    """Yield where words begin and end. Signs are words of one character; so is everything if words are not apart."""
     begin = 0
     while begin < len(text):
         end = begin + 1

@@ -1,0 +1,1 @@
+"""Models of inference: ensembles, shallow fusion, precision."""

@@ -1,4 +1,4 @@
-"""From run directories to what translates and scores: one run, or several together."""
+"""Ensemble loading: from run directories to what translates and scores, one run or several together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LoadedEnsemble(NamedTuple):
 def load_together(
     run: str | Path, others: Sequence[Member], checkpoint: str = "best", device: str | torch.device = "cpu"
 ) -> LoadedRun | LoadedEnsemble:
-    """The run as :func:`mtmoe.checkpoint.load_model` loads it; with others an ensemble.
+    """Load a run as :func:`mtmoe.checkpoint.load_model` does; with others an ensemble.
 
     Args:
         checkpoint: of every run.

@@ -1,4 +1,4 @@
-"""The arithmetic of inference, and weights as it wants them: full float32, so that every way to compute a probability
+"""Precision of inference, and weights as it wants them: full float32, so that every way to compute a probability
 gives the same; or bf16 or int8, which are faster."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mtmoe.model.translation import TranslationModel
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """No shortened mantissas (TF32) in CUDA's matrix products and LSTMs.
+    """Use no shortened mantissas (TF32) in CUDA's matrix products and LSTMs.
 
     With them, translating (step by step) and scoring (whole sentences) would differ by far more than 1e-4.
     """
@@ -30,7 +30,7 @@ def full_precision() -> Iterator[None]:
 
 
 def prepare_for_search(model: nn.Module, precision: str, *, with_shortlist: bool = False) -> None:
-    """Turn the weights of a model into those of ``decoding.precision``, and lay them out for many steps, in place.
+    """Convert the weights of a model into those of ``decoding.precision``, and lay them out for many steps, in place.
 
     with_shortlist: no product with the whole vocabulary will be asked for.
 
@@ -52,7 +52,7 @@ def prepare_for_search(model: nn.Module, precision: str, *, with_shortlist: bool
 
 
 def lower_to_bf16(model: nn.Module) -> None:
-    """All weights but those of gates, in place.
+    """Convert all weights but those of gates, in place.
 
     Gates keep theirs: they are small, and which experts a token is sent to is the one thing that rounding changes by
     leaps. LSTM cells, softmaxes and log-probabilities are float32 in any precision.

@@ -1,4 +1,4 @@
-"""Memory that is of no more use, but is kept, goes back to the system.
+"""Memory trimming: memory that is of no more use, but is kept, goes back to the system.
 
 Searches run in threads, each with an arena of malloc's own, and hold tensors of ever other sizes. What is freed between
 two that are in use stays with the arena: the resident memory of a long translation creeps upwards, although nothing is
@@ -23,7 +23,7 @@ class MemoryTrimming:
         self._lock = threading.Lock()
 
     def translated(self, num_sentences: int) -> None:
-        """So many more are done, and what was needed for them is freed."""
+        """Count so many more as done, and what was needed for them is freed."""
         with self._lock:
             self._num_sentences += num_sentences
             is_due = self._num_sentences >= _SENTENCES_BETWEEN
@@ -34,7 +34,7 @@ class MemoryTrimming:
 
 
 def malloc_trim() -> Callable[[int], int] | None:
-    """The C library's function that does it, for all arenas; None where there is none (musl, macOS, Windows)."""
+    """Return the C library's function that does it, for all arenas; None where there is none (musl, macOS, Windows)."""
     try:
         function = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):

@@ -1,0 +1,1 @@
+"""Scoring: how likely models find given text, and the ranking of what a search found."""

@@ -1,4 +1,4 @@
-"""How likely a model finds given translations.
+"""Forced decoding: how likely a model finds given translations.
 
 The score of a line that ``mtmoe translate`` wrote is the one that it reported: both normalise and encode the
 text alike, and truncate the source alike. (Not with ``decoding.shortlist``: what it reports then is normalised over the
@@ -82,7 +82,7 @@ def score_pairs(
 
 
 def perplexity(scores: Iterable[Score]) -> float:
-    """exp of the mean negative log-probability per token, ends of sentences counted.
+    """Return exp of the mean negative log-probability per token, ends of sentences counted.
 
     Raises:
         UserError: no token was scored.
@@ -97,7 +97,10 @@ def perplexity(scores: Iterable[Score]) -> float:
 
 
 def perplexity_of(log_probability: float, num_tokens: int) -> float:
-    """Infinite where no number can say it: of "words" of thousands of letters, with more than 709 nats each."""
+    """Return the perplexity; infinite where no float is so large.
+
+    That is so of "words" of thousands of letters, with more than 709 nats each.
+    """
     try:
         return math.exp(-log_probability / num_tokens)
     except OverflowError:
@@ -113,7 +116,7 @@ def force_decode(
     options: SearchOptions,
     listed: ListedWords | None = None,
 ) -> list[Hypothesis]:
-    """What the search would have reported, had it found ``targets`` (ids without special symbols).
+    """Return what the search would have reported, had it found ``targets`` (ids without special symbols).
 
     ``listed``: probabilities over the words of the source, whose number is its place here, and not over all.
     """
@@ -190,7 +193,7 @@ def token_log_probabilities(
     targets: Sequence[Sequence[int]],
     batch_tokens: int,
 ) -> list[tuple[float, ...]]:
-    """Of each target (ids without special symbols) given its source: the subwords', and then that of its end."""
+    """Return the log-probabilities of each target given its source: of its subwords, then of its end."""
     found: list[tuple[float, ...]] = [()] * len(sources)
     device = next(model.parameters()).device
     lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]

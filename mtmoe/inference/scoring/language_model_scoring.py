@@ -1,4 +1,4 @@
-"""How likely a language model finds given text, line by line.
+"""Language model scoring: how likely a model finds given text, line by line.
 
 The rule of the perplexities: a line is a sentence; each of its words (or subwords) is predicted, and its end as one
 more, so that a blank line is one prediction. A word that the vocabulary lacks is predicted as ``<unk>``, with the
@@ -56,12 +56,12 @@ class TextScore(NamedTuple):
 
     @property
     def per_word(self) -> float:
-        """Perplexity per word."""
+        """Return the perplexity per word."""
         return perplexity_of(self.log_probability, self.num_words)
 
     @property
     def per_token(self) -> float:
-        """Perplexity per subword; the same for a vocabulary of words."""
+        """Return the perplexity per subword; the same for a vocabulary of words."""
         return perplexity_of(self.log_probability, self.num_tokens)
 
 
@@ -78,7 +78,7 @@ def total(scores: Sequence[LineScore]) -> TextScore:
 
 
 def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Progress = silent) -> Iterator[LineScore]:
-    """One score for each line, in order; lines are read a window at a time."""
+    """Yield one score for each line, in order; lines are read a window at a time."""
     iterator = iter(lines)
     reader = _RunningReader(loaded) if loaded.recipe.training.bptt_steps else SentenceReader(loaded)
     num_done, language = 0, loaded.recipe.data.target_language
@@ -92,7 +92,7 @@ def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Prog
 
 
 def first_token(loaded: LoadedLanguageModel) -> int:
-    """What a text begins with: running text (the first line, too) comes after the end of a line."""
+    """Return what a text begins with: running text (the first line, too) comes after the end of a line."""
     return EOS if loaded.recipe.training.bptt_steps else BOS
 
 
@@ -105,7 +105,7 @@ class SentenceReader:
 
     @torch.inference_mode()
     def read(self, lines: Sequence[Sequence[int]]) -> list[float]:
-        """log P of each line, its end included: ids without special symbols."""
+        """Return log P of each line, its end included: ids without special symbols."""
         scores = [0.0] * len(lines)
         for group in group_by_length([len(ids) + 1 for ids in lines], _BATCH_TOKENS):
             batch = text_batch(ragged([lines[index] for index in group])).to(self._device)

@@ -33,7 +33,7 @@ class FinishedHypotheses:
     """The finished hypotheses of all beams, highest score first, and what it takes to enter them."""
 
     def __init__(self, max_length_Q: np.ndarray, options: SearchOptions) -> None:
-        """``max_length_Q``: greatest length of the translations of each beam, EOS not counted."""
+        """Start without any; ``max_length_Q``: greatest length of the translations of each beam, EOS not counted."""
         self.options = options
         self.max_length_Q = max_length_Q
         self.of_beam_Q: list[list[FinishedHypothesis]] = [[] for _ in max_length_Q]

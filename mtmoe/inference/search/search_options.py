@@ -1,4 +1,4 @@
-"""How to search: the settings that a search reads, and how many hypotheses are wanted."""
+"""Search options: the settings that a search reads, and how many hypotheses are wanted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SearchOptions:
     beam_margin: float | None = None
     early_stopping: Literal["full", "exact", "best"] = "full"
     groups: int = 1
-    """Beams of a sentence, which share ``beam_size``: of ``decoding.diverse_beams``."""
+    """Return the number of beams of a sentence, which share ``beam_size``: of ``decoding.diverse_beams``."""
     diversity_penalty: float = 0.0
     sampling: Sampling | None = None
     soft_terms: float | None = None
@@ -46,7 +46,7 @@ class SearchOptions:
 
     @classmethod
     def from_settings(cls, decoding: Decoding, *, num_best: int = 1, keep_attention: bool = False) -> SearchOptions:
-        """The options that a recipe's ``[decoding]`` table states."""
+        """Return the options that a recipe's ``[decoding]`` table states."""
         diverse = decoding.diverse_beams
         return cls(
             beam_size=decoding.beam_size,
@@ -68,23 +68,23 @@ class SearchOptions:
         )
 
     def max_length(self, num_source_subwords: int) -> int:
-        """Longest translation in subwords, EOS not counted; at least 1."""
+        """Return the length of the longest translation in subwords, EOS not counted; at least 1."""
         return max(1, int(self.max_length_ratio * num_source_subwords) + self.max_length_extra)
 
     def min_length(self, num_source_subwords: int) -> int:
-        """Shortest translation in subwords, EOS not counted."""
+        """Return the length of the shortest translation in subwords, EOS not counted."""
         return min(int(self.min_length_ratio * num_source_subwords), self.max_length(num_source_subwords))
 
     @property
     def num_beams(self) -> int:
-        """Beams of a sentence, which are searched separately: its groups, or one for each sample."""
+        """Return how many beams a sentence has, which are searched separately: its groups, or one a sample."""
         return self.num_best if self.sampling else self.groups
 
     @property
     def width(self) -> int:
-        """Hypotheses of one beam."""
+        """Return how many hypotheses one beam has."""
         return 1 if self.sampling else self.beam_size // self.groups
 
     def beams_of(self, index: int) -> range:
-        """The numbers of the beams of a source."""
+        """Return the numbers of the beams of a source."""
         return range(index * self.num_beams, (index + 1) * self.num_beams)

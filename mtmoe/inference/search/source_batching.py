@@ -1,4 +1,4 @@
-"""From id sequences of any lengths to padded tensors, in batches of a bounded number of tokens.
+"""Source batching: from id sequences of any lengths to padded tensors, in batches of a bounded number of tokens.
 
 Letters: B sentences, S source positions, T target positions.
 """
@@ -31,7 +31,7 @@ def pad_with_eos(sentences: Sequence[Sequence[int]], device: torch.device | str 
 def batches_by_length(
     sources: Sequence[Sequence[int]], batch_tokens: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Batches of sources of similar length, longest first: indices, ``source_BS``, ``source_lengths_B``.
+    """Yield batches of sources of similar length, longest first: indices, ``source_BS``, ``source_lengths_B``.
 
     Args:
         sources: subword ids without special symbols.
@@ -42,8 +42,11 @@ def batches_by_length(
 
 
 def runs_of_like_length(lengths: Sequence[int], fewest: int) -> Iterator[slice]:
-    """Sentences that stand side by side and can be padded together: cut where at least ``fewest`` have come and the
-    next is shorter than three quarters of the longest so far. Every sentence is in exactly one."""
+    """Yield runs of sentences that stand side by side and can be padded together.
+
+    A run ends where at least ``fewest`` have come and the next is shorter than three quarters of the longest so far.
+    Every sentence is in exactly one.
+    """
     begin = longest = 0
     for place, length in enumerate(lengths):
         if place - begin >= fewest and 4 * length < 3 * longest:
@@ -55,7 +58,7 @@ def runs_of_like_length(lengths: Sequence[int], fewest: int) -> Iterator[slice]:
 
 
 def group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of sentences of similar length, so that number x longest <= ``batch_tokens``.
+    """Yield indices of sentences of similar length, so that number x longest <= ``batch_tokens``.
 
     Longest first, so that what does not fit into memory fails at once. A sentence that is longer than
     ``batch_tokens`` is a group of its own. Every index occurs exactly once.

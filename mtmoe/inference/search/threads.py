@@ -1,4 +1,4 @@
-"""Several searches at once in threads of one process, which share the model and the sources.
+"""Threads: several searches at once in threads of one process, which share the model and the sources.
 
 On a CPU a step of the search is many small operations, which more threads within each do not make faster: two searches
 with one thread each do more than one search with two. (torch lets go of Python's lock in every operation.)
@@ -24,18 +24,24 @@ class WaitingSources:
     """The sources that no search has taken yet, longest first, so that what does not fit into memory fails at once."""
 
     def __init__(self, lengths_B: Sequence[int], *, num_searches: int = 1) -> None:
-        """``num_searches``: how many share the sources; none takes more than its part of all at a time."""
+        """Sort the sources.
+
+        ``num_searches``: how many share them; none takes more than its part of all at a time.
+        """
         self._indices = deque(sorted(range(len(lengths_B)), key=lambda index: (-lengths_B[index], index)))
         self._most = -(-len(lengths_B) // num_searches)
         self._lock = threading.Lock()
 
     @property
     def is_over(self) -> bool:
-        """No source is left."""
+        """Return whether no source is left."""
         return not self._indices
 
     def take(self, num_wanted: Callable[[int, int], int]) -> list[int]:
-        """The next ones; ``num_wanted(next index, number waiting)`` says how many, and is only asked if there are."""
+        """Return the next ones.
+
+        ``num_wanted(next index, number waiting)`` says how many, and is asked only if there are any.
+        """
         with self._lock:
             if not self._indices:
                 return []
@@ -51,7 +57,7 @@ class _Ended:
 
 
 def run_in_threads(searches: Sequence[Callable[[], Iterator[T | None]]], num_threads: int = 1) -> Iterator[T]:
-    """Everything that the searches find, as it comes; with more than one, each runs in a thread of its own.
+    """Yield everything that the searches find, as it comes; with more than one, each runs in a thread of its own.
 
     A search gives None now and then: there it can be left, when an error or Ctrl-C has ended the others.
     While they run, each computes with its share of ``num_threads``, at least one. An error in one of them ends all and

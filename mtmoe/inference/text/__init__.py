@@ -1,0 +1,1 @@
+"""Text: lines to subwords and back."""

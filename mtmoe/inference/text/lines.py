@@ -81,7 +81,7 @@ def _bounded(ids: list[int], decoding: Decoding) -> SourceLine:
 
 
 def missing_language(line: str, data: Data) -> str:
-    """What to warn of a line that does not tell a multilingual model which language to translate into; else empty."""
+    """Return a warning of a line that does not tell a multilingual model the language to translate into; else empty."""
     known = language_tokens(data)
     text = normalise_line(line)
     if not known or tokened(text, known).token:
@@ -160,10 +160,10 @@ def encode_targets(lines: Sequence[str], subwords: SubwordModel) -> list[list[in
 
 
 def decode_line(ids: Sequence[int], subwords: SubwordModel) -> str:
-    """Text of a translation. Always one line: byte symbols can spell a line feed, which becomes a space."""
+    """Return the text of a translation. Always one line: byte symbols can spell a line feed, which becomes a space."""
     return normalise_line(subwords.decode(ids))
 
 
 def decode_lines(ids: Sequence[Sequence[int]], subwords: SubwordModel) -> list[str]:
-    """:func:`decode_line` of each row."""
+    """Return :func:`decode_line` of each row."""
     return [normalise_line(text) for text in subwords.decode_batch(ids)]

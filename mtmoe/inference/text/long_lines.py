@@ -1,4 +1,4 @@
-"""Divides a line that is too long for the model where it hurts least.
+"""Long lines: division of a line that is too long for the model where it hurts least.
 
 A model learns from sentences of bounded length and translates much longer ones badly. So an over-long line is
 divided at ends of sentences, each of which is translated by itself; a sentence that is still too long at its
@@ -37,7 +37,7 @@ _WORDS = re.compile(r"(?<! ) *[^ ]+")
 
 
 def divided(text: str, encode: Encode, longest: int) -> list[str]:
-    """Parts of the text, in order, of at most ``longest`` subwords each.
+    """Return parts of the text, in order, of at most ``longest`` subwords each.
 
     Nothing but white space between two parts is lost. A text that is short enough is one part; a blank one none.
 
@@ -50,7 +50,7 @@ def divided(text: str, encode: Encode, longest: int) -> list[str]:
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of a line: its ends are full stops and their like, before what can begin a sentence."""
+    """Yield the sentences of a line: its ends are full stops and their like, before what can begin a sentence."""
     begin = 0
     for match in _SENTENCE.finditer(text):
         if _ends_sentence(text, match):
@@ -90,7 +90,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _halves(text: str) -> Iterator[str]:
-    """Two halves; a mark stays with its letter."""
+    """Yield two halves; a mark stays with its letter."""
     middle = len(text) // 2
     while middle > 1 and unicodedata.category(text[middle])[0] == "M":
         middle -= 1
@@ -117,7 +117,7 @@ def _divided(text: str, encode: Encode, longest: int, levels: Sequence[_Level]) 
 
 
 def _packed(pieces: Sequence[str], encode: Encode, longest: int) -> Iterator[str]:
-    """Neighbours put together for as long as the sum of their subwords allows."""
+    """Yield neighbours put together for as long as the sum of their subwords allows."""
     packed, num_subwords = "", 0
     for piece, ids in zip(pieces, encode(pieces), strict=True):
         if packed and num_subwords + len(ids) > longest:

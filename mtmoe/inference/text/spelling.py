@@ -1,4 +1,4 @@
-"""Subwords as the bytes that they spell, and bytes as subwords."""
+"""Spelling: subwords as the bytes that they spell, and bytes as subwords."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def spelling(piece_id: int, pieces: Sequence[str]) -> bytes:
-    """What a subword spells: white space before a word is a space, a special symbol but <unk> nothing."""
+    """Return what a subword spells: white space before a word is a space, a special symbol but <unk> nothing."""
     if piece_id == UNK:
         return "\ufffd".encode()
     if piece_id < NUM_SPECIAL:
@@ -38,17 +38,18 @@ class Spellings:
         """All others: a word before them is over."""
 
     def text(self, ids: Sequence[int]) -> bytes:
+        """Return what subwords spell together."""
         return b"".join(map(self.bytes_of.__getitem__, ids))
 
     def first(self, text: bytes) -> int | None:
-        """The longest subword that the text begins with."""
+        """Return the longest subword that the text begins with."""
         for length in range(min(self._longest, len(text)), 0, -1):
             if (found := self._ids.get(text[:length])) is not None:
                 return found
         return None
 
     def spelt(self, text: bytes) -> list[int] | None:
-        """The text by longest subwords from left to right; None if it has something that no subword spells."""
+        """Return the text by longest subwords from left to right; None if it has something that no subword spells."""
         ids: list[int] = []
         while text:
             found = self.first(text)
@@ -59,7 +60,7 @@ class Spellings:
         return ids
 
     def fewest(self, text: bytes) -> list[int] | None:
-        """The text by as few subwords as can be; None if it has something that no subword spells."""
+        """Return the text by as few subwords as can be; None if it has something that no subword spells."""
         # From each place to the end; the first word and how many there are.
         best: list[tuple[int, int] | None] = [None] * len(text) + [(0, 0)]
         for place in range(len(text) - 1, -1, -1):
@@ -80,7 +81,7 @@ class Spellings:
         return ids
 
     def beginning_with(self, text: bytes) -> list[int]:
-        """Subwords that begin with the text, or are it."""
+        """Return the subwords that begin with the text, or are it."""
         begin = bisect.bisect_left(self._sorted, (text, -1))
         found = []
         for content, piece_id in self._sorted[begin:]:
@@ -90,7 +91,7 @@ class Spellings:
         return found
 
     def overlapping(self, text: bytes) -> set[int]:
-        """Subwords that have the text, are a part of it, or end or begin as it begins or ends."""
+        """Return the subwords that have the text, are a part of it, or end or begin as it begins or ends."""
         found = set()
         for content, piece_id in self._sorted:
             lengths = range(1, min(len(content), len(text)))
@@ -100,20 +101,20 @@ class Spellings:
         return found
 
     def containing(self, text: bytes) -> list[int]:
-        """Subwords that have the text somewhere."""
+        """Return the subwords that have the text somewhere."""
         return [piece_id for content, piece_id in self._sorted if text in content]
 
 
 def begins_with_word(text: bytes) -> bool:
-    """Whether the text begins with a letter or digit."""
+    """Return whether the text begins with a letter or digit."""
     return bool(text) and is_of_word(text[0])
 
 
 def is_of_word(byte: int) -> bool:
-    """Whether a byte belongs to a letter, a digit or a low line; all beyond ASCII are taken for letters."""
+    """Return whether a byte belongs to a letter, a digit or a low line; all beyond ASCII are taken for letters."""
     return byte >= 0x80 or chr(byte).isalnum() or byte == 0x5F
 
 
 def as_spelt(text: str) -> str:
-    """The text with spaces where its subwords spell them: SentencePiece's mark comes back as one."""
+    """Return the text with spaces where its subwords spell them: SentencePiece's mark comes back as one."""
     return text.replace(_MARK, " ")

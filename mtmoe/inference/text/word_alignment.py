@@ -1,4 +1,4 @@
-"""Which word of the source a word of the translation comes from, read off the attention.
+"""Word alignment: which word of the source a word of the translation comes from, read off the attention.
 
 Words are what white space divides; they are counted from 0, as in the Pharaoh format.
 Letters: T target and S source subwords, both with their end of sentence.
@@ -48,14 +48,14 @@ def align_words(attention_TS: Tensor, source_words: Sequence[int | None], target
 
 
 def _membership(words: Sequence[int | None]) -> np.ndarray:
-    """0 and 1 by subword and word; what belongs to no word is in the last column."""
+    """Return 0 and 1 by subword and word; what belongs to no word is in the last column."""
     num_words = max((word for word in words if word is not None), default=-1) + 1
     columns = [num_words if word is None else word for word in words]
     return np.eye(num_words + 1)[columns]
 
 
 def words_of_subwords(ids: Sequence[int], pieces: Sequence[str]) -> list[int | None]:
-    """Which word of the normalised text each subword belongs to, or None.
+    """Return which word of the normalised text each subword belongs to, or None.
 
     A subword that holds white space belongs to the word after it. Bytes of byte fallback are put together
     first, for they can spell white space too. What normalising removes altogether is no word and not counted.
@@ -88,7 +88,7 @@ def words_of_subwords(ids: Sequence[int], pieces: Sequence[str]) -> list[int | N
 
 
 def word_numbers(text: str) -> list[int]:
-    """Number, in a line as it was given, of each word that its normal form has for the model.
+    """Return the number, in a line as it was given, of each word that its normal form has for the model.
 
     A word with SentencePiece's sign for a space in it is several for the model, or none.
     """
@@ -98,5 +98,5 @@ def word_numbers(text: str) -> list[int]:
 
 
 def pharaoh(links: Links) -> str:
-    """The links as the Pharaoh format writes them: ``0-0 2-1``."""
+    """Return the links as the Pharaoh format writes them: ``0-0 2-1``."""
     return " ".join(f"{source}-{target}" for source, target in links)

@@ -1,0 +1,1 @@
+"""Next words: the likeliest of the vocabulary or of a shortlist, or a sample."""

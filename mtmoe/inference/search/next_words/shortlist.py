@@ -76,7 +76,7 @@ class _Own:
     oneDNN compiles each anew)."""
 
     def __init__(self, like: Tensor) -> None:
-        """``like``: a vector."""
+        """Start without sources; ``like``: a vector."""
         self.words_UI = torch.full((1, _BLOCK_WORDS), PAD, device=like.device)
         """Of each block; PAD behind the last word of a source, and in block 0, which no source has."""
         self.vectors_UDI = like.new_zeros(1, len(like), _BLOCK_WORDS)
