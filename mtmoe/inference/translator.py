@@ -96,7 +96,6 @@ class Translator:
         scores_all = self._rescorer.fused is not None
         reencoder = Reencoder(self.loaded, self._shortlist, self._device, batch_tokens, scores_all=scores_all)
         self.n_best_lists = NBestLists(self.loaded.subwords, self.decoding, reencoder, self._rescorer)
-        self._assembly = LineAssembly(self.loaded.subwords, data, self._line_constraints)
         self._memory_trimming = MemoryTrimming()
 
     def translate(
@@ -164,8 +163,9 @@ class Translator:
         if not parts:
             progress("translate", num_blank, num_blank, "sentences")
         self._memory_trimming.translated(len(parts))
+        assembly = LineAssembly(self.loaded.subwords, self.loaded.recipe.data, self._line_constraints)
         return [
-            self._assembly.translation(request, source, [next(translated) for _ in source.parts], num_best)
+            assembly.translation(request, source, [next(translated) for _ in source.parts], num_best)
             for request, source in zip(requests, sources, strict=True)
         ]
 
