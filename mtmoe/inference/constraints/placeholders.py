@@ -3,7 +3,7 @@
 Which texts of a line they are is the setting ``decoding.placeholders``.
 
 It is looked for in what a hypothesis spells, not in its subwords, for one text has many segmentations. The functions
-are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.constraints.rules`.
+are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.constraints.decoding_rule`.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class _Connection:
 def test_a_worker_translates_with_the_other_runs_too(run_directory, language_model_run, monkeypatch):
     others = RescoringRuns(language_model=str(language_model_run))
     connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False, True))
-    arguments = {"overrides": PLAIN, "others": others}
+    arguments = {"overrides": PLAIN, "rescoring": others}
     worker_pool._serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
     expected = Translator(run_directory, device="cpu", overrides=PLAIN, rescoring=others).translate(LINES)
     assert connection.answers == [expected]
