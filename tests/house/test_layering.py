@@ -34,9 +34,10 @@ LAYERS = [
 WITHIN_INFERENCE = [
     ("requests",),
     ("text",),
-    ("search", "constraints"),  # a hypothesis carries the state of its constraints, and they say what is searched for
+    ("search", "constraints"),  # a search asks its decoding rules, and a rule reads the options of the search
     ("models",),
-    ("scoring",),
+    ("scoring", "translation"),  # a translation has the parts of its score, and n-best lists are of translations
+    ("divided_lines",),
     ("translator",),
     ("worker_pool",),
     ("files",),
