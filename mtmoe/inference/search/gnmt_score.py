@@ -14,17 +14,21 @@ Letters: S source positions, X hypotheses.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
 from torch import Tensor
+
+Number = TypeVar("Number", float, np.ndarray)
 
 COVERAGE_FLOOR = 1e-6
 """Least attention that a source position counts with, so that its logarithm stays finite."""
 
 
-def length_penalty(num_tokens: Any, alpha: float) -> Any:
+def length_penalty(num_tokens: Number, alpha: float) -> Number:
     """Return GNMT's lp for a number (or an array of numbers) of target tokens, EOS counted."""
-    return ((5.0 + num_tokens) / 6.0) ** alpha
+    penalty: Number = ((5.0 + num_tokens) / 6.0) ** alpha
+    return penalty
 
 
 def coverage_penalty(coverage_XS: Tensor, is_real_XS: Tensor, beta: float) -> Tensor:
