@@ -15,4 +15,5 @@ def group_starts(beam_X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def best_of_group(scores_X: np.ndarray, starts_G: np.ndarray, group_X: np.ndarray) -> np.ndarray:
     """Return, for each row, the highest score of its group."""
-    return np.maximum.reduceat(scores_X, starts_G)[group_X]
+    best_X: np.ndarray = np.maximum.reduceat(scores_X, starts_G)[group_X]
+    return best_X

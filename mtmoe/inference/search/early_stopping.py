@@ -41,7 +41,8 @@ def can_still_win(
     if options.early_stopping == "best":  # than the best, not than the last of those wanted: see above
         now_X = log_probability_X / length_penalty(num_words_X + 1, options.length_alpha)
         is_open_X &= best_of_group(now_X, starts_G, group_X) > finished.best_Q[beam_X]
-    return is_open_X & (reachable_X >= finished.best_Q[beam_X] - options.prune_margin)
+    can_win_X: np.ndarray = is_open_X & (reachable_X >= finished.best_Q[beam_X] - options.prune_margin)
+    return can_win_X
 
 
 def score_to_beat(scores: Sequence[float], options: SearchOptions) -> float | None:

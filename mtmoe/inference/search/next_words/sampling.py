@@ -19,10 +19,9 @@ from torch import Tensor
 from mtmoe.config.settings import Sampling
 from mtmoe.data.random_streams import Purpose, random_stream
 from mtmoe.inference.search.search_model import SearchModel
+from mtmoe.system.splitmix64 import STEP, mix, shift_right
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _CELLS_AT_ONCE = 1 << 18  # of [X, V]: on a CPU what the cache holds
 _CELLS_AT_ONCE_ON_GPU = 1 << 26
 _SYMBOLS = slice(0, NUM_SPECIAL)
@@ -31,7 +30,8 @@ _SYMBOLS = slice(0, NUM_SPECIAL)
 def sample_keys(seed: int, number: int, sample: int, num_positions: int) -> list[int]:
     """Return a key for each position of one sample of the line ``number``: 64 bits, signed as torch has them."""
     keys = random_stream(Purpose.DRAWN_WORDS, seed, number, sample).integers(0, 2**64, num_positions, dtype="uint64")
-    return keys.astype("int64").tolist()
+    signed: list[int] = keys.astype("int64").tolist()
+    return signed
 
 
 def sample_words(
@@ -91,23 +91,6 @@ def _candidates(tempered_XV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor
 
 def gumbel_numbers(keys_X: Tensor, words_XC: Tensor) -> Tensor:
     """Return independent numbers of the standard Gumbel distribution for each key and word: float64 [X, C]."""
-    bits_XC = _mixed(keys_X[:, None] + (words_XC + 1) * _signed(_GOLDEN))
-    uniform_XC = (_shifted(bits_XC, 11).double() + 0.5) * 2.0**-53  # in (0, 1): neither logarithm is infinite
+    bits_XC = mix(keys_X[:, None] + (words_XC + 1) * STEP)
+    uniform_XC = (shift_right(bits_XC, 11).double() + 0.5) * 2.0**-53  # in (0, 1): neither logarithm is infinite
     return -(-uniform_XC.log()).log()
-
-
-def _mixed(bits: Tensor) -> Tensor:
-    """Return SplitMix64's output of a state; products are modulo 2^64, as torch's are."""
-    bits = (bits ^ _shifted(bits, 30)) * _signed(_MULTIPLIERS[0])
-    bits = (bits ^ _shifted(bits, 27)) * _signed(_MULTIPLIERS[1])
-    return bits ^ _shifted(bits, 31)
-
-
-def _shifted(bits: Tensor, places: int) -> Tensor:
-    """Shift right with zeros from the left, unlike torch's shift of signed numbers."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
-
-
-def _signed(bits: int) -> int:
-    """Return 64 bits as torch's signed numbers have them."""
-    return bits - (1 << 64) if bits >> 63 else bits

@@ -51,7 +51,8 @@ class Shortlist:
         source = np.asarray(source_ids, dtype=np.int64)
         wanted_words = np.fromiter(wanted, dtype=np.int64)
         words = np.unique(np.concatenate([self._candidates_VO[source].ravel(), source, wanted_words]))
-        return words[~self._is_free_V[words]]
+        own: np.ndarray = words[~self._is_free_V[words]]
+        return own
 
 
 def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -> Shortlist | None:
@@ -219,7 +220,8 @@ class ListedWords:
         logits_UZI = grid_UZD.unflatten(0, (len(vectors_UDI), width)) @ vectors_UDI
         logits_UZI += self._own.no_word_UI[:, None]
         own_XJI = logits_UZI.flatten(0, 1).index_select(0, torch.from_numpy(cells_XJ).to(device).flatten())
-        return own_XJI.view(len(hidden_XD), blocks_XJ.shape[1] * _BLOCK_WORDS)
+        own_XL: Tensor = own_XJI.view(len(hidden_XD), blocks_XJ.shape[1] * _BLOCK_WORDS)
+        return own_XL
 
 
 class _Columns:
