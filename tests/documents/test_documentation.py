@@ -159,6 +159,25 @@ def test_the_tree_in_the_guide_for_contributors_is_the_tree() -> None:
         assert (ROOT / path).exists(), path
 
 
+SOUGHT = (
+    "GNMT length penalty", "what `--resume` reads", "EMA of the weights", "weight export", "diverse beams",
+    "beam allocation of constraints", "BPE dropout", "choice of bf16", "never emitting UNK", "all-to-all",
+    "label smoothing", "dead experts", "gradient clipping", "forget bias", "n-gram blocking", "contamination gate",
+    "word alignment", "GPU memory plan", "loss scaling", "sampled softmax",
+)  # fmt: skip
+
+
+def test_what_a_newcomer_looks_for_is_in_the_file_that_the_guide_names() -> None:
+    section = DOCUMENTS["CONTRIBUTING.md"].partition("## Where is what")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE))
+    assert set(SOUGHT) <= rows.keys()
+    for sought, cell in rows.items():
+        files = re.findall(r"`([\w/]+\.py)`", cell)
+        assert sought in ("you look for", "---") or files, sought
+        for file in files:
+            assert (ROOT / file).is_file(), f"{sought}: {file}"
+
+
 def test_every_name_of_the_python_examples_exists() -> None:
     for document, text in DOCUMENTS.items():
         for name in re.findall(r"\bmtmoe\.([A-Za-z_]+)\(", "\n".join(code_blocks(text))):

@@ -5,7 +5,9 @@ The text is tiny, and settings that take long are made small; else the commands 
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -36,6 +38,7 @@ SMALL = (
 )
 SMALL_SPLIT = ("data.held_out.valid_pairs=10", "data.held_out.test_pairs=10")
 NUM_PAIRS = 240
+OWN_FILES = shlex.split("--train my.en my.de --valid dev.en dev.de --test test.en test.de")
 
 
 class Shown(NamedTuple):
@@ -120,14 +123,25 @@ def test_the_readmes_steps_on_own_text_work(folder: Path) -> None:
 
 
 def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:
-    files = shlex.split("--train my.en my.de --valid dev.en dev.de --test test.en test.de")
-    run(Shown(["train", "multi30k-en-de", "runs/mine", *files]), SMALL)
+    run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
     (folder / "lines.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")
     for name in ("howto/translate.md", "reference/python.md"):
         page = (ROOT / "docs" / name).read_text(encoding="utf-8")
         for program in re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
             exec(compile(program, name, "exec"), {})
     assert (folder / "answers.jsonl").is_file()
+
+
+def test_the_page_of_metrics_has_every_key_of_a_run(folder: Path) -> None:
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    page += "\n".join(runpy.run_path(str(ROOT / "docs" / "generated_pages.py"))["metrics_page"]())
+    run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
+    lines = [json.loads(line) for line in Path("runs/mine/metrics.jsonl").read_text().splitlines()]
+    assert {line["event"] for line in lines} == {"train", "validation"}
+    for key in {key for line in lines for key in line}:
+        general = re.sub(r"^(?:en|de)coder\.moe\d+\.", "LAYER.", key)
+        general = re.sub(r"^LAYER\.\w+_loss$", "LAYER.LOSS_loss", general)
+        assert f"`{general}`" in page, key
 
 
 def test_the_documents_build_without_a_warning(tmp_path: Path) -> None:

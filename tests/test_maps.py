@@ -1,0 +1,67 @@
+"""The maps of a search step and of a training step are the walks that the code takes, call by call."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from mtmoe.cli import main
+
+from mtmoe.model.translation import TranslationModel
+from tests.cli.conftest import recipe_text, write_text
+from tests.paths import ROOT
+
+MAPS = ROOT / "docs" / "explanation"
+MOST_CALLS = 6  # from the command to a step of the decoder
+
+
+def drawn(page: str) -> list[str]:
+    """Return the names of the functions that the first block of a map draws, outermost first."""
+    text = (MAPS / page).read_text(encoding="utf-8")
+    block = text.partition("```text\n")[2].partition("```")[0]
+    return [re.sub(r"^\s*(?:mtmoe )?(?:\w+\.)?(\w+).*", r"\1", line) for line in block.splitlines()]
+
+
+def walk_to(method: str, arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the first walk from a command to a method of the model, both included, by name."""
+    walks: list[list[tuple[str, str]]] = []
+    original = getattr(TranslationModel, method)
+
+    def watched(self: TranslationModel, *values: Any) -> Any:
+        inside = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(ROOT)]
+        places = [(str(Path(frame.filename).relative_to(ROOT)), frame.name) for frame in inside]
+        walks.append([(file, name) for file, name in places if file.startswith(("mtmoe/", "cli/"))])
+        return original(self, *values)
+
+    monkeypatch.setattr(TranslationModel, method, watched)
+    result = CliRunner().invoke(main, arguments, input=text)
+    assert result.exit_code == 0, result.stderr
+    first = next(place for place, (file, _) in enumerate(walks[0]) if file.startswith("cli/commands/"))
+    return [*(name for _, name in walks[0][first:]), method]
+
+
+@pytest.fixture
+def one_thread() -> Any:
+    """One thread: several searches would each begin in a thread of their own, with a stack of its own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_maps_are_the_walks_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    write_text(tmp_path)
+    recipe, run = tmp_path / "tiny.toml", str(tmp_path / "run")
+    recipe.write_text(recipe_text(tmp_path), encoding="utf-8")
+    train = ["train", str(recipe), run, "--device", "cpu", "--set", "training.max_steps=2"]
+    with monkeypatch.context() as watched:
+        assert walk_to("forward", train, "", watched) == drawn("map-of-a-training-step.md")
+    with monkeypatch.context() as watched:
+        walk = walk_to("decode_step", ["translate", run], "the man\n", watched)
+    assert walk == drawn("map-of-a-search-step.md")
+    assert len(walk) - 1 <= MOST_CALLS
