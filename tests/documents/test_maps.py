@@ -17,7 +17,6 @@ from tests.cli.conftest import recipe_text, write_text
 from tests.paths import ROOT
 
 MAPS = ROOT / "docs" / "explanation"
-MOST_CALLS = 6  # from the command to a step of the decoder
 
 
 def drawn(page: str) -> list[str]:
@@ -61,7 +60,3 @@ def test_the_maps_are_the_walks_of_the_code(tmp_path: Path, monkeypatch: pytest.
     train = ["train", str(recipe), run, "--device", "cpu", "--set", "training.max_steps=2"]
     with monkeypatch.context() as watched:
         assert walk_to("forward", train, "", watched) == drawn("map-of-a-training-step.md")
-    with monkeypatch.context() as watched:
-        walk = walk_to("decode_step", ["translate", run], "the man\n", watched)
-    assert walk == drawn("map-of-a-search-step.md")
-    assert len(walk) - 1 <= MOST_CALLS

@@ -71,7 +71,9 @@ class WindowMetrics:
     gradient_norm: float
     """Global norm before clipping, per step."""
     target_tokens_per_second: float
+    """Subwords of translations with the end of sentence, without padding."""
     source_and_target_tokens_per_second: float
+    """The same of both sides."""
     padding_share: float
     """Share of the positions of batches that are padding, 0 to 1."""
     eta_seconds: float
@@ -85,12 +87,15 @@ class TrainingMetrics(WindowMetrics):
     event: ClassVar[str] = "train"
 
     step: int
+    """Optimizer steps since the first."""
     max_steps: int
+    """Steps in all."""
     epoch: int
     """Passes over the corpus that are complete."""
     tflops_per_device: float
     """10^12 floating-point operations per second and process, as the paper counts them."""
     learning_rate: float
+    """Of the last step."""
     skipped_steps: int
     """Steps since the first that changed nothing: for a loss that was not finite, or for lack of memory."""
     out_of_memory_steps: int
@@ -124,8 +129,11 @@ class DevSetMetrics(NamedTuple):
     """What was measured on one of several dev sets. Those who translate nothing have no BLEU."""
 
     loss: float | None = None
+    """Cross-entropy in nats per target token of this set."""
     bleu: float | None = None
+    """sacreBLEU of this set."""
     bleu_signature: str | None = None
+    """sacreBLEU's signature; without the set where all sets have the same."""
     routing: Mapping[str, LanguageRouting] = {}
     """By layer."""
 
@@ -145,8 +153,11 @@ class ModelQuality:
     loss: float
     """Cross-entropy in nats per target token, without label smoothing."""
     perplexity: float
+    """exp(loss)."""
     bleu: float | None = None
+    """sacreBLEU of the translations; absent where nothing is translated."""
     chrf: float | None = None
+    """chrF2 of the translations."""
     dev_sets: Mapping[str, DevSetMetrics] = field(default_factory=dict)
     """By name, in the order of the recipe."""
     examples: tuple[TranslationExample, ...] = ()
@@ -185,12 +196,16 @@ class ValidationMetrics:
     event: ClassVar[str] = "validation"
 
     step: int
+    """Optimizer steps since the first."""
     epoch: int
+    """Passes over the corpus that are complete."""
     quality: ModelQuality
     metric: str
     """The one that chooses the best checkpoint: bleu, loss or perplexity."""
     best_step: int
+    """Step of the best validation so far."""
     best_value: float
+    """Its value of the metric."""
     seconds: float
     """Time that the validation took."""
 
