@@ -27,7 +27,7 @@ RESERVED = {
     "W": "beam",
 }
 _ROOT = Path(mtmoe.__file__).parent
-_WITHOUT_LEGENDS = ("inference/", "data/prepared/lexicon.py")  # to be written
+_WITHOUT_LEGENDS = ("data/prepared/lexicon.py",)  # to be written
 MODULES = sorted(
     module
     for module in (path.relative_to(_ROOT).as_posix() for path in _ROOT.rglob("*.py"))

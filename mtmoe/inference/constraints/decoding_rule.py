@@ -6,7 +6,7 @@ A new rule is a subclass of :class:`DecodingRule` in a file of its own, and its 
 A rule is a function of the words of a hypothesis, so that nothing has to be reordered with the beam. A rule that no
 option and no source asks for is not built (:meth:`DecodingRule.for_search` returns None) and costs nothing at a step.
 
-Letters: B sources, S source positions.
+Letters: B sentences (sources), S source positions.
 """
 
 from __future__ import annotations

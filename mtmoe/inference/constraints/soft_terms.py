@@ -15,6 +15,8 @@ it, at a price. A term is copied once, however often the source has it. (With a 
 both models make of the word, and copies are not weighed by it.)
 
 (The mixture of a vocabulary with copies from the source is that of pointer networks, See et al. 2017.)
+
+Letters: S source positions, C candidates of a hypothesis.
 """
 
 from __future__ import annotations

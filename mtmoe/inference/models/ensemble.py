@@ -1,4 +1,7 @@
-"""Ensemble: several models that translate and score together. Letters as in `search/search_model.py`."""
+"""Ensemble: several models that translate and score together.
+
+Letters: X rows (targets being written).
+"""
 
 from __future__ import annotations
 

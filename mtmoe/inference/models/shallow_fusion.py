@@ -5,7 +5,9 @@
     log p(w) = log p_translation(w | source, words so far) + weight x log p_language_model(w | words so far)
 
 Nothing is normalised again: a word that the language model finds unlikely costs its hypothesis that much, whatever the
-other words cost. Letters: B sources, X rows, S source positions, V vocabulary.
+other words cost.
+
+Letters: X rows (targets being written).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The score of a line that ``mtmoe translate`` wrote is the one that it reported: 
 text alike, and truncate the source alike. (Not with ``decoding.shortlist``: what it reports then is normalised over the
 words of the line, and what is scored here over the whole vocabulary.)
 
-Letters: B sentences, T target positions, S source positions.
+Letters: B sentences, T target positions, S source positions, X rows, P proposed words of a row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Active hypotheses: those that a search is extending. Letters as in `mtmoe/inference/search/__init__.py`."""
+"""Active hypotheses: those that a search is extending.
+
+Letters: X active hypotheses, sorted by beam, then by rank.
+"""
 
 from __future__ import annotations
 

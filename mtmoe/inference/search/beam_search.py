@@ -6,7 +6,9 @@ constraints on its translation.
 
 A step: the decoder reads the last words; decoding rules say what may come (`search_constraints.py`); the candidates are
 found (`candidates.py`) and pruned; some end (`finished_hypotheses.py`), some go on (`selection/`), until the beam is
-done (`early_stopping.py`). Letters as in `mtmoe/inference/search/__init__.py`.
+done (`early_stopping.py`).
+
+Letters: B sentences (sources), Q beams, X active hypotheses (rows of the decoder), C candidates of a hypothesis.
 """
 
 from __future__ import annotations

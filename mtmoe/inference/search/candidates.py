@@ -1,5 +1,10 @@
-"""Candidates: the words by which each active hypothesis may be extended. These are the likeliest words and those that
-decoding rules propose, or a drawn one; and the end. Letters as in `mtmoe/inference/search/__init__.py`."""
+"""Candidates: the words by which each active hypothesis may be extended, and the end.
+
+These words are the likeliest and those that decoding rules propose, or a drawn one.
+
+Letters: Q beams, X active hypotheses, C candidates of a hypothesis, P proposed words, R numbers of a row on their way
+from the device.
+"""
 
 from __future__ import annotations
 

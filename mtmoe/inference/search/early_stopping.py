@@ -1,6 +1,6 @@
 """Early stopping: when a beam is done, and which of its hypotheses can still matter (``decoding.early_stopping``).
 
-Letters: Q beams, X active hypotheses.
+Letters: Q beams, X active hypotheses, G beams that have any.
 """
 
 from __future__ import annotations

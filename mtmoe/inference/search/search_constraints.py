@@ -1,6 +1,6 @@
 """Search constraints: all decoding rules of a search, applied to its active hypotheses.
 
-Letters: B sources, S source positions, X active hypotheses.
+Letters: B sentences (sources), X active hypotheses.
 """
 
 from __future__ import annotations

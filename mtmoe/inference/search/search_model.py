@@ -1,7 +1,6 @@
 """Search model: what the search needs of a model.
 
-Letters: B sources, X rows (targets being written, several of a source), S source positions, D model width, V
-vocabulary.
+Letters: B sentences (sources), X rows (targets being written, several of a source).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Word alignment: which word of the source a word of the translation comes from, read off the attention.
 
 Words are what white space divides; they are counted from 0, as in the Pharaoh format.
-Letters: T target and S source subwords, both with their end of sentence; I words of the source, J words of the
+
+Letters: T target positions and their end, S source positions and their end, I words of the source, J words of the
 translation, each with one more column for what is no word.
 """
 

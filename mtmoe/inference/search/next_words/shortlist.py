@@ -5,8 +5,8 @@ The words of a source are its own: neither its translation nor a probability dep
 Probabilities are normalised over these words, so they are higher than those of the whole vocabulary.
 
 Letters: X rows, G sources that have rows, F words that are allowed always (the first is EOS), L further words of a
-source, R = F + L columns of a row, U blocks of words, J blocks of a source, I words of a block, Z rows of a source, W
-words wanted, P proposed words, D model width, V vocabulary, O candidates of a source subword, Y new blocks.
+source, R = F + L columns of a row, U blocks of words, J blocks of a source, I words of a block, Y new blocks, Z rows of
+a source, W words wanted (as many as the beam is wide), P proposed words, O candidates of a source subword.
 """
 
 from __future__ import annotations
