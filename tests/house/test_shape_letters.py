@@ -27,12 +27,7 @@ RESERVED = {
     "W": "beam",
 }
 _ROOT = Path(mtmoe.__file__).parent
-_WITHOUT_LEGENDS = ("data/prepared/lexicon.py",)  # to be written
-MODULES = sorted(
-    module
-    for module in (path.relative_to(_ROOT).as_posix() for path in _ROOT.rglob("*.py"))
-    if not module.startswith(_WITHOUT_LEGENDS)
-)
+MODULES = sorted(path.relative_to(_ROOT).as_posix() for path in _ROOT.rglob("*.py"))
 _LEGEND = re.compile(r"\bLetters[^:.]*: (.*?)\.(?:\s|$)", re.DOTALL)
 _SHAPED = re.compile(r"_?[a-z][a-z0-9_]*?_(?=[A-Z0-9]*[A-Z])([A-Z0-9]+)")
 

@@ -7,7 +7,7 @@ proportion to their ratios with it (a step of EM, as of IBM model 1): the candid
 
 Pairs are counted chunk by chunk, and the table of counts is cut where it would outgrow its bound: the rarest go first.
 
-Letters: V vocabulary, N candidates of a source subword, F frequent target subwords, O occurrences of a subword in a
+Letters: V vocabulary, C candidates of a source subword, F frequent target subwords, O occurrences of a subword in a
 pair (once each), L links (a source and a target subword of one pair), P different links.
 """
 
@@ -30,6 +30,7 @@ from mtmoe.system.safetensors_files import save_tensors, utf8_name
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
 LEXICON_NAME = "lexicon.safetensors"
+_FILE_KEYS = ("candidates_VN", "frequent_F")  # of the tensors in the file
 _MOST_LINKS = 1 << 28  # in all: of a larger corpus every n-th pair is read
 _LINKS_AT_ONCE = 1 << 22
 _RENEW = "copy it from the data directory again, or make it anew with `mtmoe preprocess`"
@@ -38,10 +39,10 @@ _MOST_COUNTED = 1 << 24  # different links at a time: 256 MB
 
 
 class Lexicon(NamedTuple):
-    """candidates_VN: target subwords for each source subword, the surest first, PAD behind (int32).
+    """candidates_VC: target subwords for each source subword, the surest first, PAD behind (int32).
     frequent_F: all target subwords of the training text, the most frequent first (int32)."""
 
-    candidates_VN: np.ndarray
+    candidates_VC: np.ndarray
     frequent_F: np.ndarray
 
 
@@ -69,7 +70,7 @@ def learn_lexicon(corpus: ParallelCorpus, progress: Progress = silent) -> Lexico
 
 def save_lexicon(path: Path, lexicon: Lexicon) -> None:
     """Write it, so that what has the name is complete."""
-    save_tensors(path, lexicon._asdict())
+    save_tensors(path, dict(zip(_FILE_KEYS, lexicon, strict=True)))
 
 
 def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:
@@ -87,7 +88,10 @@ def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:
     check_readable(path)
     try:
         with utf8_name(path) as name:
-            lexicon = Lexicon(**load_file(name))
+            stored = load_file(name)
+        if stored.keys() != set(_FILE_KEYS):
+            raise ValueError(f"it has {', '.join(sorted(stored))}, not {' and '.join(_FILE_KEYS)}")
+        lexicon = Lexicon(*(stored[key] for key in _FILE_KEYS))
         size = _checked(lexicon)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -107,15 +111,15 @@ def _checked(lexicon: Lexicon) -> int:
     Raises:
         ValueError: an array has another type or shape than was written, or holds ids that no subword has.
     """
-    for (name, array), num_dimensions in zip(lexicon._asdict().items(), (2, 1), strict=True):
+    for (name, array), num_dimensions in zip(zip(_FILE_KEYS, lexicon, strict=True), (2, 1), strict=True):
         if array.dtype != np.int32 or array.ndim != num_dimensions:
             raise ValueError(f"{name} has type {array.dtype} and shape {array.shape}")
-        size = len(lexicon.candidates_VN)
+        size = len(lexicon.candidates_VC)
         if array.size and not 0 <= int(array.min()) <= int(array.max()) < size:
             raise ValueError(f"{name} has ids from {array.min()} to {array.max()}, the vocabulary those below {size}")
-    if lexicon.candidates_VN.shape[1] > MOST_CANDIDATES:
-        raise ValueError(f"candidates_VN has shape {lexicon.candidates_VN.shape}")
-    return len(lexicon.candidates_VN)
+    if lexicon.candidates_VC.shape[1] > MOST_CANDIDATES:
+        raise ValueError(f"{_FILE_KEYS[0]} has shape {lexicon.candidates_VC.shape}")
+    return len(lexicon.candidates_VC)
 
 
 def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
@@ -188,9 +192,9 @@ class _Counts:
         source_P, target_P = source_P[order], target_P[order]
         rank_P = np.arange(len(source_P)) - np.searchsorted(source_P, source_P)
         is_kept_P = rank_P < most
-        candidates_VN = np.full((self.size, min(most, int(rank_P.max(initial=0)) + 1)), PAD, np.int32)
-        candidates_VN[source_P[is_kept_P], rank_P[is_kept_P]] = target_P[is_kept_P]
-        return candidates_VN
+        candidates_VC = np.full((self.size, min(most, int(rank_P.max(initial=0)) + 1)), PAD, np.int32)
+        candidates_VC[source_P[is_kept_P], rank_P[is_kept_P]] = target_P[is_kept_P]
+        return candidates_VC
 
 
 class _Links(NamedTuple):

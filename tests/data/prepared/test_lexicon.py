@@ -40,9 +40,9 @@ def corpus(tmp_path) -> ParallelCorpus:
 def test_the_surest_candidate_of_a_word_is_its_translation(corpus):
     lexicon = learn_lexicon(corpus)
     for word in WORDS:
-        assert lexicon.candidates_VN[word, 0] == translation_of(word)
+        assert lexicon.candidates_VC[word, 0] == translation_of(word)
     others = np.setdiff1d(np.arange(SIZE), WORDS)
-    assert (lexicon.candidates_VN[others] == PAD).all()
+    assert (lexicon.candidates_VC[others] == PAD).all()
     assert lexicon.frequent_F[0] == SIZE - 1
     assert sorted(lexicon.frequent_F) == sorted([*map(translation_of, WORDS), SIZE - 1])
 
@@ -66,9 +66,9 @@ def test_target_words_are_shared_out_as_in_a_step_of_em(corpus):
     lexicon = learn_lexicon(corpus)
     for s in WORDS:
         expected = sorted((t for t in range(SIZE) if shares.get((s, t), 0) > 1e-6), key=lambda t: -shares[s, t])
-        found = [t for t in lexicon.candidates_VN[s].tolist() if t != PAD]
+        found = [t for t in lexicon.candidates_VC[s].tolist() if t != PAD]
         assert found == expected
-    assert {len(row[row != PAD]) for row in lexicon.candidates_VN[list(WORDS)]} != {1}
+    assert {len(row[row != PAD]) for row in lexicon.candidates_VC[list(WORDS)]} != {1}
 
 
 def ratio_by_hand(both: int, with_s: int, with_t: int, total: int) -> float:
@@ -102,8 +102,8 @@ def test_a_table_that_is_cut_still_knows_the_common_links(corpus, monkeypatch):
     monkeypatch.setattr(module, "_LINKS_AT_ONCE", 1000)
     monkeypatch.setattr(module, "_MOST_COUNTED", 60)
     lexicon = learn_lexicon(corpus)
-    assert (lexicon.candidates_VN != PAD).sum() <= 60
-    known = sum(translation_of(word) in lexicon.candidates_VN[word] for word in WORDS)
+    assert (lexicon.candidates_VC != PAD).sum() <= 60
+    known = sum(translation_of(word) in lexicon.candidates_VC[word] for word in WORDS)
     assert known >= 18
 
 
@@ -111,7 +111,7 @@ def test_of_a_large_corpus_every_nth_pair_is_read(corpus, monkeypatch):
     num_links = int((corpus.source_lengths * corpus.target_lengths).sum())
     monkeypatch.setattr(module, "_MOST_LINKS", num_links // 4)
     assert module._sampled_pairs(corpus)[:3].tolist() == [0, 5, 10]
-    assert learn_lexicon(corpus).candidates_VN[NUM_SPECIAL, 0] == translation_of(NUM_SPECIAL)
+    assert learn_lexicon(corpus).candidates_VC[NUM_SPECIAL, 0] == translation_of(NUM_SPECIAL)
 
 
 def test_it_is_read_as_it_was_written_and_what_is_wrong_is_told(corpus, tmp_path):

@@ -66,9 +66,9 @@ def model_of(**settings) -> TranslationModel:
 
 def shortlist() -> Shortlist:
     generator = np.random.default_rng(1)
-    candidates_VN = generator.integers(NUM_SPECIAL, SIZE, (SIZE, 4)).astype(np.int32)
+    candidates_VC = generator.integers(NUM_SPECIAL, SIZE, (SIZE, 4)).astype(np.int32)
     frequent = generator.permutation(np.arange(NUM_SPECIAL, SIZE))[:10].astype(np.int32)
-    return Shortlist(Lexicon(candidates_VN, frequent), ShortlistSettings(per_source_token=4, frequent=10))
+    return Shortlist(Lexicon(candidates_VC, frequent), ShortlistSettings(per_source_token=4, frequent=10))
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -4,8 +4,8 @@ Rows are taken some at a time, so that their logits stay in a cache and memory i
 likeliest words are looked for among blocks of the vocabulary first: the ``k`` largest values lie in the ``k`` blocks
 with the largest maxima, so that only those few blocks are searched.
 
-Letters: X rows, W words wanted (as many as the beam is wide), P proposed words, U blocks, I words of a block, L words of
-the W best blocks.
+Letters: X rows, W words wanted (as many as the beam is wide), P proposed words, U blocks, I words of a block, L words
+of the W best blocks.
 """
 
 from __future__ import annotations

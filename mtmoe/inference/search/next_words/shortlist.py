@@ -6,7 +6,8 @@ Probabilities are normalised over these words, so they are higher than those of 
 
 Letters: X rows, G sources that have rows, F words that are allowed always (the first is EOS), L further words of a
 source, R = F + L columns of a row, U blocks of words, J blocks of a source, I words of a block, Y new blocks, Z rows of
-a source, W words wanted (as many as the beam is wide), P proposed words, O candidates of a source subword.
+a source, W words wanted (as many as the beam is wide), P proposed words, C candidates of a source
+subword, O those of them that are not allowed always.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class Shortlist:
     def __init__(self, lexicon: Lexicon, settings: ShortlistSettings) -> None:
         frequent_F = lexicon.frequent_F[: settings.frequent].astype(np.int64)
         self.always_F = np.concatenate([[EOS], frequent_F])
-        is_free_V = np.zeros(len(lexicon.candidates_VN), dtype=bool)
+        is_free_V = np.zeros(len(lexicon.candidates_VC), dtype=bool)
         is_free_V[self.always_F] = is_free_V[:NUM_SPECIAL] = True
         self._is_free_V = is_free_V
         # Those that are allowed anyway take no place among the candidates.
-        candidates_VO = np.where(is_free_V[lexicon.candidates_VN], PAD, lexicon.candidates_VN)
+        candidates_VO = np.where(is_free_V[lexicon.candidates_VC], PAD, lexicon.candidates_VC)
         order_VO = np.argsort(candidates_VO == PAD, axis=1, kind="stable")[:, : settings.per_source_token]
         self._candidates_VO = np.take_along_axis(candidates_VO, order_VO, axis=1)
 

@@ -30,9 +30,9 @@ SIZE = NUM_SPECIAL + NUM_WORDS
 
 def lexicon(size: int = SIZE, num_candidates: int = 6, num_frequent: int = 10) -> Lexicon:
     generator = np.random.default_rng(3)
-    candidates_VN = generator.integers(NUM_SPECIAL, size, (size, num_candidates)).astype(np.int32)
-    candidates_VN[::7, 2:] = PAD
-    return Lexicon(candidates_VN, generator.permutation(np.arange(NUM_SPECIAL, size))[:num_frequent].astype(np.int32))
+    candidates_VC = generator.integers(NUM_SPECIAL, size, (size, num_candidates)).astype(np.int32)
+    candidates_VC[::7, 2:] = PAD
+    return Lexicon(candidates_VC, generator.permutation(np.arange(NUM_SPECIAL, size))[:num_frequent].astype(np.int32))
 
 
 def shortlist(per_source_token: int = 3, frequent: int = 4, size: int = SIZE) -> Shortlist:
@@ -54,9 +54,9 @@ OPTIONS = SearchOptions(
 
 
 def test_the_words_of_a_source_are_those_of_the_lexicon_the_frequent_ones_and_its_own():
-    candidates_VN = np.full((12, 4), PAD, np.int32)
-    candidates_VN[4], candidates_VN[5, :2] = [6, 7, 8, 9], [9, 10]
-    own = Shortlist(Lexicon(candidates_VN, np.array([7, 11, 6])), Settings(per_source_token=2, frequent=2))
+    candidates_VC = np.full((12, 4), PAD, np.int32)
+    candidates_VC[4], candidates_VC[5, :2] = [6, 7, 8, 9], [9, 10]
+    own = Shortlist(Lexicon(candidates_VC, np.array([7, 11, 6])), Settings(per_source_token=2, frequent=2))
     assert own.always_F.tolist() == [EOS, 7, 11]
     assert own.own_words([4]).tolist() == [4, 6, 8], "7 is frequent, so 8 takes its place"
     assert own.own_words([5, 4, 5]).tolist() == [4, 5, 6, 8, 9, 10]
