@@ -20,16 +20,20 @@ class ForcedPrefix(DecodingRule):
     def for_search(
         cls, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions
     ) -> ForcedPrefix | None:
+        """Build the rule; None where no task has a prefix."""
         return cls(tasks) if any(task.prefix_ids for task in tasks) else None
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return the next word of the prefix as the only candidate, while there is one."""
         prefix, place = self._prefix_B[hypothesis.source], len(hypothesis.ids)
         if place >= len(prefix):
             return UNRESTRICTED
         return Restriction(frozenset({prefix[place]}), only_proposed=True, may_end=False)
 
     def max_length(self, source: int, max_length: int) -> int:
+        """Return ``max_length``, or the length of the prefix if that is more."""
         return max(max_length, len(self._prefix_B[source]))
 
     def shortlist_words(self, source: int) -> Iterable[int]:
+        """Return the words of the prefix."""
         return self._prefix_B[source]

@@ -22,7 +22,9 @@ class MinimumLength(DecodingRule):
     def for_search(
         cls, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions
     ) -> MinimumLength | None:
+        """Build the rule; None where the options have no least length."""
         return cls([options.min_length(number) for number in num_words_B]) if options.min_length_ratio else None
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return that the translation may not end yet, while it is short."""
         return _NO_END if len(hypothesis.ids) < self._min_length_B[hypothesis.source] else UNRESTRICTED

@@ -23,4 +23,5 @@ class NeverUnknown(DecodingRule):
     def for_search(
         cls, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions
     ) -> NeverUnknown:
+        """Build the rule, which every search has."""
         return cls()

@@ -21,9 +21,11 @@ class NoRepeatNgram(DecodingRule):
     def for_search(
         cls, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions
     ) -> NoRepeatNgram | None:
+        """Build the rule; None where the options allow repetitions."""
         return cls(options.no_repeat_ngram) if options.no_repeat_ngram else None
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return the words that would repeat an n-gram as banned."""
         banned = repeating_words(hypothesis.ids, self._size)
         return Restriction(banned=banned) if banned else UNRESTRICTED
 

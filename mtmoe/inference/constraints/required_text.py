@@ -28,6 +28,11 @@ class RequiredText(DecodingRule):
     def for_search(
         cls, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions
     ) -> RequiredText | None:
+        """Build the rule; None where no task has phrases or placeholders.
+
+        Raises:
+            UserError: words are drawn, or beams are diverse.
+        """
         if not any(task.has_required_text for task in tasks):
             return None
         if options.sampling or options.groups > 1:
@@ -39,22 +44,27 @@ class RequiredText(DecodingRule):
         return cls(tasks)
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return what brings the required text forward, so that there is always room for the rest."""
         task = self._tasks[hypothesis.source]
         if not task.has_required_text:
             return UNRESTRICTED
         return required_text_restriction(hypothesis.ids, task, hypothesis.max_length)
 
     def max_length(self, source: int, max_length: int) -> int:
+        """Return ``max_length``, or what the required text of a source needs if that is more."""
         return longest_for(self._tasks[source], max_length)
 
     def shortlist_words(self, source: int) -> Iterable[int]:
+        """Return the words that write the required text of a source."""
         task = self._tasks[source]
         return (*task.phrases.words, *(task.placeholders.words if task.placeholders else ()))
 
     def requires_text(self, source: int) -> bool:
+        """Return whether a source has phrases or placeholders."""
         return self._tasks[source].has_required_text
 
     def num_missing(self, source: int, ids: Words) -> int:
+        """Return how many words suffice to complete the required text of a source."""
         return num_missing_words(ids, self._tasks[source])
 
 

@@ -27,6 +27,11 @@ class SoftTermsRule(DecodingRule):
     def for_search(
         cls, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions
     ) -> SoftTermsRule | None:
+        """Build the rule; None where no task has soft terms.
+
+        Raises:
+            ValueError: words are drawn, or the options do not say how likely terms are.
+        """
         if not any(task.soft_terms for task in tasks):
             return None
         if options.sampling or options.soft_terms is None:
@@ -34,6 +39,7 @@ class SoftTermsRule(DecodingRule):
         return cls(tasks, options.soft_terms)
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return the words that may be copied, and the mixture of their probabilities with the model's."""
         terms = self._terms_B[hypothesis.source]
         if not terms:
             return UNRESTRICTED
@@ -42,4 +48,5 @@ class SoftTermsRule(DecodingRule):
         return UNRESTRICTED if mixture is None else Restriction(optional=frozenset(mixture.copied()), mixture=mixture)
 
     def shortlist_words(self, source: int) -> Iterable[int]:
+        """Return the words of the terms of a source."""
         return (word for term in self._terms_B[source] for word in term.ids)

@@ -128,6 +128,7 @@ class _RunningReader:
 
     @torch.inference_mode()
     def read(self, lines: Sequence[Sequence[int]]) -> list[float]:
+        """Return log P of each line given all before it, its end included: ids without special symbols."""
         tokens = [token for ids in lines for token in (*ids, EOS)]
         parts = []
         for begin in range(0, len(tokens), _TOKENS_AT_ONCE):
