@@ -6,8 +6,9 @@
     lp(Y)   = ((5 + |Y|) / 6) ^ alpha
     cp      = beta * sum over source positions i of log(min(sum over target positions j of p_ij, 1))
 
-What the paper leaves open is decided here: |Y| counts EOS; i runs over all real source positions, EOS included, never
-over padding; a position without any attention costs log(1e-6) and not infinity.
+What that paper leaves open is decided here (`docs/explanation/paper.md#gnmt-score`): |Y| counts EOS; i runs over all
+real source positions, EOS included, never over padding; a position without any attention costs log(1e-6) and not
+infinity.
 
 Letters: S source positions, X hypotheses.
 """
