@@ -17,6 +17,7 @@ from tests.cli.conftest import recipe_text, write_text
 from tests.paths import ROOT
 
 MAPS = ROOT / "docs" / "explanation"
+MOST_CALLS = 6  # from the command to a step of the decoder
 
 
 def drawn(page: str) -> list[str]:
@@ -53,10 +54,24 @@ def one_thread() -> Any:
     torch.set_num_threads(before)
 
 
-def test_the_maps_are_the_walks_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> tuple[list[str], str]:
+    """The walk to the network of a training, and the run that it made."""
     write_text(tmp_path)
     recipe, run = tmp_path / "tiny.toml", str(tmp_path / "run")
     recipe.write_text(recipe_text(tmp_path), encoding="utf-8")
     train = ["train", str(recipe), run, "--device", "cpu", "--set", "training.max_steps=2"]
     with monkeypatch.context() as watched:
-        assert walk_to("forward", train, "", watched) == drawn("map-of-a-training-step.md")
+        return walk_to("forward", train, "", watched), run
+
+
+def test_the_map_of_a_training_step_is_the_walk_of_the_code(trained: tuple[list[str], str]) -> None:
+    assert trained[0] == drawn("map-of-a-training-step.md")
+
+
+def test_the_map_of_a_search_step_is_the_walk_of_the_code(
+    trained: tuple[list[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = walk_to("decode_step", ["translate", trained[1]], "the man\n", monkeypatch)
+    assert walk == drawn("map-of-a-search-step.md")
+    assert len(walk) - 1 <= MOST_CALLS
