@@ -234,7 +234,7 @@ def _unclear(text: str, known: list[tuple[str, str]]) -> UserError:
 
 
 def _as_written(code: str) -> str:
-    """The code in BCP 47's capitals; its language stays, if that is an old or long name, too."""
+    """Return the code in BCP 47's capitals; its language stays, if that is an old or long name, too."""
     language, *others = code.split("-")
     shown = [language.lower()]
     for part in others:

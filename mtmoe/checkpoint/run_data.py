@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mtmoe.checkpoint.run_files import RunFiles
 from mtmoe.errors import UserError
-from mtmoe.system.atomic_files import make_directory
+from mtmoe.system.atomic_files import link_atomically, make_directory
 
 
 def place_of_data(run_dir: Path) -> Path:
@@ -60,8 +60,4 @@ def link_data(run_dir: Path, data_dir: Path) -> None:
             f"{link}: is this run's own data, and --data gives {data_dir}", fix=f"leave --data out, or remove {link}"
         )
     make_directory(run_dir)
-    temporary = link.with_name(f".{link.name}.unfinished")
-    if temporary.is_symlink():  # of a command that was killed
-        temporary.unlink()
-    temporary.symlink_to(os.path.relpath(data_dir.resolve(), run_dir.resolve()), target_is_directory=True)
-    os.replace(temporary, link)
+    link_atomically(link, Path(os.path.relpath(data_dir.resolve(), run_dir.resolve())))

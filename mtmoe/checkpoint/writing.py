@@ -31,6 +31,7 @@ from mtmoe.checkpoint.run_files import (
 from mtmoe.checkpoint.run_state import CheckpointState
 from mtmoe.distributed.mesh import Mesh
 from mtmoe.errors import UserError
+from mtmoe.system.atomic_directory import put_directory_in_place, remove_directory
 from mtmoe.system.atomic_files import make_directory, sync, write_atomically
 from mtmoe.system.locks import Lock, ask_for_lock
 from mtmoe.system.safetensors_files import save_tensors
@@ -88,8 +89,7 @@ def save_sharded_checkpoint(
             sync(file)
         if path.exists():
             _remove(path)
-        os.replace(unfinished, path)
-        sync(path.parent)
+        put_directory_in_place(unfinished, path)
 
     try:
         mesh.main_alone(begin)
@@ -121,8 +121,7 @@ def save_directory(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], stat
                 _write_files(unfinished, tensors, state)
                 if path.exists():  # an average that is made anew
                     _remove(path)
-                os.replace(unfinished, path)
-                sync(path.parent)
+                put_directory_in_place(unfinished, path)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
@@ -201,6 +200,4 @@ def _remove(checkpoint: Path) -> None:
         checkpoint.unlink()
         return
     doomed = checkpoint.with_name(f"{DOOMED}{checkpoint.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.replace(checkpoint, doomed)
-    shutil.rmtree(doomed)
+    remove_directory(checkpoint, doomed)

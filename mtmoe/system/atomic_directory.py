@@ -1,4 +1,4 @@
-"""A directory that is built out of sight, so that what stands in its place is finished, always."""
+"""Directory that is built out of sight, so that what stands in its place is always finished."""
 
 from __future__ import annotations
 
@@ -56,10 +56,30 @@ def built_directory(place: Path, *, last: str) -> Iterator[Path]:
             if exists:
                 _move_up(temporary, last)
             else:
-                temporary.replace(place)
-                sync(place.parent)
+                put_directory_in_place(temporary, place)
     finally:
         os.close(lock)
+
+
+def put_directory_in_place(temporary: Path, place: Path) -> None:
+    """Give a complete directory, whose content is on the disk, its final name, at which nothing or an empty one is.
+
+    Raises:
+        OSError: what the operating system says.
+    """
+    os.replace(temporary, place)
+    sync(place.parent)
+
+
+def remove_directory(directory: Path, doomed: Path) -> None:
+    """Remove a directory that is never seen half removed: it is renamed to ``doomed`` first.
+
+    Raises:
+        OSError: what the operating system says.
+    """
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(directory, doomed)
+    shutil.rmtree(doomed)
 
 
 def completed(place: Path, *, last: str) -> None:
@@ -103,8 +123,10 @@ def check_writable(place: Path) -> None:
 
 
 def holds_something(directory: Path) -> bool:
-    """Whether it is a directory that is not empty, but for what the file system or an unfinished preparation has put
-    there."""
+    """Return whether it is a directory that is not empty.
+
+    What the file system or an unfinished preparation has put there does not count.
+    """
     return directory.is_dir() and any(path.name not in {_INSIDE, *_OF_THE_FILE_SYSTEM} for path in directory.iterdir())
 
 
@@ -122,7 +144,7 @@ def _opened(temporary: Path) -> int:
 
 
 def _is_still(directory: Path, descriptor: int) -> bool:
-    """Whether an open directory has its name yet: a process that had locked it may have finished it meanwhile."""
+    """Return whether an open directory still has its name; a process that had locked it may have finished meanwhile."""
     try:
         return os.path.samestat(directory.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: the one place that knows how, and what else a name can stand for.
+"""Files that are written whole or not at all: the one module that knows how, and what else a name can stand for.
 
 What has its final name is complete. The new content is written to a file without a name, where the file system has
 such files (a killed process leaves nothing then), else to one that is made for it beside its place; never into a file
@@ -107,8 +107,21 @@ def put_in_place(temporary: Path, place: Path) -> None:
         sync(place.parent)
 
 
+def link_atomically(link: Path, target: Path) -> None:
+    """Let a symbolic link to a directory take the place of the one that is there, if any.
+
+    Raises:
+        OSError: what the operating system says.
+    """
+    temporary = link.with_name(f".{link.name}.unfinished")
+    if temporary.is_symlink():  # of a command that was killed
+        temporary.unlink()
+    temporary.symlink_to(target, target_is_directory=True)
+    os.replace(temporary, link)
+
+
 def place_of(path: Path) -> Path:
-    """Where a file of that name is or would be, behind all links.
+    """Return where a file of that name is or would be, behind all links.
 
     Raises:
         OSError: the links go round in a circle.
@@ -121,7 +134,7 @@ def place_of(path: Path) -> Path:
 
 
 def is_special(path: Path) -> bool:
-    """Whether something is there that is written to and not replaced: a device, a pipe, a socket, an open file."""
+    """Return whether something is there that is written to and not replaced: a device, pipe, socket or open file."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -130,7 +143,7 @@ def is_special(path: Path) -> bool:
 
 
 def check_replaceable(place: Path) -> None:
-    """See whether a file could be written there, before hours of work rather than after them.
+    """Check that a file could be written there, before hours of work rather than after them.
 
     Args:
         place: no link.
@@ -163,7 +176,7 @@ def _error(number: int, path: Path) -> OSError:
 
 
 def hidden_beside(place: Path, ending: str) -> Path:
-    """The path of a hidden file beside another, whose name it has as far as there is room: ``.NAME.ENDING``."""
+    """Return the path of a hidden file beside another, whose name it has as far as there is room: ``.NAME.ENDING``."""
     name = os.fsencode(place.name)
     if len(name) + len(ending) + 2 > _MOST_NAME_BYTES:
         digest = hashlib.blake2b(name, digest_size=8).hexdigest()
@@ -194,8 +207,10 @@ def sync(path: Path) -> None:
 
 
 def _new_file(place: Path) -> tuple[int, Path | None]:
-    """A descriptor of an empty file in the same directory, and its name if it has one. It is locked, where there are
-    locks, for as long as it is open (see :func:`_remove_leftovers`)."""
+    """Return a descriptor of an empty file in the same directory, and its name if it has one.
+
+    It is locked, where there are locks, for as long as it is open (see :func:`_remove_leftovers`).
+    """
     descriptor, temporary = _unlocked_file(place)
     ask_for_lock(descriptor)
     return descriptor, temporary
@@ -280,7 +295,7 @@ def _take_access(path: Path, of: os.stat_result) -> None:
 
 
 def _is_open_file(path: Path) -> bool:
-    """Whether links lead to an open file of a process, under which name it would not be found again."""
+    """Return whether links lead to an open file of a process, under which name it would not be found again."""
     for _ in range(_MOST_LINKS):
         if not path.is_symlink():
             return False
@@ -292,7 +307,7 @@ def _is_open_file(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
-    """Errors name the file that the user knows, and not a temporary one."""
+    """Let errors name the file that the user knows, and not a temporary one."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How many cores this process may use, which is not always how many the machine has."""
+"""CPU cores that this process may use, which are not always all that the machine has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def num_cores() -> int:
-    """Those that the process may run on (taskset, Slurm), or the share that its container is given if that is less.
+    """Return how many cores the process may run on (taskset, Slurm), or its container's share if that is less.
 
     A container with two cores of sixty-four sees all of them, and threads for all of them then wait for each other.
     """
@@ -19,14 +19,16 @@ def num_cores() -> int:
 
 
 def fair_threads(num_threads: int, num_processes: int) -> int | None:
-    """Threads that each process of this machine should have in place of ``num_threads``; None if there are cores for
-    all of them."""
+    """Return how many threads each process of this machine should have in place of ``num_threads``.
+
+    None if there are cores for all of them.
+    """
     cores = num_cores()
     return max(1, cores // num_processes) if num_threads * num_processes > cores else None
 
 
 def _shares() -> list[float]:
-    """Cores' worth of time that each control group around the process is given, of those that have a limit."""
+    """Return the cores' worth of time that each control group around the process is given, of those with a limit."""
     shares = []
     for directory in _own_groups():
         try:
@@ -46,7 +48,7 @@ def _shares() -> list[float]:
 
 
 def _own_groups() -> list[Path]:
-    """The process's own and those around it."""
+    """Return the control group of the process and those around it."""
     own = _CGROUPS / _own_name().lstrip("/")
     return [own, *(parent for parent in own.parents if parent == _CGROUPS or _CGROUPS in parent.parents)]
 

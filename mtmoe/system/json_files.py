@@ -68,8 +68,10 @@ def _check_is_no_other_thing(path: Path) -> None:
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """Return what a user is told of a file that the operating system does not give: a right that is missing is no
-    damage, and nobody is advised to delete what is sound."""
+    """Return what a user is told of a file that the operating system does not give.
+
+    A right that is missing is no damage, and nobody is advised to delete what is sound.
+    """
     if isinstance(error, PermissionError):
         return UserError(f"{path}: cannot be read: {error.strerror}", fix="change its permissions, or be another user")
     if isinstance(error, FileNotFoundError):
@@ -102,7 +104,7 @@ def read_json(path: Path, schema: type[Record], *, fix: str, format_version: int
 
 
 def parse_json(content: bytes | str, path: Path, schema: type[Record], *, fix: str) -> Record:
-    """As :func:`read_json`, of a text that is there already (a line of a file, say)."""
+    """Parse as :func:`read_json` does, of a text that is there already (a line of a file, say)."""
     try:
         return schema.model_validate_json(content)
     except ValidationError as error:

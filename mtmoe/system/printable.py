@@ -9,7 +9,7 @@ _WANTED = {"\n", "\t", "\u200c", "\u200d"}  # the joiners are part of the spelli
 
 
 def printable(text: str) -> str:
-    """The text with every character that could steer a terminal, or hide what is there, as its escape: ``\\x1b``.
+    """Return the text with every character that could steer a terminal, or hide something, as its escape: ``\\x1b``.
 
     Line feeds and tabs stay. Bytes that were no text (surrogate escapes of file names) become ``\\xff`` and the like.
     """

@@ -93,7 +93,7 @@ def _type_of(tensor: Tensor | np.ndarray) -> str:
 
 
 def _bytes_of(tensor: Tensor | np.ndarray) -> memoryview:
-    """The values in their order, in little-endian bytes as every machine that torch runs on has them."""
+    """Return the values in their order, in little-endian bytes as every machine that torch runs on has them."""
     import numpy as np
 
     if isinstance(tensor, np.ndarray):

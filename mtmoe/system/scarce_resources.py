@@ -19,19 +19,22 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def is_lack_of_files(error: BaseException) -> bool:
-    """Whether the process may not open as many files as it needs; the loader of libraries has but words for it."""
+    """Return whether the process may not open as many files as it needs.
+
+    The loader of libraries has but words for it.
+    """
     words = map(os.strerror, _TOO_MANY_FILES)
     return getattr(error, "errno", None) in _TOO_MANY_FILES or any(word in str(error) for word in words)
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether there was too little memory, or address space; each library says it in its own words."""
+    """Return whether there was too little memory, or address space; each library says it in its own words."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | ImportError | OSError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def memory_problem(error: BaseException) -> str:
-    """What was asked for, as far as it is known, on one line."""
+    """Return what was asked for, as far as it is known, on one line."""
     said = (str(error).strip().splitlines() or [""])[0][:300]
     return f"not enough memory{f': {said}' if said else ''}"

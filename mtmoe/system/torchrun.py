@@ -1,4 +1,4 @@
-"""What torchrun tells its processes: the environment variables that say which of how many a process is."""
+"""Environment variables of torchrun, which tell a process which of how many it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 def is_launched() -> bool:
-    """Whether this process is one of several, or says so."""
+    """Return whether this process is one of several, or says so."""
     return "RANK" in os.environ
 
 

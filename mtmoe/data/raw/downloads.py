@@ -21,6 +21,7 @@ from typing import Any
 
 from mtmoe.errors import Unreachable, UserError
 from mtmoe.progress import Progress, silent
+from mtmoe.system.atomic_files import put_in_place
 from mtmoe.system.locks import wait_for_lock
 from mtmoe.system.printable import printable
 
@@ -87,7 +88,7 @@ def download(url: str, path: Path, *, sha256: str, num_bytes: int = 0, progress:
             f"{url}: SHA-256 of what the server sent is {found}, but the recipe pins {sha256}",
             fix="the file was changed or damaged on its way: try again, or pin the new sum after looking at the file",
         )
-    os.replace(part, path)
+    put_in_place(part, path)
 
 
 def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, progress: Progress) -> str:
@@ -211,7 +212,7 @@ def pip_download(requirement: str, path: Path, *, sha256: str, num_bytes: int = 
                 fix="the package index serves another file: check the index that pip is set up for, or correct sha256",
             )
         size = wheels[0].stat().st_size
-        os.replace(wheels[0], path)
+        put_in_place(wheels[0], path)
     progress("download", size, size, "bytes")
 
 
