@@ -22,10 +22,6 @@ from tests.distributed.processes.group import run_group
 from tests.distributed.processes.recipes import TWO_LEVELS, language_model, small_recipe
 from tests.distributed.processes.workers import CPU, VOCABULARY, batches, doubles, running_text, whole
 
-NUM_COLLECTIVES = 12  # of a batch: sums, counts, rows and outputs of two MoE layers, and rows and outputs backward
-NUM_OF_TWO_LEVELS = 14  # and the keys of the second level's noise
-NUM_WHEN_BALANCED = 18  # for each mixture numbers of tokens, and best and worst ones of groups; and no noise
-
 
 class Fault(NamedTuple):
     """Where memory is too little: in batch ``batch`` of a step, at the collective ``place``, counted from 1."""
@@ -118,24 +114,44 @@ def balanced(expert_processes: int) -> Recipe:
     return small_recipe(expert_processes, TWO_LEVELS | {"gate": "strictly-balanced"})
 
 
-def everywhere(num_collectives: int) -> list[tuple[Fault, ...]]:
-    return [(Fault(1, place, after),) for place in range(1, num_collectives + 1) for after in (False, True)]
+def count_collectives(recipe: Recipe) -> int:
+    """Return how many collectives a batch has: those of a step before the sums of gradients, which wait for them."""
+    names: list[str] = []
+    with joined_processes(recipe, CPU) as mesh, doubles(True):
+        original = mesh.collective_log.collective
+
+        def collective(what: str) -> contextlib.AbstractContextManager[bool]:
+            names.append(what)
+            return original(what)
+
+        mesh.collective_log.collective = collective  # type: ignore[method-assign]
+        [group] = text_of(recipe, 1)
+        Stepper(recipe, VOCABULARY, CPU, mesh)(group, ExpertUsage(recipe.training, mesh))
+    return next(place for place, name in enumerate(names) if name == "all_reduce of gradients")
+
+
+def everywhere(recipe: Recipe) -> list[tuple[Fault, ...]]:
+    """Return a fault before and one after each collective of a batch."""
+    counts = set(run_group(2, count_collectives, recipe))
+    assert len(counts) == 1
+    return [(Fault(1, place, after),) for place in range(1, counts.pop() + 1) for after in (False, True)]
 
 
 BOTH = [(Fault(0, 3, True), Fault(1, 7, False)), (Fault(0, 10, False), Fault(1, 2, False))]
-CASES: dict[str, tuple[Callable[[int], Recipe], list[tuple[Fault, ...]]]] = {
-    "sentences": (small_recipe, everywhere(NUM_COLLECTIVES) + BOTH),
-    "two-levels": (two_levels, everywhere(NUM_OF_TWO_LEVELS)),
-    "balanced": (balanced, everywhere(NUM_WHEN_BALANCED)),
-    "second-batch": (accumulating, [(Fault(0, 6, False, batch=1),)]),
-    "running-text": (language_model, [(Fault(1, 3, False),), (Fault(0, 5, True),)]),
+CASES: dict[str, tuple[Callable[[int], Recipe], bool, list[tuple[Fault, ...]]]] = {
+    "sentences": (small_recipe, True, BOTH),
+    "two-levels": (two_levels, True, []),
+    "balanced": (balanced, True, []),
+    "second-batch": (accumulating, False, [(Fault(0, 6, False, batch=1),)]),
+    "running-text": (language_model, False, [(Fault(1, 3, False),), (Fault(0, 5, True),)]),
 }
+"""Which training, whether a fault strikes at each of its collectives, and faults besides."""
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_all_processes_skip_the_step_and_go_on_as_if_it_had_not_been(case: str) -> None:
-    recipe_of, faults = CASES[case]
-    steps = between_good_steps(faults)
+    recipe_of, strikes_everywhere, others = CASES[case]
+    steps = between_good_steps([*(everywhere(recipe_of(2)) if strikes_everywhere else []), *others])
     expected = without_the_bad_steps(recipe_of(1), steps)
     for result in run_group(2, train_with, recipe_of(2), steps):
         for outcome, of_step in zip(result.outcomes, steps, strict=True):
