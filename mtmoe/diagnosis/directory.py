@@ -13,8 +13,8 @@ from mtmoe.diagnosis.check import Check
 from mtmoe.system.locks import Lock, ask_for_lock
 
 _LEAST_FREE, _LITTLE_FREE = 1 << 30, 20 << 30
-_SLOW_BYTES_PER_SECOND = 50e6
-_WRITTEN_BYTES = 1 << 26
+SLOW_BYTES_PER_SECOND = 50e6
+WRITTEN_BYTES = 1 << 26
 _FEW_FILES = 1024
 
 
@@ -52,16 +52,16 @@ def writing_speed(directory: Path) -> Iterator[Check]:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".mtmoe-doctor-") as file:
             block = os.urandom(1 << 20)
             began = time.monotonic()
-            for _ in range(_WRITTEN_BYTES >> 20):
+            for _ in range(WRITTEN_BYTES >> 20):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-            rate = _WRITTEN_BYTES / max(time.monotonic() - began, 1e-9)
+            rate = WRITTEN_BYTES / max(time.monotonic() - began, 1e-9)
     except OSError as problem:
         yield Check("writing", "error", f"{place}: {problem.strerror}", "give a directory that you may write to")
         return
     found = f"{rate / 1e6:,.0f} MB/s at {place}"
-    if rate < _SLOW_BYTES_PER_SECOND:
+    if rate < SLOW_BYTES_PER_SECOND:
         yield Check(
             "writing", "warning", found, "saves will take long: raise training.save_every_steps, or a faster disk"
         )

@@ -60,7 +60,7 @@ def gather_reports(own: Report, directory: Path) -> tuple[list[Report], list[Che
         advice = "open the port between the nodes; GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network to take"
         return [own], [Check("processes", "error", found, advice)]
     try:
-        reports = [_report(told) for told in _all_gather_json(own._asdict())]
+        reports = [_report(told) for told in all_gather_json(own._asdict())]
         together = [*_same_software(reports), *_shared_files(directory, own, reports), *_clocks(reports)]
         return reports, together
     finally:
@@ -73,7 +73,7 @@ def _report(told: dict[str, Any]) -> Report:
     return Report(**told | {"checks": [Check(*check) for check in told["checks"]]})
 
 
-def _all_gather_json(value: Any) -> list[Any]:
+def all_gather_json(value: Any) -> list[Any]:
     """Gather a JSON value from each process; return them by rank."""
     import torch
     import torch.distributed as dist
@@ -111,9 +111,9 @@ def _shared_files(directory: Path, own: Report, reports: list[Report]) -> Iterat
             (directory / told["name"]).write_text(told["name"], encoding="utf-8")
         except OSError as problem:
             told["problem"] = f"{directory}: {problem.strerror}"
-    written = _all_gather_json(told)[0]
+    written = all_gather_json(told)[0]
     sees = (directory / written["name"]).exists()
-    seen_by = _all_gather_json(sees)
+    seen_by = all_gather_json(sees)
     if own.rank == 0:
         (directory / written["name"]).unlink(missing_ok=True)
     if written["problem"]:
@@ -138,7 +138,7 @@ def _clocks(reports: list[Report]) -> Iterator[Check]:
     rounds = []
     for _ in range(_ROUNDS):
         dist.barrier()
-        times = _all_gather_json(time.time())
+        times = all_gather_json(time.time())
         rounds.append([t - times[0] for t in times])
     skews = [min((one[rank] for one in rounds), key=abs) for rank in range(len(reports))]
     worst = max(range(len(reports)), key=lambda rank: abs(skews[rank]))

@@ -32,7 +32,7 @@ from mtmoe.languages import has_spaces
 from mtmoe.precision import check_precision
 from mtmoe.progress import Progress, silent
 
-_WINDOW_LINES = 2048
+WINDOW_LINES = 2048
 
 
 class Translator:
@@ -183,7 +183,7 @@ class Translator:
         a pipe that must be answered at once, call :meth:`translate` with the lines that have come.
         """
         iterator = enumerate(lines)
-        while window := list(itertools.islice(iterator, _WINDOW_LINES)):
+        while window := list(itertools.islice(iterator, WINDOW_LINES)):
             requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in window]
             yield from self.translate(requests, num_best, with_alignment=with_alignment, with_scores=with_scores)
 

@@ -80,7 +80,7 @@ class WorkerPool:
         self._busy: dict[_Worker, _Work] = {}
         self._workers: list[_Worker] = []
         for place in range(num_workers):
-            self._workers.append(self._started(place))
+            self._workers.append(self.start_worker(place))
         self._idle = list(self._workers)
 
     def __enter__(self) -> WorkerPool:
@@ -142,12 +142,13 @@ class WorkerPool:
                 yield done.pop(next_number)
                 next_number += 1
 
-    def _started(self, place: int) -> _Worker:
+    def start_worker(self, place: int) -> _Worker:
+        """Start the process that is number ``place`` among the workers."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         device = self._devices[place % len(self._devices)]
         arguments = (theirs, device, self._num_threads, *self._arguments)
-        process = context.Process(target=_serve, args=arguments, name=f"mtmoe worker {place}", daemon=True)
+        process = context.Process(target=serve, args=arguments, name=f"mtmoe worker {place}", daemon=True)
         # Ctrl-C reaches all processes of a terminal: this one is interrupted, and ends the workers. A mask is
         # inherited, while a handler would come too late for a worker that is still importing.
         # (The tracker that starts with the first process unblocks SIGINT: it has to run before.)
@@ -194,7 +195,7 @@ class WorkerPool:
                 fix="if memory is short, use fewer --workers or a smaller --set decoding.batch_tokens=...",
             )
         self._warn(f"{died}; another one translates them again")
-        another = self._started(worker.place)
+        another = self.start_worker(worker.place)
         self._workers.append(another)
         self._give(work._replace(attempt=work.attempt + 1), another)
 
@@ -206,9 +207,7 @@ def _reason(exit_code: int | None) -> str:
     return f"exit status {exit_code}"
 
 
-def _serve(
-    connection: Connection, device: str | None, num_threads: int, run: str, arguments: Mapping[str, Any]
-) -> None:
+def serve(connection: Connection, device: str | None, num_threads: int, run: str, arguments: Mapping[str, Any]) -> None:
     """Answer, in a worker, each chunk with its translations, or with the error."""
     prepare_for_translation()
     use_threads(num_threads)

@@ -16,8 +16,8 @@ from mtmoe.distributed.data_parallel import BUCKET_BYTES
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
-from mtmoe.training.losses.label_smoothing import _CHUNK_ELEMENTS as LOGITS_AT_ONCE
-from mtmoe.training.losses.sampled_softmax import _CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_ONCE
+from mtmoe.training.losses.label_smoothing import CHUNK_ELEMENTS as LOGITS_AT_ONCE
+from mtmoe.training.losses.sampled_softmax import CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_ONCE
 from mtmoe.training.losses.sampled_softmax import mean_num_drawn
 
 _FACTORED_ROOM = {True: 1 << 20, False: 1 << 28}  # of FactoredAdam at work, on a CPU and on a GPU

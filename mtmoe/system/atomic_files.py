@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, cast
 from mtmoe.system.locks import Lock, ask_for_lock
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_WITHOUT_NAME = getattr(os, "O_TMPFILE", 0)
+WITHOUT_NAME = getattr(os, "O_TMPFILE", 0)
 _NO_FILES_WITHOUT_NAME = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
 _NOT_REPLACEABLE = {errno.EBUSY, errno.EPERM, errno.EACCES}
 _MOST_LINKS = 40  # as Linux
@@ -217,9 +217,9 @@ def _new_file(place: Path) -> tuple[int, Path | None]:
 
 
 def _unlocked_file(place: Path) -> tuple[int, Path | None]:
-    if _WITHOUT_NAME:
+    if WITHOUT_NAME:
         try:
-            return os.open(place.parent, _WITHOUT_NAME | os.O_RDWR | os.O_CLOEXEC, 0o666), None
+            return os.open(place.parent, WITHOUT_NAME | os.O_RDWR | os.O_CLOEXEC, 0o666), None
         except OSError as error:
             if error.errno not in _NO_FILES_WITHOUT_NAME:
                 raise

@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def num_cores() -> int:
@@ -38,7 +38,7 @@ def _shares() -> list[float]:
             continue
     try:  # version 1 of control groups
         quota_us, period_us = (
-            int((_CGROUPS / "cpu" / f"cpu.cfs_{what}_us").read_text()) for what in ("quota", "period")
+            int((CONTROL_GROUPS / "cpu" / f"cpu.cfs_{what}_us").read_text()) for what in ("quota", "period")
         )
         if quota_us > 0:
             shares.append(quota_us / period_us)
@@ -49,11 +49,12 @@ def _shares() -> list[float]:
 
 def _own_groups() -> list[Path]:
     """Return the control group of the process and those around it."""
-    own = _CGROUPS / _own_name().lstrip("/")
-    return [own, *(parent for parent in own.parents if parent == _CGROUPS or _CGROUPS in parent.parents)]
+    own = CONTROL_GROUPS / own_group_name().lstrip("/")
+    return [own, *(parent for parent in own.parents if parent == CONTROL_GROUPS or CONTROL_GROUPS in parent.parents)]
 
 
-def _own_name() -> str:
+def own_group_name() -> str:
+    """Return the control group of this process, as /proc names it."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

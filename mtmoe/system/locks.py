@@ -11,7 +11,7 @@ from pathlib import Path
 from mtmoe.errors import Warned
 
 _HELD_BY_ANOTHER = {errno.EWOULDBLOCK, errno.EAGAIN}
-_told_of: set[int] = set()
+told_of: set[int] = set()
 
 
 class Lock(enum.Enum):
@@ -58,8 +58,8 @@ def wait_for_lock(descriptor: int, path: Path) -> None:
 
 def _tell_of_none(found: Lock, descriptor: int, path: Path) -> None:
     file_system = os.fstat(descriptor).st_dev
-    if found is Lock.THERE_ARE_NONE and file_system not in _told_of:
-        _told_of.add(file_system)
+    if found is Lock.THERE_ARE_NONE and file_system not in told_of:
+        told_of.add(file_system)
         warnings.warn(
             f"{path}: this file system has no locks: take care that no second process works here",
             Warned,

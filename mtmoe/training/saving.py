@@ -138,17 +138,18 @@ class HostCopies:
 
     def reserve(self, *groups: Mapping[str, Tensor]) -> None:
         """Take the memory for copies of these tensors."""
-        for copy in (self._place(number, name, t) for number, group in enumerate(groups) for name, t in group.items()):
+        for copy in (self.place(number, name, t) for number, group in enumerate(groups) for name, t in group.items()):
             copy.zero_()
 
     def of(self, *groups: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Return the tensors as they are now, contiguous; valid until the next call."""
         return [
-            {name: self._place(number, name, tensor).copy_(tensor) for name, tensor in group.items()}
+            {name: self.place(number, name, tensor).copy_(tensor) for name, tensor in group.items()}
             for number, group in enumerate(groups)
         ]
 
-    def _place(self, number: int, name: str, tensor: Tensor) -> Tensor:
+    def place(self, number: int, name: str, tensor: Tensor) -> Tensor:
+        """Return the host memory of a copy, which is kept for the next one."""
         place = self._copies.get((number, name))
         if place is None or place.shape != tensor.shape or place.dtype != tensor.dtype:
             place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)

@@ -217,6 +217,7 @@ class Stepper:
         return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
+        """Clip the gradients and take a step, if all is finite; return the outcome and the norm of the gradients."""
         self.loss_scaler.unscale(self.optimizer)
         norm = float(
             clip_gradients(self.optimizer.parameters, self.settings.clip_norm, self.mesh, self.optimizer.roles.sharded)

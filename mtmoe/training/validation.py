@@ -31,8 +31,8 @@ from mtmoe.training.metrics.metrics_window import perplexity_of
 from mtmoe.training.metrics.records import DevSetMetrics, ModelQuality, TranslationExample
 from mtmoe.training.metrics.routing_by_language import routing_by_language
 
-_ROWS_OF_TEXT = 8
-_TOKENS_AT_ONCE = 256
+ROWS_OF_TEXT = 8
+TOKENS_AT_ONCE = 256
 _EXAMPLES = 2  # translations that people are shown
 
 
@@ -194,7 +194,7 @@ class LanguageModelValidator:
         state: LanguageModelState | None = None
         runs_on = settings.bptt_steps > 0
         batches: Iterator[Batch] = (
-            rows_of_text(self.corpus, _ROWS_OF_TEXT, _TOKENS_AT_ONCE)
+            rows_of_text(self.corpus, ROWS_OF_TEXT, TOKENS_AT_ONCE)
             if runs_on
             else sequential_batches(self.corpus, settings.batch_tokens)
         )

@@ -157,12 +157,12 @@ def test_factored_adam_by_kernels_is_that_of_torch(monkeypatch, weight_decay: fl
     gradients[2][-1] = 0.0  # an expert that had no token
     for gradient in gradients[: 4 if shape[0] > 1 else 0]:
         gradient[0] = 0.0  # one that never had any
-    kernels = factored_adam._kernels_of(weights.device)
+    kernels = factored_adam.kernels_of(weights.device)
     assert kernels is not None
     assert factored_adam._suits_kernels(weights, gradients[0])
     results = []
     for used in (None, kernels, kernels):
-        monkeypatch.setattr(factored_adam, "_kernels_of", lambda _, value=used: value)
+        monkeypatch.setattr(factored_adam, "kernels_of", lambda _, value=used: value)
         parameter = torch.nn.Parameter(weights.clone())
         optimizer = factored_adam.FactoredAdam([parameter], lr=1e-2, beta2=0.99, eps=1e-9, weight_decay=weight_decay)
         for gradient in gradients:

@@ -73,7 +73,7 @@ def test_batches_of_one_and_of_many_in_any_order_give_the_same_lines(translator,
 
 
 def test_a_stream_is_read_a_window_at_a_time_and_answered_in_order(translator, monkeypatch):
-    monkeypatch.setattr(translator_module, "_WINDOW_LINES", 3)
+    monkeypatch.setattr(translator_module, "WINDOW_LINES", 3)
     num_read = 0
 
     def lines():
@@ -349,7 +349,7 @@ def test_lines_of_a_stream_have_their_numbers_in_all_of_it(translator, monkeypat
         return [Translation("") for _ in requests]
 
     monkeypatch.setattr(Translator, "translate", translate)
-    monkeypatch.setattr(translator_module, "_WINDOW_LINES", 3)
+    monkeypatch.setattr(translator_module, "WINDOW_LINES", 3)
     assert len(list(translator.stream(iter([*LINES[:7], Request("x", number=99)])))) == 8
     assert numbers == [*range(7), 99]
 

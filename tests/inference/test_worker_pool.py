@@ -75,7 +75,7 @@ def test_a_worker_that_dies_is_replaced_and_its_lines_are_translated(run_directo
 def test_lines_that_kill_every_worker_are_an_error_that_names_them(run_directory, monkeypatch):
     import mtmoe.inference.worker_pool as module
 
-    monkeypatch.setattr(module, "_serve", dies_over_its_work)
+    monkeypatch.setattr(module, "serve", dies_over_its_work)
     with pytest.raises(UserError, match=r"died \(exit status 3\) over lines 11 to 12, for the second time") as error:
         with WorkerPool(run_directory, 1) as pool:
             list(pool.translate_chunks([[Request("a", number=10), Request("b", number=11)]]))

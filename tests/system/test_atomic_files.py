@@ -25,7 +25,7 @@ as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
 def either_way(request, monkeypatch):
     """File systems that have files without names, and others."""
     if request.param == "with a name":
-        monkeypatch.setattr(atomic_files, "_WITHOUT_NAME", 0)
+        monkeypatch.setattr(atomic_files, "WITHOUT_NAME", 0)
 
 
 def _mode(path: Path) -> int:
@@ -182,7 +182,7 @@ def test_hidden_names_of_long_names_differ(tmp_path):
 
 
 def test_nothing_that_was_planted_is_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic_files, "_WITHOUT_NAME", 0)
+    monkeypatch.setattr(atomic_files, "WITHOUT_NAME", 0)
     monkeypatch.setattr("secrets.token_hex", lambda _: "00000000")
     precious = tmp_path / "precious"
     precious.write_text("precious")
@@ -196,7 +196,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mtmoe.system import atomic_files
-atomic_files._WITHOUT_NAME = atomic_files._WITHOUT_NAME if sys.argv[2] else 0
+atomic_files.WITHOUT_NAME = atomic_files.WITHOUT_NAME if sys.argv[2] else 0
 with atomic_files.opened_atomically(Path(sys.argv[1])) as file:
     file.write(b"x" * 1_000_000)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -13,7 +13,7 @@ from mtmoe.system import cpu_cores as processor
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Control groups without a limit, around a process that may run on 64 cores."""
-    monkeypatch.setattr(processor, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(processor, "CONTROL_GROUPS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     return tmp_path
 
@@ -35,7 +35,7 @@ def test_the_least_share_of_the_groups_around_the_process(groups: Path, monkeypa
     (groups / "cpu.max").write_text("max 100000\n")
     (groups / "slice" / "cpu.max").write_text("300000 100000\n")
     (groups / "slice" / "job" / "cpu.max").write_text("800000 100000\n")
-    monkeypatch.setattr(processor, "_own_name", lambda: "/slice/job")
+    monkeypatch.setattr(processor, "own_group_name", lambda: "/slice/job")
     assert processor.num_cores() == 3
 
 

@@ -108,10 +108,10 @@ def test_sampled_softmax_learns_to_count_too(place, tmp_path):
 
 
 def test_score_reads_the_dev_set_as_one_text_and_validation_in_one_row_does_the_same(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(language_model_scoring, "_TOKENS_AT_ONCE", 16)
-    monkeypatch.setattr(language_model_scoring, "_WINDOW_LINES", 7)
-    monkeypatch.setattr(validation, "_ROWS_OF_TEXT", 1)
-    monkeypatch.setattr(validation, "_TOKENS_AT_ONCE", 16)
+    monkeypatch.setattr(language_model_scoring, "TOKENS_AT_ONCE", 16)
+    monkeypatch.setattr(language_model_scoring, "WINDOW_LINES", 7)
+    monkeypatch.setattr(validation, "ROWS_OF_TEXT", 1)
+    monkeypatch.setattr(validation, "TOKENS_AT_ONCE", 16)
     listener = Listener()
     train(counting_recipe(place, max_steps=60), tmp_path / "run", place / "data", listener=listener)
     loaded = load_language_model(tmp_path / "run", "last")

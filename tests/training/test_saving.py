@@ -63,13 +63,13 @@ def test_what_is_saved_is_of_its_step_however_long_the_copying_takes(
 ) -> None:
     recipe = toy(**SETTINGS)
     run_training(recipe, tmp_path / "fast", toy_data, resume=False, reporter=SilentReporter())
-    place = HostCopies._place
+    place = HostCopies.place
 
     def slow_place(*arguments):
         time.sleep(0.02)
         return place(*arguments)
 
-    monkeypatch.setattr(HostCopies, "_place", slow_place)
+    monkeypatch.setattr(HostCopies, "place", slow_place)
     run_training(recipe, tmp_path / "slow", toy_data, resume=False, reporter=SilentReporter())
     fast, slow = tensors_of(tmp_path / "fast"), tensors_of(tmp_path / "slow")
     assert {name.split()[0] for name in fast} == {"4", "6", "8", "9"}

@@ -95,7 +95,7 @@ class BatchStream:
                 for number in range(max(batch, first), first + len(plan)):
                     is_last = is_last_plan and number + 1 == first + len(plan)
                     following = Position(epoch + 1, 0) if is_last else Position(epoch, number + 1)
-                    yield self._build(plan[number - first], Position(epoch, number)), following
+                    yield self.build_batch(plan[number - first], Position(epoch, number)), following
                 first += len(plan)
             epoch, batch = epoch + 1, 0
 
@@ -142,7 +142,8 @@ class BatchStream:
         order, sizes = plan_batches(source_lengths, target_lengths, self._batch_tokens)
         return np.split(indices[order], np.cumsum(sizes)[:-1])
 
-    def _build(self, indices: np.ndarray, position: Position) -> Batch:
+    def build_batch(self, indices: np.ndarray, position: Position) -> Batch:
+        """Gather the pairs of a batch, or draw their subwords."""
         if self._sampler is None:
             return gathered(self._corpus, indices)
         return self._sampler.draw(indices, *position, self._batch_tokens // len(indices) - 1)

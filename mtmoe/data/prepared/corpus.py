@@ -25,7 +25,7 @@ from mtmoe.system.atomic_files import write_atomically
 from mtmoe.system.json_files import JsonRecord, check_readable, read_json, unreadable
 
 FORMAT_VERSION = 2
-_LENGTHS_PER_BLOCK = 1 << 22
+LENGTHS_PER_BLOCK = 1 << 22
 _IDS_PER_BLOCK = 1 << 24
 _Count = Annotated[int, Field(ge=0, le=1 << 53)]
 _REDO = "remove the directory and run `mtmoe preprocess` again"
@@ -80,8 +80,8 @@ class Side:
         """Number of subwords of every sentence, int32; computed at the first use."""
         if self._lengths is None:
             lengths = np.empty(len(self.offsets) - 1, np.int32)
-            for begin in range(0, len(lengths), _LENGTHS_PER_BLOCK):
-                end = min(begin + _LENGTHS_PER_BLOCK, len(lengths))
+            for begin in range(0, len(lengths), LENGTHS_PER_BLOCK):
+                end = min(begin + LENGTHS_PER_BLOCK, len(lengths))
                 differences = np.diff(self.offsets[begin : end + 1])
                 if len(differences) and not 0 <= differences.min() <= differences.max() < 1 << 31:
                     place = begin + int(np.argmax((differences < 0) | (differences >= 1 << 31)))

@@ -16,9 +16,9 @@ from mtmoe.data.subwords.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 
-_PAIRS_PER_CHUNK = 4096
+PAIRS_PER_CHUNK = 4096
 # To start a process takes as long as to encode about so many chunks.
-_CHUNKS_BEFORE_WORKERS = 64
+CHUNKS_BEFORE_WORKERS = 64
 
 
 def encode_corpus(
@@ -50,8 +50,8 @@ def encode_corpus(
 
 def _encoded_chunks(pairs: Iterable[tuple[str, str]], model: Vocabulary, num_workers: int) -> Iterator[EncodedChunk]:
     iterator = iter(pairs)
-    chunks = iter(lambda: list(itertools.islice(iterator, _PAIRS_PER_CHUNK)), [])
-    num_alone = _CHUNKS_BEFORE_WORKERS if num_workers > 1 else None
+    chunks = iter(lambda: list(itertools.islice(iterator, PAIRS_PER_CHUNK)), [])
+    num_alone = CHUNKS_BEFORE_WORKERS if num_workers > 1 else None
     for chunk in itertools.islice(chunks, num_alone):
         yield _encode_chunk(model, chunk)
     first = next(chunks, None)

@@ -31,11 +31,11 @@ from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
 LEXICON_NAME = "lexicon.safetensors"
 _FILE_KEYS = ("candidates_VN", "frequent_F")  # of the tensors in the file
-_MOST_LINKS = 1 << 28  # in all: of a larger corpus every n-th pair is read
-_LINKS_AT_ONCE = 1 << 22
+MOST_LINKS = 1 << 28  # in all: of a larger corpus every n-th pair is read
+LINKS_AT_ONCE = 1 << 22
 _RENEW = "copy it from the data directory again, or make it anew with `mtmoe preprocess`"
 _LEAST_SHARE = 1e-6  # of one target subword in all of the text: less is rounding
-_MOST_COUNTED = 1 << 24  # different links at a time: 256 MB
+MOST_COUNTED = 1 << 24  # different links at a time: 256 MB
 
 
 class Lexicon(NamedTuple):
@@ -125,16 +125,16 @@ def _checked(lexicon: Lexicon) -> int:
 def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
     """Return the indices of the pairs to count: all, or every n-th where there are too many links."""
     num_links = corpus.source_lengths.astype(np.int64) * corpus.target_lengths
-    step = max(1, -(-int(num_links.sum()) // _MOST_LINKS))
+    step = max(1, -(-int(num_links.sum()) // MOST_LINKS))
     pairs = np.arange(0, len(corpus), step)
     found: np.ndarray = pairs[num_links[pairs] > 0]
     return found
 
 
 def _chunks(corpus: ParallelCorpus, pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield runs of the pairs with about ``_LINKS_AT_ONCE`` links."""
+    """Yield runs of the pairs with about ``LINKS_AT_ONCE`` links."""
     links_before = (corpus.source_lengths[pairs].astype(np.int64) * corpus.target_lengths[pairs]).cumsum()
-    chunk_of_pair = links_before // _LINKS_AT_ONCE
+    chunk_of_pair = links_before // LINKS_AT_ONCE
     borders = np.flatnonzero(np.diff(chunk_of_pair)) + 1
     return (chunk for chunk in np.split(pairs, borders) if len(chunk))
 
@@ -164,7 +164,7 @@ class _Counts:
         starts = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]]))
         self.links_P, self.counts_P = both[starts], np.add.reduceat(both_counts, starts)
         least = 1
-        while len(self.links_P) > _MOST_COUNTED:
+        while len(self.links_P) > MOST_COUNTED:
             least += 1
             is_kept_P = self.counts_P >= least
             self.links_P, self.counts_P = self.links_P[is_kept_P], self.counts_P[is_kept_P]

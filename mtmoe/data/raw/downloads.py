@@ -30,11 +30,11 @@ NO_HOME = "~"
 _READ_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 60.0
 _MOST_FRUITLESS_ATTEMPTS = 3
-_PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 1.0
 _REQUIREMENT = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _PIP_LINES_SHOWN = 5
 _LONGEST_REASON = 300
-_MOST_BYTES_UNTOLD = 1 << 30
+MOST_BYTES_UNTOLD = 1 << 30
 """Of a download of which neither the recipe nor the server says how large it is."""
 _LOCAL_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -117,7 +117,7 @@ def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, progress: Pro
         num_fruitless = num_fruitless + 1 if after <= before else 0
         if num_fruitless >= _MOST_FRUITLESS_ATTEMPTS:
             raise _unreachable(url, path, reason)
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
 
 
 def _on_one_line(reason: object) -> str:
@@ -147,15 +147,16 @@ def _fetch_rest(url: str, part: Path, num_bytes: int, progress: Progress) -> boo
     with response:
         if response.status != 206:
             done = 0
-        return _append(response, part, done, num_bytes, progress)
+        return append_part(response, part, done, num_bytes, progress)
 
 
-def _append(response: Any, part: Path, done: int, num_bytes: int, progress: Progress) -> bool:
+def append_part(response: Any, part: Path, done: int, num_bytes: int, progress: Progress) -> bool:
+    """Append what a server sends to the part; return whether the file is whole."""
     length = response.headers.get("Content-Length") or ""
     # One that is no number is as good as none; the checksum decides.
     total = done + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     shown_total = total or num_bytes or None
-    url, most = response.url, num_bytes or total or _MOST_BYTES_UNTOLD
+    url, most = response.url, num_bytes or total or MOST_BYTES_UNTOLD
     _check_size(url, part, done, total or 0, most, stated=bool(num_bytes))
     with part.open("r+b" if done else "wb") as file:
         file.seek(done)

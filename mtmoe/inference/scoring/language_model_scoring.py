@@ -28,9 +28,9 @@ from mtmoe.model.language_model import LanguageModelState
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, UNK
 
-_WINDOW_LINES = 1024
+WINDOW_LINES = 1024
 _BATCH_TOKENS = 4096
-_TOKENS_AT_ONCE = 1024
+TOKENS_AT_ONCE = 1024
 
 
 class LineScore(NamedTuple):
@@ -82,7 +82,7 @@ def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Prog
     iterator = iter(lines)
     reader = _RunningReader(loaded) if loaded.recipe.training.bptt_steps else SentenceReader(loaded)
     num_done, language = 0, loaded.recipe.data.target_language
-    while window := list(itertools.islice(iterator, _WINDOW_LINES)):
+    while window := list(itertools.islice(iterator, WINDOW_LINES)):
         texts = [normalise_line(line) for line in window]
         encoded = loaded.vocabulary.encode_batch(texts)
         for text, ids, log_probability in zip(texts, encoded, reader.read(encoded), strict=True):
@@ -131,8 +131,8 @@ class _RunningReader:
         """Return log P of each line given all before it, its end included: ids without special symbols."""
         tokens = [token for ids in lines for token in (*ids, EOS)]
         parts = []
-        for begin in range(0, len(tokens), _TOKENS_AT_ONCE):
-            stretch = tokens[begin : begin + _TOKENS_AT_ONCE]
+        for begin in range(0, len(tokens), TOKENS_AT_ONCE):
+            stretch = tokens[begin : begin + TOKENS_AT_ONCE]
             with full_precision():
                 log_1T, self._state = self._model.continued_log_probabilities(self._batch(stretch), self._state)
             self._last = stretch[-1]

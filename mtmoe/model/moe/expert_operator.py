@@ -51,7 +51,7 @@ def compute_experts(
     if tokens_M.shape[0] == 0:
         return x_ND.new_zeros(x_ND.shape, dtype=dtype), hidden
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
-    if _grouped(x_ND, dtype):
+    if is_grouped(x_ND, dtype):
         y_ND, computed = grouped_experts.forward(
             x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), inverse_M,
             token_counts_E, dtype,
@@ -89,7 +89,7 @@ def experts_backward_operator(
         return tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in inputs)  # type: ignore[return-value]
     starts_N = first_pairs(tokens_M, x_ND.shape[0], experts_per_token)
     kept = hidden if keep_hidden else None
-    if _grouped(x_ND, dtype):
+    if is_grouped(x_ND, dtype):
         x_gradient_ND, gate_gradient_M, first_gradient, second_gradient = grouped_experts.backward(
             gradient_ND, x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_M.index_select(0, order_M), order_M,
             inverse_M, token_counts_E, dtype, kept,
@@ -102,7 +102,8 @@ def experts_backward_operator(
     )  # fmt: skip
 
 
-def _grouped(x_ND: Tensor, dtype: torch.dtype) -> bool:
+def is_grouped(x_ND: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether experts are computed by grouped products (GPU), and not padded to common sizes."""
     return x_ND.is_cuda and dtype != torch.float64
 
 
@@ -183,7 +184,7 @@ def _adds_in_place(x_ND: Tensor, stacks: Sequence[Tensor], settings: tuple[int |
     GPU would otherwise need all of them a second time."""
     _, dtype, _ = settings
     has_gradients = all(s.is_leaf and s.grad is not None and s.grad.is_contiguous() for s in stacks)
-    return _grouped(x_ND, dtype) and has_gradients and not torch.compiler.is_compiling()
+    return is_grouped(x_ND, dtype) and has_gradients and not torch.compiler.is_compiling()
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ class Experts(nn.Module):
         self.first_EDH = nn.Parameter(torch.empty(num_here, width, hidden))
         self.second_EHD = nn.Parameter(torch.empty(num_here, hidden, width))
         if not self.first_EDH.is_meta:  # without memory there is nothing to fill
-            self._draw()
+            self.draw()
 
     def expert_parameters(self) -> tuple[str, ...]:
         """Return the names of the parameters that are stacked over experts: all of them."""
@@ -53,7 +53,7 @@ class Experts(nn.Module):
         """Return the number of weights of the experts that are here."""
         return sum(stack.numel() for stack in self.parameters())
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """Draw Glorot weights, one matrix at a time: the stack is not one big layer.
 
         Each expert has random numbers of its own, so that its weights do not depend on which others are here.

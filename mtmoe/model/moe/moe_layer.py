@@ -89,7 +89,7 @@ class DenseFeedForward(nn.Module):
         return y_ND.sigmoid() if self.sigmoid_output else y_ND
 
 
-_POSITIONS_AT_ONCE = 8192
+POSITIONS_AT_ONCE = 8192
 
 
 def call_in_parts(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, Balance | None]:
@@ -98,7 +98,7 @@ def call_in_parts(layer: nn.Module, x_ND: Tensor, length: int) -> tuple[Tensor, 
     In evaluation some tokens at a time where that is long; as many times on all processes that share the experts, as
     the length is that of the whole batch. There are no losses then.
     """
-    num_parts = 1 if layer.training else -(-length // _POSITIONS_AT_ONCE)
+    num_parts = 1 if layer.training else -(-length // POSITIONS_AT_ONCE)
     if num_parts <= 1:
         result: tuple[Tensor, Balance | None] = layer(x_ND)
         return result

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_CHUNK_ELEMENTS = 1 << 23  # of logits: 16 MiB in bf16
+CHUNK_ELEMENTS = 1 << 23  # of logits: 16 MiB in bf16
 
 
 class CrossEntropy(NamedTuple):
@@ -33,7 +33,7 @@ class _OutputCrossEntropy(torch.autograd.Function):
         num_tokens, num_classes = hidden.shape[0], output_weights.shape[0]
         wide = torch.promote_types(torch.float32, dtype)  # float64 stays what it is
         mean_output_D = output_VD.to(wide).mean(0)
-        rows = max(1, _CHUNK_ELEMENTS // num_classes)
+        rows = max(1, CHUNK_ELEMENTS // num_classes)
         logits_buffer = hidden.new_empty(min(rows, num_tokens), num_classes)
         softmax_buffer = torch.empty_like(logits_buffer)
         grad_hidden = torch.empty_like(hidden) if wants_gradient else None

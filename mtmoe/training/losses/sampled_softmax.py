@@ -25,7 +25,7 @@ from torch import Tensor
 from mtmoe.model.embedding import rows_of
 from mtmoe.training.losses.label_smoothing import CrossEntropy
 
-_CHUNK_ELEMENTS = 1 << 24  # of logits
+CHUNK_ELEMENTS = 1 << 24  # of logits
 
 
 @functools.lru_cache(maxsize=2)
@@ -92,7 +92,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
         plain_sum, smoothed_sum = hidden_ND.new_zeros((), dtype=wide), hidden_ND.new_zeros((), dtype=wide)
         grad_hidden = torch.empty_like(hidden, dtype=wide) if wants_gradient else None
         grad_weights = torch.zeros_like(weights_RD, dtype=wide) if wants_gradient else None
-        rows = max(1, _CHUNK_ELEMENTS // (num_classes + 1))
+        rows = max(1, CHUNK_ELEMENTS // (num_classes + 1))
         for begin in range(0, num_tokens, rows):
             part = slice(begin, begin + rows)
             chunk, labels, of_labels = hidden[part], labels_N[part], weights[num_classes:][part]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtmoe.training.optimizers.stochastic_rounding import keyed_generator, round_stochastically
 
 # Of gradients that are worked on at a time: what a core's cache holds; on a GPU, enough for every launch to pay.
-_CPU_BYTES, _GPU_BYTES = 1 << 20, 1 << 28
+CPU_BYTES, _GPU_BYTES = 1 << 20, 1 << 28
 
 
 class FactoredAdam(torch.optim.Optimizer):
@@ -81,12 +81,12 @@ class FactoredAdam(torch.optim.Optimizer):
         rounding = (
             keyed_generator(parameter.device, self.seed, t, number) if parameter.dtype == torch.bfloat16 else None
         )
-        if _suits_kernels(parameter, gradient) and (kernels := _kernels_of(parameter.device)):
+        if _suits_kernels(parameter, gradient) and (kernels := kernels_of(parameter.device)):
             self._update_by_kernels(kernels, parameter, gradient, state, decay, group)
             return
         # A process that holds no experts of a layer has a stack of none.
         matrix_bytes = parameter.shape[1] * parameter.shape[2] * wide.itemsize
-        size = max(1, (_GPU_BYTES if parameter.is_cuda else _CPU_BYTES) // matrix_bytes)
+        size = max(1, (_GPU_BYTES if parameter.is_cuda else CPU_BYTES) // matrix_bytes)
         tensors = (parameter, gradient, state["row_means"], state["column_means"])
         buffer = torch.empty_like(parameter[:size], dtype=wide, memory_format=torch.contiguous_format)
         for stored, given, row_means, column_means in zip(*(t.split(size) for t in tensors), strict=True):
@@ -127,7 +127,7 @@ def _suits_kernels(weights: Tensor, gradient: Tensor) -> bool:
 
 
 @functools.cache
-def _kernels_of(device: torch.device) -> ModuleType | None:
+def kernels_of(device: torch.device) -> ModuleType | None:
     """Return the module `factored_adam_kernels` if it works here: it needs Triton, and Triton a C compiler."""
     try:
         from mtmoe.training.optimizers import factored_adam_kernels as kernels

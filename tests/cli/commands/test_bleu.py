@@ -134,8 +134,10 @@ def wmt14(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from sacrebleu.dataset import DATASETS
 
     directory = tmp_path / "sacrebleu" / "wmt14" / "full"
-    monkeypatch.setattr(DATASETS["wmt14/full"], "_outdir", str(directory))
-    monkeypatch.setattr(DATASETS["wmt14/full"], "_rawdir", str(directory / "raw"))
+    monkeypatch.setattr("sacrebleu.dataset.base.SACREBLEU_DIR", str(tmp_path / "sacrebleu"))
+    usual = DATASETS["wmt14/full"]
+    here = type(usual)(usual.name, usual.data, usual.description, usual.citation, usual.md5, usual.langpairs)
+    monkeypatch.setitem(DATASETS, "wmt14/full", here)
     directory.mkdir(parents=True)
     for field in DATASETS["wmt14/full"].fieldnames("en-de"):
         text = {"src": files["source"], "ref": files["reference"]}.get(field, files["source"]).read_text()

@@ -174,8 +174,8 @@ def test_a_position_beyond_the_end_of_an_epoch_is_the_start_of_the_next(corpus):
 def test_a_start_in_the_middle_does_not_build_the_batches_before_it(corpus, monkeypatch):
     built = []
     stream = stream_of(corpus)
-    build = stream._build
-    monkeypatch.setattr(stream, "_build", lambda *arguments: built.append(1) or build(*arguments))
+    build = stream.build_batch
+    monkeypatch.setattr(stream, "build_batch", lambda *arguments: built.append(1) or build(*arguments))
     next(stream.batches(Position(0, 20)))
     assert len(built) == 1
 

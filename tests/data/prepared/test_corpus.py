@@ -48,8 +48,8 @@ def subwords(tmp_path_factory):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Let little text occupy many workers."""
-    monkeypatch.setattr(encoding, "_PAIRS_PER_CHUNK", 20)
-    monkeypatch.setattr(encoding, "_CHUNKS_BEFORE_WORKERS", 2)
+    monkeypatch.setattr(encoding, "PAIRS_PER_CHUNK", 20)
+    monkeypatch.setattr(encoding, "CHUNKS_BEFORE_WORKERS", 2)
 
 
 SENTENCES = st.lists(st.integers(0, 999), max_size=6)
@@ -80,7 +80,7 @@ def test_ids_take_two_bytes_as_long_as_they_fit(tmp_path, vocabulary_size, bytes
 
 
 def test_lengths_do_not_depend_on_the_blocks_in_which_they_are_computed(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_LENGTHS_PER_BLOCK", 3)
+    monkeypatch.setattr(corpora, "LENGTHS_PER_BLOCK", 3)
     pairs = [([7] * n, [7] * (9 - n)) for n in range(8)]
     corpus = write(tmp_path / "c", pairs)
     assert corpus.source_lengths.tolist() == list(range(8))

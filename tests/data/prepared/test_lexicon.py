@@ -92,15 +92,15 @@ def test_the_ratio_is_that_of_observed_and_expected_counts():
 
 def test_chunks_make_no_difference(corpus, monkeypatch):
     whole = learn_lexicon(corpus)
-    monkeypatch.setattr(module, "_LINKS_AT_ONCE", 100)
+    monkeypatch.setattr(module, "LINKS_AT_ONCE", 100)
     by_chunks = learn_lexicon(corpus)
     for one, other in zip(whole, by_chunks, strict=True):
         assert np.array_equal(one, other)
 
 
 def test_a_table_that_is_cut_still_knows_the_common_links(corpus, monkeypatch):
-    monkeypatch.setattr(module, "_LINKS_AT_ONCE", 1000)
-    monkeypatch.setattr(module, "_MOST_COUNTED", 60)
+    monkeypatch.setattr(module, "LINKS_AT_ONCE", 1000)
+    monkeypatch.setattr(module, "MOST_COUNTED", 60)
     lexicon = learn_lexicon(corpus)
     assert (lexicon.candidates_VC != PAD).sum() <= 60
     known = sum(translation_of(word) in lexicon.candidates_VC[word] for word in WORDS)
@@ -109,7 +109,7 @@ def test_a_table_that_is_cut_still_knows_the_common_links(corpus, monkeypatch):
 
 def test_of_a_large_corpus_every_nth_pair_is_read(corpus, monkeypatch):
     num_links = int((corpus.source_lengths * corpus.target_lengths).sum())
-    monkeypatch.setattr(module, "_MOST_LINKS", num_links // 4)
+    monkeypatch.setattr(module, "MOST_LINKS", num_links // 4)
     assert module._sampled_pairs(corpus)[:3].tolist() == [0, 5, 10]
     assert learn_lexicon(corpus).candidates_VC[NUM_SPECIAL, 0] == translation_of(NUM_SPECIAL)
 

@@ -129,8 +129,8 @@ def test_the_lexicon_is_that_of_the_encoded_training_text(work):
 
 
 def test_the_same_text_gives_the_same_bytes_wherever_it_lies(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "_PAIRS_PER_CHUNK", 50)
-    monkeypatch.setattr(encoding, "_CHUNKS_BEFORE_WORKERS", 1)
+    monkeypatch.setattr(encoding, "PAIRS_PER_CHUNK", 50)
+    monkeypatch.setattr(encoding, "CHUNKS_BEFORE_WORKERS", 1)
     trees = []
     for name, num_workers in (("one", 1), ("two", 2)):
         (tmp_path / name).mkdir()
@@ -397,7 +397,7 @@ def test_a_file_system_without_locks_is_told_once_and_stops_nothing(work, monkey
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", none)
-    monkeypatch.setattr("mtmoe.system.locks._told_of", set())
+    monkeypatch.setattr("mtmoe.system.locks.told_of", set())
     with pytest.warns(Warned, match="has no locks") as warned:
         work.prepare()
     assert len([warning for warning in warned if warning.category is Warned]) == 1

@@ -94,7 +94,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(downloads, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(downloads, "PAUSE_SECONDS", 0.0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with _Server() as running:
@@ -210,7 +210,7 @@ def test_an_endless_answer_ends_where_the_recipe_says_that_it_must(server, tmp_p
 
 
 def test_an_endless_answer_of_unknown_size_ends_at_a_bound(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, "_MOST_BYTES_UNTOLD", 1_000_000)
+    monkeypatch.setattr(downloads, "MOST_BYTES_UNTOLD", 1_000_000)
     server.answer, server.is_endless = [ENDLESS], True
     with pytest.raises(UserError, match="sends more than 1,000,000 bytes and does not say how many") as caught:
         locate(_location(server), tmp_path)
@@ -292,7 +292,7 @@ def test_a_full_disk_is_an_error_and_not_the_network(server, tmp_path, monkeypat
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(downloads, "_append", full)
+    monkeypatch.setattr(downloads, "append_part", full)
     with pytest.raises(UserError, match="No space left on device") as caught:
         locate(_location(server), tmp_path)
     assert "free some space" in caught.value.fix

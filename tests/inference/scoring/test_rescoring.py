@@ -179,10 +179,10 @@ def test_a_worker_translates_with_the_other_runs_too(run_directory, language_mod
     others = RescoringRuns(language_model=str(language_model_run))
     connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False, True))
     arguments = {"overrides": PLAIN, "rescoring": others}
-    worker_pool._serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
+    worker_pool.serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
     expected = Translator(run_directory, device="cpu", overrides=PLAIN, rescoring=others).translate(LINES)
     assert connection.answers == [expected]
-    monkeypatch.setattr(worker_pool.WorkerPool, "_started", lambda pool, place: pool._arguments)
+    monkeypatch.setattr(worker_pool.WorkerPool, "start_worker", lambda pool, place: pool._arguments)
     pool = worker_pool.WorkerPool(run_directory, 1, **arguments)
     assert pool._workers == [(str(run_directory), arguments)]  # what it is started with
 

@@ -163,7 +163,7 @@ def test_on_a_gpu_gradients_of_further_batches_are_added_to_those_that_are_there
         _, x_gradient, _, *of_stacks = _reference(experts, x_ND, routing, weight_ND)
         expected = [total + gradient for total, gradient in zip(expected, of_stacks, strict=True)]
         of_last_x = x_gradient
-    monkeypatch.setattr(expert_operator, "_grouped", lambda *_: True)
+    monkeypatch.setattr(expert_operator, "is_grouped", lambda *_: True)
     monkeypatch.setattr(grouped_experts, "experts_at_once", lambda *_: at_once)
     told: list[str] = []
     for name, parameter in experts.named_parameters():
@@ -398,7 +398,7 @@ def test_the_layer_compiles_whole_and_once_for_any_number_of_tokens(dtype):
 
 def test_more_than_2_to_the_31_hidden_elements_have_their_shapes_and_indices_in_int64(monkeypatch):
     num_tokens, k, width, hidden = 1 << 18, 4, 8, 4096
-    monkeypatch.setattr(Experts, "_draw", lambda self: None)  # fake weights have no values
+    monkeypatch.setattr(Experts, "draw", lambda self: None)  # fake weights have no values
     with FakeTensorMode():
         experts, x_ND = Experts(2, width, hidden), torch.empty(num_tokens, width, requires_grad=True)
         pairs_M = torch.empty(num_tokens * k, dtype=torch.int64)

@@ -44,7 +44,7 @@ def _tiny_pieces() -> Iterator[None]:
         patch.setattr(attention, "ATTENTION_ELEMENTS", 20)
         patch.setattr(lstm, "LAYER_ELEMENTS", 300)
         patch.setattr(feed_forward, "LAYER_ELEMENTS", 50)
-        patch.setattr(feed_forward, "_POSITIONS_AT_ONCE", 3)
+        patch.setattr(feed_forward, "POSITIONS_AT_ONCE", 3)
         yield
 
 

@@ -17,7 +17,7 @@ def _case(num_tokens: int = 37, dtype: torch.dtype = torch.float32):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk_elements", [50, 50 * 8, 1 << 20])
 def test_the_fused_loss_and_its_gradients_equal_the_definition(monkeypatch, smoothing, chunk_elements):
-    monkeypatch.setattr(loss_module, "_CHUNK_ELEMENTS", chunk_elements)
+    monkeypatch.setattr(loss_module, "CHUNK_ELEMENTS", chunk_elements)
     hidden_ND, output_VD, labels_N = _case()
     fast = output_cross_entropy(hidden_ND, output_VD, labels_N, smoothing, torch.float32)
     slow = reference_cross_entropy(hidden_ND, output_VD, labels_N, smoothing)

@@ -57,7 +57,7 @@ def test_classes_are_drawn_as_often_as_their_probability_says_and_independently(
 
 @pytest.mark.parametrize("chunk", [1 << 24, 50], ids=["one chunk", "chunks"])
 def test_value_and_gradients_are_those_of_the_definition(monkeypatch, chunk):
-    monkeypatch.setattr(sampled_softmax, "_CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(sampled_softmax, "CHUNK_ELEMENTS", chunk)
     hidden_ND, output_VD, labels_N = problem()
     torch.manual_seed(5)
     classes = draw_classes(20, NUM_CLASSES)

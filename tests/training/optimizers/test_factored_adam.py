@@ -46,7 +46,7 @@ def _reference(weights: list[list[float]], gradients: list[Tensor], rate, beta2,
 @pytest.mark.parametrize("chunk_bytes", [1, 2 * 4 * 6 * 8, 1 << 20])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_every_matrix_makes_the_updates_of_the_equations(monkeypatch, chunk_bytes, weight_decay):
-    monkeypatch.setattr(factored_adam, "_CPU_BYTES", chunk_bytes)
+    monkeypatch.setattr(factored_adam, "CPU_BYTES", chunk_bytes)
     torch.manual_seed(0)
     stack = nn.Parameter(torch.randn(5, 4, 6, dtype=torch.float64))
     before = stack.tolist()

@@ -83,7 +83,7 @@ def next_words(
         UserError: the model's output is not a number.
     """
     num_rows, size, device = len(hidden_XD), model.vocabulary_size, hidden_XD.device
-    num_at_once = _rows_at_once(size, device)
+    num_at_once = rows_at_once(size, device)
     memory = (scratch or Scratch()).empty(min(num_rows, num_at_once) * size, device)
     parts = []
     for begin in range(0, num_rows, num_at_once):
@@ -110,7 +110,7 @@ def check_numbers(log_probabilities: Tensor) -> None:
         )
 
 
-def _rows_at_once(size: int, device: torch.device) -> int:
+def rows_at_once(size: int, device: torch.device) -> int:
     """Return how many rows of logits are computed together: a power of two, so that there are few sizes."""
     most = (_LOGITS_BYTES if device.type == "cpu" else _LOGITS_BYTES_ON_GPU) // (4 * size)
     return max(_FEWEST_ROWS, 1 << (max(1, most).bit_length() - 1))

@@ -31,15 +31,15 @@ def _rows(num_rows: int) -> torch.Tensor:
 
 @pytest.fixture(params=[2, 1 << 10], ids=["two rows at once", "all rows at once"])
 def rows_at_once(request, monkeypatch) -> int:
-    monkeypatch.setattr(module, "_rows_at_once", lambda size, device: request.param)
+    monkeypatch.setattr(module, "rows_at_once", lambda size, device: request.param)
     return request.param
 
 
 def test_logits_take_bounded_memory_but_products_have_some_rows():
     cpu = torch.device("cpu")
-    assert module._rows_at_once(8000, cpu) == 512  # 4 x 8,000 x 512 bytes are 16 MiB at most
-    assert module._rows_at_once(10**7, cpu) == 32
-    assert module._rows_at_once(8000, torch.device("cuda")) == 16384
+    assert module.rows_at_once(8000, cpu) == 512  # 4 x 8,000 x 512 bytes are 16 MiB at most
+    assert module.rows_at_once(10**7, cpu) == 32
+    assert module.rows_at_once(8000, torch.device("cuda")) == 16384
 
 
 @pytest.mark.usefixtures("rows_at_once")

@@ -32,7 +32,7 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which this one's threads, disk and torchrun play no part."""
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(directory, "_WRITTEN_BYTES", 1 << 20)
+    monkeypatch.setattr(directory, "WRITTEN_BYTES", 1 << 20)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
@@ -211,7 +211,7 @@ def test_little_room_is_told(monkeypatch, tmp_path, free: float, state: str) -> 
 
 def test_a_slow_disk_one_that_cannot_be_written_and_a_file_in_the_way_are_told(monkeypatch, tmp_path) -> None:
     assert next(directory.writing_speed(tmp_path)).name == "writing"
-    monkeypatch.setattr(directory, "_SLOW_BYTES_PER_SECOND", 1e15)
+    monkeypatch.setattr(directory, "SLOW_BYTES_PER_SECOND", 1e15)
     assert next(directory.writing_speed(tmp_path)).state == "warning"
 
     def refused(*arguments, **options):
@@ -261,7 +261,7 @@ def test_clocks_that_differ_are_told(monkeypatch, skew: float, state: str) -> No
     rounds = iter([0.7, 0.0, 0.4, 0.9, 0.2])
     monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
     monkeypatch.setattr(
-        processes, "_all_gather_json", lambda now: [now, now + skew + next(rounds) * (1 if skew > 0 else -1)]
+        processes, "all_gather_json", lambda now: [now, now + skew + next(rounds) * (1 if skew > 0 else -1)]
     )
     (check,) = processes._clocks([report("a", 0), report("b", 1)])
     assert check.state == state
@@ -270,7 +270,7 @@ def test_clocks_that_differ_are_told(monkeypatch, skew: float, state: str) -> No
 
 def test_a_directory_that_another_node_does_not_see_is_an_error(monkeypatch, tmp_path) -> None:
     answers = iter([lambda told: [told, told], lambda sees: [sees, False]])
-    monkeypatch.setattr(processes, "_all_gather_json", lambda value: next(answers)(value))
+    monkeypatch.setattr(processes, "all_gather_json", lambda value: next(answers)(value))
     (check,) = processes._shared_files(tmp_path, report("a", 0), [report("a", 0), report("b", 1)])
     assert (check.state, check.found) == ("error", f"{tmp_path} of b is not that of a")
     assert not list(tmp_path.iterdir())
