@@ -57,42 +57,52 @@ class RunFiles(NamedTuple):
 
     @property
     def recipe(self) -> Path:
+        """The resolved recipe: its existence makes a directory a run."""
         return self.directory / "recipe.toml"
 
     @property
     def subwords(self) -> Path:
+        """The vocabulary, of subwords or of words."""
         return vocabulary_file(self.directory)
 
     @property
     def lexicon(self) -> Path:
+        """Likely target subwords of each source subword; not every run has it."""
         return self.directory / LEXICON_NAME
 
     @property
     def manifest(self) -> Path:
+        """SHA-256 of the vocabulary and the lexicon, and the format version."""
         return self.directory / "manifest.json"
 
     @property
     def metrics(self) -> Path:
+        """Measurements, one JSON object a line."""
         return self.directory / "metrics.jsonl"
 
     @property
     def launch(self) -> Path:
+        """The torchrun job that has begun or resumed the run."""
         return self.directory / ".launch"
 
     @property
     def lock(self) -> Path:
+        """Locked by the process that trains the run."""
         return self.directory / ".lock"
 
     @property
     def data(self) -> Path:
+        """The prepared text, or a link to it."""
         return self.directory / "data"
 
     @property
     def tensorboard(self) -> Path:
+        """TensorBoard's files, where it is installed."""
         return self.directory / "tensorboard"
 
     @property
     def checkpoints(self) -> Path:
+        """One directory for each checkpoint."""
         return self.directory / "checkpoints"
 
 

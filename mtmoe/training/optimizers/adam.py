@@ -41,7 +41,7 @@ class Adam:
         roles: ParameterRoles = NO_ROLES,
         seed: int = 0,
     ) -> None:
-        """``roles``: which of the parameters are stacks of experts, and which those of gates."""
+        """Choose each parameter's optimizer and decay by its role: a stack of experts, of a gate, or none."""
         self.parameters, self.settings, self.mesh, self.roles = dict(parameters), settings, mesh, roles
         factored = settings.expert_optimizer == "factored-adam"
         self._stacks = {n: p for n, p in self.parameters.items() if factored and n in roles.expert_stacks}
