@@ -42,10 +42,13 @@ class Saver:
     blocked_seconds: how long training has waited for it in all.
     """
 
-    def __init__(self, run: RunFiles, recipe: Recipe, mesh: Mesh = ONE_PROCESS) -> None:
+    def __init__(
+        self, run: RunFiles, recipe: Recipe, mesh: Mesh = ONE_PROCESS, copies: HostCopies | None = None
+    ) -> None:
+        """Write nothing yet. ``copies`` makes the copies of tensors."""
         self.run, self.recipe, self.mesh = run, recipe, mesh
         self.blocked_seconds = 0.0
-        self._copies = HostCopies()
+        self._copies = copies or HostCopies()
         self._copied = threading.Event()
         self._copied.set()
         self._thread: threading.Thread | None = None

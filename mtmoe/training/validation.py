@@ -94,7 +94,7 @@ class Validator:
         was_training = model.training
         model.eval()
         sums = self._sums_by_set(model)
-        translations = self._translate(model) if self.source_lines else []
+        translations = self.translate(model) if self.source_lines else []
         model.train(was_training)
         found = self._quality_by_set(translations) if translations and self.mesh.is_main else {}
         loss = sum(of_set.loss for of_set in sums.values()) / sum(of_set.num_tokens for of_set in sums.values())
@@ -138,8 +138,8 @@ class Validator:
             begin = pairs.stop
         return found
 
-    def _translate(self, model: TranslationModel) -> list[str]:
-        """Return the translations of all sentences to the main process, and of its own to each other one."""
+    def translate(self, model: TranslationModel) -> list[str]:
+        """Return the translations that BLEU is measured on; to all processes but the main one as many empty texts."""
         decoding = self.recipe.decoding
         # The best translation that one beam finds, whatever else the recipe translates with.
         beam_size = self.recipe.training.validation.beam_size

@@ -46,8 +46,8 @@ def measure(recipe: Recipe, data: str, expert_processes: int) -> Measured:
         validator = module.validator_of(recipe, prepared, vocabulary, CPU, mesh)
         told: list[str] = []
         if isinstance(validator, module.Validator):
-            translate = validator._translate
-            validator._translate = lambda model: told.extend(translate(model)) or told  # type: ignore[method-assign]
+            translate = validator.translate
+            validator.translate = lambda model: told.extend(translate(model)) or told  # type: ignore[method-assign]
         metrics = validator(stepper.inference_model)
         assert stepper.model.training
         mesh.agree_on_number()

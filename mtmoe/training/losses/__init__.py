@@ -1,0 +1,1 @@
+"""Losses: what the output layer is trained by."""

@@ -27,9 +27,9 @@ STEPS_BEFORE, STEPS_AFTER = 4, 6
 class SlowCopies(HostCopies):
     """Takes longer than a step."""
 
-    def _place(self, *tensor):
+    def place(self, *tensor):
         time.sleep(0.02)
-        return super()._place(*tensor)
+        return super().place(*tensor)
 
 
 def _state(step: int, optimizer: OptimizerState) -> TrainingState:
@@ -50,8 +50,7 @@ def save_and_go_on(recipe: Recipe, run: Path) -> tuple[State, State]:
     """What was saved after the first steps, beside the others, and what became of it after those."""
     with joined_processes(recipe, CPU) as mesh, doubles(True):
         stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
-        saver = Saver(RunFiles(run), recipe, mesh)
-        saver._copies = SlowCopies()
+        saver = Saver(RunFiles(run), recipe, mesh, SlowCopies())
         stepper.before_update = saver.wait_until_copied
         groups = batches(STEPS_BEFORE + STEPS_AFTER)
         _steps(stepper, islice(groups, STEPS_BEFORE))

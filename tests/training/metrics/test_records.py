@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 
 from mtmoe.training.metrics.records import (
     DevSetMetrics,
@@ -15,7 +16,9 @@ from mtmoe.training.metrics.records import (
 )
 from tests.paths import ROOT
 
-PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8") + "\n".join(
+    runpy.run_path(str(ROOT / "docs" / "generated_pages.py"))["metrics_page"]()
+)
 
 
 def layer(load_cv: float, num_experts: int = 2) -> LayerMetrics:
@@ -41,9 +44,10 @@ def validation_metrics(**dev_sets: DevSetMetrics) -> ValidationMetrics:
 def named_on_the_page(key: str) -> bool:
     """Whether the page has the key, with LAYER and SET in place of names, and `_median` for `token_share_median`."""
     key = re.sub(r"\.(fr|de)$", ".SET", key.replace("encoder.", "LAYER."))
+    key = re.sub(r"^LAYER\.(importance|load)_loss$", "LAYER.LOSS_loss", key)
     name, _, quantile = key.rpartition("_")
     if name == "LAYER.token_share":
-        return f"`token_share_{quantile}`" in PAGE or f"`_{quantile}`" in PAGE
+        return f"`{key}`" in PAGE or f"`_{quantile}`" in PAGE
     return f"`{key}`" in PAGE
 
 
