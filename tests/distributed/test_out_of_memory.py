@@ -126,7 +126,7 @@ def count_collectives(recipe: Recipe) -> int:
 
         mesh.collective_log.collective = collective  # type: ignore[method-assign]
         [group] = text_of(recipe, 1)
-        Stepper(recipe, VOCABULARY, CPU, mesh)(group, ExpertUsage(recipe.training, mesh))
+        Stepper(recipe, VOCABULARY, CPU, mesh)(group, ExpertUsage(mesh))
     return next(place for place, name in enumerate(names) if name == "all_reduce of gradients")
 
 
