@@ -15,7 +15,7 @@ from .console import warn, write_data, write_table, write_text
 from .lines import read_lines
 
 if TYPE_CHECKING:
-    from mtmoe.evaluation.quality import Comparison
+    from mtmoe.evaluation.significance import Comparison
 
 _NUM_SAMPLES = 1000
 
@@ -25,13 +25,14 @@ Comet = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], float]
 def load_comet_model(model_name: str | None) -> tuple[str, Comet] | None:
     if model_name is None:
         return None
-    from mtmoe.evaluation.quality import load_comet
+    from mtmoe.evaluation.comet import load_comet
 
     return model_name, load_comet(model_name)
 
 
 def measured(test: TestText, systems: Systems, tokeniser: Tokeniser, comet: tuple[str, Comet] | None) -> dict[str, Any]:
-    from mtmoe.evaluation.quality import compare, measure_quality
+    from mtmoe.evaluation.quality import measure_quality
+    from mtmoe.evaluation.significance import compare
 
     translations = {name: translated(test) for name, translated in systems.items()}
     by_comet = {}

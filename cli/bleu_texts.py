@@ -81,12 +81,12 @@ def recipes_of(runs: Sequence[Path]) -> list[Recipe]:
 def tokeniser_for(language: str, named: Tokeniser | None, recipes: Sequence[Recipe], *, another: str = "") -> Tokeniser:
     """Return the tokeniser that was named, else that of the recipes' setting and the language.
 
-    ``another``: as for :func:`mtmoe.evaluation.quality.check_tokeniser`.
+    ``another``: as for :func:`mtmoe.evaluation.bleu_tokenisers.check_tokeniser`.
 
     Raises:
         UserError: it is not installed; the recipes name several.
     """
-    from mtmoe.evaluation.quality import check_tokeniser
+    from mtmoe.evaluation.bleu_tokenisers import check_tokeniser
 
     settings = list(dict.fromkeys(recipe.training.validation.bleu_tokeniser for recipe in recipes))
     if named is None and len(settings) > 1:

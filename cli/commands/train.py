@@ -116,7 +116,7 @@ def _check_tokenisers(recipe: Recipe) -> None:
     settings = recipe.training.validation
     if recipe.task == "language-model" or not settings.translate_sentences:
         return
-    from mtmoe.evaluation.quality import ANOTHER_TOKENISER, check_tokeniser
+    from mtmoe.evaluation.bleu_tokenisers import ANOTHER_TOKENISER, check_tokeniser
 
     for language in recipe.data.valid_languages:
         check_tokeniser(chosen_tokeniser(settings.bleu_tokeniser, language), another=ANOTHER_TOKENISER)

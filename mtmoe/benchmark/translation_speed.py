@@ -24,7 +24,8 @@ import torch
 
 from mtmoe.benchmark.machine import peak_bytes
 from mtmoe.errors import UserError
-from mtmoe.evaluation.quality import check_tokeniser, measure_quality
+from mtmoe.evaluation.bleu_tokenisers import check_tokeniser
+from mtmoe.evaluation.quality import measure_quality
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator

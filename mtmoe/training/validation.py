@@ -17,7 +17,8 @@ from mtmoe.data.subwords.vocabularies import Vocabulary
 from mtmoe.distributed.batch_sharding import own_sentences
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
-from mtmoe.evaluation.quality import ANOTHER_TOKENISER, Quality, check_tokeniser, measure_quality
+from mtmoe.evaluation.bleu_tokenisers import ANOTHER_TOKENISER, check_tokeniser
+from mtmoe.evaluation.quality import Quality, measure_quality
 from mtmoe.inference.constraints.line_constraints import LineConstraints
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
 from mtmoe.inference.search.next_words.shortlist import shortlist_of

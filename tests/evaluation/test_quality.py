@@ -7,7 +7,8 @@ import math
 import pytest
 
 from mtmoe.errors import UserError
-from mtmoe.evaluation.quality import comparable_signature, compare, measure_quality
+from mtmoe.evaluation.quality import comparable_signature, measure_quality
+from mtmoe.evaluation.significance import compare
 
 REFERENCE = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]
 SYSTEM = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
