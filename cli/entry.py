@@ -20,6 +20,7 @@ from mtmoe.errors import UserError
 from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_SECONDS_BETWEEN_TRIES = 0.02
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _replaced: list[Any] = []  # streams close their files when nobody holds them
 # With less address space, libraries end the process by themselves (signal 6, OpenBLAS's own status 1) or the
@@ -54,6 +55,8 @@ def run() -> NoReturn:
     try:
         for number in _ENDING:
             _end_on(number)
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a shell
+            signal.signal(signal.SIGINT, _interrupt)
         _keep_standard_streams()
         status = _status_of_command()
     except KeyboardInterrupt:
@@ -97,8 +100,30 @@ def _end_on(number: signal.Signals) -> None:
         signal.signal(number, _raise)
 
 
-def _raise(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated(number)
+def _raise(number: int, frame: FrameType | None) -> None:
+    if not _is_put_off(number, frame):
+        raise Terminated(number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _is_put_off(number, frame):
+        raise KeyboardInterrupt
+
+
+def _is_put_off(number: int, frame: FrameType | None) -> bool:
+    """Send a signal that comes in the middle of an import once more, a little later.
+
+    An exception there is more than libraries expect: it is swallowed, leaves modules that lack their half, or ends the
+    process in the initialisation of a compiled one.
+    """
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    again = threading.Timer(_SECONDS_BETWEEN_TRIES, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    return True
 
 
 def _status_of_command() -> Any:

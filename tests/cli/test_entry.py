@@ -71,6 +71,32 @@ def test_a_signal_before_the_command_has_begun_is_a_status_and_a_word(number: si
     assert (result.returncode, result.stdout, result.stderr) == (128 + number, "", f"{word}\n")
 
 
+_IN_AN_IMPORT = """
+import os, sys
+sys.argv = ["mtmoe", "recipes"]
+from mtmoe.cli import run
+import click
+class Swallowing:
+    # Modules that try others, and take every failure for their absence.
+    def find_spec(self, name, *_):
+        if name == "mtmoe.config":
+            try:
+                os.kill(os.getpid(), int(os.environ["NUMBER"]))
+            except BaseException:
+                print("swallowed", file=sys.stderr)
+sys.meta_path.insert(0, Swallowing())
+run()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_an_import_comes_behind_it(number: signal.Signals) -> None:
+    result = _bash(f"NUMBER={number:d} {shlex.quote(sys.executable)} -c {shlex.quote(_IN_AN_IMPORT)}")
+    assert "swallowed" not in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.returncode in (128 + number, 0)  # 0: it was done before the signal could come once more
+
+
 def test_an_interrupt_while_a_library_runs_text_is_a_status_of_a_module_too(tmp_path: Path) -> None:
     """Named tuples are made so; and with ``python -m`` the interpreter would end itself by SIGINT in the end."""
     begun = _SIGNALLED.replace("            os.kill(", "            exec('os.kill(os.getpid(), number)'); os.kill(")
