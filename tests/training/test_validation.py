@@ -68,7 +68,7 @@ def test_dev_sentences_are_translated_by_one_beam_whatever_the_recipe_decodes_wi
     torch.manual_seed(1)
     model = TranslationModel(toy().model, subwords.size)
     bleu = [
-        Validator(toy(changes), prepared, subwords, torch.device("cpu"))(model)["bleu"]
+        Validator(toy(changes), prepared, subwords, torch.device("cpu"))(model).bleu
         for changes in ({}, {"decoding": decoding})
     ]
     assert bleu[0] == bleu[1]
@@ -93,7 +93,7 @@ def test_each_dev_set_is_measured_by_the_tokeniser_of_its_own_direction(tmp_path
     assert prepared.valid_source[4].startswith("<2zh-CN> ")
     torch.manual_seed(1)
     model = TranslationModel(recipe.model, prepared.valid.vocabulary_size).eval()
-    measured = Validator(recipe, prepared, SubwordModel(prepared.subwords_path), torch.device("cpu"))(model)
+    measured = Validator(recipe, prepared, SubwordModel(prepared.subwords_path), torch.device("cpu"))(model).line()
     names = [source["name"] for source in valid]
     assert measured["bleu"] == pytest.approx(sum(measured[f"bleu.{name}"] for name in names) / 3)
     if named == "intl":

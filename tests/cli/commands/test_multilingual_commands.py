@@ -11,7 +11,7 @@ import torch
 
 from mtmoe.checkpoint import load_model, load_run_recipe, open_run
 from mtmoe.data.prepared.data_directory import open_prepared
-from mtmoe.evaluation import quality
+from mtmoe.evaluation import bleu_tokenisers, quality
 from mtmoe.inference.translator import Translator
 from mtmoe.training.validation import Validator
 
@@ -87,7 +87,7 @@ def test_a_tokeniser_that_is_not_installed_is_missed_before_anything_is_translat
     def missing(*_arguments: Any, **_options: Any) -> None:
         raise RuntimeError("Japanese tokenization requires extra dependencies")
 
-    monkeypatch.setattr(quality, "BLEU", missing)
+    monkeypatch.setattr(bleu_tokenisers, "BLEU", missing)
     monkeypatch.setattr("mtmoe.inference.translator.Translator.__init__", None)
     monkeypatch.setattr("mtmoe.data.prepared.preparation.prepare", None)
     run = _in_language(tmp_path / "run", tiny_run.run, "ja-JP")
@@ -105,7 +105,7 @@ def test_a_tokeniser_that_is_not_installed_is_missed_before_anything_is_translat
 
 
 def test_a_tokeniser_whose_model_would_be_fetched_says_how(invoke: Any, chinese: Any, tmp_path: Path, monkeypatch: Any):
-    monkeypatch.setattr(quality, "SACREBLEU_DIR", str(tmp_path / "s"))
+    monkeypatch.setattr(bleu_tokenisers, "SACREBLEU_DIR", str(tmp_path / "s"))
     result = invoke("bleu", "--hypothesis", chinese["reference"], "--reference", chinese["reference"],
                     "--tokeniser", "flores200")  # fmt: skip
     assert result.exit_code == 1
@@ -146,10 +146,10 @@ def test_validation_finds_the_bleu_that_mtmoe_bleu_finds_for_the_same_sentences(
     texts = [t.text for t in translator.translate(sources, with_scores=False)]
     assert any(t.warnings for t in translator.translate(sources))
     found = quality.measure_quality(texts, [references], tokeniser="zh")
-    assert measured["bleu"] == found.bleu
+    assert measured.bleu == found.bleu
     assert found.chrf > 0
-    assert measured["chrf"] == found.chrf
-    assert measured["bleu_signature"] == found.bleu_signature
+    assert measured.chrf == found.chrf
+    assert measured.line()["bleu_signature"] == found.bleu_signature
     assert "|tok:zh|" in found.bleu_signature
 
 

@@ -262,7 +262,7 @@ def _wait_for_child(process):
     for _ in range(600):
         for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             with contextlib.suppress(OSError):
-                if b"subword_learning" in Path(f"/proc/{number}/cmdline").read_bytes():
+                if b"learning_process" in Path(f"/proc/{number}/cmdline").read_bytes():
                     return number
         time.sleep(0.1)
     raise AssertionError("no process learns subwords")
