@@ -8,8 +8,9 @@ DEMO   ?= demo
 bin   := $(VENV)/bin
 stamp := $(VENV)/.installed
 mtmoe := $(bin)/mtmoe
-# A process for each core, and one thread for each process: two threads each would wait for each other.
-pytest := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_OPTIONS)
+# A process for each core, and one thread for each process: two threads each would wait for each other. The order of the
+# files is that of tests/conftest.py.
+pytest := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format clean
