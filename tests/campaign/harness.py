@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
     findings: tuple[str, ...]
 
 
-_ADVICE = re.compile(r"; |should be|it is one of")
+_ADVICE = re.compile(r"; |should |it is one of")
 """What says in the line itself what to do: an advice after a semicolon, or the values that a key may have."""
 
 
