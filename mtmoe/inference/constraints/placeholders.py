@@ -9,6 +9,7 @@ are of the words of a hypothesis and nothing else, as in :mod:`mtmoe.inference.c
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -82,10 +83,6 @@ class _Spelt(NamedTuple):
     place: int
 
 
-_MOST_STATES = 4096
-"""Hypotheses whose state is remembered: many times those of a beam and of the step before."""
-
-
 class Placeholders:
     """Texts that must come out as they are, in this order."""
 
@@ -104,8 +101,17 @@ class Placeholders:
             for beginning, words in completing.after.items():
                 self._completing_after.setdefault(beginning, []).append((text, words))
         self._longest_beginning = max(map(len, self._completing_after), default=0)
-        self._always_out_of_turn: dict[tuple[bytes | None, bool], frozenset[int]] = {}
+        self._lengths = sorted({len(text) for text in self._finders})
+        self._num_completed = {
+            is_behind_word: Counter(
+                word for text in self._finders for word in self._completing_at_once(text, is_behind_word)
+            )
+            for is_behind_word in (False, True)
+        }
+        # Of hypotheses of one length and of those of one word less: all that a step of the search asks for.
+        self._num_words = 0
         self._states: dict[tuple[int, ...], _Spelt] = {}
+        self._states_before: dict[tuple[int, ...], _Spelt] = {}
         self._spelt_by_longest: dict[bytes, list[int] | None] = {}
         self._spelt_by_fewest: dict[bytes, list[int] | None] = {}
         # Of the placeholders from each on, so that a step does not count all of them.
@@ -143,28 +149,40 @@ class Placeholders:
             self._spelt_by_fewest[text] = self._spellings.fewest(text)
         return self._spelt_by_fewest[text]
 
+    @property
+    def num_states(self) -> int:
+        """Return how many hypotheses' states are remembered: those of a beam at two steps."""
+        return len(self._states) + len(self._states_before)
+
     def _state(self, ids: Sequence[int]) -> _Spelt:
         """Return the state of a hypothesis, from that of the one without its last word where this is remembered."""
         key = tuple(ids)
-        found = self._states.get(key)
-        if found is None:
-            before = self._states.get(key[:-1]) if key else None
-            if before is None:
-                text = self._spellings.text(key)
-                found = _Spelt(text, *self._done(text))
-            else:
-                text = before.text + self._spellings.bytes_of[key[-1]]
-                # A placeholder at the very end is none any more if its word goes on; those before it stay.
-                is_sure = before.place < len(before.text)
-                found = _Spelt(text, *self._done(text, *(before[1:] if is_sure else (0, 0))))
-            if len(self._states) >= _MOST_STATES:
-                self._states.clear()
-            self._states[key] = found
-        return found
+        found = self._remembered(key)
+        if found is not None:
+            return found
+        before = self._remembered(key[:-1]) if key else None
+        if before is None:
+            text = self._spellings.text(key)
+            return _Spelt(text, *self._done(text))
+        text = before.text + self._spellings.bytes_of[key[-1]]
+        # A placeholder at the very end is none any more if its word goes on; those before it stay.
+        is_sure = before.place < len(before.text)
+        return _Spelt(text, *self._done(text, *(before[1:] if is_sure else (0, 0))))
+
+    def _remembered(self, key: tuple[int, ...]) -> _Spelt | None:
+        return self._states.get(key) or self._states_before.get(key)
+
+    def _remember(self, key: tuple[int, ...], state: _Spelt) -> None:
+        """Remember a state, and forget those of hypotheses that are two words shorter."""
+        if len(key) != self._num_words:
+            self._states_before = self._states if len(key) == self._num_words + 1 else {}
+            self._num_words, self._states = len(key), {}
+        self._states[key] = state
 
     def demand(self, ids: Sequence[int]) -> NextWordDemand:
-        """Return what may come after ``ids``."""
-        text, number, place = self._state(ids)
+        """Return what may come after ``ids``, whose state is remembered: hypotheses one word longer begin with it."""
+        text, number, place = state = self._state(ids)
+        self._remember(tuple(ids), state)
         due = self._wanted[number] if number < len(self._wanted) else None
         banned = self._out_of_turn(text, due)
         closing: set[int] = set()
@@ -277,14 +295,16 @@ class Placeholders:
         return len(rest) + self._num_words_from[number + 1]
 
     def _ends_in_another(self, text: bytes, due: bytes) -> bool:
-        return any(
-            wanted != due and text.endswith(wanted) and _is_apart(text, len(text) - len(wanted), wanted)
-            for wanted in self._finders
-        )
+        for length in self._lengths:
+            begin = len(text) - length
+            wanted = text[begin:] if begin >= 0 else b""
+            if wanted != due and wanted in self._finders and _is_apart(text, begin, wanted):
+                return True
+        return False
 
     def _out_of_turn(self, text: bytes, due: bytes | None) -> set[int]:
         """Return the words that would complete another placeholder than the one that is due."""
-        banned = set(self._surely_out_of_turn(due, bool(text) and is_of_word(text[-1])))
+        banned = self._surely_out_of_turn(due, bool(text) and is_of_word(text[-1]))
         for length in range(1, min(self._longest_beginning, len(text)) + 1):
             begin = len(text) - length
             for wanted, words in self._completing_after.get(text[begin:], ()):
@@ -292,18 +312,21 @@ class Placeholders:
                     banned |= words
         return banned
 
-    def _surely_out_of_turn(self, due: bytes | None, is_behind_word: bool) -> frozenset[int]:
+    def _surely_out_of_turn(self, due: bytes | None, is_behind_word: bool) -> set[int]:
         """Return those of them that depend on nothing of the text but whether it ends in a letter or digit."""
-        key = due, is_behind_word
-        if key not in self._always_out_of_turn:
-            banned: set[int] = set()
-            for wanted, completing in self._completing.items():
-                if wanted != due:
-                    banned |= completing.anywhere
-                    if not (is_behind_word and is_of_word(wanted[0])):
-                        banned |= completing.after.get(b"", frozenset())
-            self._always_out_of_turn[key] = frozenset(banned)
-        return self._always_out_of_turn[key]
+        num_completed = self._num_completed[is_behind_word]
+        banned = set(num_completed)
+        if due is not None:
+            of_due = self._completing_at_once(due, is_behind_word)
+            banned.difference_update(word for word in of_due if num_completed[word] == 1)
+        return banned
+
+    def _completing_at_once(self, text: bytes, is_behind_word: bool) -> frozenset[int]:
+        """Return the words that have all of a placeholder, whatever is before them."""
+        completing = self._completing[text]
+        if is_behind_word and is_of_word(text[0]):
+            return completing.anywhere
+        return completing.anywhere | completing.after.get(b"", frozenset())
 
 
 def can_be_spelt(text: str, spellings: Spellings) -> bool:
