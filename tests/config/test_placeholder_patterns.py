@@ -201,10 +201,10 @@ def test_what_is_no_expression_is_an_error_that_says_why(expression):
 
 def test_an_expression_that_takes_too_long_is_given_up_and_named():
     slow = PlaceholderPattern({"numbers": PATTERNS["numbers"], "/slow/": "(?:a|aa)+$"}, seconds=0.2)
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(TookTooLong, match=r"^/slow/$"):
         slow.findall("1 " + "a" * 60 + "!")
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert slow.findall("1 aa") == ["1", "aa"]
 
 

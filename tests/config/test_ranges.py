@@ -85,7 +85,7 @@ def test_any_value_of_a_number_is_refused_with_its_name_or_described_and_planned
     accepted, refused = set(), {}
     for value in _values(key):
         text = f"[{value}]" if is_list else f"{value}"
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             recipe = load_recipe("wmt14-en-fr-32", [*_NEEDED.get(table, []), f"{key}={text}"])
             describe_recipe(recipe)
@@ -93,7 +93,7 @@ def test_any_value_of_a_number_is_refused_with_its_name_or_described_and_planned
             accepted.add(text)
         except UserError as error:
             refused[text] = str(error)
-        assert time.monotonic() - begun < _MOST_SECONDS, (key, value)
+        assert time.process_time() - begun < _MOST_SECONDS, (key, value)
     names = key.split(".")[-2:]  # of a table that does nothing, the table is named
     assert [problem for problem in refused.values() if not any(name in problem for name in names)] == []
     bounds = _bounds(NUMBERS[key])
@@ -110,8 +110,8 @@ def test_the_largest_network_that_the_ranges_allow_is_described_and_planned() ->
     }  # fmt: skip
     overrides = [f"model.{key}={value}" for key, value in largest.items()]
     recipe = load_recipe("wmt14-en-fr-32", [*overrides, "subwords.vocabulary_size=1000000"])
-    begun = time.monotonic()
+    begun = time.process_time()
     experts = 100 * (1 << 20) * 2 * 65536 * 65536
     assert experts < describe_recipe(recipe).num_parameters < 2 * experts
     assert not make_plan(recipe, Cluster(gpu_named("h200"), 8)).fits
-    assert time.monotonic() - begun < _MOST_SECONDS
+    assert time.process_time() - begun < _MOST_SECONDS

