@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     SAMPLING = 2
     MEASUREMENT = 3
     DRAWN_WORDS = 4
+    PERTURBATION = 5
 
 
 def random_stream(purpose: Purpose, *numbers: int) -> np.random.Generator:
