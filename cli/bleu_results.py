@@ -13,6 +13,7 @@ from mtmoe.languages import Tokeniser
 from .bleu_texts import Systems, TestText
 from .console import warn, write_data, write_table, write_text
 from .lines import read_lines
+from .robustness import read_robustness
 
 if TYPE_CHECKING:
     from mtmoe.evaluation.significance import Comparison
@@ -74,6 +75,7 @@ def read_results(paths: Sequence[Path]) -> list[dict[str, Any]]:
                 raise TypeError
             for result in found:
                 list(_rows(result))
+                read_robustness(result)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise UserError(
                 f"{path}: is not what `mtmoe bleu --json` writes", fix="measure again: mtmoe bleu RUN --json"

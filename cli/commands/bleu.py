@@ -26,6 +26,7 @@ from ..bleu_texts import (
 from ..console import write_json, write_text
 from ..lines import STANDARD_INPUT
 from ..options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
+from ..robustness import chosen_kinds, show_robustness, with_robustness
 
 if TYPE_CHECKING:
     from mtmoe.inference.requests import Member
@@ -70,6 +71,18 @@ _ANOTHER = "--tokeniser char"
     help="Only show what an earlier --json wrote, in one table. Can be repeated.",
 )
 @click.option("--comet", "comet_model", metavar="MODEL", help="COMET too, such as Unbabel/wmt22-comet-da.")
+@click.option(
+    "--perturb",
+    "perturbations",
+    metavar="KINDS",
+    help="Also as people type it: all, or a list of upper, title, lower, no-punctuation, typos, url, email, emoji, "
+    "placeholder, tag and merged, with commas between them; a + makes two in one line (lower+no-punctuation).",
+)
+@click.option(
+    "--perturb-seed",
+    type=click.IntRange(0, (1 << 32) - 1),
+    help="Draws where and what: the same seed, the same text.  [default: 1]",
+)
 @click.option("--data", "data_dir", type=DIRECTORY, help="DATA_DIR with the test sets.  [default: the first run's]")
 @with_option
 @checkpoint_option
@@ -86,6 +99,8 @@ def bleu(
     hypothesis_paths: tuple[Path, ...],
     result_paths: tuple[Path, ...],
     comet_model: str | None,
+    perturbations: str | None,
+    perturb_seed: int | None,
     data_dir: Path | None,
     ensemble: tuple[Member, ...],
     checkpoint: str,
@@ -105,6 +120,7 @@ def bleu(
     mtmoe bleu RUN --with RUN                             an ensemble of runs
     mtmoe bleu RUN --test-set wmt14/full -l en-de         on a test set that sacreBLEU fetches
     mtmoe bleu RUN --source FILE --reference FILE         on other text
+    mtmoe bleu RUN --perturb all                          in capitals, with typos, with addresses and tags ...
     mtmoe bleu --hypothesis FILE --reference FILE         of a translation that exists
     mtmoe bleu --results a.json --results b.json          of what was measured before
     """
@@ -113,6 +129,9 @@ def bleu(
         runs, test_sets, languages, tokeniser, source_path, reference_paths, hypothesis_paths, result_paths,
         comet_model, data_dir,
     )  # fmt: skip
+    if (perturbations or perturb_seed is not None) and (len(runs) != 1 or comet_model or not perturbations):
+        raise click.UsageError("--perturb KINDS measures one RUN by BLEU and chrF; --perturb-seed belongs to it")
+    kinds = chosen_kinds(perturbations)
     if ensemble and len(runs) != 1:
         raise click.UsageError(f"--with makes an ensemble of one RUN and others, but there are {len(runs)} RUNs")
     if result_paths:
@@ -144,12 +163,17 @@ def bleu(
                 name = " + ".join(str(part) for part in (run, *(other.run for other in ensemble)))
                 systems[name] = run_system(run, ensemble, checkpoint, overrides, device)
         results = [measured(test, systems, of_test, comet) for test, of_test in zip(tests, tokenisers, strict=True)]
+        if kinds:
+            seed = 1 if perturb_seed is None else perturb_seed
+            results = with_robustness(results, tests, tokenisers, systems, recipes[0].data, kinds, seed)
     if as_json:
         write_json(results)
     elif len(results) == 1 and "systems" not in results[0]:
         write_text(shown(results[0]))
     else:
         show_table(results)
+    if not as_json:
+        show_robustness(results)
 
 
 def _check_usage(

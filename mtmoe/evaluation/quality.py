@@ -36,8 +36,9 @@ def measure_quality(
     name: str = "the translation",
     tokeniser: Tokeniser = "13a",
     num_samples: int = 0,
+    ignores_case: bool = False,
 ) -> Quality:
-    """Score detokenised, cased text, which sacreBLEU tokenises.
+    """Score detokenised text, which sacreBLEU tokenises; cased, unless ``ignores_case`` lower-cases all of it.
 
     Args:
         hypotheses: a translation of each sentence.
@@ -51,7 +52,7 @@ def measure_quality(
     """
     check_line_counts({name: hypotheses}, references)
     check_tokeniser(tokeniser)
-    bleu, chrf = _FloatBleu(tokenize=tokeniser), _FloatChrf()
+    bleu, chrf = _FloatBleu(tokenize=tokeniser, lowercase=ignores_case), _FloatChrf(lowercase=ignores_case)
     signed: dict[str, Any] = {}
     for metric_name, metric in (("bleu", bleu), ("chrf", chrf)):
         score = metric.corpus_score(hypotheses, references, n_bootstrap=max(num_samples, 1))

@@ -132,3 +132,12 @@ def test_a_resampled_test_set_without_any_match_is_no_crash():
     assert quality.chrf_interval is not None
     assert quality.chrf_interval > 0.0
     assert quality.chrf == measure_quality([*["x"] * 7, "the man"], [["the man"] * 8]).chrf
+
+
+def test_without_regard_to_case_the_signature_says_so():
+    quality = measure_quality([line.upper() for line in REFERENCE], [REFERENCE], ignores_case=True)
+    assert quality.bleu == pytest.approx(100)
+    assert quality.chrf == pytest.approx(100)
+    assert "case:lc" in quality.bleu_signature
+    assert "case:lc" in quality.chrf_signature
+    assert "case:mixed" in measure_quality(REFERENCE, [REFERENCE]).bleu_signature

@@ -249,3 +249,44 @@ def test_comet_that_is_installed_scores_source_translation_and_reference(
     assert [data[3] for data in seen] == [
         {"src": "sentence 3", "mt": hypothesis, "ref": reference} for reference in references
     ]
+
+
+def test_perturbed_text_has_a_table_within_80_columns_and_a_part_of_the_report(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    result = invoke("bleu", tiny_run.run, "--perturb", "all")
+    assert result.exit_code == 0, result.stderr
+    assert max(map(len, (line for line in result.stdout.splitlines() if "nrefs" not in line))) <= 80
+    kinds = [line.split()[0] for line in result.stdout.partition("as people type it (seed 1)\n")[2].splitlines()]
+    assert {"text", "clean", "clean*", "upper", "title*", "lower+no-punctuation*", "url", "merged"} <= set(kinds)
+    assert result.stdout.count("case:lc") == 2
+    chosen = ("bleu", tiny_run.run, "--perturb", "url, typos", "--perturb-seed", "7", "--json")
+    written = invoke(*chosen).stdout
+    [report] = json.loads(written)
+    assert [row["kind"] for row in report["robustness"]["kinds"]] == ["clean", "url", "typos"]
+    assert report["robustness"]["kinds"][0]["bleu"] == report["bleu"]
+    assert 0 <= report["robustness"]["kinds"][1]["kept_share"] <= 1
+    assert invoke(*chosen).stdout == written
+    (tmp_path / "report").write_text(written)
+    shown = invoke("bleu", "--results", tmp_path / "report").stdout
+    assert "as people type it (seed 7)" in shown
+    (tmp_path / "report").write_text(written.replace('"num_loops": ', '"num_loops": -1'))
+    assert "is not what `mtmoe bleu --json` writes" in invoke("bleu", "--results", tmp_path / "report").stderr
+
+
+def test_a_perturbation_that_cannot_be_is_told_before_any_work(
+    invoke: Any, tiny_run: Any, files: dict[str, Path]
+) -> None:
+    result = invoke("bleu", tiny_run.run, "--perturb", "upper,uper")
+    assert result.exit_code == 1
+    assert "'uper' is no kind of perturbation" in result.stderr
+    assert "upper, title, lower" in result.stderr
+    for arguments in (
+        (tiny_run.run, "--perturb-seed", "3"),
+        (tiny_run.run, tiny_run.folder, "--perturb", "all"),
+        (tiny_run.run, "--perturb", "all", "--comet", "a/model"),
+        ("--hypothesis", files["good"], "--reference", files["reference"], "--perturb", "all"),
+    ):
+        result = invoke("bleu", *arguments)
+        assert result.exit_code == 2
+        assert "--perturb KINDS measures one RUN" in result.stderr
