@@ -192,6 +192,25 @@ class Multilingual(Settings):
     )
 
 
+class Replay(Settings):
+    """Text of a start run beside the recipe's own, so that a fine-tuned model does not forget it.
+
+    Its training text is read with a weight; its dev and test sets become sets of their own, ``replay`` and
+    ``replay-NAME``, so that both kinds of text are measured beside each other. Its languages are those of the recipe.
+    """
+
+    data_dir: str = Field(
+        default="",
+        description="DATA_DIR of `mtmoe preprocess` with the old text; empty: that of training.start.run.",
+    )
+    weight: float = Field(
+        default=1.0,
+        ge=1e-6,
+        le=1000,
+        description="Times that an epoch goes through the old training text; 0.1 is a tenth of it in each epoch.",
+    )
+
+
 class Data(Settings):
     """Which text, and how it is cleaned and divided."""
 
@@ -215,6 +234,7 @@ class Data(Settings):
         default=None, description='Absent: one pair. Present: source_language and target_language are "mul".'
     )
     cleaning: Cleaning = Field(default=Cleaning(), description="Rules for training text.")
+    replay: Replay | None = Field(default=None, description="Absent: no text of a start run.")
 
     @property
     def monolingual(self) -> bool:
@@ -266,6 +286,17 @@ class Data(Settings):
             value = getattr(rules, key)
             if value != Cleaning.model_fields[key].default:
                 raise ValueError(f"cleaning.{key} = {value} compares two sides, but there is no source_language")
+        return self
+
+    @model_validator(mode="after")
+    def _replays_one_pair_of_languages(self) -> Data:
+        if self.replay is not None and (self.monolingual or self.multilingual is not None):
+            kind = "multilingual" if self.multilingual is not None else "text of one language"
+            raise ValueError(f"replay.weight = {self.replay.weight} is for one pair of languages, but this is {kind}")
+        for part in ("train", "valid", "test") if self.replay is not None else ():
+            for source in () if getattr(self, part) == "split" else getattr(self, part):
+                if source.name == "replay" or source.name.startswith("replay-"):
+                    raise ValueError(f"{part}: a source is named {source.name!r}, as the text of replay is; rename it")
         return self
 
     @model_validator(mode="after")

@@ -54,6 +54,9 @@ def settings_of(recipe: Recipe) -> Ingredients:
         f"data.{key}": value
         for key, value in _flat("", recipe.data.model_dump(mode="json", exclude={"train", "valid", "test"}))
     }
+    # Where the old text lies does not matter; what it was made of is an ingredient of its own.
+    settings.pop("data.replay", None)
+    settings.pop("data.replay.data_dir", None)
     if not recipe.data.monolingual:  # directories that were made before this setting was there are still the same
         del settings["data.cleaning.keep_blank_lines"]
     for part in ("train", "valid", "test"):

@@ -36,6 +36,8 @@ from mtmoe.data.prepared.corpus import Part
 from mtmoe.data.prepared.data_directory import HELD_OUT_TEST, Prepared, open_prepared
 from mtmoe.data.prepared.encoding import encode_corpus
 from mtmoe.data.prepared.lexicon import LEXICON_NAME, learn_lexicon, save_lexicon
+from mtmoe.data.prepared.replay import REPLAY, ReplayedText, open_replay
+from mtmoe.data.prepared.spool import Spool
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
 from mtmoe.data.raw.sources import read_pairs
 from mtmoe.data.subwords.sentencepiece_model import both_sides
@@ -72,11 +74,14 @@ def prepare(
     data_dir = Path(os.path.abspath(data_dir))
     completed(data_dir, last=_MANIFEST)
     _check_place(data_dir)
+    replayed = open_replay(recipe.data)
     ingredients = manifests.ingredients_of(recipe, cache, progress)
+    if replayed is not None:
+        ingredients["data.replay.digest"] = replayed.digest
     if holds_something(data_dir):
         return Preparation(_same_or_error(data_dir, ingredients), reused=True)
     with built_directory(data_dir, last=_MANIFEST) as directory:
-        _Builder(recipe, directory, cache, num_workers, progress).build(ingredients)
+        _Builder(recipe, directory, cache, num_workers, progress, replayed).build(ingredients)
     return Preparation(open_prepared(data_dir), reused=False)
 
 
@@ -122,10 +127,18 @@ class _TrainText(NamedTuple):
 class _Builder:
     """The steps of one preparation, inside the directory that is being built."""
 
-    def __init__(self, recipe: Recipe, directory: Path, cache: Path, num_workers: int, progress: Progress) -> None:
-        self.recipe, self.directory, self.cache = recipe, directory, cache
+    def __init__(
+        self,
+        recipe: Recipe,
+        directory: Path,
+        cache: Path,
+        num_workers: int,
+        progress: Progress,
+        replayed: ReplayedText | None = None,
+    ) -> None:
+        self.recipe, self.directory, self.cache, self.replayed = recipe, directory, cache, replayed
         self.num_workers, self.progress = num_workers, progress
-        self.spool = _Spool(directory / "train.spool")
+        self.spool = Spool(directory / "train.spool")
         self.report: dict[str, Any] = {"train": {}, "valid": {}, "test": {}}
         self.num_read = 0
         self.direction_of: dict[int, str] = {}  # by the identity of a pair, where a split mixes them
@@ -135,14 +148,14 @@ class _Builder:
         data = self.recipe.data
         tests = {} if data.test == "split" else self._read_held_out("test", data.test)
         valid_sets = {} if data.valid == "split" else self._read_held_out("valid", data.valid)
-        train = self._read_train(
-            ContaminationGate(
-                itertools.chain(*valid_sets.values(), *tests.values()), either_way=data.multilingual is not None
-            )
+        old_valid_sets, old_tests = self._replayed_held_out()
+        held_out = itertools.chain(
+            *(s for sets in (valid_sets, tests, old_valid_sets, old_tests) for s in sets.values())
         )
+        train = self._read_train(ContaminationGate(held_out, either_way=data.multilingual is not None))
         # The tokens come last of all: cleaning and splitting look at sentences as they stand.
-        valid_sets = self._with_tokens(data.valid, valid_sets, train.valid)
-        tests = self._with_tokens(data.test, tests, train.test)
+        valid_sets = self._with_tokens(data.valid, valid_sets, train.valid) | old_valid_sets
+        tests = self._with_tokens(data.test, tests, train.test) | old_tests
         valid = [pair for pairs in valid_sets.values() for pair in pairs]
         if not valid:
             raise UserError("data.valid names no source: there is no dev set", fix='name one, or set it to "split"')
@@ -172,6 +185,15 @@ class _Builder:
             }
         self.progress("read", self.num_read, self.num_read, "pairs")
         return sets
+
+    def _replayed_held_out(self) -> tuple[dict[str, list[Pair]], dict[str, list[Pair]]]:
+        """Return the dev set and the test sets of the replayed text, by name."""
+        if self.replayed is None:
+            return {}, {}
+        found = {REPLAY: self.replayed.valid()}, self.replayed.tests()
+        for part, sets in zip(("valid", "test"), found, strict=True):
+            self.report[part] |= {name: {"pairs": len(pairs)} for name, pairs in sets.items()}
+        return found
 
     def _report_longest(self, part: str, sets: Mapping[str, list[Pair]]) -> None:
         vocabulary = load_vocabulary(vocabulary_file(self.directory))
@@ -207,6 +229,13 @@ class _Builder:
             self.report["train"][source.name] = dict(cleaner.report)
         self.progress("read", self.num_read, self.num_read, "pairs")
         train = self._split(kept, parts) if splitting else _TrainText(parts, [], [])
+        if self.replayed is not None and train.num_pairs:
+            for pair in (*train.valid, *train.test):
+                contamination_gate.add(pair)
+            cleaner.new_report()
+            num_pairs = self.spool.write(cleaner.clean(self.replayed.train()))
+            train.parts.append(Part(REPLAY, self.replayed.weight, num_pairs))
+            self.report["train"][REPLAY] = dict(cleaner.report)
         self.spool.close()
         if not train.num_pairs:
             raise _nothing_left(self.report["train"])
@@ -264,8 +293,9 @@ class _Builder:
         if not self.recipe.data.monolingual:
             save_lexicon(self.directory / LEXICON_NAME, learn_lexicon(corpus, self.progress))
         normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in valid)
-        multilingual = self.recipe.data.multilingual is not None
-        encode_corpus(normal, model_path, self.directory / "valid", parts=valid_parts if multilingual else ())
+        data = self.recipe.data
+        apart = data.multilingual is not None or (len(valid_parts) > 1 and not data.monolingual)
+        encode_corpus(normal, model_path, self.directory / "valid", parts=valid_parts if apart else ())
 
     def _write_manifest(
         self, ingredients: manifests.Ingredients, num_pairs: dict[str, int], num_test_pairs: dict[str, int]
@@ -340,39 +370,6 @@ def _nothing_left(reports: Mapping[str, Mapping[str, int]]) -> UserError:
 
 
 # -------------------------------------------------------------------------------------------------- files
-
-
-class _Spool:
-    """Cleaned pairs on disk, so that text of any size passes through bounded memory.
-
-    Cleaned text holds no tab and no newline.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("w", encoding="utf-8", newline="\n")
-
-    def write(self, pairs: Iterable[Pair]) -> int:
-        """Append pairs and return their number."""
-        num_pairs = 0
-        for source, target in pairs:
-            self._file.write(f"{source}\t{target}\n")
-            num_pairs += 1
-        return num_pairs
-
-    def close(self) -> None:
-        """End the writing: from here on it can be read, as often as needed."""
-        self._file.close()
-
-    def __iter__(self) -> Iterator[Pair]:
-        with self._path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                source, _, target = line[:-1].partition("\t")
-                yield Pair(source, target)
-
-    def remove(self) -> None:
-        """Delete the file."""
-        self._path.unlink()
 
 
 def _write_text(directory: Path, name: str, pairs: Sequence[Pair]) -> None:
