@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,16 @@ subwords_of_option = click.option(
 )
 
 
+start_option = click.option(
+    "--from",
+    "start_run",
+    metavar="RUN",
+    type=DIRECTORY,
+    help="Begin with the weights of this run (training.start.run), with its subwords unless "
+    "training.start.vocabulary=own.",
+)
+
+
 def own_files_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--train``, ``--valid`` and ``--test``: the user's own files in place of the recipe's text."""
     for part, what in (("test", "test set"), ("valid", "dev set"), ("train", "training text")):
@@ -178,15 +189,46 @@ def own_recipe(
     valid_files: tuple[tuple[Path, Path], ...] = (),
     test_files: tuple[tuple[Path, Path], ...] = (),
     subwords_of: Path | None = None,
+    start_run: Path | None = None,
+    run_dir: Path | None = None,
+    resume: bool = False,
 ) -> Recipe:
-    """Return the recipe with ``--set``, the user's own files and the vocabulary of another run applied.
+    """Return the recipe with ``--set``, the user's own files, the vocabulary of another run and its start applied.
+
+    run_dir: the run that is begun, or resumed.
 
     Raises:
         UserError: as :func:`mtmoe.load_recipe`.
     """
-    from mtmoe.config import load_recipe, recipe_from_dict
+    from mtmoe.config import load_recipe
 
+    if start_run is not None:
+        overrides = (*overrides, f"training.start.run={json.dumps(str(start_run.absolute()), ensure_ascii=False)}")
     recipe = load_recipe(recipe_name, overrides)
+    if subwords_of is not None and recipe.training.start is not None and recipe.training.start.vocabulary == "same":
+        raise click.UsageError(
+            "--subwords-of names a vocabulary, but with a start run it is that of the start run; leave --subwords-of "
+            "out, or add --set training.start.vocabulary=own"
+        )
+    recipe = _with_own_files(recipe, recipe_name, train_files, valid_files, test_files, subwords_of)
+    if recipe.training.start is None:
+        return recipe
+    from mtmoe.training.start.start_recipe import with_text_of_start
+
+    return with_text_of_start(recipe, Path(recipe_name), run_dir, resume=resume)
+
+
+def _with_own_files(
+    recipe: Recipe,
+    recipe_name: str,
+    train_files: tuple[tuple[Path, Path], ...],
+    valid_files: tuple[tuple[Path, Path], ...],
+    test_files: tuple[tuple[Path, Path], ...],
+    subwords_of: Path | None,
+) -> Recipe:
+    """Return the recipe with the user's own files and the vocabulary of another run in place of its own."""
+    from mtmoe.config import recipe_from_dict
+
     parts = {"train": train_files, "valid": valid_files, "test": test_files}
     if subwords_of is not None:
         from mtmoe.data.subwords.vocabularies import settings_to_take

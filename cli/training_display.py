@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Display
 
+    from mtmoe.checkpoint import StartRecord
     from mtmoe.training.metrics.records import (
         ModelQuality,
         RunSummary,
@@ -65,6 +66,11 @@ class PlainTraining:
     def started(self, summary: RunSummary) -> None:
         """Tell what is trained, on what."""
         self._write(beginning(summary))
+
+    def begun_from(self, start: StartRecord) -> None:
+        """Tell which weights of another run this one begins with, and what begins anew."""
+        for line in beginning_from(start):
+            self._write(line)
 
     def advanced(self, step: int) -> None:
         """Do nothing: a line for every step is too much."""
@@ -146,6 +152,16 @@ def beginning(summary: RunSummary) -> str:
     )
 
 
+def beginning_from(start: StartRecord) -> list[str]:
+    """Return some lines: the start run, what was taken over of it, and what begins anew or stays as it is."""
+    return [
+        f"begins with the weights of {start.run}, {', '.join(start.checkpoints)} ({start.weights_digest[:12]})",
+        f"  taken over: {'; '.join(start.taken_over)}",
+        f"  new: {'; '.join(start.new)}",
+        *(f"  frozen: {text}" for text in start.frozen),
+    ]
+
+
 def step_of(step: int, max_steps: int) -> str:
     """Return ``step 1,200/10,000``."""
     return f"step {step:,}/{max_steps:,}"
@@ -185,6 +201,9 @@ def validation(metrics: ValidationMetrics) -> str:
             "bleu": lambda bleu: f"BLEU {bleu:.2f}",
         },
     )
+    sets = {name: of_set.bleu for name, of_set in metrics.quality.dev_sets.items() if of_set.bleu is not None}
+    if len(sets) > 1:  # beside each other: what is gained on one may be lost on another
+        measured["bleu"] += f" ({', '.join(f'{name} {bleu:.2f}' for name, bleu in sets.items())})"
     is_best = metrics.best_step == metrics.step
     best = "best so far" if is_best else f"best {metrics.best_value:.2f} at step {metrics.best_step:,}"
     return f"validation at step {metrics.step:,}: {', '.join(measured.values())} ({best})"

@@ -17,6 +17,7 @@ from ..options import (
     own_recipe,
     recipe_argument,
     set_option,
+    start_option,
     subwords_of_option,
     workers_option,
 )
@@ -34,6 +35,7 @@ _MOST_LINES_TOLD = 3
 @click.argument("data_dir", metavar="DATA_DIR", type=DIRECTORY)
 @own_files_options
 @subwords_of_option
+@start_option
 @set_option
 @workers_option
 @cache_option

@@ -22,6 +22,7 @@ from ..options import (
     own_recipe,
     recipe_argument,
     set_option,
+    start_option,
     subwords_of_option,
     workers_option,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR, exactly where its last checkpoint is.")
 @own_files_options
 @subwords_of_option
+@start_option
 @set_option
 @device_option
 @workers_option
@@ -69,7 +71,7 @@ def train(
     """
     if data_dir is not None and any(own[f"{part}_files"] for part in ("train", "valid", "test")):
         raise click.UsageError("--train, --valid and --test say what to preprocess; --data says that it is done")
-    recipe = own_recipe(recipe_name, **own)
+    recipe = own_recipe(recipe_name, run_dir=run_dir, resume=resume, **own)
     _check_tokenisers(recipe)
     from mtmoe.checkpoint.run_data import earlier_data, link_data, place_of_data, run_data
     from mtmoe.device import choose_device
@@ -78,6 +80,7 @@ def train(
     rank, num_processes = rank_and_size()
     if rank == 0:
         resume = resume or _is_restart(run_dir)
+        _check_start(recipe, run_dir, resume)
         _check_run_dir(run_dir, resume)
         warn_of_languages(recipe)
     chosen_device = choose_device(device)
@@ -142,6 +145,15 @@ def _check_run_dir(run_dir: Path, resume: bool) -> None:
         raise UserError(
             f"{run_dir}: holds a run already", fix="add --resume to go on with it, or give another directory"
         )
+
+
+def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
+    """Check at once that the recipe can begin with the weights of its start run; a resume has weights of its own."""
+    if resume or recipe.training.start is None:
+        return
+    from mtmoe.training.start.start_run import open_start
+
+    open_start(recipe, recipe.training.start, run_dir)
 
 
 def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:

@@ -5,7 +5,7 @@
     RUN/recipe.toml                      the fully resolved recipe
     RUN/subwords.model                   the vocabulary, frozen with the weights (words.txt: one of words)
     RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
-    RUN/manifest.json                    SHA-256 of the vocabulary and the lexicon, checked when they are loaded
+    RUN/manifest.json                    SHA-256 of the vocabulary and the lexicon, checked at loading; the start run
     RUN/metrics.jsonl                    one JSON object a line
     RUN/data                             the prepared text, or a link to it
     RUN/.launch                          the torchrun job that has begun or resumed it (distributed/launch.py)
@@ -49,6 +49,7 @@ from mtmoe.checkpoint.run_files import (
     belongs_to_launch,
     check_file,
     create_run,
+    load_manifest,
     load_run_recipe,
     locked_run,
     open_run,
@@ -62,6 +63,7 @@ from mtmoe.checkpoint.run_state import (
     LayerUsageState,
     LossScale,
     OptimizerState,
+    StartRecord,
     TrainingState,
     WindowState,
 )
@@ -84,6 +86,7 @@ __all__ = [
     "LossScale",
     "OptimizerState",
     "RunFiles",
+    "StartRecord",
     "TrainingState",
     "WindowState",
     "average_checkpoints",
@@ -97,6 +100,7 @@ __all__ = [
     "list_checkpoints",
     "list_steps",
     "load_language_model",
+    "load_manifest",
     "load_model",
     "load_run_recipe",
     "load_state",

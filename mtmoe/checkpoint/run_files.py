@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint.run_state import RunManifest, RunVersion
+from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file, vocabulary_name
@@ -115,13 +115,20 @@ class Checkpoint(NamedTuple):
 
 
 def create_run(
-    directory: Path, recipe: Recipe, subwords_model: Path, lexicon: Path | None = None, *, launch: str = ""
+    directory: Path,
+    recipe: Recipe,
+    subwords_model: Path,
+    lexicon: Path | None = None,
+    *,
+    launch: str = "",
+    start: StartRecord | None = None,
 ) -> RunFiles:
     """Create a run. The recipe is written last: a directory without it is not a run.
 
     Args:
         lexicon: of the data directory; copied if it is there.
         launch: the torchrun job that begins it.
+        start: the run whose weights it begins with.
 
     Raises:
         UserError: the directory holds a run already, or something else.
@@ -137,15 +144,27 @@ def create_run(
         contents[run.lexicon.name] = lexicon.read_bytes()
     for name, content in contents.items():
         write_atomically(directory / name, content)
-    _save_manifest(run, RunManifest(files={name: _sha256(content) for name, content in contents.items()}))
+    files = {name: _sha256(content) for name, content in contents.items()}
+    _save_manifest(run, RunManifest(files=files, start=start))
     save_launch(run, launch)
     save_recipe(run, recipe)
     return run
 
 
 def _save_manifest(run: RunFiles, manifest: RunManifest) -> None:
-    content = {"format_version": FORMAT_VERSION, **manifest.model_dump()}
+    content = {"format_version": FORMAT_VERSION, **manifest.model_dump(exclude_none=True)}
     write_atomically(run.manifest, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load_manifest(run: RunFiles) -> RunManifest:
+    """Read the run's manifest.
+
+    Raises:
+        UserError: it is missing or damaged, or of another format.
+    """
+    return read_json(
+        run.manifest, RunManifest, fix="restore it from a backup, or train anew", format_version=FORMAT_VERSION
+    )
 
 
 def _sha256(content: bytes) -> str:
@@ -161,10 +180,7 @@ def check_file(run: RunFiles, path: Path) -> Path:
     Raises:
         UserError: it cannot be read, or holds something else.
     """
-    manifest = read_json(
-        run.manifest, RunManifest, fix="restore it from a backup, or train anew", format_version=FORMAT_VERSION
-    )
-    expected = manifest.files.get(path.name)
+    expected = load_manifest(run).files.get(path.name)
     if expected is None or not path.exists():
         return path
     found = _sha256(read_bytes(path))

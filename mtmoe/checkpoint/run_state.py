@@ -19,10 +19,25 @@ class RunVersion(JsonRecord):
     format_version: int
 
 
+class StartRecord(JsonRecord):
+    """The run whose weights this one began with. ``checkpoints``: those of a mean, else one; ``weights_digest``: of
+    the weights that were read. The other three are sentences for people: what they were taken over for, what began
+    anew beside them, and the layers that stay as they are."""
+
+    run: str
+    checkpoints: Annotated[tuple[_FileName, ...], Field(min_length=1)]
+    weights_digest: _Hash
+    taken_over: tuple[str, ...]
+    new: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
+
+
 class RunManifest(JsonRecord):
-    """The small files that belong to a run's weights, with the SHA-256 of each, by name."""
+    """The small files that belong to a run's weights, with the SHA-256 of each, by name; and where the weights began,
+    if not at random."""
 
     files: dict[_FileName, _Hash]
+    start: StartRecord | None = None
 
 
 class CheckpointState(JsonRecord):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from mtmoe.checkpoint import StartRecord
 from mtmoe.training.metrics.records import RunSummary, TrainingMetrics, ValidationMetrics
 
 
@@ -13,6 +14,9 @@ class Reporter(Protocol):
 
     def started(self, summary: RunSummary) -> None:
         """Take in what is trained, once, before the first step."""
+
+    def begun_from(self, start: StartRecord) -> None:
+        """Take in, before :meth:`started`, with which weights of another run a new one begins."""
 
     def advanced(self, step: int) -> None:
         """Take in that a step is over; must be cheap."""
@@ -37,6 +41,8 @@ class SilentReporter:
     """Reports nothing to nobody; a base for reporters that listen to some events."""
 
     def started(self, summary: RunSummary) -> None: ...
+
+    def begun_from(self, start: StartRecord) -> None: ...
 
     def advanced(self, step: int) -> None: ...
 

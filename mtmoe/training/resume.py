@@ -30,6 +30,7 @@ from mtmoe.checkpoint import (
     remove_unfinished,
 )
 from mtmoe.config import Recipe
+from mtmoe.config.settings import Start
 from mtmoe.data.prepared.preparation import Prepared
 from mtmoe.distributed.launch import launch_name
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
@@ -88,6 +89,13 @@ def check_resume(run: RunFiles, saved: Recipe, recipe: Recipe, prepared: Prepare
             f"{run.subwords} differs from {prepared.subwords_path}: the data was prepared anew with another vocabulary",
             fix="resume with the data directory that the run began with",
         )
+    for key, before, now in _differences(
+        _dumped(saved.training.start), _dumped(recipe.training.start), "training.start"
+    ):
+        raise UserError(
+            f"{run.directory}: was begun with {key} = {before}, the recipe says {now}",
+            fix="resume with the start that the run began with, or begin a new run",
+        )
     for key in ("batch_tokens", "bptt_steps") if saved.training.bptt_steps else ():
         before, now = getattr(saved.training, key), getattr(recipe.training, key)
         if before != now:
@@ -99,6 +107,10 @@ def check_resume(run: RunFiles, saved: Recipe, recipe: Recipe, prepared: Prepare
     for table in ("training", "decoding"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
             warn(f"resuming with {key} = {now} (was {before})")
+
+
+def _dumped(settings: Start | None) -> dict[str, Any]:
+    return settings.model_dump() if settings is not None else {}
 
 
 def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:

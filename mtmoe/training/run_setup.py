@@ -13,6 +13,7 @@ from mtmoe.distributed.launch import launch_name
 from mtmoe.precision import check_precision, choose_precision
 from mtmoe.training.reporting import Reporter
 from mtmoe.training.resume import check_resume
+from mtmoe.training.start.starting_weights import begin_from
 
 
 def open_or_create_run(
@@ -34,7 +35,11 @@ def open_or_create_run(
     check_precision(device, precision, f"{run_dir}: was begun with training.precision", fix)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     if saved is None:
-        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path, launch=launch_name())
+        start = begin_from(recipe, run_dir, prepared.subwords_path)
+        if start is not None:
+            reporter.begun_from(start)
+        launch = launch_name()
+        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path, launch=launch, start=start)
     run = open_run(run_dir)
     check_resume(run, saved, recipe, prepared, reporter.warning)
     save_launch(run, launch_name())

@@ -39,6 +39,7 @@ from mtmoe.training.optimizers.ema import ExponentialMovingAverage
 from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
+from mtmoe.training.start.frozen_layers import freeze
 
 _RAW_WEIGHTS = "weights."  # in the names of weights beside their average
 
@@ -104,7 +105,8 @@ class Stepper:
         self.model.to(device)
         if self.settings.expert_weights == "bf16":
             keep_experts_in_bf16(self.model)
-        self.optimizer = Adam(dict(self.model.named_parameters()), self.settings, mesh, roles=roles, seed=recipe.seed)
+        trained = freeze(self.model, self.settings.start)
+        self.optimizer = Adam(trained, self.settings, mesh, roles=roles, seed=recipe.seed)
         self.gradient_sums = GradientSums(self.optimizer.parameters, roles.sharded, mesh)
         self.ema: ExponentialMovingAverage | None = None
         if self.settings.ema is not None:
@@ -258,6 +260,21 @@ class Stepper:
             for name in self.optimizer.roles.sharded
             for tensor in (name, f"{_RAW_WEIGHTS}{name}", *moment_names(name))
         }
+
+    def begin_with(self, weights_of: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]) -> None:
+        """Begin with other weights than those that were drawn; what the function does not return stays as it is.
+
+        Args:
+            weights_of: from the parameters as they were drawn to whole ones, by name
+                (:func:`mtmoe.training.start.starting_weights.starting_weights`).
+        """
+        whole = weights_of({name: p.detach() for name, p in self.model.named_parameters()})
+        for model in (self.model, self.inference_model):
+            for name, parameter in model.named_parameters():
+                if name in whole:
+                    sharded = name in self.optimizer.roles.sharded
+                    own = self.mesh.share_of_experts(len(whole[name])) if sharded else slice(None)
+                    parameter.detach().copy_(whole[name][own])
 
     def load(
         self,

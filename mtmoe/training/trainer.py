@@ -48,6 +48,7 @@ from mtmoe.training.reporting import Reporter, SilentReporter
 from mtmoe.training.resume import ResumePoint, must_resume, read_last_checkpoint
 from mtmoe.training.run_setup import open_or_create_run
 from mtmoe.training.saving import Saver, Snapshot
+from mtmoe.training.start.starting_weights import starting_weights
 from mtmoe.training.step import StepOutcome, Stepper, StepResult
 from mtmoe.training.validation import validator_of
 
@@ -129,7 +130,10 @@ class Trainer:
         self.window_state: WindowState | None = None  # of a run that goes on
         if (point := read_last_checkpoint(run, mesh, self.stepper.sharded_tensors())) is not None:
             self._load(point)
-        self.saved_step = self.stepper.step
+        elif self.settings.start is not None:
+            self.stepper.begin_with(starting_weights(recipe, run, self.vocabulary))
+        self.begins_with_a_start = point is None and self.settings.start is not None
+        self.saved_step = None if self.begins_with_a_start else self.stepper.step
         self.save_is_due = False  # a step that changes nothing puts a save off to the next that does
         self.saver = Saver(run, recipe, mesh)
         self.stepper.before_update = self.saver.wait_until_copied
@@ -155,6 +159,8 @@ class Trainer:
             )
         first, received, reason = self.stepper.step + 1, 0, self._reason_to_stop()
         try:
+            if self.begins_with_a_start:
+                self._keep_beginning()
             while not reason:
                 self.mesh.collective_log.at(self.stepper.step + 1, "reading a batch")
                 group, self.position = next_step_batches(batches, self.settings.gradient_accumulation)
@@ -171,6 +177,13 @@ class Trainer:
             self.log.close()
         self.reporter.finished(reason)
         return Finished(reason, self.stepper.step, received)
+
+    def _keep_beginning(self) -> None:
+        """Measure and save the weights of the start run as step 0: what training changes is told by comparison with
+        it, a resume needs the start run no more, and where training only harms, it stays the best checkpoint."""
+        with self.window.paused():
+            self._validate()
+            self._save()
 
     def _reason_to_stop(self) -> str:
         """Return why training is over, or ""."""
@@ -325,7 +338,7 @@ class Trainer:
 
     def _save(self) -> None:
         step = self.stepper.step
-        if not self.stepper.num_updates:
+        if not self.stepper.num_updates and not (self.begins_with_a_start and step == 0):
             return  # nothing has been learned yet; a resume begins anew and comes to the same
         if self.saved_step == step:
             return

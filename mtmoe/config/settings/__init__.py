@@ -32,6 +32,7 @@ from mtmoe.config.settings.decoding import (
 )
 from mtmoe.config.settings.model import Hierarchy, MixtureOfExpertsSettings, Model
 from mtmoe.config.settings.recipe import Recipe
+from mtmoe.config.settings.start import Start
 from mtmoe.config.settings.subwords import Subwords, SubwordSampling
 from mtmoe.config.settings.training import (
     Distributed,
@@ -78,6 +79,7 @@ __all__ = [
     "Sha256",
     "Shortlist",
     "Source",
+    "Start",
     "SubwordSampling",
     "Subwords",
     "TextSource",

@@ -61,6 +61,16 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _replays_what_there_is(self) -> Recipe:
+        replay = self.data.replay
+        if replay is not None and not replay.data_dir and self.training.start is None:
+            raise ValueError(
+                f"data.replay.weight = {replay.weight} has no text: name a data directory in data.replay.data_dir, or "
+                "a run in training.start.run"
+            )
+        return self
+
     @property
     def has_experts(self) -> bool:
         """Return whether any layer is a mixture of experts."""

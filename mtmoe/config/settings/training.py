@@ -20,6 +20,7 @@ from mtmoe.config.settings.base import (
     TokensOfSentence,
     Unit,
 )
+from mtmoe.config.settings.start import Start
 from mtmoe.config.settings.subwords import SubwordSampling
 from mtmoe.languages import ChosenTokeniser
 
@@ -126,6 +127,7 @@ class Training(Settings):
     """From a corpus to weights. What the paper does not state: `docs/explanation/paper.md#decision-19`."""
 
     max_steps: Steps = Field(description="Optimizer steps in all, counted from the first (not from a resume).")
+    start: Start | None = Field(default=None, description="Absent: begin with random weights.")
     batch_tokens: BatchTokens = Field(
         default=2048,
         description="Tokens of a batch on its longer side, padding included; bounds memory. Processes divide it.",

@@ -244,6 +244,13 @@ class SubwordModel:
         """Encode each text as :meth:`encode` does, on the calling thread's core alone."""
         return self._processor.encode(list(texts), num_threads=1) if texts else []
 
+    def spell(self, pieces: Sequence[str]) -> list[list[int]]:
+        """Return the ids that this model makes of each subword of another model: no space is put in front of it."""
+        inside_a_word = sentencepiece.SentencePieceProcessor()
+        inside_a_word.LoadFromSerializedProto(self._processor.serialized_model_proto())
+        inside_a_word.override_normalizer_spec(add_dummy_prefix=False, remove_extra_whitespaces=False)
+        return inside_a_word.encode(list(pieces), num_threads=1) if pieces else []
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return text of the ids; special ids give nothing."""
         text: str = self._processor.decode([int(i) for i in ids])

@@ -1,0 +1,36 @@
+"""``[training.start]``: the weights of another run that a training begins with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mtmoe.config.settings.base import Settings
+
+
+class Start(Settings):
+    """Begin with the weights of another run, not with random ones; optimizer, schedule and step begin anew."""
+
+    run: str = Field(
+        min_length=1,
+        description="The start run: a RUN_DIR of `mtmoe train`; train --from sets it. It is read once, before the "
+        "first step; what was taken over stands in the new run's manifest.json.",
+    )
+    checkpoint: str = Field(
+        default="best",
+        min_length=1,
+        description="Its weights: best, last, a step, a name in RUN/checkpoints, or a mean such as last:3. Of a run "
+        "with an EMA they are the average, as everywhere.",
+    )
+    vocabulary: Literal["same", "own"] = Field(
+        default="same",
+        description="same: the text is encoded with the start run's subwords, in place of [subwords]; the languages "
+        "are its own. own: [subwords] is learned from the new text; subwords that both have keep their vectors, every "
+        "other one begins as the mean of the vectors of what the old model splits it into.",
+    )
+    frozen: tuple[str, ...] = Field(
+        default=(),
+        description="Layers that stay as they are: embeddings, encoder, attention, decoder, experts, gates, or one "
+        "layer such as encoder.lstm1 or decoder.moe1.",
+    )

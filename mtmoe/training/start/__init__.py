@@ -1,0 +1,1 @@
+"""Starting a training with the weights of another run (``[training.start]``)."""
