@@ -122,6 +122,28 @@ def test_the_readmes_steps_on_own_text_work(folder: Path) -> None:
     exec(compile(program, "README.md", "exec"), {})
 
 
+def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
+    base = Shown(["train", "multi30k-en-de", "runs/base", *OWN_FILES])
+    run(base, SMALL)
+    page = (ROOT / "docs" / "howto" / "fine-tuning.md").read_text(encoding="utf-8")
+    commands = shown_commands(page)
+    assert [shown.arguments[0] for shown in commands] == [
+        "train",
+        "train",
+        "bleu",
+        "train",
+        "train",
+        "preprocess",
+        "train",
+    ]
+    short = tuple(setting for setting in SMALL if "max_steps" not in setting)
+    outputs = [run(shown, (*short, "training.max_steps=4")) for shown in commands]
+    assert "replay-test" in outputs[2]
+    for name in ("tuned", "mixed", "frozen", "child", "again"):
+        manifest = json.loads(Path(f"runs/{name}/manifest.json").read_text())
+        assert manifest["start"]["run"] == str(folder / "runs" / "base"), name
+
+
 def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:
     run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
     (folder / "lines.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")
