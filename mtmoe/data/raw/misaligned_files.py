@@ -27,7 +27,7 @@ def first_suspicious_line(
     best_line = 1
     shifted_lines = islice(longer_again, num_extra, None)
     for number, (line, straight, shifted) in enumerate(zip(shorter, longer, shifted_lines, strict=False), start=1):
-        gain = _misfit(line, shifted) - _misfit(line, straight)
+        gain = misfit(line, shifted) - misfit(line, straight)
         advantage += gain
         square_sum += gain * gain
         if advantage > best:
@@ -36,7 +36,8 @@ def first_suspicious_line(
     return best_line if evidence > _LEAST_EVIDENCE else None
 
 
-def _misfit(one: bytes, other: bytes) -> float:
+def misfit(one: bytes, other: bytes) -> float:
+    """Return how badly two lines fit as translations of each other, from 0 to 4: lengths, numbers, question marks."""
     length_cost = abs(math.log((len(one) + 10) / (len(other) + 10)))
     number_cost = float(_NUMBERS.findall(one) != _NUMBERS.findall(other))
     question_cost = float(_is_question(one) != _is_question(other))

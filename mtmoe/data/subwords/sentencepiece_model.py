@@ -43,6 +43,14 @@ _TOO_SMALL = re.compile(r"smaller than required_chars. \d+ vs (\d+)")
 _sampling_lock = threading.Lock()
 
 
+class VocabularySizeError(UserError):
+    """A text gives no vocabulary of the size that was asked for. nearest: the one next to it that it may give."""
+
+    def __init__(self, problem: str, *, fix: str, nearest: int) -> None:
+        super().__init__(problem, fix=fix)
+        self.nearest = nearest
+
+
 def train_subwords(
     sentences: Iterable[str],
     settings: Subwords,
@@ -55,7 +63,8 @@ def train_subwords(
     The sample is uniform over all sentences; the same sentences, settings and seed give the same bytes.
 
     Raises:
-        UserError: when the text is too small, or its characters too many, for ``vocabulary_size``.
+        VocabularySizeError: the text is too small, or its characters too many, for ``vocabulary_size``.
+        UserError: there is no text, or the library cannot learn from it.
     """
     sample = sample_sentences(sentences, settings.sample_sentences, seed)
     progress("subwords", 0, len(sample), "sentences")
@@ -166,16 +175,18 @@ def _geometric(generator: random.Random, probability: float) -> int:
 def _explained(message: str, settings: Subwords, num_sentences: int) -> UserError:
     size = settings.vocabulary_size
     if largest := _TOO_LARGE.search(message):
-        return UserError(
+        return VocabularySizeError(
             f"subwords.vocabulary_size = {size} is too large for this text: its {num_sentences} sentences "
             f"give at most {largest[1]} subwords",
             fix=f"set subwords.vocabulary_size to {largest[1]} or less, or train on more text",
+            nearest=int(largest[1]),
         )
     if smallest := _TOO_SMALL.search(message):
-        return UserError(
+        return VocabularySizeError(
             f"subwords.vocabulary_size = {size} is too small: the special symbols, bytes and single characters "
             f"of this text alone are {smallest[1]}",
             fix=f"set subwords.vocabulary_size above {smallest[1]}{_fewer_characters(settings)}",
+            nearest=int(smallest[1]) + 1,
         )
     return UserError(
         f"SentencePiece could not train {size} subwords on {num_sentences} sentences: {message}",
