@@ -30,6 +30,7 @@ from .commands.describe import describe
 from .commands.doctor import doctor
 from .commands.export import export
 from .commands.fetch import fetch
+from .commands.init import init
 from .commands.plan import plan
 from .commands.preprocess import preprocess
 from .commands.recipes import recipes
@@ -176,7 +177,8 @@ def main() -> None:
     """Machine translation with LSTM and sparsely-gated mixture-of-experts models.
 
     \b
-    mtmoe recipes                                   what can be trained
+    mtmoe init corpus.tmx                           a recipe for your own text
+    mtmoe recipes                                   what else can be trained
     mtmoe train demo runs/demo                      fetch, preprocess and train
     mtmoe translate runs/demo < text.en > text.fr   one line out per line in
     mtmoe bleu runs/demo                            BLEU and chrF on the recipe's test sets
@@ -189,6 +191,7 @@ def main() -> None:
 
 
 for _command in (
+    init,
     recipes,
     describe,
     settings,

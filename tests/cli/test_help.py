@@ -27,6 +27,7 @@ NAMES = [" ".join(path) for path in COMMANDS]
 
 def test_there_is_a_command_for_every_part_of_the_job() -> None:
     expected = {
+        "init",
         "recipes",
         "describe",
         "settings",

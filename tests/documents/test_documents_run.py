@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from mtmoe.cli import main
 
 from tests.documents.test_documentation import code_blocks
+from tests.parallel_text import sentences, write_lines, write_tmx
 from tests.paths import ROOT
 
 SMALL = (
@@ -69,6 +70,8 @@ def shown_commands(text: str) -> list[Shown]:
 def run(shown: Shown, settings: tuple[str, ...]) -> str:
     """Run a command line in the working directory, with small settings where it takes some; return its output."""
     arguments = list(shown.arguments)
+    if arguments[0] == "init":
+        arguments += ["--minutes", "0.1", "--device", "cpu"]
     if arguments[0] in ("preprocess", "train"):
         arguments += [word for setting in settings for word in ("--set", setting)]
     source: Any = Path(shown.source).read_bytes() if shown.source else b""
@@ -113,13 +116,26 @@ def test_the_readmes_steps_on_own_text_work(folder: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     steps = readme.partition("## On your own text")[2].partition("\n## ")[0]
     commands = shown_commands(steps)
-    assert [shown.arguments[0] for shown in commands] == ["recipes", "train", "bleu", "translate", "score"]
+    for code in ("en", "de"):  # init looks at the languages
+        write_lines(folder / f"my.{code}", sentences(code))
+    assert [shown.arguments[0] for shown in commands] == ["init", "train", "bleu", "translate", "score"]
     for shown in commands:
         run(shown, SMALL)
     assert len((folder / "text.de").read_text().splitlines()) == 4
     assert len((folder / "log-probabilities").read_text().splitlines()) == 4
     (program,) = re.findall(r"^```python\n(.*?)^```", steps, flags=re.MULTILINE | re.DOTALL)
     exec(compile(program, "README.md", "exec"), {})
+
+
+def test_three_commands_lead_from_a_memory_to_translations(folder: Path) -> None:
+    write_tmx(folder / "corpus.tmx", ("en", sentences("en")), ("de", sentences("de")))
+    page = (ROOT / "docs" / "howto" / "from-a-tmx.md").read_text(encoding="utf-8")
+    first_block = code_blocks(page)[0]
+    commands = shown_commands(f"```\n{first_block}```\n")
+    assert [shown.arguments[0] for shown in commands] == ["init", "train", "translate"]
+    for shown in commands:
+        run(shown, SMALL)
+    assert len((folder / "text.de").read_text().splitlines()) == 4
 
 
 def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:

@@ -20,6 +20,7 @@ LAYERS = [
     ("device", "precision"),
     ("config",),
     ("data",),
+    ("corpus_survey",),
     ("model",),
     ("distributed",),
     ("checkpoint",),
@@ -28,6 +29,7 @@ LAYERS = [
     ("planning",),
     ("diagnosis",),
     ("benchmark",),
+    ("recipe_sizing",),
     ("cli",),
     ("__main__", ""),  # the program, and the lazy names of `import mtmoe`
 ]

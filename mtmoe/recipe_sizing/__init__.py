@@ -1,0 +1,1 @@
+"""From a survey of the text and the speed of the machine to a recipe, behind ``mtmoe init``."""
