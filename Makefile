@@ -8,9 +8,11 @@ DEMO   ?= demo
 bin   := $(VENV)/bin
 stamp := $(VENV)/.installed
 mtmoe := $(bin)/mtmoe
-# A process for each core, and one thread for each process: two threads each would wait for each other. The order of the
-# files is that of tests/conftest.py.
-pytest := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+# Three processes for two cores, since many tests wait for what they started, and one thread for each process: two
+# threads each would wait for each other. The order of the files is that of tests/conftest.py.
+cores   := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+workers := $(shell echo $$(( $(cores) < 6 ? $(cores) * 3 / 2 : 8 )))
+pytest  := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs format clean

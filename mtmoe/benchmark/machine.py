@@ -49,8 +49,7 @@ def timed(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
     """Return the result of ``work``, and the seconds it took.
 
     On a GPU the time goes from when it was idle to the end of the last kernel. It includes the gaps in which the GPU
-    waits
-    for the processor, so slow launches count.
+    waits for the processor, so slow launches count.
     """
     wait_for(device)
     if device.type == "cuda":
