@@ -14,6 +14,7 @@ from mtmoe.cli.training_display import (
     LiveTraining,
     PlainTraining,
     beginning,
+    beginning_from,
     duration,
     example,
     live_display,
@@ -22,7 +23,9 @@ from mtmoe.cli.training_display import (
 from rich.console import Console
 from rich.progress import Progress
 
+from mtmoe.checkpoint import StartRecord
 from mtmoe.training.metrics.records import (
+    DevSetMetrics,
     LayerMetrics,
     ModelQuality,
     RunSummary,
@@ -187,6 +190,30 @@ def test_a_validation_tells_whether_it_is_the_best() -> None:
         == "validation at step 2,000: loss 2.500, perplexity 12.18, BLEU 21.50 (best so far)"
     )
     assert validation(validated(2000, 1000, 22.0, bleu=21.5)).endswith("(best 22.00 at step 1,000)")
+
+
+def test_bleu_of_several_dev_sets_stands_beside_their_mean() -> None:
+    of_sets = {"news": DevSetMetrics(2.0, 30.125, "13a"), "replay": DevSetMetrics(2.5, 12.875, "13a")}
+    told = validation(validated(2000, 2000, 21.5, bleu=21.5, dev_sets=of_sets))
+    assert "BLEU 21.50 (news 30.12, replay 12.88) (best so far)" in told
+    assert "(news" not in validation(validated(2000, 2000, 21.5, bleu=21.5, dev_sets={"news": of_sets["news"]}))
+
+
+def test_a_start_is_told_by_what_was_taken_over_what_is_new_and_what_stays() -> None:
+    start = StartRecord(
+        run="/runs/base",
+        checkpoints=("step-00000100",),
+        weights_digest="0123456789abcdef" * 2,
+        taken_over=("encoder", "embeddings of 90 subwords"),
+        new=("step", "7 subwords"),
+        frozen=("encoder: 1,000 parameters",),
+    )
+    assert beginning_from(start) == [
+        "begins with the weights of /runs/base, step-00000100 (0123456789ab)",
+        "  taken over: encoder; embeddings of 90 subwords",
+        "  new: step; 7 subwords",
+        "  frozen: encoder: 1,000 parameters",
+    ]
 
 
 def test_durations_read_like_a_clock() -> None:

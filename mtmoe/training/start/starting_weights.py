@@ -13,12 +13,10 @@ from pathlib import Path
 from torch import Tensor
 
 from mtmoe.checkpoint import (
-    Checkpoint,
     RunFiles,
     StartRecord,
     load_manifest,
     mean_weights,
-    stored_digest,
     weights_digest,
 )
 from mtmoe.config import Recipe
@@ -34,7 +32,7 @@ def begin_from(recipe: Recipe, run_dir: Path, vocabulary_path: Path) -> StartRec
     """Return what the manifest of a new run says of its start, or None for one that begins at random.
 
     Raises:
-        UserError: the start run does not suit the recipe or the vocabulary of the text.
+        UserError: the start run does not suit the recipe or the vocabulary of the text, or its weights are damaged.
     """
     settings = recipe.training.start
     if settings is None:
@@ -52,22 +50,18 @@ def begin_from(recipe: Recipe, run_dir: Path, vocabulary_path: Path) -> StartRec
     return StartRecord(
         run=str(start.directory.absolute()),
         checkpoints=tuple(checkpoint.name for checkpoint in start.checkpoints),
-        weights_digest=_digest(start.checkpoints),
+        weights_digest=weights_digest(mean_weights(start.checkpoints)),
         taken_over=plan.taken,
         new=plan.new,
         frozen=plan.frozen,
     )
 
 
-def _digest(checkpoints: list[Checkpoint]) -> str:
-    return stored_digest(checkpoints[0]) if len(checkpoints) == 1 else weights_digest(mean_weights(checkpoints))
-
-
 def starting_weights(recipe: Recipe, run: RunFiles, vocabulary: Vocabulary) -> Callable[[Fresh], dict[str, Tensor]]:
     """Return a function from the parameters as they were drawn to those that begin otherwise, whole, by name.
 
     Raises:
-        UserError: the start run is gone or has changed since the run was created.
+        UserError: the start run is gone, damaged, or has changed since the run was created.
     """
     assert recipe.training.start is not None
     record = load_manifest(run).start
@@ -78,7 +72,7 @@ def starting_weights(recipe: Recipe, run: RunFiles, vocabulary: Vocabulary) -> C
         weights = mean_weights(start.checkpoints)
     except UserError as error:
         raise UserError(
-            f"{run.directory}: has no checkpoint of its own yet, and its start run is no longer there: {error.problem}",
+            f"{run.directory}: has no checkpoint of its own yet, and its start run cannot be read: {error.problem}",
             fix="restore the start run, or begin a new run",
         ) from None
     found = weights_digest(weights)

@@ -174,7 +174,7 @@ def _begun_anew(
         yield f"{told}{at_random}; {left:,} old ones are left behind"
     drawn = dict.fromkeys(_module_of(name) for name in parameters if name not in rules)
     if drawn:
-        yield f"at random: {', '.join(drawn)}"
+        yield f"as in any new network: {', '.join(drawn)}"
 
 
 def _module_of(parameter: str) -> str:

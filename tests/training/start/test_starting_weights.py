@@ -114,8 +114,16 @@ def test_before_the_first_checkpoint_a_start_that_is_gone_or_changed_is_told(toy
         train(recipe, tmp_path / "run", resume=True)
     assert changed.value.fix == "begin a new run"
     shutil.rmtree(base)
-    with pytest.raises(UserError, match=r"its start run is no longer there: no run .*base: it does not exist"):
+    with pytest.raises(UserError, match=r"its start run cannot be read: no run .*base: it does not exist"):
         train(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_start_with_damaged_weights_leaves_no_run_behind(toy, train, base, tmp_path):
+    (find_checkpoint(RunFiles(base), "last").path / "model.safetensors").write_bytes(b"no tensors")
+    recipe = toy(max_steps=2, start={"run": str(base), "checkpoint": "last"}, **SHORT)
+    with pytest.raises(UserError, match=r"base/checkpoints/step-00000008/model.safetensors: damaged"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 def test_what_a_run_began_with_cannot_be_changed_by_a_resume(toy, train, base, tmp_path):

@@ -139,7 +139,7 @@ def test_a_whole_training_begins_with_the_quality_of_the_dense_run(toy, train, t
     assert told.losses[0] == pytest.approx(dense.losses[6], abs=1e-5)
     (record,) = told.starts
     assert "the dense network of 32 hidden units as each of 4 experts of a layer" in record.taken_over
-    assert record.new[-1] == "at random: encoder.moe1.gate, decoder.moe1.gate"
+    assert record.new[-1] == "as in any new network: encoder.moe1.gate, decoder.moe1.gate"
     copies_EDH = read_weights(find_checkpoint(RunFiles(tmp_path / "run"), "0").path)[
         "decoder.moe_layers.1.experts.first_EDH"
     ]
