@@ -7,11 +7,11 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mtmoe.config.settings import LinesSource, TextSource
-from mtmoe.data.raw.formats.decoded_lines import SKIP_ADVICE, decoded_lines, empty
+from mtmoe.data.raw.formats.decoded_lines import decode_or_leave_out, decoded_lines, empty
 from mtmoe.data.raw.formats.reading import Reading
-from mtmoe.data.raw.lines import LongLineError, decode_line, open_text_lines
+from mtmoe.data.raw.lines import open_text_lines
 from mtmoe.data.raw.misaligned_files import first_suspicious_line
-from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
+from mtmoe.data.raw.sentence_pairs import OnBadLine, Pair
 from mtmoe.errors import UserError
 
 
@@ -43,19 +43,12 @@ def _read_text(source_path: Path, target_path: Path, on_bad_line: OnBadLine, ski
 def _decoded_pair(
     source: bytes, target: bytes, paths: tuple[Path, Path], number: int, on_bad_line: OnBadLine, skip: bool
 ) -> Iterator[Pair]:
-    """Decode one pair; none, and a call of ``on_bad_line``, when a side is too long or not UTF-8 and may be skipped."""
-    path = paths[0]
-    try:
-        source_text = decode_line(source, path, number, or_else=SKIP_ADVICE)
-        path = paths[1]
-        target_text = decode_line(target, path, number, or_else=SKIP_ADVICE)
-    except LongLineError:
-        on_bad_line(BadLine(str(path), number, TOO_LONG))
-    except UserError:
-        if not skip:
-            raise
-        on_bad_line(BadLine(str(path), number, INVALID_UTF8))
-    else:
+    """Decode one pair; none if a side is left out, and the other side of a bad source is not looked at."""
+    source_text = decode_or_leave_out(source, paths[0], number, on_bad_line, skip)
+    if source_text is None:
+        return
+    target_text = decode_or_leave_out(target, paths[1], number, on_bad_line, skip)
+    if target_text is not None:
         yield Pair(source_text, target_text)
 
 

@@ -20,18 +20,30 @@ def decoded_lines(path: Path, on_bad_line: OnBadLine, skip: bool) -> Iterator[tu
     """
     number = 0
     for number, line in enumerate(open_text_lines(path), start=1):
-        try:
-            text = decode_line(line, path, number, or_else=SKIP_ADVICE)
-        except LongLineError:
-            on_bad_line(BadLine(str(path), number, TOO_LONG))
-        except UserError:
-            if not skip:
-                raise
-            on_bad_line(BadLine(str(path), number, INVALID_UTF8))
-        else:
+        text = decode_or_leave_out(line, path, number, on_bad_line, skip)
+        if text is not None:
             yield number, text
     if number == 0:
         raise empty(path)
+
+
+def decode_or_leave_out(line: bytes, path: Path, number: int, on_bad_line: OnBadLine, skip: bool) -> str | None:
+    """Return the text of line ``number``; None, and a call of ``on_bad_line``, if it is left out.
+
+    A line that is too long is always left out, one that is not UTF-8 if ``skip`` says so.
+
+    Raises:
+        UserError: the line is not UTF-8 and may not be skipped.
+    """
+    try:
+        return decode_line(line, path, number, or_else=SKIP_ADVICE)
+    except LongLineError:
+        on_bad_line(BadLine(str(path), number, TOO_LONG))
+    except UserError:
+        if not skip:
+            raise
+        on_bad_line(BadLine(str(path), number, INVALID_UTF8))
+    return None
 
 
 def empty(path: Path) -> UserError:
