@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mtmoe.config.settings import Data, HuggingFaceSource
-from mtmoe.data.raw.sentence_pairs import BadLine, OnBadLine, Pair
+from mtmoe.config.settings import HuggingFaceSource
+from mtmoe.data.raw.sentence_pairs import BadLine, Pair
 from mtmoe.errors import Unreachable, UserError
 from mtmoe.languages import covers, same_language
 from mtmoe.system.home_directory import expanded
+
+if TYPE_CHECKING:  # fetching.py, by which a Reading locates files, asks this module what the hub has
+    from mtmoe.data.raw.formats.reading import Reading
 
 _ROWS_PER_READ = 1000
 
@@ -29,9 +32,9 @@ def hub_cache(source: HuggingFaceSource) -> Path:
     return Path(datasets_home) / source.dataset.replace("/", "___")
 
 
-def read_hugging_face(source: HuggingFaceSource, data: Data, on_bad_line: OnBadLine) -> Iterator[Pair]:
-    """Stream the rows of the data set; a row without text on a side goes to ``on_bad_line``."""
-    dataset = load(source)
+def read_hugging_face(source: HuggingFaceSource, reading: Reading) -> Iterator[Pair]:
+    """Stream the rows of the data set; a row without text on a side is left out."""
+    data, dataset = reading.data, load(source)
     columns = _columns_of(dataset, source)
     target_key = _key(source.target_key, data.target_language, columns)
     # Text of one language is its own source here, and has none when it leaves `read_pairs`.
@@ -47,7 +50,7 @@ def read_hugging_face(source: HuggingFaceSource, data: Data, on_bad_line: OnBadL
             if isinstance(texts[0], str) and isinstance(texts[1], str):
                 yield Pair(*texts)
             else:
-                on_bad_line(BadLine(source.dataset, number, "a side is not text"))
+                reading.on_bad_line(BadLine(source.dataset, number, "a side is not text"))
         num_rows += len(sides[0])
     if num_rows == 0:
         raise UserError(f"data set {source.dataset}: split {source.split!r} is empty", fix="name another split")

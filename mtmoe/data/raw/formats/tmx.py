@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
+from mtmoe.config.settings import TmxSource
+from mtmoe.data.raw.formats.reading import Reading
 from mtmoe.data.raw.formats.xml_characters import NOT_OF_THE_ENCODING, NOT_OF_XML, XmlText
 from mtmoe.data.raw.lines import LONGEST_LINE_BYTES, check_is_not_compressed, open_decompressed
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, SECOND_VARIANT, TOO_LONG, BadLine, OnBadLine, Pair
@@ -25,6 +27,12 @@ _PROBLEMS = {
     NOT_OF_XML: "holds a control character or another one that XML has not",
 }
 _MARK = re.compile(f"[{NOT_OF_THE_ENCODING}{NOT_OF_XML}]")
+
+
+def read_tmx_source(source: TmxSource, reading: Reading) -> Iterator[Pair]:
+    """Read the units of a translation memory that have both languages of the recipe."""
+    languages = reading.data.source_language, reading.data.target_language
+    return read_tmx(reading.locate(source.file), *languages, reading.on_bad_line, skip=reading.skips_invalid)
 
 
 def read_tmx(
