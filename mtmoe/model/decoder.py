@@ -135,7 +135,7 @@ class Decoder(ResidualStack):
         parallelism: ModelParallelism = one_process,
         noise: TokenNoise | None = None,
     ) -> None:
-        super().__init__(settings, "decoder", parallelism, noise)
+        super().__init__(settings, "decoder", noise)
         width, hidden = settings.width, settings.lstm_units
         self.bottom_residual = settings.residual and settings.bottom_residual
         self.recurrent = settings.attention_context != "parallel"
@@ -152,7 +152,7 @@ class Decoder(ResidualStack):
         self.upper = nn.ModuleList(
             Lstm(upper_input, width, hidden, projection) for _ in range(settings.decoder_layers - 1)
         )
-        self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after)
+        self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, noise)
 
     def forward(self, embedded_BTD: Tensor, memory: Memory, positions_N: Tensor) -> tuple[Tensor, dict[str, Balance]]:
         """Return the top layer's outputs at the real target tokens, [N, D], by teacher forcing, and the balances."""

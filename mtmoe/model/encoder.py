@@ -24,7 +24,7 @@ class Encoder(ResidualStack):
         parallelism: ModelParallelism = one_process,
         noise: TokenNoise | None = None,
     ) -> None:
-        super().__init__(settings, "encoder", parallelism, noise)
+        super().__init__(settings, "encoder", noise)
         width, hidden = settings.width, settings.lstm_units
         projection = settings.lstm_projection
         self.wide = settings.encoder_bottom == "wide"
@@ -33,7 +33,7 @@ class Encoder(ResidualStack):
             Lstm(2 * width if self.wide and place == 0 else width, width, hidden, projection)
             for place in range(settings.encoder_layers - 1)
         )
-        self.moe_layers = self.build_moe_layers(settings, settings.encoder_moe_after)
+        self.moe_layers = self.build_moe_layers(settings, settings.encoder_moe_after, parallelism, noise)
 
     def forward(
         self, embedded_BSD: Tensor, lengths_B: Tensor, positions_N: Tensor

@@ -73,7 +73,8 @@ class LanguageModel(ResidualStack):
         parallelism: ModelParallelism = one_process,
         noise: SideNoise | None = None,
     ) -> None:
-        super().__init__(settings, "decoder", parallelism, noise and noise.target)
+        token_noise = noise and noise.target
+        super().__init__(settings, "decoder", token_noise)
         self.settings, self.vocabulary_size = settings, vocabulary_size
         width, hidden = settings.width, settings.lstm_units
         self.embedding_std = settings.embedding_std_or_default
@@ -88,7 +89,7 @@ class LanguageModel(ResidualStack):
         self.layers = nn.ModuleList(
             Lstm(width, width, hidden, settings.lstm_projection) for _ in range(settings.decoder_layers)
         )
-        self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after)
+        self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, token_noise)
 
     def forward(self, batch: TranslationBatch) -> Output:
         """Compute each row from a zero state, up to but without the output layer (see ``training/losses/``)."""

@@ -26,20 +26,23 @@ class ResidualStack(nn.Module):
 
     moe_layers: nn.ModuleDict
 
-    def __init__(self, settings: Model, side: str, parallelism: ModelParallelism, noise: TokenNoise | None) -> None:
+    def __init__(self, settings: Model, side: str, noise: TokenNoise | None) -> None:
         """Set what all layers share. ``side``: "encoder" or "decoder", in the names of the layers."""
         super().__init__()
         self.side, self.residual = side, settings.residual
         self.dropout = Dropout(settings.dropout, noise)
-        self._parallelism, self._noise = parallelism, noise
 
-    def build_moe_layers(self, settings: Model, after: tuple[int, ...]) -> nn.ModuleDict:
-        """Build the layers that follow the LSTM layers ``after``, which are counted from 1."""
+    def build_moe_layers(
+        self, settings: Model, after: tuple[int, ...], parallelism: ModelParallelism, noise: TokenNoise | None
+    ) -> nn.ModuleDict:
+        """Build the layers that follow the LSTM layers ``after``, which are counted from 1.
+
+        Args:
+            parallelism: how the experts of each layer are spread over processes.
+        """
         return nn.ModuleDict(
             {
-                str(place): build_feed_forward(
-                    settings.width, settings.moe, self._parallelism(self.layer_name(place)), self._noise
-                )
+                str(place): build_feed_forward(settings.width, settings.moe, parallelism(self.layer_name(place)), noise)
                 for place in sorted(after)
             }
         )
