@@ -1,0 +1,1 @@
+"""Commands of ``mtmoe``, a file each; `cli/group.py` lists them."""

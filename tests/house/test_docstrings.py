@@ -1,4 +1,4 @@
-"""Docstrings: a function's begins with a verb, a module's with a noun."""
+"""Docstrings: a function's begins with a verb; every module and every package has one."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ MODULES = sorted(path for folder in ("mtmoe", "cli") for path in (ROOT / folder)
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_docstring_of_a_function_begins_with_a_verb(path: Path) -> None:
     assert [f"{name}: {text.splitlines()[0]}" for name, text in functions(path) if not begins_with_a_verb(text)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_and_a_package_say_what_they_are(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def test_a_verb_is_told_from_what_is_none() -> None:
