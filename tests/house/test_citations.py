@@ -11,12 +11,10 @@ import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
 
 import pytest
 
-from mtmoe.config import Recipe
-from mtmoe.config.settings.base import Settings
+from mtmoe.config import describe_settings
 from tests.paths import ROOT
 
 PAPER = "docs/explanation/paper.md"
@@ -131,33 +129,17 @@ def is_in_the_code(name: str) -> bool:
     return False
 
 
-def settings_of(table: type[Settings], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of all settings and tables of settings below a table."""
-    for name, field in table.model_fields.items():
-        yield prefix + name
-        for inner in tables_in(field.annotation):
-            yield from settings_of(inner, f"{prefix}{name}.")
-
-
-def tables_in(annotation: Any) -> Iterator[type[Settings]]:
-    """Yield the tables of settings that a type allows: `Table`, `Table | None`, a list of them."""
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        yield annotation
-    for part in get_args(annotation):
-        yield from tables_in(part)
-
-
 @functools.cache
 def names_of_settings() -> frozenset[str]:
-    """Return the dotted names of everything that a recipe may set."""
-    return frozenset(settings_of(Recipe))
+    """Return the dotted names of everything that a recipe may set; `data.train.name` is a key of a list's tables."""
+    return frozenset(re.sub(r"\[\w*\]", "", setting.key) for setting in describe_settings())
 
 
 def wrong_settings(text: str) -> Iterator[str]:
     """Yield the settings named between backticks, such as `model.moe.gate`, that a recipe does not have."""
     there = names_of_settings()
-    for name in re.findall(r"`((?:model|training|decoding)\.[a-z_.]+[a-z])\b", text):
-        if name not in there and not name.endswith((".safetensors", ".key")):
+    for name in re.findall(r"`((?:data|subwords|model|training|decoding)\.[a-z_.]+[a-z])\b", text):
+        if name not in there and not name.endswith((".safetensors", ".key")) and name != "subwords.model":
             yield f"no setting {name}"
 
 
@@ -207,6 +189,7 @@ def test_what_is_cited_is_there(path: Path) -> None:
         "`mtmoe/model/attention.py`, ``attention.py``, `model/attention.py`",
         ":class:`mtmoe.model.attention.Attention`, :mod:`mtmoe.model.attention`, :meth:`forward`",
         "`model.moe.noise_floor`, `training.validation`, `decoding.beam_size=5`, `model.safetensors`",
+        "`data.train.source_column`, `data.cleaning.on_invalid_utf8`, `subwords.model`",
         "the specification of 2017; 3 decisions; tests/test_*.py; a table 12 m long",
     ],
 )
@@ -232,6 +215,7 @@ def test_a_good_citation_passes(good: str) -> None:
         ("``inattention.py``", "no file that ends in inattention.py"),
         (":class:`mtmoe.model.attention.Inattention`", "nothing is called mtmoe.model.attention.Inattention"),
         ("`model.moe.noise_ceiling`", "no setting model.moe.noise_ceiling"),
+        ("`data.cleaning.on_bad_weather`", "no setting data.cleaning.on_bad_weather"),
         (":mod:`mtmoe.model.inattention`", "nothing is called mtmoe.model.inattention"),
     ],
 )
