@@ -61,6 +61,12 @@ def files_of_the_repository() -> frozenset[str]:
     return frozenset(str(path) for path in paths if "__pycache__" not in path.parts)
 
 
+@functools.cache
+def folders_of_the_repository() -> frozenset[str]:
+    """Return the paths of all folders that may be cited, each with a slash at its end."""
+    return frozenset(f"{folder}/" for file in files_of_the_repository() for folder in Path(file).parents)
+
+
 def cited_numbers(text: str, kind: str) -> Iterator[int]:
     """Yield the numbers of equations, decisions, tables or figures in a text, of a range both its ends."""
     for numbers in WHAT_IS_NUMBERED[kind].findall(text):
@@ -99,8 +105,9 @@ def wrong_anchors(text: str, page: str | None = None) -> Iterator[str]:
             yield f"no anchor {target}"
 
 
-def wrong_files(text: str) -> Iterator[str]:
-    """Yield the files that are named by a path from the root, or between backticks by the end of one."""
+def wrong_files(text: str, page: str | None = None) -> Iterator[str]:
+    """Yield the files that are named by a path from the root, or by the end of one between backticks or, on a page, in
+    a drawing, which may also name folders; ``page``: where the text is from, if from a page."""
     there = files_of_the_repository()
     for path in re.findall(rf"(?<![\w/.\-])((?:{TOP_FOLDERS})/[\w/.-]+\.(?:{SUFFIXES}))\b(?![\w/*-])", text):
         if path not in there:
@@ -108,6 +115,15 @@ def wrong_files(text: str) -> Iterator[str]:
     for path in re.findall(r"`([\w/]+\.py)`", text):
         if not any(f"/{file}".endswith(f"/{path}") for file in there):
             yield f"no file that ends in {path}"
+    for path in paths_in_drawings(text) if page else ():
+        if not any(f"/{there_is}".endswith(f"/{path}") for there_is in there | folders_of_the_repository()):
+            yield f"nothing ends in {path}"
+
+
+def paths_in_drawings(text: str) -> Iterator[str]:
+    """Yield the paths of code, and of folders with their slash, in the drawings (blocks of ``text``) of a page."""
+    for drawing in re.findall(r"```text\b(.*?)```", text, flags=re.DOTALL):
+        yield from re.findall(r"(?<![\w/.-])((?:[a-z_]\w*/)+(?:\w+\.py)?)(?![\w/*-])", drawing)
 
 
 def wrong_names(text: str) -> Iterator[str]:
@@ -150,7 +166,7 @@ def faults(text: str, page: str | None = None) -> list[str]:
         *other_documents,
         *wrong_numbers(text),
         *wrong_anchors(text, page),
-        *wrong_files(text),
+        *wrong_files(text, page),
         *wrong_names(text),
         *wrong_settings(text),
     ]
@@ -229,10 +245,13 @@ def test_a_bad_citation_is_caught(bad: str, told: str) -> None:
         ("[a](#decision-26)", "no anchor #decision-26"),
         ("[a](paper.md#no-such-thing)", "no anchor paper.md#no-such-thing"),
         ("[a](no-page.md)", "no file no-page.md"),
+        ("```text loss  model/inattention.py ```", "nothing ends in model/inattention.py"),
+        ("```text loss  training/no_losses/ ```", "nothing ends in training/no_losses/"),
     ],
 )
-def test_a_bad_link_of_a_page_is_caught(bad: str, told: str) -> None:
+def test_a_bad_link_or_drawing_of_a_page_is_caught(bad: str, told: str) -> None:
     assert faults(bad, PAPER) == [told]
+    assert faults("```text loss  model/attention.py, training/losses/: and/or ```", PAPER) == []
     assert faults("[a](https://example.org/x.md#y) [b](#decision-1) [c](paper.md) [d](#the-paper)", PAPER) == []
 
 
