@@ -565,7 +565,7 @@ def test_the_validation_loss_is_that_of_the_models_own_log_probabilities(toy, to
 
 
 def test_two_accumulated_batches_give_the_gradient_of_their_tokens_together(toy, toy_data):
-    """Dropout, noise and balance losses off, so that nothing depends on how the tokens are divided."""
+    """Dropout, noise and auxiliary losses off, so that nothing depends on how the tokens are divided."""
     from mtmoe.data.batches.padding import batch_of
     from mtmoe.data.batches.token_batches import sequential_batches
     from mtmoe.training.metrics.expert_usage import ExpertUsage

@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 class Trained(NamedTuple):
-    """losses: of each step, with the balance losses and the gradient norm. load_shares: of the encoder's experts
+    """losses: of each step, with the auxiliary losses and the gradient norm. load_shares: of the encoder's experts
     in each step. gradients: of the first step. weights and moments: at the end."""
 
     losses: list[tuple[float, float, float]]
