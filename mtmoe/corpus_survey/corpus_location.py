@@ -22,6 +22,7 @@ from mtmoe.languages import covers, normal_code
 _COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 _LEAST_SHARE = 0.9
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_-]+")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TMX = re.compile(rb"<\0?t\0?m\0?x\0?[\s>]", re.IGNORECASE)
 
 
@@ -160,6 +161,8 @@ def _json_rows(lines: Sequence[str]) -> Iterator[Row]:
 def _texts(row: dict[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield the texts of an object, and of those in it, by their dotted keys."""
     for key, value in row.items():
+        if _LONE_SURROGATE.search(key):  # of a JSON escape: no recipe can name it
+            continue
         if isinstance(value, str):
             yield f"{prefix}{key}", value
         elif isinstance(value, dict) and depth < 3:

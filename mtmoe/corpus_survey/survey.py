@@ -34,6 +34,7 @@ _PAIRS_FOR_LANGUAGE = 2000
 _PAIRS_PER_CALL = 10_000
 _SEED = 1
 _USUAL_CHARACTERS = 0.9995
+_SHORTEST_CODE = 2
 _UNKNOWN_LANGUAGES = LanguagePair("qaa", "qab")  # codes that are for private use
 
 
@@ -154,7 +155,14 @@ class _Counted:
 
 
 def _pairs(corpus: Corpus, languages: LanguagePair, on_bad_line: Any) -> Iterator[Pair]:
-    """Stream the pairs as a recipe would; nothing is fetched."""
+    """Stream the pairs as a recipe would; nothing is fetched.
+
+    Raises:
+        UserError: a language has a code that no recipe takes.
+    """
+    for code in languages:
+        if len(code) < _SHORTEST_CODE:
+            raise UserError(f"{code!r} is no language code", fix="give codes such as en with --source and --target")
     data = Data.model_validate_json(json.dumps(recipe_data(corpus, languages)))
     return read_pairs(data.train[0], data, Path(), on_bad_line)
 

@@ -112,6 +112,7 @@ def option_cases(sound: Sound, seed: int, count: int) -> Iterator[Case]:
         "settings": ["beam"],
         "describe": [str(sound.recipe)],
         "fetch": [str(sound.recipe)],
+        "init": [str(sound.place / "train.en"), str(sound.place / "train.fr")],
         "plan": [str(sound.recipe), "--gpus", "2", "--gpu", "h100"],
         "preprocess": [str(sound.recipe), "out"],
         "translate": [str(sound.run)],

@@ -86,6 +86,12 @@ def test_keys_of_json_lines_are_found(tmp_path: Path, keys: tuple[str, str], nam
     assert corpus.named == named
 
 
+def test_a_key_that_no_recipe_can_name_is_passed_over(tmp_path: Path) -> None:
+    rows = [json.dumps({"a\ud800": one, "en": one, "de": other}) for one, other in zip(EN, DE, strict=True)]
+    found = locate([write_lines(tmp_path / "t.jsonl", rows)], NOBODY_ASKED).source
+    assert (found["source_key"], found["target_key"]) == ("en", "de")
+
+
 def test_a_data_set_of_hugging_face_is_a_directory(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     rows = [json.dumps({"translation": {"en": one, "de": other}}) for one, other in zip(EN, DE, strict=True)]

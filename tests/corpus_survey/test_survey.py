@@ -88,6 +88,11 @@ def test_a_side_in_another_language_than_it_should_be_is_an_error(tmp_path: Path
     assert "correct xml:lang in the file" in _error([memory])
 
 
+def test_a_letter_is_no_language_code(tmp_path: Path) -> None:
+    files = write_lines(tmp_path / "a", EN), write_lines(tmp_path / "b", DE)
+    assert _error(files, "e", "de") == "'e' is no language code\ngive codes such as en with --source and --target"
+
+
 def test_two_sides_in_one_language_are_an_error(tmp_path: Path) -> None:
     files = write_lines(tmp_path / "a", EN), write_lines(tmp_path / "b", EN[::-1])
     assert "both sides are in one language (en)" in _error(files)
