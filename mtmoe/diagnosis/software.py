@@ -16,7 +16,7 @@ LEAST_PYTHON = (3, 11)
 # installed package does not have with it; tests/diagnosis compares them.
 PACKAGES = {
     "torch": ("2.11", "2.13.0"),
-    "numpy": ("1.26", "2.4.6"),
+    "numpy": ("2.0", "2.4.6"),
     "sentencepiece": ("0.2", "0.2.1"),
     "sacrebleu": ("2.4", "2.6.0"),
     "safetensors": ("0.4", "0.8.0"),
@@ -27,6 +27,7 @@ PACKAGES = {
     "zstandard": ("0.22", "0.25.0"),
     "regex": ("2024.4.16", "2026.11.15"),
     "langcodes": ("3.4", "3.5.1"),
+    "py3langid": ("0.4", "0.4.0"),
 }
 
 
