@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     MEASUREMENT = 3
     DRAWN_WORDS = 4
     PERTURBATION = 5
+    AUGMENTATION = 6
 
 
 def random_stream(purpose: Purpose, *numbers: int) -> np.random.Generator:

@@ -26,6 +26,7 @@ from mtmoe.checkpoint import (
     open_run,
 )
 from mtmoe.config import Recipe
+from mtmoe.data.augmentation.augmenter import augmenter_of
 from mtmoe.data.batches.running_text import RunningTextStream
 from mtmoe.data.batches.token_batches import BatchStream, Position
 from mtmoe.data.prepared.preparation import Prepared, open_prepared
@@ -84,7 +85,7 @@ def run_training(
     select_cuda_device(device)
     prepared = open_prepared(data_dir)
     prepared.check_suits(recipe)
-    recipe = recipe.model_copy(update={"data": prepared.data_settings})
+    recipe = recipe.model_copy(update={"data": prepared.data_settings_for(recipe)})
     with joined_processes(recipe, device, reporter.warning) as mesh, contextlib.ExitStack() as until_the_end:
         if mesh.is_main:
             until_the_end.enter_context(locked_run(run_dir))
@@ -391,4 +392,5 @@ def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> 
         seed=recipe.seed,
         subword_sampling=settings.subword_sampling,
         subword_model=vocabulary if samples else None,  # type: ignore[arg-type]
+        augmenter=augmenter_of(recipe, prepared, vocabulary),
     )

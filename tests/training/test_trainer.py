@@ -25,6 +25,7 @@ from mtmoe.checkpoint import (
     locked_run,
     read_tensors,
 )
+from mtmoe.config.settings import Augmentation
 from mtmoe.data.prepared.preparation import open_prepared
 from mtmoe.errors import UserError
 from mtmoe.inference.search.beam_search import SearchOptions, search_all
@@ -104,6 +105,22 @@ def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopp
     assert stopped == ("signal", 5, signal.SIGTERM)
     assert train(recipe, tmp_path / "parts", toy_data, resume=True).step == 12
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_augmentation_is_trained_on_and_resumes_with_the_same_bits(toy, toy_data, tmp_path):
+    """Its settings are those of the recipe, though the data directory was made without."""
+    plain = toy(precision="fp32")
+    augmentation = Augmentation(upper=0.3, typos=0.3, items=0.3)
+    recipe = plain.model_copy(update={"data": plain.data.model_copy(update={"augmentation": augmentation})})
+    train(recipe, tmp_path / "whole", toy_data)
+    assert load_run_recipe(RunFiles(tmp_path / "whole")).data.augmentation == augmentation
+    listener = Listener()
+    listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 5 else None
+    train(recipe, tmp_path / "parts", toy_data, listener=listener)
+    train(recipe, tmp_path / "parts", toy_data, resume=True)
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+    with pytest.raises(UserError, match=r"was trained with data\.augmentation"):
+        train(plain, tmp_path / "parts", toy_data, resume=True)
 
 
 def test_a_run_keeps_the_precision_that_it_began_with(toy, toy_data, tmp_path):

@@ -5,6 +5,7 @@ messages.
 """
 
 from mtmoe.config.settings.about import About, Result
+from mtmoe.config.settings.augmentation import Augmentation
 from mtmoe.config.settings.base import MOST_BEAM, MOST_VOCABULARY, MOST_WIDTH, Fraction, Settings, Sha256
 from mtmoe.config.settings.data import (
     Cleaning,
@@ -50,6 +51,7 @@ __all__ = [
     "MOST_VOCABULARY",
     "MOST_WIDTH",
     "About",
+    "Augmentation",
     "Cleaning",
     "Data",
     "Decoding",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from mtmoe.config.settings.augmentation import Augmentation
 from mtmoe.config.settings.base import Bytes, Pairs, Settings, Sha256, Unit
 from mtmoe.errors import UserError
 from mtmoe.languages import normal_code, parse_direction, same_language
@@ -235,6 +236,9 @@ class Data(Settings):
     )
     cleaning: Cleaning = Field(default=Cleaning(), description="Rules for training text.")
     replay: Replay | None = Field(default=None, description="Absent: no text of a start run.")
+    augmentation: Augmentation | None = Field(
+        default=None, description="Absent: training text as it is. Present: some of it as people type it."
+    )
 
     @property
     def monolingual(self) -> bool:
@@ -282,6 +286,8 @@ class Data(Settings):
             raise ValueError(
                 f"cleaning.keep_blank_lines is for text of one language, but source_language = {self.source_language!r}"
             )
+        if self.augmentation is not None and self.monolingual:
+            raise ValueError("augmentation changes pairs of sentences, but there is no source_language")
         for key in ("max_length_ratio", "remove_identical_sides") if self.monolingual else ():
             value = getattr(rules, key)
             if value != Cleaning.model_fields[key].default:

@@ -5,7 +5,7 @@ Shape letters: B sentences, S source positions, T target positions, N tokens one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,11 +76,28 @@ def ragged_from(side: Side, indices: np.ndarray) -> Ragged:
     return Ragged(side.ids[positions_N], lengths_B)
 
 
-def gathered(corpus: ParallelCorpus, indices: np.ndarray) -> Batch:
+ChangedPairs = Mapping[int, tuple[Sequence[int], Sequence[int]]]
+"""Ids of the source and the target that take the place of stored ones, by the row of a batch."""
+
+
+def gathered(corpus: ParallelCorpus, indices: np.ndarray, changed: ChangedPairs | None = None) -> Batch:
     """Make a batch of a corpus's pairs, in the order of ``indices``; of text of one language, without a source."""
     if corpus.monolingual:
         return text_batch(ragged_from(corpus.target_side, indices))
-    return padded(ragged_from(corpus.source_side, indices), ragged_from(corpus.target_side, indices))
+    if not changed:
+        return padded(ragged_from(corpus.source_side, indices), ragged_from(corpus.target_side, indices))
+    return padded(*map(ragged, rows_of(corpus, indices, changed)))
+
+
+def rows_of(
+    corpus: ParallelCorpus, indices: np.ndarray, changed: ChangedPairs | None = None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the ids of the sources and of the targets of pairs."""
+    sources = [corpus.source(index).tolist() for index in indices]
+    targets = [corpus.target(index).tolist() for index in indices]
+    for row, (source, target) in (changed or {}).items():
+        sources[row], targets[row] = list(source), list(target)
+    return sources, targets
 
 
 def padded(source: Ragged, target: Ragged) -> Batch:

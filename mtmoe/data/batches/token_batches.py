@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtmoe.config.settings import SubwordSampling
+from mtmoe.data.augmentation.augmenter import Augmenter
 from mtmoe.data.batches.padding import Batch, batch_of, gathered
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.data.random_streams import Purpose, random_stream
@@ -49,6 +50,7 @@ class BatchStream:
         seed: int,
         subword_sampling: SubwordSampling | None = None,
         subword_model: SubwordModel | None = None,
+        augmenter: Augmenter | None = None,
         pairs_per_pool: int = PAIRS_PER_POOL,
     ) -> None:
         """Leave out the pairs that are too long on either side.
@@ -58,6 +60,7 @@ class BatchStream:
                 (`docs/explanation/paper.md#decision-20`).
             max_tokens_per_sentence: subwords without EOS; longer pairs are left out.
             subword_sampling: draw another segmentation at every visit; needs ``subword_model``.
+            augmenter: change some pairs at every visit, before their subwords are drawn.
             pairs_per_pool: pairs that are sorted by length together.
 
         Raises:
@@ -69,6 +72,7 @@ class BatchStream:
         self._batch_tokens = batch_tokens
         self._seed = seed
         self._pairs_per_pool = pairs_per_pool
+        self._augmenter = augmenter
         # The budget counts EOS.
         longest = min(max_tokens_per_sentence, batch_tokens - 1)
         fits = (corpus.source_lengths <= longest) & (corpus.target_lengths <= longest)
@@ -110,7 +114,7 @@ class BatchStream:
         generator.shuffle(indices)
         for begin in range(0, len(indices), self._pairs_per_pool):
             end = begin + self._pairs_per_pool
-            plan = self._planned(indices[begin:end])
+            plan = self._planned(indices[begin:end], epoch)
             generator.shuffle(plan)
             yield plan, end >= len(indices)
 
@@ -134,19 +138,22 @@ class BatchStream:
             )
         return chosen
 
-    def _planned(self, indices: np.ndarray) -> list[np.ndarray]:
-        source_lengths = self._corpus.source_lengths[indices] + 1
-        target_lengths = self._corpus.target_lengths[indices] + 1
+    def _planned(self, indices: np.ndarray, epoch: int) -> list[np.ndarray]:
+        source_lengths, target_lengths = self._corpus.source_lengths[indices], self._corpus.target_lengths[indices]
+        if self._augmenter is not None:
+            source_lengths, target_lengths = self._augmenter.planned_lengths(indices, epoch)
+        source_lengths, target_lengths = source_lengths + 1, target_lengths + 1  # EOS
         if self._sampler is not None:
             source_lengths, target_lengths = self._sampler.expected_lengths(source_lengths, target_lengths)
         order, sizes = plan_batches(source_lengths, target_lengths, self._batch_tokens)
         return np.split(indices[order], np.cumsum(sizes)[:-1])
 
     def build_batch(self, indices: np.ndarray, position: Position) -> Batch:
-        """Gather the pairs of a batch, or draw their subwords."""
+        """Gather the pairs of a batch, some of them changed, and draw their subwords if that is asked for."""
+        changed = self._augmenter.changed(indices, position.epoch) if self._augmenter is not None else None
         if self._sampler is None:
-            return gathered(self._corpus, indices)
-        return self._sampler.draw(indices, *position, self._batch_tokens // len(indices) - 1)
+            return gathered(self._corpus, indices, changed)
+        return self._sampler.draw(indices, *position, self._batch_tokens // len(indices) - 1, changed)
 
 
 def sequential_batches(corpus: ParallelCorpus, batch_tokens: int, pairs: slice = slice(None)) -> Iterator[Batch]:

@@ -97,6 +97,10 @@ class Prepared:
         """Return the recipe's table ``data`` that it was made by."""
         return read_json(self.directory / "origin.json", Data, fix=_REDO)
 
+    def data_settings_for(self, recipe: Recipe) -> Data:
+        """Return them with what a training on this text takes from its own recipe: the augmentation."""
+        return self.data_settings.model_copy(update={"augmentation": recipe.data.augmentation})
+
     @functools.cached_property
     def report(self) -> Report:
         """Return what cleaning and splitting did."""

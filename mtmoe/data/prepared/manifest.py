@@ -46,13 +46,18 @@ _NO_INGREDIENTS = {"license", "streaming", "name"}
 
 
 def settings_of(recipe: Recipe) -> Ingredients:
-    """Return the settings that decide what a data directory holds, by dotted key, and the seed."""
+    """Return the settings that decide what a data directory holds, by dotted key, and the seed.
+
+    ``data.augmentation`` is none of them: what it draws is never written.
+    """
     settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude={"file"})))
     if recipe.subwords.file:  # where it lies does not matter; its hash is an ingredient of its own
         settings["subwords.learned"] = False
     settings |= {
         f"data.{key}": value
-        for key, value in _flat("", recipe.data.model_dump(mode="json", exclude={"train", "valid", "test"}))
+        for key, value in _flat(
+            "", recipe.data.model_dump(mode="json", exclude={"train", "valid", "test", "augmentation"})
+        )
     }
     # Where the old text lies does not matter; what it was made of is an ingredient of its own.
     settings.pop("data.replay", None)

@@ -310,7 +310,7 @@ class _Builder:
             "outputs": manifests.output_hashes(self.directory),
         }
         # Where the text lay is no part of what was made of it: kept apart, so that all else has the same bytes.
-        _write_json(self.directory / "origin.json", self.recipe.data.model_dump(mode="json"))
+        _write_json(self.directory / "origin.json", self.recipe.data.model_dump(mode="json", exclude={"augmentation"}))
         _write_json(self.directory / _MANIFEST, manifest)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtmoe.config.settings import SubwordSampling
-from mtmoe.data.batches.padding import Batch, Ragged, padded, ragged, ragged_from
+from mtmoe.data.batches.padding import Batch, ChangedPairs, Ragged, padded, ragged, rows_of
 from mtmoe.data.prepared.corpus import ParallelCorpus, Side
 from mtmoe.data.random_streams import Purpose, random_seeds, random_stream
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
@@ -42,18 +42,18 @@ class Sampler:
             np.ceil(target_lengths * self._target_growth).astype(np.int64),
         )
 
-    def draw(self, indices: np.ndarray, epoch: int, batch: int, longest: int) -> Batch:
-        """Draw for these pairs, which are that batch of that epoch.
+    def draw(
+        self, indices: np.ndarray, epoch: int, batch: int, longest: int, changed: ChangedPairs | None = None
+    ) -> Batch:
+        """Draw for these pairs, which are that batch of that epoch; ``changed`` are in the place of stored ones.
 
-        A sentence whose draw is over ``longest`` subwords stays as stored.
+        A sentence whose draw is over ``longest`` subwords stays as it is.
         """
         seeds = random_seeds(Purpose.SAMPLING, self._seed, epoch, batch, num_seeds=2)
-        source = self._drawn(self._corpus.source_side, indices, longest, seeds[0])
-        if not self._both:
-            return padded(source, ragged_from(self._corpus.target_side, indices))
-        return padded(source, self._drawn(self._corpus.target_side, indices, longest, seeds[1]))
+        sources, targets = rows_of(self._corpus, indices, changed)
+        source = self._drawn(sources, longest, seeds[0])
+        return padded(source, self._drawn(targets, longest, seeds[1]) if self._both else ragged(targets))
 
-    def _drawn(self, side: Side, indices: np.ndarray, longest: int, seed: int) -> Ragged:
-        stored = [side[int(i)].tolist() for i in indices]
-        drawn = self._model.sample_batch(self._model.decode_batch(stored), self._alpha, seed)
-        return ragged([new if len(new) <= longest else old for old, new in zip(stored, drawn, strict=True)])
+    def _drawn(self, rows: list[list[int]], longest: int, seed: int) -> Ragged:
+        drawn = self._model.sample_batch(self._model.decode_batch(rows), self._alpha, seed)
+        return ragged([new if len(new) <= longest else old for old, new in zip(rows, drawn, strict=True)])

@@ -1,0 +1,1 @@
+"""Training pairs as people type them, drawn by (seed, epoch, pair) when their batch is made."""
