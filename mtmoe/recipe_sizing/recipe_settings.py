@@ -48,6 +48,7 @@ def recipe_settings(name: str, data: dict[str, Any], choice: Choice) -> dict[str
                 "max_length_ratio": choice.max_length_ratio,
                 "on_invalid_utf8": "skip",
             },
+            "augmentation": {},
         },
         "subwords": {
             "vocabulary_size": choice.vocabulary_size,
