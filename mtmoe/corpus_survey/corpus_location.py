@@ -14,7 +14,7 @@ from mtmoe.corpus_survey.language_identification import base_code, identifiable_
 from mtmoe.corpus_survey.text_beginning import NUM_LINES, first_bytes, first_lines
 from mtmoe.corpus_survey.text_fields import LanguagePair, Row, choose_fields, several_languages
 from mtmoe.data.raw.formats.hugging_face import load
-from mtmoe.data.raw.formats.tmx_languages import languages_of_tmx
+from mtmoe.data.raw.formats.tmx_languages import TmxLanguages, languages_of_tmx
 from mtmoe.data.raw.lines import check_is_file
 from mtmoe.errors import UserError
 from mtmoe.languages import covers, normal_code
@@ -126,15 +126,15 @@ def _translation_memory(path: Path, asked: LanguagePair) -> Corpus:
     return Corpus(stem_of(path), {"format": "tmx", "file": _location(path)}, _two_of(names, asked, found, path))
 
 
-def _two_of(names: list[str], asked: LanguagePair, found: Any, path: Path) -> LanguagePair:
+def _two_of(names: list[str], asked: LanguagePair, found: TmxLanguages, path: Path) -> LanguagePair:
     """Return source and target: as asked for, else the header's source language first, else in order of appearance."""
     left = [name for name in names if not any(covers(name, code) or covers(code, name) for code in asked if code)]
-    if len(left) > 2 - sum(map(bool, asked)) and not all(asked):
+    if 0 < asked.count("") < len(left):
         raise several_languages(str(path), names)
     header = base_code(found.source_language) if found.source_language else ""
     left.sort(key=lambda name: base_code(name) != header)
-    source = asked.source or left.pop(0)
-    return LanguagePair(source, asked.target or left.pop(0))
+    source, target = (code or left.pop(0) for code in asked)
+    return LanguagePair(source, target)
 
 
 def _json_lines(path: Path, lines: Sequence[str], asked: LanguagePair) -> Corpus:

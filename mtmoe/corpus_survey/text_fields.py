@@ -96,13 +96,11 @@ def _by_code(codes: Mapping[str, str], asked: LanguagePair, where: str) -> Field
             fix="choose two of them with --source and --target",
         )
 
-    source = field_of(asked.source) if asked.source else ""
-    target = field_of(asked.target) if asked.target else ""
-    left = [name for name in codes if name not in (source, target)]
-    if len(left) > (not source) + (not target) and not (source and target):
+    chosen = [field_of(code) if code else "" for code in asked]
+    left = [name for name in codes if name not in chosen]
+    if 0 < chosen.count("") < len(left):
         raise several_languages(where, codes.values())
-    source = source or left.pop(0)
-    target = target or left.pop(0)
+    source, target = (name or left.pop(0) for name in chosen)
     return Fields(source, target, LanguagePair(asked.source or codes[source], asked.target or codes[target]))
 
 
