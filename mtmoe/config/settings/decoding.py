@@ -145,6 +145,11 @@ class Decoding(Settings):
         le=1000,
         description="No sequence of so many subwords comes twice in a translation; 0 allows it.",
     )
+    no_loops: bool = Field(
+        default=True,
+        description="No phrase stands in a row more often than people write it: of fewer than 4 letters three times, "
+        "of fewer than 8 twice, a longer one once; more often where the source repeats something as often.",
+    )
     placeholders: tuple[str, ...] = Field(
         default=(),
         description="What the translation has just as the source has it, once each and in order: any of urls, emails, "

@@ -57,7 +57,7 @@ class Restriction(NamedTuple):
     @property
     def further_words(self) -> list[int]:
         """Return the words that are candidates besides the model's likeliest, ascending."""
-        return sorted(self.proposed | self.optional)
+        return sorted(self.proposed | self.optional) if self.proposed or self.optional else []
 
     def joined(self, other: Restriction) -> Restriction:
         """Return what both say. What one proposes the other cannot ban; where both leave only what they propose, the

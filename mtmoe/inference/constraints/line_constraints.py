@@ -20,7 +20,8 @@ from mtmoe.inference.constraints.soft_terms import SoftTerm
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.requests import Request
 from mtmoe.inference.text.lines import DividedLine, SourcePart, encode_targets
-from mtmoe.inference.text.spelling import Spellings, begins_with_word, spelling
+from mtmoe.inference.text.repetition import Repetition, TextRepetition
+from mtmoe.inference.text.spelling import Spellings, begins_with_word, letters_of_subwords, spelling, texts_of_subwords
 from mtmoe.vocabulary import UNK
 
 _SIGNS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum())
@@ -45,11 +46,13 @@ class LineConstraints:
         *,
         words_apart: bool,
         targets_apart: bool = True,
+        compares_text: bool = False,
     ) -> None:
         """Get ready for lines.
 
         Args:
             words_apart, targets_apart: whether the source and the target language divide words by spaces.
+            compares_text: whether a phrase counts as repeated in whatever subwords it is written.
 
         Raises:
             UserError: terms need one beam, and the settings have none, or several.
@@ -63,6 +66,8 @@ class LineConstraints:
         self._pattern = placeholder_pattern(decoding.placeholders) if decoding.placeholders else None
         self._is_soft, self._has_shortlist = decoding.soft_terms is not None, decoding.shortlist is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
+        self._letters_of = letters_of_subwords(subwords.pieces) if decoding.no_loops else []
+        self._text_of = texts_of_subwords(subwords.pieces) if decoding.no_loops and compares_text else []
         # By line, so that the time is not spent once more to report of it.
         self._too_slow: dict[str, str] = {}
 
@@ -82,6 +87,10 @@ class LineConstraints:
 
     def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
         """Return the task of a source with what is required of its translation: phrases, terms and placeholders."""
+        if self._text_of:
+            task = task._replace(repetition=TextRepetition(source.text, self._text_of))
+        elif self._letters_of:
+            task = task._replace(repetition=Repetition(source.ids, self._letters_of))
         if not self._terms and self._pattern is None and not phrases:
             return task
         terms = self._found(source.text)

@@ -6,6 +6,7 @@ from mtmoe.inference.constraints.decoding_rule import DecodingRule
 from mtmoe.inference.constraints.forced_prefix import ForcedPrefix
 from mtmoe.inference.constraints.minimum_length import MinimumLength
 from mtmoe.inference.constraints.never_unknown import NeverUnknown
+from mtmoe.inference.constraints.no_loops import NoLoops
 from mtmoe.inference.constraints.no_repeat_ngram import NoRepeatNgram
 from mtmoe.inference.constraints.required_text import RequiredText
 from mtmoe.inference.constraints.soft_terms_rule import SoftTermsRule
@@ -15,6 +16,7 @@ DECODING_RULES: list[type[DecodingRule]] = [
     ForcedPrefix,
     MinimumLength,
     NoRepeatNgram,
+    NoLoops,
     RequiredText,
     NeverUnknown,
 ]

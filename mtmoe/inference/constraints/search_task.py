@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mtmoe.inference.constraints.phrases import NO_PHRASES, Phrases
 from mtmoe.inference.constraints.placeholders import Placeholders
 from mtmoe.inference.constraints.soft_terms import SoftTerm
+from mtmoe.inference.text.repetition import Repetition
 
 
 class SearchTask(NamedTuple):
@@ -14,7 +15,8 @@ class SearchTask(NamedTuple):
 
     prefix_ids: how it must begin. phrases: lexical constraints, which must occur in it somewhere. number: of the
     source in all of the input; with the seed it decides which sample is drawn. placeholders: texts that it must have
-    just as the source has them. soft_terms: what it may copy where the model attends to it.
+    just as the source has them. soft_terms: what it may copy where the model attends to it. repetition: how often a
+    phrase may stand in a row; None: as often as the model likes.
     """
 
     prefix_ids: tuple[int, ...] = ()
@@ -22,6 +24,7 @@ class SearchTask(NamedTuple):
     number: int = 0
     placeholders: Placeholders | None = None
     soft_terms: tuple[SoftTerm, ...] = ()
+    repetition: Repetition | None = None
 
     @property
     def has_required_text(self) -> bool:

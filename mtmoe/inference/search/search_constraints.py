@@ -83,7 +83,8 @@ class SearchConstraints:
             if attention is not None:
                 hypothesis = hypothesis._replace(attention_S=attention[row], copying=active.copying_X[row])
             restrictions.append(self.restriction(hypothesis))
-        return restrictions
+        is_free = not self._needs_attention and all(restriction is UNRESTRICTED for restriction in restrictions)
+        return [] if is_free else restrictions
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
         """Return what all rules together allow after one hypothesis."""

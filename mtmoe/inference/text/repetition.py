@@ -1,0 +1,187 @@
+"""Repetition: phrases that stand behind themselves more often than people write them so.
+
+A model that has lost the thread goes round in circles: "the man who saw the man who saw the man". How often a phrase
+may stand in a row depends on its letters: "no, no, no" is plausible, "l'heure actuelle l'heure actuelle" is not. What
+repeats something itself may be translated with repetitions.
+
+A symbol is a subword in the search and a word in a text, whatever signs are between words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
+
+SymbolT = TypeVar("SymbolT", bound=Hashable)
+
+FEW_LETTERS = 4
+MANY_LETTERS = 8
+_WORD = re.compile(r"\w+")
+_WORD_CHARACTER = re.compile(r"\w")
+
+
+class RepetitionLimits(NamedTuple):
+    """How often a phrase may stand in a row, by its letters: fewer than 4, fewer than 8, or more. single: the least
+    limit of a phrase of one symbol. Phrases without letters ("......") are not limited."""
+
+    few: int = 3
+    some: int = 2
+    many: int = 1
+    single: int = 1
+
+    def times(self, num_letters: int, num_symbols: int) -> int:
+        """Return the limit for a phrase of so many letters and symbols."""
+        if num_letters < FEW_LETTERS:
+            return self.few
+        times = self.some if num_letters < MANY_LETTERS else self.many
+        return max(times, self.single) if num_symbols == 1 else times
+
+
+OF_SUBWORDS = RepetitionLimits()
+OF_TEXT = RepetitionLimits(single=2)
+"""Of words, which have signs between them: people write "spaces (spaces, tabs)"."""
+
+
+class Repetition:
+    """Which words a translation of one source may not go on with; this one compares subwords."""
+
+    def __init__(self, source: Sequence[int], letters_of: Sequence[int]) -> None:
+        """Keep the source; ``letters_of``: of each subword of the vocabulary, how many letters it has."""
+        self._source, self._letters_of = source, letters_of
+
+    @cached_property
+    def limits(self) -> RepetitionLimits:
+        """Return the limits; only a hypothesis that repeats something asks."""
+        return limits_after(self._source, self._letters_of.__getitem__)
+
+    def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
+        """Return the words after which ``ids`` would have a phrase more often in a row than its limit allows."""
+        if not ids:
+            return frozenset()
+        last, letters_of = ids[-1], self._letters_of
+        if letters_of[last] < MANY_LETTERS and ids.count(last) == 1:  # nearly always
+            return frozenset()
+        periods = {1, *(len(ids) - 1 - place for place, word in enumerate(ids[:-1]) if word == last)}
+        return frozenset(
+            following_that_loops(ids, periods, letters_of.__getitem__, OF_SUBWORDS)
+            and following_that_loops(ids, periods, letters_of.__getitem__, self.limits)
+        )
+
+
+class TextRepetition(Repetition):
+    """The same, by what subwords spell, in any case: one phrase has many segmentations. It takes longer."""
+
+    def __init__(self, source: str, spellings: Sequence[str]) -> None:
+        """Keep the source; ``spellings``: what each subword spells, a space before a word."""
+        self._text, self._spellings = source, spellings
+
+    @cached_property
+    def limits(self) -> RepetitionLimits:
+        """Return the limits."""
+        return limits_of_text(self._text)
+
+    def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
+        """Return the subwords that would end a word which is one too many."""
+        text = "".join(self._spellings[word] for word in ids).casefold()
+        words = _WORD.findall(text)
+        begun = words[-1] if words and _WORD_CHARACTER.match(text[-1]) else ""
+        new = self._one_too_many(words)
+        complete = self._one_too_many(words[:-1]) if begun else set()
+        rests = {word[len(begun) :] for word in complete if word.startswith(begun)} - {""}
+        if not (new or rests):
+            return frozenset()
+        return frozenset(
+            word for word, content in enumerate(self._spellings) if _ends_one_of(content.casefold(), begun, new, rests)
+        )
+
+    def _one_too_many(self, words: Sequence[str]) -> set[str]:
+        return following_that_loops(words, range(1, len(words) + 1), num_letters, self.limits)
+
+
+def _ends_one_of(content: str, begun: str, new: set[str], rests: set[str]) -> bool:
+    """Return whether a subword ends one of the ``new`` words, or one that is ``begun`` by one of the ``rests``."""
+    first = _WORD.search(content)
+    if first is None:
+        return False
+    return first[0] in (rests if begun and first.start() == 0 else new)
+
+
+def following_that_loops(
+    symbols: Sequence[SymbolT],
+    periods: Iterable[int],
+    letters_of: Callable[[SymbolT], int],
+    limits: RepetitionLimits,
+) -> set[SymbolT]:
+    """Return the symbols after which ``symbols`` would end in a phrase more often in a row than the limits allow.
+
+    Args:
+        periods: lengths of phrases that are looked for.
+    """
+    found = set()
+    for period in periods:
+        if period > len(symbols):
+            continue
+        phrase_letters = sum(map(letters_of, symbols[len(symbols) - period :]))
+        length = (limits.times(phrase_letters, period) + 1) * period - 1
+        if phrase_letters and _ends_in_period(symbols, period, length):
+            found.add(symbols[len(symbols) - period])
+    return found
+
+
+def _ends_in_period(ids: Sequence[Hashable], period: int, length: int) -> bool:
+    """Return whether the last ``length`` of ``ids`` repeat themselves after ``period`` symbols."""
+    begin = len(ids) - length
+    return begin >= 0 and ids[begin + period :] == ids[begin : len(ids) - period]
+
+
+def limits_after(
+    source: Sequence[SymbolT], letters_of: Callable[[SymbolT], int], usual: RepetitionLimits = OF_SUBWORDS
+) -> RepetitionLimits:
+    """Return the limits for the translation of a source: the usual ones, or as often as it repeats anything itself.
+
+    A repetition of the source need not be whole, but most of it must be there: "very, very" is two, and "what I like is
+    what" is none.
+    """
+    few = some = 1
+    letters = [0, *accumulate(map(letters_of, source))]  # of all before each place
+    for period in range(1, len(source)):
+        length = 0
+        for end in range(period + 1, len(source) + 1):
+            length = length + 1 if source[end - 1] == source[end - 1 - period] else 0
+            repeated = letters[end] - letters[end - length]
+            if 2 * repeated > letters[end] - letters[end - period]:
+                times = -(-(length + period) // period)
+                few = max(few, times)
+                some = max(some, times) if repeated >= FEW_LETTERS else some
+    return RepetitionLimits(max(usual.few, few), max(usual.some, some), max(usual.many, some), usual.single)
+
+
+def limits_of_text(source: str) -> RepetitionLimits:
+    """Return the limits for the translation of a text, by its words."""
+    symbols = _WORD.findall(source.casefold())
+    return limits_after(symbols, num_letters, OF_TEXT)
+
+
+def has_loop(text: str, source: str) -> bool:
+    """Return whether a text, the translation of a source, has a phrase more often in a row than is plausible."""
+    symbols = _WORD.findall(text.casefold())
+    if len(set(symbols)) == len(symbols):
+        return False
+    return _loops(symbols, OF_TEXT) and _loops(symbols, limits_of_text(source))
+
+
+def _loops(symbols: Sequence[str], limits: RepetitionLimits) -> bool:
+    for end in range(1, len(symbols)):
+        places = [place for place in range(end) if symbols[place] == symbols[end]]
+        periods = [end - place for place in places]
+        if periods and symbols[end] in following_that_loops(symbols[:end], periods, num_letters, limits):
+            return True
+    return False
+
+
+def num_letters(text: str) -> int:
+    """Return how many letters a text has."""
+    return sum(map(str.isalpha, text))
