@@ -19,6 +19,7 @@ from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.system.atomic_files import is_special
 from mtmoe.system.process_settings import prepare_for_translation
 
+from ..console import note
 from ..lines import STANDARD_INPUT, STANDARD_OUTPUT, opened_output
 from ..options import (
     BEAM,
@@ -181,6 +182,8 @@ def translate(
             done = translate_stream(
                 options, inputs or [sys.stdin.buffer], opened_output(output_path), progress=progress, listener=notes
             )
+    if suspicious := done.suspicious_lines():
+        note(suspicious)
     done.raise_unreadable()
 
 

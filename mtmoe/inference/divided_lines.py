@@ -6,11 +6,19 @@ import itertools
 from collections.abc import Sequence
 
 from mtmoe.config.settings import Data
+from mtmoe.data.cleaning.language_tokens import language_tokens, tokened
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.inference.constraints.line_constraints import LineConstraints, unwritable
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring.rescoring import added_up
-from mtmoe.inference.text.lines import DividedLine, missing_language, space_after_part
+from mtmoe.inference.text.lines import (
+    DividedLine,
+    language_of_line,
+    missing_language,
+    source_text,
+    space_after_part,
+)
+from mtmoe.inference.text.suspicion import Suspicion, suspicions
 from mtmoe.inference.text.word_alignment import word_numbers
 from mtmoe.inference.translation import Translation
 
@@ -56,10 +64,21 @@ class LineAssembly:
                 num_words = first + len(translation.text.split())
             terms, lost = self._line_constraints.report(request.text, [part.text for part in source.parts], whole.text)
             warnings = dict.fromkeys(filter(None, (source.warning, *whole.warnings, *lost)))
-            whole = whole._replace(alignment=tuple(dict.fromkeys(links)), warnings=tuple(warnings), terms=terms)
+            whole = whole._replace(
+                alignment=tuple(dict.fromkeys(links)),
+                warnings=tuple(warnings),
+                terms=terms,
+                suspicions=self._suspicions(request, whole.text),
+            )
             joined.setdefault(whole.text, whole)
         best, *others = joined.values()
         return best._replace(alternatives=tuple(others))
+
+
+    def _suspicions(self, request: Request, translation: str) -> tuple[Suspicion, ...]:
+        text = source_text(request.text, self._data)
+        languages = self._data.source_language, language_of_line(text, self._data)
+        return suspicions(tokened(text, language_tokens(self._data)).text, translation, *languages)
 
 
 def _together(translations: Sequence[Translation], glue: str) -> Translation:

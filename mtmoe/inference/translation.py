@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mtmoe.inference.constraints.line_constraints import TermReport
 from mtmoe.inference.scoring.rescoring import ScorePart
+from mtmoe.inference.text.suspicion import Suspicion
 from mtmoe.inference.text.word_alignment import Links
 
 
@@ -35,5 +36,7 @@ class Translation(NamedTuple):
     """Next best translations with other texts, highest score first (samples as they were drawn)."""
     score_parts: tuple[ScorePart, ...] = ()
     """What other models added to the score: ``(log_probability + sum of weight x value) / lp + cp``."""
+    suspicions: tuple[Suspicion, ...] = ()
+    """What is wrong with it by its looks, such as a loop; see `text/suspicion.py`."""
     terms: tuple[TermReport, ...] = ()
     """The terms of the source, and whether this text has them."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mtmoe.inference.files.journal import UnreadableLines
+from mtmoe.inference.files.journal import LineFaults
 from mtmoe.inference.files.line_chunks import ChunkSize, RawLine, decode_leniently
 from mtmoe.inference.files.line_formats import ParsedLine
 from mtmoe.inference.files.translation_options import TranslatedLines, TranslationListener, TranslationOptions
@@ -30,16 +30,16 @@ class Answers:
         self.num_done = 0
         self.chunk_size = _chunk_size(options.num_workers)
         self.tell_pauses = options.num_workers > 1
-        self.unreadable = UnreadableLines()
+        self.faults = LineFaults()
 
     def result(self) -> TranslatedLines:
         """Return what was done until now."""
-        return TranslatedLines(self.num_done, self.unreadable)
+        return TranslatedLines(self.num_done, self.faults)
 
     def translated(
         self, chunks: Iterable[Sequence[RawLine]], translate_chunks: TranslateChunks
-    ) -> Iterator[tuple[str, int, UnreadableLines]]:
-        """Yield the answers to each chunk as one text, how many lines they answer, and which are unreadable."""
+    ) -> Iterator[tuple[str, int, LineFaults]]:
+        """Yield the answers to each chunk as one text, how many lines they answer, and what is wrong with these."""
         waiting: deque[list[ParsedLine]] = deque()
 
         def requests() -> Iterator[list[Request]]:
@@ -57,10 +57,11 @@ class Answers:
             self.num_done += len(lines)
             self.chunk_size.answered(len(lines))
             problems = [f"line {line.request.number + 1}: {line.problem}" for line in lines if line.problem]
-            unreadable = UnreadableLines(len(problems), problems[0] if problems else "")
-            self.unreadable = self.unreadable.plus(unreadable)
+            suspicious = Counter(kind for translation in translations for kind in translation.suspicions)
+            faults = LineFaults(len(problems), problems[0] if problems else "", tuple(sorted(suspicious.items())))
+            self.faults = self.faults.plus(faults)
             if lines:
-                yield "".join(answers), len(lines), unreadable
+                yield "".join(answers), len(lines), faults
 
     def _parsed(self, line: RawLine) -> ParsedLine:
         from mtmoe.data.raw.lines import LONGEST_LINE_BYTES, is_too_long

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -14,27 +15,40 @@ from typing import IO, Any, NamedTuple
 from mtmoe.errors import UserError
 
 
-class UnreadableLines(NamedTuple):
-    """How many lines of the input could not be read, and what was wrong with the first."""
+class LineFaults(NamedTuple):
+    """What a person should know of the lines of a job.
 
-    number: int = 0
+    num_unreadable: lines of the input that could not be read. first_problem: what was wrong with the first of them.
+    suspicious: kinds of suspicion (`text/suspicion.py`), and how many translations are of each.
+    """
+
+    num_unreadable: int = 0
     first_problem: str = ""
+    suspicious: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> UnreadableLines:
+    def from_entry(cls, entry: Mapping[str, Any]) -> LineFaults:
         """Return what a line of the journal tells of."""
-        return cls(entry.get("unreadable", 0), entry.get("first_problem", ""))
+        suspicious = tuple(sorted(entry.get("suspicious", {}).items()))
+        return cls(entry.get("unreadable", 0), entry.get("first_problem", ""), suspicious)
 
     def as_entry(self) -> dict[str, Any]:
         """Return the keys of the journal; the inverse of :meth:`from_entry`."""
-        return {"unreadable": self.number, "first_problem": self.first_problem} if self.number else {}
+        unreadable = {"unreadable": self.num_unreadable, "first_problem": self.first_problem}
+        suspicious = {"suspicious": dict(self.suspicious)} if self.suspicious else {}
+        return {**(unreadable if self.num_unreadable else {}), **suspicious}
 
-    def plus(self, other: UnreadableLines) -> UnreadableLines:
+    def plus(self, other: LineFaults) -> LineFaults:
         """Return the sum of these and of others, which are of later lines."""
-        return UnreadableLines(self.number + other.number, self.first_problem or other.first_problem)
+        suspicious = Counter(dict(self.suspicious)) + Counter(dict(other.suspicious))
+        return LineFaults(
+            self.num_unreadable + other.num_unreadable,
+            self.first_problem or other.first_problem,
+            tuple(sorted(suspicious.items())),
+        )
 
 
-ALL_READABLE = UnreadableLines()
+NO_FAULTS = LineFaults()
 
 
 def sync_file(file: IO[Any]) -> None:

@@ -32,3 +32,4 @@ class JournalEntry(JsonRecord):
     finished: bool = False
     unreadable: _Count = 0
     first_problem: str = ""
+    suspicious: dict[str, _Count] = Field(default_factory=dict)

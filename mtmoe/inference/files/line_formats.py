@@ -10,12 +10,13 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mtmoe.inference.requests import Request
 
 if TYPE_CHECKING:
+    from mtmoe.inference.text.suspicion import Suspicion
     from mtmoe.inference.translation import Translation
 
 # Escaped, so that the output is UTF-8 and no reader takes them for line ends.
@@ -165,7 +166,7 @@ class JsonFormat(LineFormat):
         answer = {**line.carried, **self._fields(translation)}
         if self.options.num_best is not None:
             answer["alternatives"] = [self._fields(other) for other in translation.alternatives]
-        answer["warnings"] = [*problems, *translation.warnings]
+        answer["warnings"] = [*problems, *translation.warnings, *_in_words(translation.suspicions)]
         text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
         return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
@@ -187,6 +188,13 @@ class JsonFormat(LineFormat):
         if self.options.with_terms:
             fields["terms"] = [term._asdict() for term in translation.terms]
         return fields
+
+
+def _in_words(suspicions: Sequence[Suspicion]) -> list[str]:
+    """Return the suspicions of a translation as warnings: kind and sentence."""
+    from mtmoe.inference.text.suspicion import SENTENCES
+
+    return [f"{kind}: {SENTENCES[kind]}" for kind in suspicions]
 
 
 LINE_FORMATS: dict[str, type[LineFormat]] = {format.name: format for format in (TextFormat, JsonFormat, TsvFormat)}

@@ -30,8 +30,8 @@ from typing import IO, Any, NamedTuple
 
 from mtmoe.errors import UserError
 from mtmoe.inference.files.journal import (
-    ALL_READABLE,
-    UnreadableLines,
+    NO_FAULTS,
+    LineFaults,
     append_entry,
     foreign_file_error,
     opened_own_file,
@@ -103,7 +103,7 @@ class ResumableOutput:
         names = [file.path for file in inputs]
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
         self._outputs = list(outputs)
-        self.unreadable = UnreadableLines()
+        self.faults = LineFaults()
         """Of the lines that were answered before the output was opened."""
 
     def begin(self) -> None:
@@ -144,7 +144,7 @@ class ResumableOutput:
         if resume and not self._journal.exists() and self._place.exists():
             marked = self._marked()
             if marked is not None:
-                self.unreadable = marked
+                self.faults = marked
                 yield None
                 return
             if not is_begun:
@@ -154,14 +154,14 @@ class ResumableOutput:
                 )
         with self._opened_journal() as journal:
             done = self._found(journal) if resume else None
-            self.unreadable = done.unreadable if done else UnreadableLines()
+            self.faults = done.faults if done else LineFaults()
             if done and done.is_finished:
                 if self._partial.exists():
                     put_in_place(self._partial, self._place)
                 yield None
                 return
             if done is None:
-                done = _Done(0, 0, UnreadableLines())
+                done = _Done(0, 0, LineFaults())
                 self._write_first_entry(journal)
             with opened_own_file(self._partial) as file:
                 file.truncate(done.num_bytes)
@@ -169,7 +169,7 @@ class ResumableOutput:
                 output = PartialOutput(file, journal, done)
                 yield output
             if output.is_finished:
-                self.unreadable = output.unreadable
+                self.faults = output.faults
                 put_in_place(self._partial, self._place)
 
     def remove_journal(self) -> None:
@@ -179,7 +179,7 @@ class ResumableOutput:
 
     def _set_mark(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
-            os.setxattr(self._place, _MARK, self._mark(self.unreadable))
+            os.setxattr(self._place, _MARK, self._mark(self.faults))
 
     @contextlib.contextmanager
     def _opened_journal(self) -> Iterator[IO[bytes]]:
@@ -202,20 +202,20 @@ class ResumableOutput:
         journal.truncate()
         append_entry(journal, {**self._identity, "outputs": self._outputs})
 
-    def _mark(self, unreadable: UnreadableLines) -> bytes:
-        """Return which job the output is of, that nobody has changed it since, and what could not be read."""
+    def _mark(self, faults: LineFaults) -> bytes:
+        """Return which job the output is of, that nobody has changed it since, and what was wrong with its lines."""
         about = self._place.stat()
         told = {**self._comparable(self._identity), "size": about.st_size, "time": about.st_mtime_ns}
         digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
-        return json.dumps({"job": digest, **unreadable.as_entry()}).encode()
+        return json.dumps({"job": digest, **faults.as_entry()}).encode()
 
-    def _marked(self) -> UnreadableLines | None:
+    def _marked(self) -> LineFaults | None:
         """Return what a complete output of this very job is marked with; None if it is none."""
         with contextlib.suppress(OSError, AttributeError, UserError):
             found = os.getxattr(self._place, _MARK)
             for entry in read_entries(found, self._place):
-                unreadable = UnreadableLines.from_entry(entry)
-                return unreadable if found == self._mark(unreadable) else None
+                faults = LineFaults.from_entry(entry)
+                return faults if found == self._mark(faults) else None
         return None
 
     def _found(self, journal: IO[bytes]) -> _Done | None:
@@ -229,12 +229,12 @@ class ResumableOutput:
         self._check_identity(entries[0])
         last = entries[-1]
         if last.get("finished") and (self._partial.exists() or self._place.exists()):
-            return _Done(0, 0, UnreadableLines.from_entry(last), is_finished=True)
+            return _Done(0, 0, LineFaults.from_entry(last), is_finished=True)
         entries = [entry for entry in entries if "finished" not in entry]  # what was complete is gone: anew
         num_bytes = self._partial.stat().st_size if self._partial.exists() else 0
         for entry in reversed(entries[1:]):
             if "lines" in entry and "bytes" in entry and entry["bytes"] <= num_bytes:
-                return _Done(entry["lines"], entry["bytes"], UnreadableLines.from_entry(entry))
+                return _Done(entry["lines"], entry["bytes"], LineFaults.from_entry(entry))
         return None
 
     def _check_identity(self, found: Mapping[str, Any]) -> None:
@@ -258,7 +258,7 @@ class ResumableOutput:
 class _Done(NamedTuple):
     num_lines: int
     num_bytes: int
-    unreadable: UnreadableLines
+    faults: LineFaults
     is_finished: bool = False
 
 
@@ -268,28 +268,28 @@ class PartialOutput:
     def __init__(self, file: IO[bytes], journal: IO[bytes], done: _Done) -> None:
         self._file = file
         self._journal = journal
-        self.unreadable = done.unreadable
+        self.faults = done.faults
         self.num_lines_done = done.num_lines
         """Lines of the input, in all, of which the answers are on the disk."""
         self.is_finished = False
 
-    def write(self, text: str, num_lines: int, unreadable: UnreadableLines = ALL_READABLE) -> None:
+    def write(self, text: str, num_lines: int, faults: LineFaults = NO_FAULTS) -> None:
         """Write the answers to the next ``num_lines`` lines; when this returns they are safe.
 
         Args:
-            unreadable: those among them.
+            faults: those of these lines.
         """
         self._file.write(text.encode("utf-8"))
         sync_file(self._file)
         self.num_lines_done += num_lines
-        self.unreadable = self.unreadable.plus(unreadable)
+        self.faults = self.faults.plus(faults)
         done = {"lines": self.num_lines_done, "bytes": self._file.tell()}
-        append_entry(self._journal, {**done, **self.unreadable.as_entry()})
+        append_entry(self._journal, {**done, **self.faults.as_entry()})
 
     def finish(self) -> None:
         """Say that all is written."""
         sync_file(self._file)
-        append_entry(self._journal, {"finished": True, **self.unreadable.as_entry()})
+        append_entry(self._journal, {"finished": True, **self.faults.as_entry()})
         self.is_finished = True
 
 

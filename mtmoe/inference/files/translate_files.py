@@ -149,7 +149,7 @@ def _do_job(
 ) -> None:
     path = job.output.output
     with job.output.opened(resume=resume, is_begun=is_begun) as output:
-        answers.unreadable = answers.unreadable.plus(job.output.unreadable)
+        answers.faults = answers.faults.plus(job.output.faults)
         if output is None:
             listener.complete_already(path)
             answers.num_done += job.num_lines
@@ -162,8 +162,8 @@ def _do_job(
             chunks = raw_line_chunks(
                 job.inputs, answers.chunk_size, num_skipped=output.num_lines_done, tell_pauses=answers.tell_pauses
             )
-            for text, num_answered, unreadable in answers.translated(chunks, translate_chunks):
-                output.write(text, num_answered, unreadable)
+            for text, num_answered, faults in answers.translated(chunks, translate_chunks):
+                output.write(text, num_answered, faults)
                 told(answers.num_done)
         except BaseException:
             if output.num_lines_done:

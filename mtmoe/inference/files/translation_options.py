@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtmoe.errors import UserError
-from mtmoe.inference.files.journal import UnreadableLines
+from mtmoe.inference.files.journal import LineFaults
 from mtmoe.inference.files.line_formats import LineFormat, TextFormat
 
 if TYPE_CHECKING:
@@ -58,10 +58,16 @@ NOBODY = TranslationListener()
 
 
 class TranslatedLines(NamedTuple):
-    """What was done: the number of lines, and which of them could not be read and have an empty translation."""
+    """What was done: the number of lines, and what is wrong with some of them. Those that could not be read have an
+    empty translation."""
 
     num_lines: int
-    unreadable: UnreadableLines = UnreadableLines()
+    faults: LineFaults = LineFaults()
+
+    def suspicious_lines(self) -> str:
+        """Return one line about the suspicious translations (`text/suspicion.py`); empty if there are none."""
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.faults.suspicious)
+        return f"suspicious translations among {self.num_lines:,} lines: {kinds}" if kinds else ""
 
     def raise_unreadable(self) -> None:
         """Raise an error if a line could not be read.
@@ -69,8 +75,8 @@ class TranslatedLines(NamedTuple):
         Raises:
             UserError: with the number of such lines, and what was wrong with the first.
         """
-        if self.unreadable.number:
-            number, first_problem = self.unreadable
+        if self.faults.num_unreadable:
+            number, first_problem, _ = self.faults
             raise UserError(
                 f"{number:,} of {self.num_lines:,} lines could not be read (first: {first_problem})",
                 fix="their translations are empty, all others are written",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mtmoe.errors import UserError
-from mtmoe.inference.files.journal import UnreadableLines
+from mtmoe.inference.files.journal import LineFaults
 from mtmoe.inference.files.resumable_output import InputFile, ResumableOutput, examine_input
 
 INPUT = InputFile("a.en", 10, "d1")
@@ -176,19 +176,19 @@ def test_a_file_is_known_by_its_content_and_its_lines_are_counted(tmp_path: Path
 def test_lines_that_could_not_be_read_are_remembered(tmp_path: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), _job(tmp_path).opened(resume=False) as output:
         assert output is not None
-        output.write("\n", 1, UnreadableLines(1, "line 1: bad"))
+        output.write("\n", 1, LineFaults(1, "line 1: bad"))
         output.write("b\nc\n", 2)
-        output.write("d\n", 1, UnreadableLines(1, "line 4: bad"))
+        output.write("d\n", 1, LineFaults(1, "line 4: bad"))
         raise KeyboardInterrupt
     job = _job(tmp_path)
     with job.opened(resume=True) as output:
         assert output is not None
-        assert job.unreadable == UnreadableLines(2, "line 1: bad")
+        assert job.faults == LineFaults(2, "line 1: bad")
         output.finish()
     again = _job(tmp_path)
     with again.opened(resume=True) as output:
         assert output is None
-        assert again.unreadable == UnreadableLines(2, "line 1: bad")
+        assert again.faults == LineFaults(2, "line 1: bad")
 
 
 def test_a_complete_output_that_is_gone_is_made_anew(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def _jobs(path: Path, identity: Any = None) -> list[ResumableOutput]:
 def _complete(job: ResumableOutput) -> None:
     with job.opened(resume=False) as output:
         assert output is not None
-        output.write("x\n", 1, UnreadableLines(1, "line 1: bad"))
+        output.write("x\n", 1, LineFaults(1, "line 1: bad"))
         output.finish()
 
 
@@ -236,7 +236,7 @@ def test_a_command_that_was_killed_behind_its_end_is_complete(tmp_path: Path) ->
     for job in _jobs(tmp_path):
         with job.opened(resume=True) as output:
             assert output is None
-        assert job.unreadable == UnreadableLines(1, "line 1: bad")
+        assert job.faults == LineFaults(1, "line 1: bad")
 
 
 @pytest.mark.parametrize("change", ["another job", "another text", "no mark"])

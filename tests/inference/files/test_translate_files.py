@@ -96,7 +96,7 @@ def test_lines_that_cannot_be_read_are_told_of_when_they_are_asked_for(run_direc
     (tmp_path / "a.jsonl").write_text('{"text": "A man."}\nno JSON\n')
     options = mtmoe.TranslationOptions(run_directory, mtmoe.LINE_FORMATS["json"](), devices=("cpu",))
     done = mtmoe.translate_files(options, [tmp_path / "a.jsonl"], tmp_path / "out")
-    assert (done.num_lines, done.unreadable.number) == (2, 1)
+    assert (done.num_lines, done.faults.num_unreadable) == (2, 1)
     with pytest.raises(mtmoe.UserError, match=r"1 of 2 lines could not be read \(first: line 2: not a JSON object"):
         done.raise_unreadable()
 

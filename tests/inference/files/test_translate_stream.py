@@ -20,7 +20,7 @@ def test_streams_and_files_are_translated_one_after_the_other(run_directory: Pat
     )
     expected = Translator(run_directory, device="cpu").translate(["Where is the station?", "", "Two dogs play."])
     assert "".join(written).splitlines() == [translation.text for translation in expected]
-    assert (done.num_lines, done.unreadable.number) == (3, 0)
+    assert (done.num_lines, done.faults.num_unreadable) == (3, 0)
     done.raise_unreadable()
 
 
