@@ -46,6 +46,13 @@ _PRECISION = r"\.(?:\d++|\*(?:\d++\$)?+)?+"
 _TYPE = r"(?:hh|h|ll|l|q|L|j|z|t|I64|I32)?+[diouxXeEfFgGaAcCsSpn@]"
 _UNIT = r"(?:s|ms|h|m|min|px|pt|x|k|[kKMGT]?i?[Bb]|st|nd|rd|th)(?![A-Za-z0-9])"
 
+# ------------------------------------------------------------------------------------------------------------- emoji
+# Those that Unicode shows as text unless told otherwise are letters to most writers: (c), (R), TM, arrows.
+_AS_TEXT = r"[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u3030\u303d\u3297\u3299]"
+_BASE = rf"(?:\p{{Emoji_Presentation}}|(?!{_AS_TEXT}(?!\ufe0f))\p{{Extended_Pictographic}})"
+_PICTURE = rf"{_BASE}(?:\ufe0f|\p{{Emoji_Modifier}})?+"
+_TAG_SEQUENCE = r"(?:[\U000e0020-\U000e007e]++\U000e007f)?+"
+
 PATTERNS = {
     # A scheme or "www.", then anything but white space, quotes and angle brackets. What punctuates the sentence and a
     # bracket that was not opened in it are no part of it; neither are names alone, "example.org".
@@ -63,9 +70,26 @@ PATTERNS = {
     rf"(?:{_PRECISION})?+{_TYPE}|%{_FLAGS_AND_WIDTH}{_PRECISION}{_TYPE}"
     rf"|%{_FLAGS_AND_WIDTH}{_TYPE}(?:(?![A-Za-z0-9])|(?<!\d%[A-Za-z@])(?=x%|{_UNIT}))",
     "numbers": r"(?<!\w)\d+(?:[.,:]\d+)*(?!\w)",
+    # Flags, keycaps, and pictures with their modifiers, several joined into one.
+    "emoji": rf"\p{{Regional_Indicator}}{{2}}|[0-9#*]\ufe0f?+\u20e3|{_PICTURE}{_TAG_SEQUENCE}(?:\u200d{_PICTURE})*+"
+    r"|\p{Emoji_Modifier}",
+    # 1,000.50, 12:30, 2024-05-01, 192.168.0.1, 1'000, 3/4: digits with signs between them. A lone digit is a word.
+    "formatted-numbers": r"(?<![\w.,:'’/-])\d++(?:[.,:'’/-]\d++)++(?!\w)",
 }
 """Regular expressions by name, of the package ``regex``. White space in a line is single spaces when they are looked
 for."""
+
+
+_MAY_BE_THERE = regex.compile(
+    r"[@<{%\d\u20e3\U0001f1e6-\U0001f1ff]|://|www\.|\p{Extended_Pictographic}|\p{Emoji_Modifier}", regex.IGNORECASE
+)
+"""Something of this is in every text that one of the named patterns finds; most lines have nothing of it."""
+
+NUMBER_KINDS = frozenset({"numbers", "formatted-numbers"})
+"""Kinds that a model writes by itself, and languages write differently."""
+
+PASSED_THROUGH = ("urls", "emails", "tags", "braces", "printf", "emoji", "formatted-numbers")
+"""What comes out as it went in unless ``decoding.pass_through`` says otherwise."""
 
 
 class TookTooLong(Exception):
@@ -78,6 +102,8 @@ class PlaceholderPattern:
     def __init__(self, expressions: dict[str, str], seconds: float = SECONDS_A_LINE) -> None:
         """Compile expressions, given by what the user calls them; each by itself, for it may set flags."""
         self._patterns = {name: regex.compile(expression) for name, expression in expressions.items()}
+        self._names = {pattern: name for name, pattern in self._patterns.items()}
+        self._all_known = all(PATTERNS.get(name) == expression for name, expression in expressions.items())
         self._seconds = seconds
 
     def finditer(self, text: str) -> Iterator[regex.Match[str]]:
@@ -87,6 +113,8 @@ class PlaceholderPattern:
         Raises:
             TookTooLong: all together took longer than ``seconds``.
         """
+        if self._all_known and _MAY_BE_THERE.search(text) is None:
+            return
         deadline = time.monotonic() + self._seconds
         place = 0
         waiting: dict[str, _Found] = {}
@@ -99,6 +127,10 @@ class PlaceholderPattern:
                 return
             yield found.match
             place = found.match.end()
+
+    def kind(self, match: regex.Match[str]) -> str:
+        """Return by which name something was found."""
+        return self._names[match.re]
 
     def findall(self, text: str) -> list[str]:
         """Return what :meth:`finditer` finds as strings."""
@@ -126,16 +158,19 @@ def _first(name: str, pattern: regex.Pattern[str], text: str, place: int, deadli
         place = match.end() + 1
 
 
-def placeholder_pattern(names: Sequence[str]) -> PlaceholderPattern:
+def placeholder_pattern(names: Sequence[str], key: str = "placeholders") -> PlaceholderPattern:
     """Return the pattern of any of the names: each one of ``PATTERNS``, or a regular expression between slashes.
+
+    Args:
+        key: of the setting that names them.
 
     Raises:
         ValueError: what is wrong with a name.
     """
-    return PlaceholderPattern({name: PATTERNS[name] if name in PATTERNS else _expression(name) for name in names})
+    return PlaceholderPattern({name: PATTERNS[name] if name in PATTERNS else _expression(name, key) for name in names})
 
 
-def _expression(name: str) -> str:
+def _expression(name: str, key: str) -> str:
     """Return the regular expression between the slashes, if it is valid.
 
     Raises:
@@ -143,7 +178,7 @@ def _expression(name: str) -> str:
     """
     if not (len(name) > 2 and name[0] == name[-1] == "/"):
         known = ", ".join(PATTERNS)
-        raise ValueError(f"placeholders: {name!r} is none of {known}, nor a regular expression between slashes")
+        raise ValueError(f"{key}: {name!r} is none of {known}, nor a regular expression between slashes")
     expression = name[1:-1]
     try:
         with warnings.catch_warnings():
@@ -153,9 +188,9 @@ def _expression(name: str) -> str:
             found = re.compile(expression)
             regex.compile(expression)
     except (re.error, regex.error, OverflowError, RecursionError, ValueError) as error:
-        raise ValueError(f"placeholders: {name} is no regular expression: {error}") from None
+        raise ValueError(f"{key}: {name} is no regular expression: {error}") from None
     if found.groups:
-        raise ValueError(f"placeholders: {name} has a group; write (?:...) for (...)")
+        raise ValueError(f"{key}: {name} has a group; write (?:...) for (...)")
     if not shortest:
-        raise ValueError(f"placeholders: {name} matches the empty text")
+        raise ValueError(f"{key}: {name} matches the empty text")
     return expression

@@ -9,15 +9,10 @@ from mtmoe.config.settings import Data
 from mtmoe.data.cleaning.language_tokens import language_tokens, tokened
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.inference.constraints.line_constraints import LineConstraints, unwritable
+from mtmoe.inference.constraints.pass_through import PassThrough
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring.rescoring import added_up
-from mtmoe.inference.text.lines import (
-    DividedLine,
-    language_of_line,
-    missing_language,
-    source_text,
-    space_after_part,
-)
+from mtmoe.inference.text.lines import DividedLine, language_of_line, missing_language, source_text, space_after_part
 from mtmoe.inference.text.suspicion import Suspicion, suspicions
 from mtmoe.inference.text.word_alignment import word_numbers
 from mtmoe.inference.translation import Translation
@@ -26,9 +21,12 @@ from mtmoe.inference.translation import Translation
 class LineAssembly:
     """Puts lines together, and reports what they do not have."""
 
-    def __init__(self, subwords: SubwordModel, data: Data, line_constraints: LineConstraints) -> None:
+    def __init__(
+        self, subwords: SubwordModel, data: Data, line_constraints: LineConstraints, pass_through: PassThrough
+    ) -> None:
         """Keep what a report needs; ``data``: the languages, of the recipe."""
-        self._subwords, self._data, self._line_constraints = subwords, data, line_constraints
+        self._subwords, self._data = subwords, data
+        self._line_constraints, self._pass_through = line_constraints, pass_through
 
     def translation(
         self, request: Request, source: DividedLine, of_parts: Sequence[Sequence[Translation]], num_best: int
@@ -57,23 +55,25 @@ class LineAssembly:
             whole = translations[0] if len(translations) == 1 else _together(translations, glue)
             links: list[tuple[int, int]] = []
             num_words = 0
-            for part, translation in zip(source.parts, translations, strict=True):
+            for translation in translations:
                 goes_on = num_words and not glue
                 first = num_words - bool(goes_on)
-                links += [(numbers[part.word_of_line(i)], first + j) for i, j in translation.alignment]
+                links += [(numbers[i], first + j) for i, j in translation.alignment]
                 num_words = first + len(translation.text.split())
+            if source.untranslated:
+                whole = whole._replace(text=source.untranslated)
             terms, lost = self._line_constraints.report(request.text, [part.text for part in source.parts], whole.text)
+            lost += self._pass_through.report(request.text, whole.text) if source.parts else []
             warnings = dict.fromkeys(filter(None, (source.warning, *whole.warnings, *lost)))
             whole = whole._replace(
                 alignment=tuple(dict.fromkeys(links)),
                 warnings=tuple(warnings),
                 terms=terms,
-                suspicions=self._suspicions(request, whole.text),
+                suspicions=() if source.untranslated else self._suspicions(request, whole.text),
             )
             joined.setdefault(whole.text, whole)
         best, *others = joined.values()
         return best._replace(alternatives=tuple(others))
-
 
     def _suspicions(self, request: Request, translation: str) -> tuple[Suspicion, ...]:
         text = source_text(request.text, self._data)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -14,6 +16,8 @@ from mtmoe.config.settings import Decoding
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.line_constraints import LineConstraints
+from mtmoe.inference.constraints.pass_through import PassThrough
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.divided_lines import LineAssembly
 from mtmoe.inference.models.ensemble_loading import load_together
@@ -24,15 +28,49 @@ from mtmoe.inference.scoring.n_best_lists import NBestLists
 from mtmoe.inference.scoring.reencoding import Reencoder
 from mtmoe.inference.scoring.rescoring import Rescorer, RescoringRuns, check_settings_are_used
 from mtmoe.inference.search.beam_search import search_all
+from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.text.lines import divide_sources
+from mtmoe.inference.text.lines import DividedLine, SourcePart
 from mtmoe.inference.translation import Translation
 from mtmoe.languages import has_spaces
 from mtmoe.precision import check_precision
 from mtmoe.progress import Progress, silent
 
 WINDOW_LINES = 2048
+
+
+class _Wanted(NamedTuple):
+    """What is wanted of each translation: the arguments of :meth:`Translator.translate`."""
+
+    num_best: int
+    with_alignment: bool
+    with_scores: bool
+
+
+class _Work(NamedTuple):
+    """Lines, the parts that they are translated in, and what these must have."""
+
+    requests: Sequence[Request]
+    sources: Sequence[DividedLine]
+    parts: Sequence[SourcePart]
+    options: SearchOptions
+    line_constraints: LineConstraints
+    tasks: Sequence[SearchTask]
+
+    @property
+    def num_blank(self) -> int:
+        """Return the number of lines that have nothing to translate."""
+        return sum(not source.parts for source in self.sources)
+
+    def told_by(self, progress: Progress) -> Progress:
+        """Return what tells of parts and counts blank lines as done."""
+        num_blank = self.num_blank
+
+        def told(stage: str, done: int, total: int | None, unit: str) -> None:
+            progress(stage, done + num_blank, None if total is None else total + num_blank, unit)
+
+        return told
 
 
 class Translator:
@@ -84,18 +122,21 @@ class Translator:
         lexicon = check_file(run_files, run_files.lexicon) if self.decoding.shortlist is not None else run_files.lexicon
         self._shortlist = shortlist_of(self.decoding, lexicon, self.loaded.subwords.size)
         data = self.loaded.recipe.data
-        self._line_constraints = LineConstraints(
-            self.decoding,
-            self.loaded.subwords,
-            terms,
-            words_apart=has_spaces(data.source_language),
-            targets_apart=has_spaces(data.target_language),
-        )
+        self._terms = terms
+        self._line_constraints = self._constraints_of(compares_text=False)
+        user_symbols = self.loaded.recipe.subwords.user_symbols
+        self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols)
         self._search_model = self._rescorer.searching(self.loaded.model)
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         scores_all = self._rescorer.fused is not None
         reencoder = Reencoder(self.loaded, self._shortlist, self._device, batch_tokens, scores_all=scores_all)
-        self.n_best_lists = NBestLists(self.loaded.subwords, self.decoding, reencoder, self._rescorer)
+        self.n_best_lists = NBestLists(
+            self.loaded.subwords,
+            self.decoding,
+            reencoder,
+            self._rescorer,
+            words_apart=has_spaces(data.target_language),
+        )
         self._memory_trimming = MemoryTrimming()
 
     def translate(
@@ -130,44 +171,101 @@ class Translator:
         if isinstance(lines, str):
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
         requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
-        options = SearchOptions.from_settings(
-            self.decoding, num_best=self._rescorer.num_candidates(num_best), keep_attention=with_alignment
+        wanted = _Wanted(num_best, with_alignment, with_scores)
+        translations = [Translation("")] * len(requests)
+        waiting = list(range(len(requests)))
+        lost_numbers = [False] * len(requests)
+        told = progress
+        for line_constraints in self._constraints_in_turn():
+            work = self._prepared([(requests[i], lost_numbers[i]) for i in waiting], wanted, line_constraints)
+            with full_precision():
+                found = search_all(
+                    self._search_model,
+                    [part.ids for part in work.parts],
+                    work.options,
+                    batch_tokens=self.decoding.batch_tokens,
+                    device=self._device,
+                    progress=work.told_by(told),
+                    tasks=work.tasks,
+                    shortlist=self._shortlist,
+                    num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
+                )
+                for index, translation in zip(waiting, self._assembled(work, found, wanted), strict=True):
+                    translations[index] = translation
+            if not work.parts:
+                told("translate", work.num_blank, work.num_blank, "sentences")
+            self._memory_trimming.translated(len(work.parts))
+            lost_numbers = [
+                bool(self._pass_through.lost_numbers(request.text, translation.text))
+                for request, translation in zip(requests, translations, strict=True)
+            ]
+            waiting = [i for i in waiting if lost_numbers[i] or self._is_in_circles(translations[i])]
+            if not waiting:
+                break
+            told = silent
+        return translations
+
+    def _constraints_in_turn(self) -> Iterator[LineConstraints]:
+        """Yield the constraints of all lines, and then those of lines that are searched once more."""
+        yield self._line_constraints
+        yield self._strict_constraints
+
+    @cached_property
+    def _strict_constraints(self) -> LineConstraints:
+        """Return constraints that compare phrases by their text: slower, and seldom needed."""
+        return self._constraints_of(compares_text=True)
+
+    def _is_in_circles(self, translation: Translation) -> bool:
+        return self.decoding.no_loops and "loop" in translation.suspicions
+
+    def _constraints_of(self, *, compares_text: bool) -> LineConstraints:
+        data = self.loaded.recipe.data
+        return LineConstraints(
+            self.decoding,
+            self.loaded.subwords,
+            self._terms,
+            words_apart=has_spaces(data.source_language),
+            targets_apart=has_spaces(data.target_language),
+            compares_text=compares_text,
         )
-        # Which part of a line a phrase belongs to is not known, so such a line stays whole.
-        whole = [bool(request.phrases) for request in requests]
-        texts = [request.text for request in requests]
-        sources = divide_sources(texts, self.loaded.subwords, self.decoding, self.loaded.recipe.data, whole=whole)
+
+    def _prepared(
+        self, lines: Sequence[tuple[Request, bool]], wanted: _Wanted, line_constraints: LineConstraints
+    ) -> _Work:
+        """Divide lines into parts, and say what their translations must have.
+
+        Args:
+            lines: requests, and whether the numbers of each are masked.
+        """
+        requests = [request for request, _ in lines]
+        sources = self._pass_through.divided(requests, with_numbers=[masks_numbers for _, masks_numbers in lines])
         parts = [part for source in sources for part in source.parts]
-        num_blank = sum(not source.parts for source in sources)
+        options = SearchOptions.from_settings(
+            self.decoding,
+            num_best=self._rescorer.num_candidates(wanted.num_best),
+            keep_attention=wanted.with_alignment or any(part.items for part in parts),
+        )
+        return _Work(requests, sources, parts, options, line_constraints, line_constraints.tasks(requests, sources))
 
-        def with_blank_lines(stage: str, done: int, total: int | None, unit: str) -> None:
-            progress(stage, done + num_blank, None if total is None else total + num_blank, unit)
-
-        with full_precision():
-            found = search_all(
-                self._search_model,
-                [part.ids for part in parts],
-                options,
-                batch_tokens=self.decoding.batch_tokens,
-                device=self._device,
-                progress=with_blank_lines,
-                tasks=self._line_constraints.tasks(requests, sources),
-                shortlist=self._shortlist,
-                num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
-            )
-            # Several are ranked by their scores where a line is split, and by other models; and what was found with a
-            # language model has probabilities that are not the model's own.
-            rescorer = self._rescorer
-            as_encoded = with_scores or num_best > 1 or rescorer.runs.reranks or rescorer.fused is not None
-            translated = iter(list(self.n_best_lists.translations(parts, found, options, as_encoded=as_encoded)))
-        if not parts:
-            progress("translate", num_blank, num_blank, "sentences")
-        self._memory_trimming.translated(len(parts))
-        assembly = LineAssembly(self.loaded.subwords, self.loaded.recipe.data, self._line_constraints)
-        return [
-            assembly.translation(request, source, [next(translated) for _ in source.parts], num_best)
-            for request, source in zip(requests, sources, strict=True)
-        ]
+    def _assembled(self, work: _Work, found: Sequence[Sequence[Hypothesis]], wanted: _Wanted) -> Iterator[Translation]:
+        """Yield the translation of each line, of what was found for its parts."""
+        # Several are ranked by their scores where a line is split, and by other models; and what was found with a
+        # language model has probabilities that are not the model's own.
+        rescorer = self._rescorer
+        as_encoded = wanted.with_scores or wanted.num_best > 1 or rescorer.runs.reranks or rescorer.fused is not None
+        translated = self.n_best_lists.translations(
+            work.parts,
+            found,
+            work.options,
+            as_encoded=as_encoded,
+            with_alignment=wanted.with_alignment,
+            prefix_lengths=[len(task.prefix_ids) for task in work.tasks],
+        )
+        assembly = LineAssembly(
+            self.loaded.subwords, self.loaded.recipe.data, work.line_constraints, self._pass_through
+        )
+        for request, source in zip(work.requests, work.sources, strict=True):
+            yield assembly.translation(request, source, [next(translated) for _ in source.parts], wanted.num_best)
 
     def stream(
         self,

@@ -20,10 +20,14 @@ from mtmoe.distributed.unsynchronised_calls import unsynchronised_calls
 from mtmoe.evaluation.bleu_tokenisers import ANOTHER_TOKENISER, check_tokeniser
 from mtmoe.evaluation.quality import Quality, measure_quality
 from mtmoe.inference.constraints.line_constraints import LineConstraints
+from mtmoe.inference.constraints.pass_through import PassThrough
+from mtmoe.inference.requests import Request
 from mtmoe.inference.search.beam_search import SearchOptions, SearchTask, search_all
+from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
-from mtmoe.inference.text.lines import decode_lines, divide_sources, joined
-from mtmoe.languages import Tokeniser, chosen_tokeniser
+from mtmoe.inference.text.lines import SourcePart, decode_lines, joined
+from mtmoe.inference.text.unmasking import with_items
+from mtmoe.languages import Tokeniser, chosen_tokeniser, has_spaces
 from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
 from mtmoe.model.translation import Output, TranslationModel
@@ -139,17 +143,29 @@ class Validator:
             begin = pairs.stop
         return found
 
+    def _texts(self, parts: Sequence[SourcePart], found: Sequence[Hypothesis]) -> list[str]:
+        """Return translations of parts of lines, with what was cut out of these."""
+        texts = decode_lines([hypothesis.ids for hypothesis in found], self.subwords)
+        pieces = self.subwords.pieces if any(part.items for part in parts) else []
+        words_apart = has_spaces(self.recipe.data.target_language)
+        for place, (part, hypothesis) in enumerate(zip(parts, found, strict=True)):
+            if part.items and hypothesis.attention is not None:
+                texts[place] = with_items(part, hypothesis.ids, hypothesis.attention, pieces, words_apart).text
+        return texts
+
     def translate(self, model: TranslationModel) -> list[str]:
         """Return the translations that BLEU is measured on; to all processes but the main one as many empty texts."""
         decoding = self.recipe.decoding
         # The best translation that one beam finds, whatever else the recipe translates with.
         beam_size = self.recipe.training.validation.beam_size
         one_beam = {"beam_size": beam_size, "diverse_beams": None, "sampling": None}
-        options = SearchOptions.from_settings(decoding.model_copy(update=one_beam))
         own_lines = self.source_lines[self.mesh.rank :: self.mesh.size]
         data = self.recipe.data
-        sources = divide_sources(own_lines, self.subwords, decoding, data)
+        decoding = decoding.model_copy(update=one_beam)
+        pass_through = PassThrough(decoding, self.subwords, data, self.recipe.subwords.user_symbols)
+        sources = pass_through.divided([Request(line) for line in own_lines])
         parts = [part for source in sources for part in source.parts]
+        options = SearchOptions.from_settings(decoding, keep_attention=any(part.items for part in parts))
         required = LineConstraints(decoding, self.subwords, None, words_apart=True)
         with unsynchronised_calls(model, self.mesh):
             found = search_all(
@@ -161,8 +177,8 @@ class Validator:
                 tasks=[required.added(SearchTask(number=number), part) for number, part in enumerate(parts)],
                 shortlist=self.shortlist,
             )
-        texts = iter(decode_lines([hypotheses[0].ids for hypotheses in found], self.subwords))
-        own = [joined([next(texts) for _ in source.parts], source, data) for source in sources]
+        texts = iter(self._texts(parts, [hypotheses[0] for hypotheses in found]))
+        own = [source.untranslated or joined([next(texts) for _ in source.parts], source, data) for source in sources]
         translations = [""] * len(self.source_lines)
         for rank, of_process in enumerate(self.mesh.gathered_by_main(own, "translations of the dev set")):
             translations[rank :: self.mesh.size] = of_process

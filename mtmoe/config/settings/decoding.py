@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mtmoe.config.placeholder_patterns import placeholder_pattern
+from mtmoe.config.placeholder_patterns import PASSED_THROUGH, placeholder_pattern
 from mtmoe.config.settings.base import (
     MOST_BEAM,
     MOST_VOCABULARY,
@@ -150,11 +150,20 @@ class Decoding(Settings):
         description="No phrase stands in a row more often than people write it: of fewer than 4 letters three times, "
         "of fewer than 8 twice, a longer one once; more often where the source repeats something as often.",
     )
+    pass_through: tuple[str, ...] = Field(
+        default=PASSED_THROUGH,
+        description="What comes out as it went in, once each and in order: any of urls, emails, tags (<b>, </b>), "
+        "braces ({name}, ${0}, {{ name }}), printf (%s, %(name)d), emoji, formatted-numbers (1,000.50, 12:30), "
+        "numbers, and regular expressions between slashes; [] for nothing. The source is translated without them, and "
+        "they are put back where the attention says that they belong. Numbers are translated with the rest; those that "
+        "do not come out whole, whatever signs are between their digits, are put back in a second search. What takes "
+        "longer than a second to find in a line is left to the model, with a warning.",
+    )
     placeholders: tuple[str, ...] = Field(
         default=(),
-        description="What the translation has just as the source has it, once each and in order: any of urls, emails, "
-        "tags (<b>, </b>), braces ({name}, ${0}, {{ name }}), printf (%s, %(name)d), numbers, and regular expressions "
-        "between slashes. What takes longer than a second to find in a line is left to the model, with a warning.",
+        description="What the search itself must write just as the source has it, once each and in order: any of the "
+        "kinds of pass_through. It is for models that were trained on such text; what the vocabulary cannot write "
+        "passes through. What takes longer than a second to find in a line is left to the model, with a warning.",
     )
     soft_terms: float | None = Field(
         default=None,
@@ -209,6 +218,7 @@ class Decoding(Settings):
 
     @model_validator(mode="after")
     def _placeholders_are_understood(self) -> Decoding:
+        placeholder_pattern(self.pass_through, "pass_through")
         placeholder_pattern(self.placeholders)
         for key in ("sampling", "diverse_beams"):
             if self.placeholders and getattr(self, key):

@@ -103,6 +103,10 @@ class DecodingRule(ABC):
             UserError: the options exclude what a task needs.
         """
 
+    def may_restrict(self, source: int, ids: Words) -> bool:
+        """Return whether :meth:`restriction` may have anything to say after ``ids``; asked first."""
+        return True
+
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
         """Return what may come after a hypothesis."""
         return UNRESTRICTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mtmoe.inference.constraints.decoding_rule import UNRESTRICTED, DecodingRule, PartialHypothesis, Restriction
+from mtmoe.inference.constraints.phrases import Words
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.text.repetition import Repetition
@@ -24,6 +25,11 @@ class NoLoops(DecodingRule):
         """Build the rule; None where no task asks for it."""
         found = [task.repetition for task in tasks]
         return cls(found) if any(found) else None
+
+    def may_restrict(self, source: int, ids: Words) -> bool:
+        """Return whether anything is repeated at all."""
+        repetition = self._repetition_B[source]
+        return repetition is not None and repetition.may_loop(ids)
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
         """Return the words that would repeat a phrase once too often as banned."""

@@ -1,8 +1,8 @@
 """Forced decoding: how likely a model finds given translations.
 
-The score of a line that ``mtmoe translate`` wrote is the one that it reported: both normalise and encode the
-text alike, and truncate the source alike. (Not with ``decoding.shortlist``: what it reports then is normalised over the
-words of the line, and what is scored here over the whole vocabulary.)
+The score of a line that ``mtmoe translate`` wrote is the one that it reported: both normalise and encode the text
+alike, leave out of it what passes through, and truncate the source alike. (Not with ``decoding.shortlist``: what it
+reports then is normalised over the words of the line, and what is scored here over the whole vocabulary.)
 
 Letters: B sentences, T target positions, S source positions, X rows, P proposed words of a row.
 """
@@ -22,6 +22,7 @@ from mtmoe.checkpoint import LoadedRun
 from mtmoe.config.settings import Decoding
 from mtmoe.data.batches.token_batches import batch_of
 from mtmoe.errors import UserError
+from mtmoe.inference.constraints.pass_through import PassThrough
 from mtmoe.inference.models.ensemble import Ensemble
 from mtmoe.inference.models.ensemble_loading import LoadedEnsemble
 from mtmoe.inference.models.inference_precision import full_precision
@@ -171,8 +172,11 @@ def _scores(
 def _window_scores(
     loaded: LoadedRun | LoadedEnsemble, source_lines: Sequence[str], target_lines: Sequence[str], decoding: Decoding
 ) -> list[Score]:
-    sources = encode_sources(source_lines, loaded.subwords, decoding, loaded.recipe.data)
-    targets = encode_targets(target_lines, loaded.subwords)
+    recipe = loaded.recipe
+    pass_through = PassThrough(decoding, loaded.subwords, recipe.data, recipe.subwords.user_symbols)
+    pairs = list(map(pass_through.masked_pair, source_lines, target_lines))
+    sources = encode_sources([source for source, _ in pairs], loaded.subwords, decoding, recipe.data)
+    targets = encode_targets([target for _, target in pairs], loaded.subwords)
     scores = [_not_scored(source.warning, target) for source, target in zip(sources, targets, strict=True)]
     worded = [index for index, source in enumerate(sources) if source.ids]
     found = token_log_probabilities(

@@ -12,6 +12,7 @@ from mtmoe.inference.scoring.rescoring import NBestEntry, Rescorer, ScorePart, w
 from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.text.lines import SourcePart, decode_lines
+from mtmoe.inference.text.unmasking import with_items
 from mtmoe.inference.text.word_alignment import Links, align_words, words_of_subwords
 from mtmoe.inference.translation import Translation
 from mtmoe.vocabulary import EOS
@@ -20,8 +21,17 @@ from mtmoe.vocabulary import EOS
 class NBestLists:
     """Ranks what was found for sources, with the runs that rescore it."""
 
-    def __init__(self, subwords: SubwordModel, decoding: Decoding, reencoder: Reencoder, rescorer: Rescorer) -> None:
-        """Keep what scores translations."""
+    def __init__(
+        self,
+        subwords: SubwordModel,
+        decoding: Decoding,
+        reencoder: Reencoder,
+        rescorer: Rescorer,
+        *,
+        words_apart: bool = True,
+    ) -> None:
+        """Keep what scores translations; ``words_apart``: whether the target language divides words by spaces."""
+        self._words_apart = words_apart
         self._subwords, self._pieces, self._decoding = subwords, subwords.pieces, decoding
         self._reencoder, self._rescorer = reencoder, rescorer
 
@@ -32,6 +42,8 @@ class NBestLists:
         options: SearchOptions,
         *,
         as_encoded: bool,
+        with_alignment: bool = False,
+        prefix_lengths: Sequence[int] = (),
     ) -> Iterator[list[Translation]]:
         """Yield the translations of each part that have different texts, highest score first (samples as drawn).
 
@@ -40,6 +52,8 @@ class NBestLists:
 
         Args:
             as_encoded: whether the numbers of a translation are to be those of its text as it is encoded.
+            with_alignment: whether links are wanted; those of a part link words of its whole line.
+            prefix_lengths: of the given beginning of each translation, in subwords; by default none has one.
         """
         decoded = iter(decode_lines([hypothesis.ids for group in found for hypothesis in group], self._subwords))
         texts = [list(itertools.islice(decoded, len(group))) for group in found]
@@ -55,18 +69,20 @@ class NBestLists:
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
                 parts_here = score_parts[place][rank]
                 ranked = hypothesis if is_rescored else found[place][rank]
+                prefix_length = prefix_lengths[place] if prefix_lengths else 0
+                whole, links = self._whole(part, found[place][rank], text, prefix_length, with_alignment)
                 translation = Translation(
-                    text=text,
+                    text=whole,
                     score=with_parts(ranked, parts_here, options.length_alpha).score + hypothesis.gain,
                     log_probability=hypothesis.log_probability,
                     num_tokens=len(hypothesis.token_log_probabilities),
                     tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
                     token_log_probabilities=hypothesis.token_log_probabilities,
-                    alignment=self._links(part, found[place][rank]),
+                    alignment=links,
                     warnings=(cut_off,) if hypothesis.cut_off else (),
                     score_parts=parts_here,
                 )
-                distinct.setdefault(text, translation)
+                distinct.setdefault(whole, translation)
             translations = list(distinct.values())
             yield sorted(translations, key=lambda t: -t.score) if is_sorted else translations
 
@@ -82,9 +98,21 @@ class NBestLists:
         parts = iter(self._rescorer.parts(entries))
         return [list(itertools.islice(parts, len(group))) for group in found]
 
-    def _links(self, part: SourcePart, hypothesis: Hypothesis) -> Links:
-        """Return the word alignment of what the search found, which its text as encoded anew has no attention for."""
+    def _whole(
+        self, part: SourcePart, hypothesis: Hypothesis, text: str, prefix_length: int, with_alignment: bool
+    ) -> tuple[str, Links]:
+        """Return a translation with the items that were cut out of its source, and the links of its words.
+
+        They are of what the search found, which its text as encoded anew has no attention for.
+        """
         if hypothesis.attention is None:
-            return ()
-        source_words, target_words = (words_of_subwords(ids, self._pieces) for ids in (part.ids, hypothesis.ids))
-        return align_words(hypothesis.attention, source_words, target_words)
+            return text, ()
+        links: Links = ()
+        if with_alignment:
+            source_words, target_words = (words_of_subwords(ids, self._pieces) for ids in (part.ids, hypothesis.ids))
+            found = align_words(hypothesis.attention, source_words, target_words)
+            links = tuple((part.word_of_line(i), j) for i, j in found)
+        if not part.items:
+            return text, links
+        whole = with_items(part, hypothesis.ids, hypothesis.attention, self._pieces, self._words_apart, prefix_length)
+        return whole.text, whole.links(links, part.items) if with_alignment else ()

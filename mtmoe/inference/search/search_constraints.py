@@ -79,6 +79,9 @@ class SearchConstraints:
                 restrictions.append(UNRESTRICTED)
                 continue
             source = beam // self.num_beams
+            if not any(rule.may_restrict(source, ids) for rule in self._at_steps):
+                restrictions.append(self._always)
+                continue
             hypothesis = PartialHypothesis(source, ids, self.max_length_B[source])
             if attention is not None:
                 hypothesis = hypothesis._replace(attention_S=attention[row], copying=active.copying_X[row])

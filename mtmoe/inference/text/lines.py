@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mtmoe.config.settings import Data, Decoding
@@ -10,6 +10,7 @@ from mtmoe.data.cleaning.language_tokens import LANGUAGE_TOKEN, language_tokens,
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.inference.text.long_lines import divided
+from mtmoe.inference.text.masking import MaskedItem, MaskedText, items_between
 from mtmoe.inference.text.spelling import as_spelt
 from mtmoe.languages import space_between_sentences
 
@@ -31,12 +32,18 @@ class SourcePart(NamedTuple):
     """In the normalised line, from 0, of the part's first word."""
     repeats_token: bool = False
     """It begins with the language token of its line, which stands there but once."""
+    items: tuple[MaskedItem, ...] = ()
+    """What was cut out of it, to be put back into its translation."""
+    word_numbers: tuple[int, ...] = ()
+    """Of the words that are left of a line from which something was cut out, in that line."""
 
     def word_of_line(self, number: int) -> int:
         """Return the place in the normalised line of a word of the part."""
         if not self.repeats_token:
-            return self.word_number + number
-        return self.word_number + number - 1 if number else 0
+            place = self.word_number + number
+        else:
+            place = self.word_number + number - 1 if number else 0
+        return self.word_numbers[place] if self.word_numbers else place
 
 
 class DividedLine(NamedTuple):
@@ -44,6 +51,8 @@ class DividedLine(NamedTuple):
 
     parts: tuple[SourcePart, ...]
     warning: str
+    untranslated: str = ""
+    """A line of nothing but items that pass through; it has no parts."""
 
 
 def source_text(line: str, data: Data) -> str:
@@ -92,31 +101,65 @@ def missing_language(line: str, data: Data) -> str:
 
 
 def divide_sources(
-    lines: Sequence[str], subwords: SubwordModel, decoding: Decoding, data: Data, *, whole: Sequence[bool] = ()
+    lines: Sequence[str | MaskedText],
+    subwords: SubwordModel,
+    decoding: Decoding,
+    data: Data,
+    *,
+    whole: Sequence[bool] = (),
 ) -> list[DividedLine]:
     """Normalise and encode source lines, and split those that are too long if ``decoding.over_long = "split"``.
 
     Each part begins with the language token of its line, if that has one.
 
     Args:
+        lines: those from which something was cut out are in normal form.
         whole: for each line, whether it must not be split; none may be given for none of them.
     """
+    masked_lines = [line if isinstance(line, MaskedText) else MaskedText(line) for line in lines]
     divided_lines = []
-    for place, source in enumerate(encode_sources(lines, subwords, decoding, data)):
-        text = source_text(lines[place], data)
+    for place, source in enumerate(encode_sources([line.text for line in masked_lines], subwords, decoding, data)):
+        text = source_text(masked_lines[place].text, data)
         longest = decoding.max_source_tokens
+        items, word_numbers = masked_lines[place].items, masked_lines[place].word_numbers
         if len(source.ids) <= longest or (whole and whole[place]):
             if source.warning and decoding.over_long == "truncate":
                 text = decode_line(source.ids, subwords)  # nothing is asked for what was cut off
-            parts = (SourcePart(text, source.ids, 0),) if source.ids else ()
+                items = tuple(item for item in items if item.place <= len(text))
+            parts = (SourcePart(text, source.ids, 0, False, items, word_numbers),) if source.ids else ()
             divided_lines.append(DividedLine(parts, source.warning))
             continue
-        several = tuple(_divided(text, subwords, longest, data))
+        several = _with_items(_divided(text, subwords, longest, data), text, items, word_numbers)
         warning = (
             f"split into {len(several)} parts: {len(source.ids)} subwords are more than decoding.max_source_tokens"
         )
         divided_lines.append(DividedLine(several, f"{warning} = {longest}"))
     return divided_lines
+
+
+def _with_items(
+    parts: Iterable[SourcePart], line: str, items: Sequence[MaskedItem], word_numbers: tuple[int, ...]
+) -> tuple[SourcePart, ...]:
+    """Return the parts of a line, each with the items that were cut out of it or stood behind it."""
+    parts = tuple(parts)
+    if not items:
+        return parts
+    begins, prefixes = [], []
+    offset = 0
+    for part in parts:
+        prefix = part.text.partition(" ")[0] + " " if part.repeats_token else ""
+        content = part.text.removeprefix(prefix)
+        offset = line.index(content, offset)
+        begins.append(offset)
+        prefixes.append(len(prefix))
+        offset += len(content)
+    with_items = []
+    for number, part in enumerate(parts):
+        begin, end = begins[number] if number else 0, [*begins[1:], len(line) + 1][number]
+        shift = prefixes[number] - begins[number]
+        own = items_between(items, begin, end, shift=shift, most=len(part.text))
+        with_items.append(part._replace(items=own, word_numbers=word_numbers))
+    return tuple(with_items)
 
 
 def _divided(text: str, subwords: SubwordModel, longest: int, data: Data) -> Iterator[SourcePart]:

@@ -57,13 +57,15 @@ class Repetition:
         """Return the limits; only a hypothesis that repeats something asks."""
         return limits_after(self._source, self._letters_of.__getitem__)
 
+    def may_loop(self, ids: Sequence[int]) -> bool:
+        """Return False, which is quickly told, where :meth:`looping_words` has nothing: nearly always."""
+        return bool(ids) and (ids.count(ids[-1]) > 1 or self._letters_of[ids[-1]] >= MANY_LETTERS)
+
     def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
         """Return the words after which ``ids`` would have a phrase more often in a row than its limit allows."""
-        if not ids:
+        if not self.may_loop(ids):
             return frozenset()
         last, letters_of = ids[-1], self._letters_of
-        if letters_of[last] < MANY_LETTERS and ids.count(last) == 1:  # nearly always
-            return frozenset()
         periods = {1, *(len(ids) - 1 - place for place, word in enumerate(ids[:-1]) if word == last)}
         return frozenset(
             following_that_loops(ids, periods, letters_of.__getitem__, OF_SUBWORDS)
@@ -82,6 +84,10 @@ class TextRepetition(Repetition):
     def limits(self) -> RepetitionLimits:
         """Return the limits."""
         return limits_of_text(self._text)
+
+    def may_loop(self, ids: Sequence[int]) -> bool:
+        """Return whether there are words that could be repeated."""
+        return bool(ids)
 
     def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
         """Return the subwords that would end a word which is one too many."""
@@ -142,8 +148,8 @@ def limits_after(
 ) -> RepetitionLimits:
     """Return the limits for the translation of a source: the usual ones, or as often as it repeats anything itself.
 
-    A repetition of the source need not be whole, but most of it must be there: "very, very" is two, and "what I like is
-    what" is none.
+    A repetition of the source need not be whole, but three quarters of its letters must be there: "very, very" and
+    "business is business" are two, and "what I like is what" is none.
     """
     few = some = 1
     letters = [0, *accumulate(map(letters_of, source))]  # of all before each place
@@ -152,7 +158,7 @@ def limits_after(
         for end in range(period + 1, len(source) + 1):
             length = length + 1 if source[end - 1] == source[end - 1 - period] else 0
             repeated = letters[end] - letters[end - length]
-            if 2 * repeated > letters[end] - letters[end - period]:
+            if repeated and 4 * repeated >= 3 * (letters[end] - letters[end - period]):
                 times = -(-(length + period) // period)
                 few = max(few, times)
                 some = max(some, times) if repeated >= FEW_LETTERS else some

@@ -219,8 +219,8 @@ def test_what_begins_first_counts_where_patterns_overlap():
     [
         (
             "url",
-            "placeholders: 'url' is none of urls, emails, tags, braces, printf, numbers, nor a regular expression "
-            "between",
+            "placeholders: 'url' is none of urls, emails, tags, braces, printf, numbers, emoji, formatted-numbers, "
+            "nor a regular expression between",
         ),
         ("/(/", r"placeholders: /\(/ is no regular expression: missing \)"),
         ("/(a)/", r"placeholders: /\(a\)/ has a group"),
