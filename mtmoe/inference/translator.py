@@ -20,6 +20,7 @@ from mtmoe.inference.constraints.pass_through import PassThrough
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.divided_lines import LineAssembly
+from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_case
 from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
 from mtmoe.inference.models.memory_trimming import MemoryTrimming
@@ -170,7 +171,9 @@ class Translator:
         """
         if isinstance(lines, str):
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
-        requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
+        as_written = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
+        cases = [self._in_usual_case(request) for request in as_written]
+        requests = [line.request for line in cases]
         wanted = _Wanted(num_best, with_alignment, with_scores)
         translations = [Translation("")] * len(requests)
         waiting = list(range(len(requests)))
@@ -203,7 +206,15 @@ class Translator:
             if not waiting:
                 break
             told = silent
-        return translations
+        return [in_case_of_line(translation, line) for translation, line in zip(translations, cases, strict=True)]
+
+    def _in_usual_case(self, request: Request) -> CaseOfLine:
+        """Return the line as it is translated; as it is written if terms or expressions may depend on its case."""
+        decoding = self.decoding
+        has_expressions = any(name.startswith("/") for name in (*decoding.pass_through, *decoding.placeholders))
+        if not decoding.usual_case or self._terms or has_expressions:
+            return CaseOfLine(request)
+        return in_usual_case(request, self.loaded.recipe.data)
 
     def _constraints_in_turn(self) -> Iterator[LineConstraints]:
         """Yield the constraints of all lines, and then those of lines that are searched once more."""

@@ -39,7 +39,7 @@ WITHIN_INFERENCE = [
     ("search", "constraints"),  # a search asks its decoding rules, and a rule reads the options of the search
     ("models",),
     ("scoring", "translation"),  # a translation has the parts of its score, and n-best lists are of translations
-    ("divided_lines",),
+    ("divided_lines", "letter_case"),
     ("translator",),
     ("worker_pool",),
     ("files",),

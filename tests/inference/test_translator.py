@@ -12,6 +12,7 @@ import mtmoe.inference.constraints.line_constraints as line_constraints
 import mtmoe.inference.translator as translator_module
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.cleaning.normal_form import normalise_line
+from mtmoe.data.perturbations.letter_case import upper_case
 from mtmoe.errors import UserError
 from mtmoe.inference.divided_lines import best_combinations
 from mtmoe.inference.requests import Request
@@ -59,6 +60,24 @@ def test_a_blank_line_stays_blank_and_costs_nothing(translator, monkeypatch):
     monkeypatch.setattr(translator.loaded.model, "encode", None)
     assert translator.translate(["", " \t ", "\u2028"]) == [Translation("")] * 3
     assert translator.translate([]) == []
+
+
+def test_lines_in_capitals_and_in_title_case_are_translated_in_small_letters(translator, run_directory):
+    typed = ["WHERE IS THE STATION?", "Two Dogs Play In The Snow.", "SNOW"]
+    usual = ["Where is the station?", "Two dogs play in the snow.", "SNOW"]
+    found, expected = translator.translate(typed, 2), translator.translate(usual, 2)
+    language = translator.loaded.recipe.data.target_language
+    assert found[1:] == expected[1:]
+    assert found[0].text == upper_case(expected[0].text, language)
+    assert (
+        [t.text for t in found[0].alternatives]
+        == [upper_case(t.text, language) for t in expected[0].alternatives]
+        != []
+    )
+    assert reported(found)[1] == reported(expected)[1]
+    for overrides in (["decoding.usual_case=false"], ['decoding.placeholders=["/[A-Z]+-/"]']):
+        as_written = Translator(run_directory, device="cpu", overrides=overrides)
+        assert reported(as_written.translate(typed[:2]))[1] != reported(as_written.translate(usual[:2]))[1]
 
 
 def test_batches_of_one_and_of_many_in_any_order_give_the_same_lines(translator, run_directory):

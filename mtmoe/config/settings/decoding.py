@@ -159,6 +159,13 @@ class Decoding(Settings):
         "do not come out whole, whatever signs are between their digits, are put back in a second search. What takes "
         "longer than a second to find in a line is left to the model, with a warning.",
     )
+    usual_case: bool = Field(
+        default=True,
+        description="A line in capitals (two words or more) is translated in small letters, and its translation is put "
+        "in capitals; one in Title Case (four words or more) is translated in small letters. Not with a prefix, "
+        "phrases, terms, or expressions of your own in pass_through or placeholders. Scores are of the small letters. "
+        "false: for models that were trained on capitals (data.augmentation.upper, title).",
+    )
     placeholders: tuple[str, ...] = Field(
         default=(),
         description="What the search itself must write just as the source has it, once each and in order: any of the "
