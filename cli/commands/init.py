@@ -193,7 +193,7 @@ def _chosen(survey: Survey, sizing: Sizing) -> Iterator[str]:
         f"{steps.max_steps:,} steps of {choice.batch_tokens:,} tokens, {steps.epochs:.2g} times through the text: {why}"
     )
     yield f"dropout {choice.dropout:g}, as the text is seen so often"
-    yield "some pairs with capitals, typos, addresses, tags and the like, as people type them ([data.augmentation])"
+    yield "some pairs in small letters, with typos, without full stops, as people type them ([data.augmentation])"
     if choice.bleu_tokeniser:
         from mtmoe.languages import tokeniser_of
 

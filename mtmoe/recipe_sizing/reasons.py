@@ -30,8 +30,8 @@ def reasons_of(survey: Survey, sizing: Sizing) -> dict[str, str]:
         f"both); 99.5 % have at most {survey.length_ratio:.2g}.",
         "data.cleaning.on_invalid_utf8": "Lines that are no text are left out and counted; else they would stop the "
         "preparation.",
-        "data.augmentation": "Some training pairs are changed to what people type: capitals, typos, no full stops, "
-        "addresses, emoji, tags. Without this table the text is learned as it stands.",
+        "data.augmentation": "Some training pairs are changed to what people type: small letters, typos, no full "
+        "stops, two sentences in a line. Without this table the text is learned as it stands.",
         "subwords.vocabulary_size": "It grows with the text: each subword must be met often enough to be learned.",
         "subwords.character_coverage": _coverage(survey, choice),
         "model.width": _width(sizing),

@@ -21,8 +21,11 @@ class Augmentation(Settings):
     the vocabulary has not, stays as it is, too.
     """
 
-    upper: Share = Field(default=0.05, description="Pairs with both sides in capitals.")
-    title: Share = Field(default=0.05, description="Pairs in whose source each word begins with a capital.")
+    upper: Share = Field(default=0.0, description="Pairs with both sides in capitals; for decoding.usual_case = false.")
+    title: Share = Field(
+        default=0.0,
+        description="Pairs in whose source each word begins with a capital; for decoding.usual_case = false.",
+    )
     lower: Share = Field(default=0.1, description="Pairs whose source is in small letters.")
     no_punctuation: Share = Field(
         default=0.1, description="Pairs whose source loses the punctuation that ends it; the target keeps its own."
@@ -36,15 +39,16 @@ class Augmentation(Settings):
         "language, two letters swapped, one lost or doubled.",
     )
     items: Share = Field(
-        default=0.1,
+        default=0.0,
         description="Pairs with a web or mail address, emoji, placeholder or tag inserted on both sides: at their "
-        "ends, or in front of two words of which the lexicon is sure that they translate each other.",
+        "ends, or in front of two words of which the lexicon is sure that they translate each other; for "
+        "decoding.pass_through = [].",
     )
     merged: Share = Field(
         default=0.03, description="Pairs with another pair of the same source of text behind them, in one line."
     )
     noise: Share = Field(
-        default=0.01, description="Pairs in whose place both sides are the same line of numbers, codes and signs."
+        default=0.005, description="Pairs in whose place both sides are the same line of numbers, codes and signs."
     )
 
     @model_validator(mode="after")
