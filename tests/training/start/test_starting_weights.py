@@ -21,13 +21,16 @@ from mtmoe.checkpoint import (
     read_weights,
 )
 from mtmoe.config.settings import Subwords
+from mtmoe.data.prepared.preparation import prepare
 from mtmoe.data.subwords.sentencepiece_model import train_subwords
 from mtmoe.errors import UserError
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.start.starting_weights import begin_from
 from mtmoe.training.trainer import run_training
+from tests.toy import counting_recipe
 
 SHORT: dict[str, Any] = {"precision": "fp32", "validation": {"every_steps": 4, "translate_sentences": 4}}
+VALIDATION_OF_TEXT = {"every_steps": 4, "metric": "perplexity", "translate_sentences": 0}
 AVERAGED = {"ema": {"decay": 0.8, "every_steps": 1}}
 
 
@@ -97,6 +100,24 @@ def test_a_resume_needs_no_start_run_and_has_the_bits_of_a_run_that_never_stoppe
     shutil.rmtree(base)
     train(toy(max_steps=6, **settings), tmp_path / "parts", resume=True)
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_language_model_starts_from_one_as_it_was(tmp_path):
+    """On running text, with a vocabulary of words; its state of the text begins anew."""
+    settings: dict[str, Any] = {"precision": "fp32", "max_steps": 4, "validation": VALIDATION_OF_TEXT}
+    recipe = counting_recipe(tmp_path, **settings)
+    prepare(recipe, tmp_path / "data", tmp_path / "cache")
+    losses: dict[str, dict[int, float]] = {"base": {}, "run": {}}
+    for name, start in (("base", None), ("run", {"run": str(tmp_path / "base"), "frozen": ["decoder.lstm1"]})):
+        started = counting_recipe(tmp_path, **settings, start=start)
+        reporter = SilentReporter()
+        reporter.validated = lambda m, told=losses[name]: told.update({m.step: m.quality.loss})  # type: ignore[method-assign]
+        run_training(started, tmp_path / name, tmp_path / "data", resume=False, reporter=reporter)
+    assert losses["run"][0] == losses["base"][4]
+    assert losses["run"][4] < losses["run"][0]
+    record = load_manifest(RunFiles(tmp_path / "run")).start
+    assert record is not None
+    assert record.taken_over[0] == "decoder, with all their weights"
 
 
 def test_before_the_first_checkpoint_a_start_that_is_gone_or_changed_is_told(toy, train, base, tmp_path):
