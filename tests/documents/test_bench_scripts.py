@@ -71,10 +71,12 @@ def place(tmp_path: Path) -> Path:
     metrics = tmp_path / "work" / "small-lm" / "small-lm-moe-32-1" / "metrics.jsonl"
     metrics.parent.mkdir()
     metrics.write_text(LINES)
-    for name in ("wikitext-2/train.txt", "wikitext-2/valid.txt", "wikitext-2/test.txt", "po-en-de/natural.en"):
+    for name in ("wikitext-2/train.txt", "wikitext-2/valid.txt", "wikitext-2/test.txt"):
         _compress(tmp_path / "text" / f"{name}.xz")
-    for part in ("train", "valid", "test"):
-        _compress(tmp_path / "text" / "tatoeba-en-de" / f"{part}.en.xz")
+    for language in ("en", "de"):
+        _compress(tmp_path / "text" / "po-en-de" / f"natural.{language}.xz")
+        for part in ("train", "valid", "test"):
+            _compress(tmp_path / "text" / "tatoeba-en-de" / f"{part}.{language}.xz")
     return tmp_path
 
 
