@@ -56,6 +56,19 @@ def test_a_shortlist_without_a_lexicon_is_an_error_before_training(
         )
 
 
+def test_what_passes_through_is_in_the_translations_of_dev_sentences(toy: Any, toy_data: Path) -> None:
+    recipe, prepared = toy({}), open_prepared(toy_data)
+    subwords = SubwordModel(prepared.subwords_path)
+    validator = Validator(recipe, prepared, subwords, torch.device("cpu"))
+    validator.source_lines = ["red cat {x} sees", "one 😀", "https://a.de", "one"]
+    torch.manual_seed(1)
+    model = TranslationModel(recipe.model, subwords.size).eval()
+    first, second, third, plain = validator.translate(model)
+    assert first.count("{x}") == 1
+    assert second.removesuffix(" 😀") == plain
+    assert third == "https://a.de"
+
+
 @pytest.mark.parametrize(
     "decoding",
     [{"beam_size": 4, "diverse_beams": {"groups": 2}}, {"beam_size": Decoding().beam_size, "sampling": {"seed": 5}}],

@@ -73,15 +73,17 @@ class PassThrough:
         if self._pattern is None:
             return MaskedText(text)
         given = (request.prefix, *request.phrases)
-        spans = []
+        spans, kept = [], []
         try:
             for kind, match in self._matches(text):
                 is_given = any(match[0] in each for each in given)
                 if not is_given and self._is_masked(kind, match[0], with_numbers=with_numbers):
                     spans.append(Span(match.start(), match.end(), kind == "tags"))
+                else:
+                    kept.append(match[0])
         except TookTooLong:  # the report of the line tells
             return MaskedText(text)
-        return masked(text, spans) if spans else MaskedText(text)
+        return masked(text, spans)._replace(kept_whole=tuple(dict.fromkeys(kept))) if spans else MaskedText(text)
 
     def masked_pair(self, source: str, target: str) -> tuple[str, str]:
         """Return a line and a translation of it as the model reads and writes them: without what is masked.

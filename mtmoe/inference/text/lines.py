@@ -36,6 +36,8 @@ class SourcePart(NamedTuple):
     """What was cut out of it, to be put back into its translation."""
     word_numbers: tuple[int, ...] = ()
     """Of the words that are left of a line from which something was cut out, in that line."""
+    kept_whole: tuple[str, ...] = ()
+    """Texts into which no item is put, wherever the translation has them."""
 
     def word_of_line(self, number: int) -> int:
         """Return the place in the normalised line of a word of the part."""
@@ -125,16 +127,20 @@ def divide_sources(
         if len(source.ids) <= longest or (whole and whole[place]):
             if source.warning and decoding.over_long == "truncate":
                 text = decode_line(source.ids, subwords)  # nothing is asked for what was cut off
-                items = tuple(item for item in items if item.place <= len(text))
+                items = items_between(items, 0, len(text) + 1, shift=0, most=len(text))
             parts = (SourcePart(text, source.ids, 0, False, items, word_numbers),) if source.ids else ()
-            divided_lines.append(DividedLine(parts, source.warning))
+            divided_lines.append(DividedLine(_keeping(parts, masked_lines[place]), source.warning))
             continue
         several = _with_items(_divided(text, subwords, longest, data), text, items, word_numbers)
         warning = (
             f"split into {len(several)} parts: {len(source.ids)} subwords are more than decoding.max_source_tokens"
         )
-        divided_lines.append(DividedLine(several, f"{warning} = {longest}"))
+        divided_lines.append(DividedLine(_keeping(several, masked_lines[place]), f"{warning} = {longest}"))
     return divided_lines
+
+
+def _keeping(parts: tuple[SourcePart, ...], line: MaskedText) -> tuple[SourcePart, ...]:
+    return tuple(part._replace(kept_whole=line.kept_whole) for part in parts) if line.kept_whole else parts
 
 
 def _with_items(

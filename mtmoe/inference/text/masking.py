@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
+
+from mtmoe.inference.text.spelling import as_spelt
 
 CLOSING = ".,;:!?…)]}»”’。，、；：！？）】」』"
 """Signs that stand behind a word without a space in most languages."""
@@ -50,11 +53,12 @@ class MaskedItem(NamedTuple):
 
 class MaskedText(NamedTuple):
     """A line without its items. word_numbers: of each word that is left, its number in the whole line; empty where
-    nothing was cut out."""
+    nothing was cut out. kept_whole: texts that are left and into which nothing is put."""
 
     text: str
     items: tuple[MaskedItem, ...] = ()
     word_numbers: tuple[int, ...] = ()
+    kept_whole: tuple[str, ...] = ()
 
     @property
     def has_words(self) -> bool:
@@ -71,6 +75,7 @@ def masked(text: str, spans: Sequence[Span]) -> MaskedText:
     rest = ""
     items: list[MaskedItem] = []
     begins: list[tuple[int, int]] = []  # of pieces of the rest: in it, and in the line
+    number_of_word = _number_of_word(text)
     end = 0
     for span in _merged(spans):
         begins.append((len(rest), end))
@@ -79,21 +84,44 @@ def masked(text: str, spans: Sequence[Span]) -> MaskedText:
         is_joined = span.begin > 0 and text[span.begin - 1] != " "
         goes_on = end < len(text) and text[end] != " "
         rest, end = _closed_up(rest, text, end, is_tag=span.is_tag)
-        items = [item._replace(place=min(item.place, len(rest))) for item in items]
-        first_word = len(text[: span.begin + 1].split()) - 1
-        item = MaskedItem(text[span.begin : span.end], len(rest), first_word, is_joined, goes_on, span.is_tag)
+        _keep_inside(items, len(rest))
+        word = number_of_word[span.begin]
+        item = MaskedItem(text[span.begin : span.end], len(rest), word, is_joined, goes_on, span.is_tag)
         items.append(item)
     begins.append((len(rest), end))
     rest += text[end:]
-    return MaskedText(rest, tuple(_paired(items)), _word_numbers(rest, text, begins))
+    return MaskedText(rest, tuple(_paired(items)), _word_numbers(rest, number_of_word, begins))
 
 
-def _word_numbers(rest: str, text: str, begins: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the number in the whole line of each word of the rest: of the word that its first character is in."""
+def _number_of_word(text: str) -> list[int]:
+    """Return, of each character, the number of the word that it is in, or of the next one."""
+    words = as_spelt(text)
+    begins = [sign != " " and (not place or words[place - 1] == " ") for place, sign in enumerate(words)]
+    return [number - (sign != " ") for number, sign in zip(accumulate(begins), words, strict=True)]
+
+
+def _keep_inside(items: list[MaskedItem], length: int) -> None:
+    """Move items that stand behind the end of the rest to it, as its last space is gone."""
+    for number in reversed(range(len(items))):
+        if items[number].place <= length:
+            break
+        items[number] = items[number]._replace(place=length)
+
+
+def _word_numbers(rest: str, number_of_word: Sequence[int], begins: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the number in the whole line of each word of the rest: of the word that its first character is in.
+
+    Args:
+        number_of_word: of each character of the line.
+        begins: of pieces of the rest, in it and in the line.
+    """
     numbers = []
-    for word in _WORD.finditer(rest):
-        in_rest, in_line = next(pair for pair in reversed(begins) if pair[0] <= word.start())
-        numbers.append(len(text[: in_line + word.start() - in_rest + 1].split()) - 1)
+    piece = 0
+    for word in _WORD.finditer(as_spelt(rest)):
+        while piece + 1 < len(begins) and begins[piece + 1][0] <= word.start():
+            piece += 1
+        in_rest, in_line = begins[piece]
+        numbers.append(number_of_word[in_line + word.start() - in_rest])
     return tuple(numbers)
 
 

@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeVar
 
 SymbolT = TypeVar("SymbolT", bound=Hashable)
 
+MOST_SYMBOLS = 50
+"""Of a phrase: longer ones are not compared, so that lines of any length take a time in proportion."""
 FEW_LETTERS = 4
 MANY_LETTERS = 8
 _WORD = re.compile(r"\w+")
@@ -66,7 +68,8 @@ class Repetition:
         if not self.may_loop(ids):
             return frozenset()
         last, letters_of = ids[-1], self._letters_of
-        periods = {1, *(len(ids) - 1 - place for place, word in enumerate(ids[:-1]) if word == last)}
+        before = ids[-1 - MOST_SYMBOLS : -1]
+        periods = {1, *(len(before) - place for place, word in enumerate(before) if word == last)}
         return frozenset(
             following_that_loops(ids, periods, letters_of.__getitem__, OF_SUBWORDS)
             and following_that_loops(ids, periods, letters_of.__getitem__, self.limits)
@@ -104,7 +107,7 @@ class TextRepetition(Repetition):
         )
 
     def _one_too_many(self, words: Sequence[str]) -> set[str]:
-        return following_that_loops(words, range(1, len(words) + 1), num_letters, self.limits)
+        return following_that_loops(words, range(1, MOST_SYMBOLS + 1), num_letters, self.limits)
 
 
 def _ends_one_of(content: str, begun: str, new: set[str], rests: set[str]) -> bool:
@@ -153,7 +156,7 @@ def limits_after(
     """
     few = some = 1
     letters = [0, *accumulate(map(letters_of, source))]  # of all before each place
-    for period in range(1, len(source)):
+    for period in range(1, min(len(source), MOST_SYMBOLS + 1)):
         length = 0
         for end in range(period + 1, len(source) + 1):
             length = length + 1 if source[end - 1] == source[end - 1 - period] else 0
@@ -180,10 +183,14 @@ def has_loop(text: str, source: str) -> bool:
 
 
 def _loops(symbols: Sequence[str], limits: RepetitionLimits) -> bool:
+    if max(limits) > MOST_SYMBOLS:
+        return False  # the source does nothing but repeat itself
+    longest = (max(limits) + 1) * MOST_SYMBOLS
     for end in range(1, len(symbols)):
-        places = [place for place in range(end) if symbols[place] == symbols[end]]
-        periods = [end - place for place in places]
-        if periods and symbols[end] in following_that_loops(symbols[:end], periods, num_letters, limits):
+        first = max(0, end - MOST_SYMBOLS)
+        periods = [end - place for place in range(first, end) if symbols[place] == symbols[end]]
+        before = symbols[max(0, end - longest) : end] if periods else ()
+        if periods and symbols[end] in following_that_loops(before, periods, num_letters, limits):
             return True
     return False
 

@@ -78,11 +78,19 @@ def with_items(
     """
     aligned = Aligned(spelt(part.ids, pieces), spelt(ids, pieces), attention[:-1, :-1].double().numpy())
     begin = len(spelt(ids[:prefix_length], pieces).text)
-    return unmasked(aligned, len(part.text), part.items, words_apart=words_apart, begin=begin)
+    return unmasked(
+        aligned, len(part.text), part.items, words_apart=words_apart, begin=begin, kept_whole=part.kept_whole
+    )
 
 
 def unmasked(
-    aligned: Aligned, source_length: int, items: Sequence[MaskedItem], *, words_apart: bool, begin: int = 0
+    aligned: Aligned,
+    source_length: int,
+    items: Sequence[MaskedItem],
+    *,
+    words_apart: bool,
+    begin: int = 0,
+    kept_whole: Sequence[str] = (),
 ) -> Unmasked:
     """Put items into a translation.
 
@@ -90,9 +98,13 @@ def unmasked(
         source_length: characters of the masked text; where unknown ones are spelt otherwise, places are scaled.
         words_apart: whether the target language divides words by spaces.
         begin: characters of the translation that are a given beginning, into which nothing is put.
+        kept_whole: texts into which nothing is put, either.
     """
     text = aligned.target.text
-    gaps = [gap for gap in _gaps(text, words_apart=words_apart) if gap >= begin] or [len(text)]
+    closed = {
+        gap for kept in kept_whole for found in re.finditer(re.escape(kept), text) for gap in range(*found.span())[1:]
+    }
+    gaps = [gap for gap in _gaps(text, words_apart=words_apart) if gap >= begin and gap not in closed] or [len(text)]
     scale = len(aligned.source.text) / max(1, source_length)
     scaled = [item._replace(place=round(item.place * scale)) for item in items]
     costs_IG = np.array([_costs(item, scaled, np.array(gaps), aligned) for item in scaled])
@@ -123,10 +135,15 @@ def _costs(item: MaskedItem, items: Sequence[MaskedItem], gaps_G: np.ndarray, al
     is_before_S = source.middles < item.place
     before_T = attention_TS[:, is_before_S].sum(axis=1)
     after_T = attention_TS[:, ~is_before_S].sum(axis=1)
-    is_left_GT = target.middles[None, :] < gaps_G[:, None]
-    costs_G = is_left_GT @ after_T + ~is_left_GT @ before_T
+    behind_G = np.searchsorted(target.middles, gaps_G)  # subwords before each gap
+    costs_G = _sums(after_T)[behind_G] + before_T.sum() - _sums(before_T)[behind_G]
     costs_G -= _NEIGHBOUR * _neighbours(item.place, gaps_G, aligned)
     return np.where(_possible(source.text, item.place, gaps_G, target.text), costs_G + far_G, np.inf)
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    """Return the sum of the values before each place."""
+    return np.concatenate([[0.0], np.cumsum(values)])
 
 
 def _neighbours(place: int, gaps_G: np.ndarray, aligned: Aligned) -> np.ndarray:
@@ -196,7 +213,9 @@ def ascending(costs_IG: np.ndarray) -> list[int]:
     best_G = costs_IG[0]
     arrived: list[np.ndarray] = []
     for costs_G in costs_IG[1:]:
-        from_G = np.array([int(np.argmin(best_G[: gap + 1])) for gap in range(len(best_G))])
+        # The first of the least so far, up to each gap.
+        least_before_G = np.concatenate([[np.inf], np.minimum.accumulate(best_G)[:-1]])
+        from_G = np.maximum.accumulate(np.where(best_G < least_before_G, np.arange(len(best_G)), 0))
         arrived.append(from_G)
         best_G = best_G[from_G] + costs_G
     gap = int(np.argmin(best_G))

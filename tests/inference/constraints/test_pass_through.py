@@ -124,6 +124,15 @@ def test_items_of_a_line_that_is_split_are_in_the_translations_of_their_parts(ru
     assert {(source[i], target[j]) for i, j in translation.alignment if source[i] == "{a}"} == {("{a}", "{a}")}
 
 
+def test_tags_of_which_one_was_cut_off_and_signs_for_spaces_do_no_harm(run_directory):
+    lines = ["<b>" + "Two dogs play in the snow. " * 12 + "</b>", "a\u2581b {x} \u2581 c", "</b> <b>", "<b>{x}</b>"]
+    found = translated(run_directory, lines, with_alignment=True)
+    assert found[0].text.count("<b>") == 1
+    assert [one.text.count("{x}") for one in found] == [0, 1, 0, 1]
+    for line, one in zip(lines, found, strict=True):
+        assert all(i < len(line.split()) and j < len(one.text.split()) for i, j in one.alignment)
+
+
 def test_what_a_given_beginning_has_already_is_not_put_in_again(run_directory):
     requests = [Request("Where is {name}?", prefix="Où {name}"), Request("Where is {name}?", prefix="Où est")]
     first, second = translated(run_directory, requests)

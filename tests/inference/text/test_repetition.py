@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +82,16 @@ def test_a_source_that_repeats_something_allows_it_as_often():
     assert limits_after(["no", ",", "no", ",", "no", ",", "no"], letters.__getitem__) == RepetitionLimits(4, 4, 4)
     assert limits_after(["very", ",", "very"], letters.__getitem__) == RepetitionLimits(3, 2, 2)
     assert limits_after(["very", "no", "no", "very"], letters.__getitem__) == RepetitionLimits(3, 2, 1)
+
+
+def test_lines_of_any_length_take_a_time_in_proportion():
+    texts = ["one two three four five six " * 300, "wonderful " * 1800, "the man saw the dog and then " * 250]
+    for text in texts:
+        begin = time.process_time()
+        assert has_loop(text, "x")
+        assert not has_loop(text, text)
+        assert not has_loop(" ".join(f"{text[:20]}{number}" for number in range(2000)), text)
+        assert time.process_time() - begin < 5
 
 
 PIECES = [

@@ -63,6 +63,11 @@ def test_a_given_beginning_stays_whole():
     assert put_back("{x} is here", "Voici bien est", begin=10) == "Voici bien {x} est"
 
 
+def test_what_the_search_has_written_is_not_divided():
+    assert put_back("one {x} two", "a {{ y }}", {0: 0, 1: 0, 2: 1, 3: 1}) == "a {{{x} y }}"
+    assert put_back("one {x} two", "a {{ y }}", {0: 0, 1: 0, 2: 1, 3: 1}, kept_whole=["{{ y }}"]) == "a {x} {{ y }}"
+
+
 def test_languages_without_spaces_take_an_item_between_any_two_signs():
     rest = cut("look 😀 book")
     source = words(rest.text)
