@@ -528,7 +528,9 @@ def test_bench_train_tells_speed_with_unit_and_hardware(invoke: Any, tiny_run: A
 
 def test_bench_moe_measures_every_layer_against_a_dense_one(invoke: Any) -> None:
     arguments = ("bench", "moe", "--experts", "1,32", "--width", 16, "--hidden", 16, "--tokens", 64, "--threads", 1)
-    measured = json.loads(invoke(*arguments, "--seconds", 0, "--device", "cpu", "--json").stdout)
+    result = invoke(*arguments, "--seconds", 0, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.stderr
+    measured = json.loads(result.stdout)
     assert (measured["experts_per_token"], measured["num_tokens"], measured["num_threads"]) == (4, 64, 1)
     assert [(layer["num_experts"], layer["groups"]) for layer in measured["layers"]] == [(1, 0), (32, 0), (32, 8)]
     assert [layer["num_expert_parameters"] for layer in measured["layers"]] == [2048, 16384, 16384]
