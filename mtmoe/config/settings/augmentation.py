@@ -26,9 +26,9 @@ class Augmentation(Settings):
         default=0.0,
         description="Pairs in whose source each word begins with a capital; for decoding.usual_case = false.",
     )
-    lower: Share = Field(default=0.1, description="Pairs whose source is in small letters.")
+    lower: Share = Field(default=0.05, description="Pairs whose source is in small letters.")
     no_punctuation: Share = Field(
-        default=0.1, description="Pairs whose source loses the punctuation that ends it; the target keeps its own."
+        default=0.05, description="Pairs whose source loses the punctuation that ends it; the target keeps its own."
     )
     typos: Share = Field(default=0.1, description="Pairs with typos in the source; see typo_rate.")
     typo_rate: float = Field(
@@ -45,7 +45,7 @@ class Augmentation(Settings):
         "decoding.pass_through = [].",
     )
     merged: Share = Field(
-        default=0.03, description="Pairs with another pair of the same source of text behind them, in one line."
+        default=0.01, description="Pairs with another pair of the same source of text behind them, in one line."
     )
     noise: Share = Field(
         default=0.005, description="Pairs in whose place both sides are the same line of numbers, codes and signs."
