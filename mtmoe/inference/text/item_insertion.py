@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.inference.text.masking import CLOSING, OPENING, MaskedItem
 from mtmoe.inference.text.word_alignment import Links
+from mtmoe.languages import is_written_without_spaces
 
 _WORD = re.compile(r"\S+")
 _BEFORE_WORD = f"{OPENING}'’\""
@@ -71,9 +72,17 @@ def _needs_space(last: str, first: str, before: MaskedItem | None, behind: Maske
         return False
     if before and behind:
         return not (before.goes_on and behind.is_joined)
+    # What stood beside it in the source without a space, such as a bracket, may not be in the translation.
+    if _is_spaced_letter(last) and _is_spaced_letter(first):
+        return True
     if behind:
         return not (behind.is_joined or last in _BEFORE_WORD)
     return before is not None and not (before.goes_on or first in CLOSING)
+
+
+def _is_spaced_letter(sign: str) -> bool:
+    """Return whether a character is a letter or digit of a script that has spaces between words."""
+    return sign.isalnum() and not is_written_without_spaces(sign)
 
 
 def _counted(whole: str, owners: Sequence[int], text: str, num_items: int) -> Unmasked:

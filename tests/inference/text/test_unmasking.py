@@ -36,6 +36,7 @@ def put_back(line: str, translation: str, links: dict[int, int] | None = None, *
     ("line", "translation", "expected"),
     [
         ("Visit https://a.de now", "Visitez maintenant", "Visitez https://a.de maintenant"),
+        ("See (https://a.de) there", "Voir là", "Voir https://a.de là"),  # the brackets have gone
         ("I love you 😀", "Je t'aime", "Je t'aime 😀"),
         ("I love you 😀.", "Je t'aime.", "Je t'aime 😀."),
         ("I love you. 😀", "Je t'aime.", "Je t'aime. 😀"),
