@@ -93,9 +93,7 @@ def _quality(test: PerturbedTest, translations: Sequence[str], tokeniser: Tokeni
     plain = [
         removed(text, line.item) if line.item else text for text, line in zip(translations, test.lines, strict=True)
     ]
-    return measure_quality(
-        plain, test.references, name=test.kind, tokeniser=tokeniser, ignores_case=test.ignores_case
-    )  # fmt: skip
+    return measure_quality(plain, test.references, name=test.kind, tokeniser=tokeniser, ignores_case=test.ignores_case)
 
 
 def _measured(test: PerturbedTest, translations: Sequence[str], quality: Quality, clean: Quality) -> PerturbedQuality:

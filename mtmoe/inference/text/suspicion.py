@@ -1,7 +1,7 @@
 """Suspicion: translations that a person should look at, told by the text of a line and of its translation alone.
 
-Of 298,238 pairs that people translated (Tatoeba, Multi30k and software texts, English-German) 95 are suspicious: 69 too
-long, 19 loops, 4 too short, 2 empty, 1 untranslated.
+Of 304,252 pairs that people translated (Tatoeba, Multi30k and software texts, English-German) 97 are suspicious: 69 too
+long, 21 loops, 4 too short, 2 empty, 1 untranslated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LETTERS_OF_A_SIGN = 3.0
 
 def suspicions(line: str, translation: str, source_language: str, target_language: str) -> tuple[Suspicion, ...]:
     """Return what is suspicious about the translation of a line; a blank line's is never."""
-    num_source, num_target = _num_letters(line), _num_letters(translation)
+    num_source, num_target = _num_letters_and_digits(line), _num_letters_and_digits(translation)
     if not num_source:
         return ()
     if not num_target:
@@ -56,9 +56,9 @@ def suspicions(line: str, translation: str, source_language: str, target_languag
 def _is_same(line: str, translation: str) -> bool:
     """Return whether a translation is its source, and that is no name or term."""
     source, target = (" ".join(text.casefold().split()) for text in (line, translation))
-    is_long = len(source.split()) >= _FEWEST_WORDS and _num_letters(source) >= _LETTERS_OF_NAMES
+    is_long = len(source.split()) >= _FEWEST_WORDS and _num_letters_and_digits(source) >= _LETTERS_OF_NAMES
     return is_long and source == target
 
 
-def _num_letters(text: str) -> int:
+def _num_letters_and_digits(text: str) -> int:
     return sum(map(str.isalnum, text))
