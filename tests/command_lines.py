@@ -32,5 +32,6 @@ def load_recipe_of(words: Sequence[str]) -> int:
     settings = [setting for option, setting in itertools.pairwise(words) if option == "--set"]
     if recipe is None or words[0] == "describe":
         return 0
-    mtmoe.load_recipe(recipe, settings)
+    starts = [f"training.start.run={run}" for option, run in itertools.pairwise(words) if option == "--from"]
+    mtmoe.load_recipe(recipe, [*starts, *settings])
     return len(settings)

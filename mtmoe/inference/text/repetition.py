@@ -4,16 +4,18 @@ A model that has lost the thread goes round in circles: "the man who saw the man
 may stand in a row depends on its letters: "no, no, no" is plausible, "l'heure actuelle l'heure actuelle" is not. What
 repeats something itself may be translated with repetitions.
 
-A symbol is a subword in the search and a word in a text, whatever signs are between words.
+A symbol is a subword in the search and a word in a text (:mod:`mtmoe.inference.text.words`), whatever signs are between
+words.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple, TypeVar
+
+from mtmoe.inference.text.words import is_of_word, num_letters, stands_alone, words_of
 
 SymbolT = TypeVar("SymbolT", bound=Hashable)
 
@@ -21,8 +23,6 @@ MOST_SYMBOLS = 50
 """Of a phrase: longer ones are not compared, so that lines of any length take a time in proportion."""
 FEW_LETTERS = 4
 MANY_LETTERS = 8
-_WORD = re.compile(r"\w+")
-_WORD_CHARACTER = re.compile(r"\w")
 
 
 class RepetitionLimits(NamedTuple):
@@ -95,27 +95,54 @@ class TextRepetition(Repetition):
     def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
         """Return the subwords that would end a word which is one too many."""
         text = "".join(self._spellings[word] for word in ids).casefold()
-        words = _WORD.findall(text)
-        begun = words[-1] if words and _WORD_CHARACTER.match(text[-1]) else ""
+        words = words_of(text)
+        is_begun = bool(words) and is_of_word(text[-1]) and not stands_alone(words[-1])
+        begun = words[-1] if is_begun else ""
         new = self._one_too_many(words)
         complete = self._one_too_many(words[:-1]) if begun else set()
-        rests = {word[len(begun) :] for word in complete if word.startswith(begun)} - {""}
+        rests = {
+            (first[len(begun) :], *others) for first, *others in complete if first.startswith(begun) and first != begun
+        }
         if not (new or rests):
             return frozenset()
-        return frozenset(
-            word for word, content in enumerate(self._spellings) if _ends_one_of(content.casefold(), begun, new, rests)
-        )
+        return frozenset(word for word, words in enumerate(self._words) if _begin_with_one_of(words, begun, new, rests))
 
-    def _one_too_many(self, words: Sequence[str]) -> set[str]:
-        return following_that_loops(words, range(1, MOST_SYMBOLS + 1), num_letters, self.limits)
+    @cached_property
+    def _words(self) -> list[_WordsOfSubword]:
+        return [_WordsOfSubword(content[:1], words_of(content.casefold())) for content in self._spellings]
+
+    def _one_too_many(self, words: Sequence[str]) -> set[tuple[str, ...]]:
+        """Return what would be one too many behind the words: one word, or the several of a subword."""
+        found = set()
+        for period in range(1, min(MOST_SYMBOLS, len(words)) + 1):
+            phrase = words[len(words) - period :]
+            phrase_letters = sum(map(num_letters, phrase))
+            num_symbols = (self.limits.times(phrase_letters, period) + 1) * period
+            for missing in range(1, min(self._most_words, num_symbols - 1) + 1):
+                if phrase_letters and _ends_in_period(words, period, num_symbols - missing):
+                    found.add(tuple(phrase[place % period] for place in range(missing)))
+        return found
+
+    @cached_property
+    def _most_words(self) -> int:
+        return max((len(subword.words) for subword in self._words), default=0)
 
 
-def _ends_one_of(content: str, begun: str, new: set[str], rests: set[str]) -> bool:
-    """Return whether a subword ends one of the ``new`` words, or one that is ``begun`` by one of the ``rests``."""
-    first = _WORD.search(content)
-    if first is None:
-        return False
-    return first[0] in (rests if begun and first.start() == 0 else new)
+class _WordsOfSubword(NamedTuple):
+    """What a subword begins with, and the words that it has, in small letters."""
+
+    first_sign: str
+    words: list[str]
+
+
+def _begin_with_one_of(
+    subword: _WordsOfSubword, begun: str, new: set[tuple[str, ...]], rests: set[tuple[str, ...]]
+) -> bool:
+    """Return whether a subword begins with the words of one of ``new``, or goes on with a word that is ``begun`` by
+    those of one of the ``rests``."""
+    words = subword.words
+    goes_on = bool(begun and words) and is_of_word(subword.first_sign) and not stands_alone(words[0])
+    return any(tuple(words[: len(ending)]) == ending for ending in (rests if goes_on else new))
 
 
 def following_that_loops(
@@ -170,13 +197,13 @@ def limits_after(
 
 def limits_of_text(source: str) -> RepetitionLimits:
     """Return the limits for the translation of a text, by its words."""
-    symbols = _WORD.findall(source.casefold())
+    symbols = words_of(source.casefold())
     return limits_after(symbols, num_letters, OF_TEXT)
 
 
 def has_loop(text: str, source: str) -> bool:
     """Return whether a text, the translation of a source, has a phrase more often in a row than is plausible."""
-    symbols = _WORD.findall(text.casefold())
+    symbols = words_of(text.casefold())
     if len(set(symbols)) == len(symbols):
         return False
     return _loops(symbols, OF_TEXT) and _loops(symbols, limits_of_text(source))
@@ -193,8 +220,3 @@ def _loops(symbols: Sequence[str], limits: RepetitionLimits) -> bool:
         if periods and symbols[end] in following_that_loops(before, periods, num_letters, limits):
             return True
     return False
-
-
-def num_letters(text: str) -> int:
-    """Return how many letters a text has."""
-    return sum(map(str.isalpha, text))

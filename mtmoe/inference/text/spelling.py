@@ -6,6 +6,7 @@ import bisect
 import re
 from collections.abc import Sequence
 
+from mtmoe.inference.text.words import num_letters
 from mtmoe.vocabulary import NUM_SPECIAL, UNK
 
 _MARK = "\u2581"
@@ -29,7 +30,7 @@ def texts_of_subwords(pieces: Sequence[str]) -> list[str]:
 
 
 def letters_of_subwords(pieces: Sequence[str]) -> list[int]:
-    """Return how many letters each subword has; a byte that begins a character beyond ASCII counts as one."""
+    """Return how many letters each subword has (:func:`mtmoe.inference.text.words.num_letters`); a byte that begins a character beyond ASCII counts as one."""
     return [_num_letters(piece_id, pieces) for piece_id in range(len(pieces))]
 
 
@@ -37,7 +38,7 @@ def _num_letters(piece_id: int, pieces: Sequence[str]) -> int:
     content = spelling(piece_id, pieces)
     if _BYTE.fullmatch(pieces[piece_id]):
         return int(content[0] >= 0xC0 or (content.isascii() and content.isalpha()))
-    return sum(map(str.isalpha, content.decode()))
+    return num_letters(content.decode())
 
 
 class Spellings:

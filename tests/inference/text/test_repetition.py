@@ -17,6 +17,7 @@ from mtmoe.inference.text.repetition import (
     limits_after,
 )
 from mtmoe.inference.text.spelling import letters_of_subwords
+from mtmoe.inference.text.words import num_letters, words_of
 
 LOOPS = [
     ("Take the road.", "Prenez la route la route.", False),  # 7 letters twice
@@ -36,6 +37,16 @@ LOOPS = [
     ("What I like to do is what you see", "Ce que je fais ce que je fais se voit", True),  # far apart
     ("The women talk.", "Les femmes les femmes parlent.", True),  # in another case
     ("x", "", False),
+    ("Hm", "你好吗朋友你好吗朋友", True),
+    ("Hm", "ファイルを開くファイルを開く", True),
+    ("Hm", "研究研究吧", False),
+    ("Haha", "哈哈哈", False),
+    ("Hm", "哈哈哈哈哈哈", True),
+    ("どんどん進む", "どんどん進む", False),
+    ("Hm", "เปิดแฟ้มใหม่เปิดแฟ้มใหม่", True),
+    ("Hm", "यह की है", False),
+    ("Hm", "काम की काम के", False),  # one letter each, were vowel signs no part of a word
+    ("Hm", "किताब पढ़ो किताब पढ़ो किताब पढ़ो", True),
 ]
 
 
@@ -74,6 +85,23 @@ def test_a_word_is_banned_just_where_it_would_complete_a_loop(ids, source):
 def test_a_text_has_a_loop_just_where_a_phrase_stands_too_often(words):
     letters_of = {word: sum(map(str.isalpha, word)) for word in words}
     assert has_loop(" ".join(words), "x") == too_often(tuple(words), letters_of, OF_TEXT)
+
+
+SIGNS = ["", "漢", "字", "漢字", "字漢", "漢字漢", "の", "のの", "、", "a", " a", "の漢"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(range(len(SIGNS))), max_size=9))
+def test_a_subword_of_several_words_is_banned_just_where_it_would_complete_a_loop(ids):
+    def loops(text: str) -> bool:
+        words = words_of(text)
+        return too_often(tuple(words), {word: num_letters(word) for word in words}, OF_TEXT)
+
+    text = "".join(SIGNS[i] for i in ids)
+    if loops(text):
+        return
+    expected = {i for i, sign in enumerate(SIGNS) if loops(text + sign)}
+    assert TextRepetition("x", SIGNS).looping_words(ids) == expected
 
 
 def test_a_source_that_repeats_something_allows_it_as_often():

@@ -1,0 +1,36 @@
+"""Words of a text in any script: for comparing what is said, not for counting.
+
+Between spaces and signs a word is what stands together. In scripts without spaces it is a letter, with its marks.
+"""
+
+from __future__ import annotations
+
+import regex
+
+_WITHOUT_SPACES = r"""[\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}
+    \p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Ahom}\p{Tibetan}\p{Yi}\p{Nushu}\p{Tangut}\p{Javanese}\p{Balinese}\p{Batak}
+    \p{Buginese}]"""
+_WORD = regex.compile(rf"(?:(?={_WITHOUT_SPACES})\w\p{{M}}*+) | (?:(?!{_WITHOUT_SPACES})\w)++", regex.VERBOSE)
+_STANDS_ALONE = regex.compile(rf"(?={_WITHOUT_SPACES})\w", regex.VERBOSE)
+_OF_WORD = regex.compile(r"\w")
+_HAN = regex.compile(r"\p{Han}")
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, without the signs and spaces between them."""
+    return _WORD.findall(text)
+
+
+def is_of_word(character: str) -> bool:
+    """Return whether a character, or the first of several, belongs to a word."""
+    return _OF_WORD.match(character) is not None
+
+
+def stands_alone(word: str) -> bool:
+    """Return whether a word is a letter of a script without spaces, which nothing goes on with."""
+    return _STANDS_ALONE.match(word) is not None
+
+
+def num_letters(text: str) -> int:
+    """Return how many letters a text has; a Chinese character counts as two, as it says about as much."""
+    return sum(map(str.isalpha, text)) + (0 if text.isascii() else len(_HAN.findall(text)))
