@@ -30,7 +30,8 @@ def texts_of_subwords(pieces: Sequence[str]) -> list[str]:
 
 
 def letters_of_subwords(pieces: Sequence[str]) -> list[int]:
-    """Return how many letters each subword has (:func:`mtmoe.inference.text.words.num_letters`); a byte that begins a character beyond ASCII counts as one."""
+    """Return how many letters each subword has, as :func:`mtmoe.inference.text.words.num_letters` counts them; a byte
+    that begins a character beyond ASCII counts as one."""
     return [_num_letters(piece_id, pieces) for piece_id in range(len(pieces))]
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import regex
 
-_WITHOUT_SPACES = r"""[\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}
-    \p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Ahom}\p{Tibetan}\p{Yi}\p{Nushu}\p{Tangut}\p{Javanese}\p{Balinese}\p{Batak}
-    \p{Buginese}]"""
+_WITHOUT_SPACES = r"""[\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}
+    \p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Ahom}\p{Tibetan}\p{Yi}\p{Nushu}\p{Tangut}\p{Javanese}\p{Balinese}
+    \p{Batak}\p{Buginese}]"""
 _WORD = regex.compile(rf"(?:(?={_WITHOUT_SPACES})\w\p{{M}}*+) | (?:(?!{_WITHOUT_SPACES})\w)++", regex.VERBOSE)
 _STANDS_ALONE = regex.compile(rf"(?={_WITHOUT_SPACES})\w", regex.VERBOSE)
 _OF_WORD = regex.compile(r"\w")
