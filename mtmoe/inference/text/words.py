@@ -18,7 +18,8 @@ _HAN = regex.compile(r"\p{Han}")
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text, without the signs and spaces between them."""
-    return _WORD.findall(text)
+    found: list[str] = _WORD.findall(text)
+    return found
 
 
 def is_of_word(character: str) -> bool:
