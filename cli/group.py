@@ -24,7 +24,7 @@ from mtmoe.system.process_settings import hide_warnings_without_remedy, let_wait
 from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
 from .commands.average import average
-from .commands.bench import bench
+from .commands.bench.bench import bench
 from .commands.bleu import bleu
 from .commands.describe import describe
 from .commands.doctor import doctor

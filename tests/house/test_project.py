@@ -49,7 +49,8 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_every_package_of_the_tree_is_installed() -> None:
     tool = PROJECT["tool"]["setuptools"]
     folders = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("mtmoe/**/__init__.py")}
-    packages = {folder.replace("/", ".") for folder in folders} | {"mtmoe.cli", "mtmoe.cli.commands", "mtmoe.recipes"}
+    folders |= {f"mtmoe/{path.parent.relative_to(ROOT).as_posix()}" for path in ROOT.glob("cli/**/__init__.py")}
+    packages = {folder.replace("/", ".") for folder in folders} | {"mtmoe.recipes"}
     assert packages == set(tool["packages"])
 
 

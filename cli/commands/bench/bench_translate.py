@@ -10,10 +10,10 @@ import click
 from mtmoe.errors import UserError
 from mtmoe.languages import Tokeniser
 
-from ..bleu_texts import text_language, tokeniser_for, warn_of_language
-from ..console import number, number_of_bytes, shown_progress, warn, write_data, write_json, write_table, write_text
-from ..lines import read_aligned, read_lines
-from ..options import (
+from ...bleu_texts import text_language, tokeniser_for, warn_of_language
+from ...console import number, number_of_bytes, shown_progress, warn, write_data, write_json, write_table, write_text
+from ...lines import read_aligned, read_lines
+from ...options import (
     FILE,
     checkpoint_option,
     decoding_set_option,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ..console import number, number_of_bytes, shown_progress, write_data, write_json, write_table
-from ..options import (
+from ...console import number, number_of_bytes, shown_progress, write_data, write_json, write_table
+from ...options import (
     DAY,
     DIRECTORY,
     MOST_EXPERTS,

@@ -87,7 +87,7 @@ def test_what_is_no_list_of_decoding_settings_is_told(invoke: Any, tiny_run: Any
 
 
 def test_commas_inside_of_brackets_divide_no_values() -> None:
-    from mtmoe.cli.commands.bench_translate import key_and_values
+    from mtmoe.cli.commands.bench.bench_translate import key_and_values
 
     assert key_and_values("decoding.a=false,{b = 1, c = [2, 3]},4") == (
         "decoding.a",

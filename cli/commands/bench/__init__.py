@@ -1,0 +1,1 @@
+"""``mtmoe bench``: speed and memory."""
