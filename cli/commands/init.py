@@ -26,7 +26,9 @@ from ..options import FILE, RealRange, device_option, json_option
 
 if TYPE_CHECKING:
     from mtmoe.corpus_survey.survey import Survey
+    from mtmoe.recipe_sizing.recipe_settings import Choice
     from mtmoe.recipe_sizing.sizing import Sizing
+    from mtmoe.recipe_sizing.start_choice import StartChoice
 
 _LEAST_MINUTES, _MOST_MINUTES = 0.1, 60 * 24 * 100.0
 _LEAST_TOLD = 0.001
@@ -46,6 +48,13 @@ _INDENT = 2
     help="How long the training may take on this machine.",
 )
 @click.option("--output", type=FILE, help="Where to write the recipe.  [default: NAME.toml after the text's NAME]")
+@click.option(
+    "--from",
+    "start_run",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Begin with the weights of this run: its network is kept, and its subwords where the languages are the same.",
+)
 @device_option
 @json_option
 def init(
@@ -53,6 +62,7 @@ def init(
     source: str,
     target: str,
     minutes: float,
+    start_run: Path | None,
     output: Path | None,
     device: str | None,
     as_json: bool,
@@ -68,21 +78,26 @@ def init(
         raise click.UsageError(f"{len(paths)} files: name one that holds both languages, or two aligned ones")
     for text in unknown_codes(filter(None, (source, target))):
         warn(text)
+    from mtmoe.checkpoint import open_run
     from mtmoe.corpus_survey.corpus_location import stem_of
     from mtmoe.corpus_survey.survey import take_survey
     from mtmoe.corpus_survey.text_fields import LanguagePair
     from mtmoe.device import choose_device
     from mtmoe.recipe_sizing.recipe_file import check_is_new, recipe_text, write_recipe
     from mtmoe.recipe_sizing.sizing import size_recipe
+    from mtmoe.recipe_sizing.start_choice import choose_start
     from mtmoe.system.process_settings import prepare_for_training
 
     output = output or Path(f"{stem_of(paths[0].absolute())}.toml")
     check_is_new(output)
+    if start_run is not None:
+        open_run(start_run)  # before any text is read, which may take long
     chosen_device = choose_device(device)
     prepare_for_training(chosen_device)
     with shown_progress() as progress:
         survey = take_survey(paths, LanguagePair(source, target), progress)
-        sizing = size_recipe(survey, minutes, chosen_device, progress=progress)
+        start = None if start_run is None else choose_start(start_run, survey.languages, survey.num_usable)
+        sizing = size_recipe(survey, minutes, chosen_device, start=start, progress=progress)
     write_recipe(output, recipe_text(survey, sizing, minutes, stem_of(output)))
     if as_json:
         write_json(_as_data(survey, sizing, output))
@@ -97,11 +112,16 @@ def _as_data(survey: Survey, sizing: Sizing, output: Path) -> dict[str, Any]:
     for name in ("languages", "alphabet"):
         found[name] = found[name]._asdict()
     found["corpus"] = survey.corpus.source
+    found["own_sets"] = dict(survey.corpus.own_sets)
     for name in ("lengths", "other_language"):
         found[name] = {side: value._asdict() for side, value in zip(("source", "target"), found[name], strict=True)}
     found["shifted"] = [part._asdict() for part in survey.shifted]
     choice = sizing.choice._asdict()
     choice |= {"shape": sizing.choice.shape._asdict(), "steps": sizing.choice.steps._asdict()}
+    start = sizing.choice.start
+    if start is not None:
+        choice["shape"] = None  # that of the start run
+        choice["start"] = start._asdict() | {"languages": start.languages._asdict()}
     return {
         "recipe": str(output),
         "found": found,
@@ -176,14 +196,14 @@ _WORDS = {
 
 
 def _chosen(survey: Survey, sizing: Sizing) -> Iterator[str]:
-    choice, steps, shape = sizing.choice, sizing.choice.steps, sizing.choice.shape
-    yield f"{choice.valid_pairs:,} pairs held out as the dev set and {choice.test_pairs:,} as the test set"
-    characters = "all characters" if choice.character_coverage == 1.0 else "all but the rarest characters"
-    yield f"{choice.vocabulary_size:,} subwords, {characters} among them, as {survey.num_usable:,} pairs can teach"
-    yield (
-        f"width {shape.width}, {shape.layers} + {shape.layers} layers, 2 x {shape.num_experts} experts of "
-        f"{shape.expert_hidden}: {sizing.speed.num_parameters / 1e6:.1f} million parameters"
-    )
+    choice, steps = sizing.choice, sizing.choice.steps
+    yield _sets(choice)
+    if choice.start is not None:
+        yield from _start(choice.start)
+    if choice.has_own_subwords:
+        characters = "all characters" if choice.character_coverage == 1.0 else "all but the rarest characters"
+        yield f"{choice.vocabulary_size:,} subwords, {characters} among them, as {survey.num_usable:,} pairs can teach"
+    yield f"{_network(choice)}: {sizing.speed.num_parameters / 1e6:.1f} million parameters"
     why = (
         f"as many as fit into the time at {sizing.speed.seconds_per_step:.2g} s each"
         if steps.limited_by == "time"
@@ -202,6 +222,39 @@ def _chosen(survey: Survey, sizing: Sizing) -> Iterator[str]:
             f"BLEU of single characters: {usual} is not installed (pip install "
             f"'sacrebleu[{usual.partition('-')[0]}]', then remove bleu_tokeniser from the recipe)"
         )
+
+
+def _sets(choice: Choice) -> str:
+    kinds = {"dev": choice.valid_pairs, "test": choice.test_pairs}
+    if not any(kinds.values()):
+        return "dev and test set are the data set's own"
+    return " and ".join(
+        f"{number:,} pairs held out as the {kind} set" if number else f"the data set's own {kind} set"
+        for kind, number in kinds.items()
+    )
+
+
+def _start(start: StartChoice) -> Iterator[str]:
+    source, target = start.languages
+    subwords = (
+        "with its subwords" if start.vocabulary == "same" else "which lends the vectors of subwords that both have"
+    )
+    yield f"begins with the weights of {start.run} ({source} to {target}), {subwords}"
+    if start.replay_weight:
+        number = round(start.replay_weight * start.num_old_pairs)
+        yield f"{number:,} of that run's {start.num_old_pairs:,} pairs are read again in each epoch"
+    elif start.vocabulary == "same":
+        yield "the text of that run is gone and cannot be read again: it may forget what it knows"
+
+
+def _network(choice: Choice) -> str:
+    shape = choice.shape
+    if choice.start is not None:
+        return "the network of that run"
+    return (
+        f"width {shape.width}, {shape.layers} + {shape.layers} layers, 2 x {shape.num_experts} experts of "
+        f"{shape.expert_hidden}"
+    )
 
 
 def _expected(sizing: Sizing) -> Iterator[str]:

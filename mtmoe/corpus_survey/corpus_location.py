@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mtmoe.config.settings import HuggingFaceSource
 from mtmoe.corpus_survey.language_identification import base_code, identifiable_languages
 from mtmoe.corpus_survey.text_beginning import NUM_LINES, first_bytes, first_lines
 from mtmoe.corpus_survey.text_fields import LanguagePair, Row, choose_fields, several_languages
-from mtmoe.data.raw.formats.hugging_face import load
+from mtmoe.data.raw.formats.hugging_face import load, splits_of
 from mtmoe.data.raw.formats.tmx_languages import TmxLanguages, languages_of_tmx
 from mtmoe.data.raw.lines import check_is_file
 from mtmoe.errors import UserError
@@ -23,6 +24,8 @@ _COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 _LEAST_SHARE = 0.9
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_-]+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_SPLITS = {"valid": ("validation", "valid", "dev"), "test": ("test",)}
+"""Names of a data set's dev and test set."""
 _TMX = re.compile(rb"<\0?t\0?m\0?x\0?[\s>]", re.IGNORECASE)
 
 
@@ -31,11 +34,13 @@ class Corpus(NamedTuple):
 
     source: the settings of its source in a recipe (one of `data.train`), without a name.
     named: languages that its files, fields or elements name; empty where they name none.
+    own_sets: `valid` and `test` of a recipe, as far as the corpus has such parts itself: the settings of their sources.
     """
 
     name: str
     source: dict[str, Any]
     named: LanguagePair
+    own_sets: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
     @property
     def format(self) -> str:
@@ -182,10 +187,15 @@ def _data_set(path: Path, asked: LanguagePair) -> Corpus:
     if not rows:
         raise UserError(f"{path}: its split 'train' is empty", fix="name a data set that holds text")
     fields = choose_fields(rows, asked, str(path))
-    settings = {"format": "huggingface", "dataset": source.dataset}
-    return Corpus(
-        stem_of(path.absolute()), {**settings, "source_key": fields.source, "target_key": fields.target}, fields.named
-    )
+    keys = {"source_key": fields.source, "target_key": fields.target}
+    settings = {"format": "huggingface", "dataset": source.dataset, **keys}
+    found = splits_of(source)
+    own_sets = {}
+    for part, names in _SPLITS.items():
+        name = next((name for name in names if name in found), None)
+        if name is not None:
+            own_sets[part] = {"name": name, **settings, "split": name}
+    return Corpus(stem_of(path.absolute()), settings, fields.named, own_sets)
 
 
 def _no_pairs(path: Path, lines: Sequence[str]) -> UserError:

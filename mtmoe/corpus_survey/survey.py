@@ -126,6 +126,7 @@ def take_survey(paths: Sequence[Path], asked: LanguagePair, progress: Progress =
 
 def recipe_data(corpus: Corpus, languages: LanguagePair) -> dict[str, Any]:
     """Return the table `data` of a recipe that reads this corpus and leaves out what is no text."""
+    own_sets = {part: [source] for part, source in corpus.own_sets.items()}
     return {
         "source_language": languages.source,
         "target_language": languages.target,
@@ -133,6 +134,7 @@ def recipe_data(corpus: Corpus, languages: LanguagePair) -> dict[str, Any]:
         "valid": "split",
         "test": "split",
         "cleaning": {"on_invalid_utf8": "skip"},
+        **own_sets,
     }
 
 

@@ -18,7 +18,7 @@ from mtmoe.data.raw.sentence_pairs import Pair
 from mtmoe.data.subwords.sentencepiece_model import VocabularySizeError
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
-from mtmoe.recipe_sizing.recipe_settings import Choice, recipe_settings
+from mtmoe.recipe_sizing.recipe_settings import Choice, trial_settings
 from mtmoe.recipe_sizing.sizing_rules import LEAST_HELD_OUT, smaller_vocabulary
 from mtmoe.system.cpu_cores import num_cores
 
@@ -103,8 +103,10 @@ class Trial:
             "source_language": self._languages[0],
             "target_language": self._languages[1],
             "train": [{"name": "sample", "format": "text", **files}],
+            "valid": "split",
+            "test": "split",
         }
-        return recipe_from_dict(recipe_settings("trial", data, choice), Path("trial"))
+        return recipe_from_dict(trial_settings(data, choice), Path("trial"))
 
 
 def possible_held_out(sample: Sequence[Pair], num_valid: int, num_test: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from mtmoe.corpus_survey.survey import Survey
 from mtmoe.languages import tokeniser_of
 from mtmoe.recipe_sizing.recipe_settings import Choice
 from mtmoe.recipe_sizing.sizing import Sizing
+from mtmoe.recipe_sizing.start_choice import StartChoice
 
 
 def heading(survey: Survey, sizing: Sizing, minutes: float) -> str:
@@ -20,10 +21,9 @@ def heading(survey: Survey, sizing: Sizing, minutes: float) -> str:
 def reasons_of(survey: Survey, sizing: Sizing) -> dict[str, str]:
     """Return a comment for each setting that was chosen, by its dotted key."""
     choice = sizing.choice
-    return {
-        "data.valid": "Dev set (it tells which checkpoint is best) and test set (it measures) are held out of the "
-        "text: no sentence of theirs stands in what is trained on.",
-        "data.held_out": f"{_share(choice.valid_pairs, survey)} and {_share(choice.test_pairs, survey)} of the pairs.",
+    reasons = {
+        "data.valid": _sets(choice),
+        "data.held_out": _held_out(choice, survey),
         "data.cleaning.max_characters": f"Longer sentences are left out; 99.9 % have at most "
         f"{max(side.most for side in survey.lengths):,} characters.",
         "data.cleaning.max_length_ratio": "So are pairs of which one side is so many times longer (+10 characters on "
@@ -42,6 +42,36 @@ def reasons_of(survey: Survey, sizing: Sizing) -> dict[str, str]:
         "training.batch_tokens": _batch(choice, sizing.expected.gpu_bytes > 0),
         "training.validation.bleu_tokeniser": _tokeniser(survey),
     }
+    return reasons if choice.start is None else reasons | _reasons_of_start(choice.start)
+
+
+def _reasons_of_start(start: StartChoice) -> dict[str, str]:
+    direction = f"{start.languages.source} to {start.languages.target}"
+    subwords = "Subwords are learned from the new text; those that both have keep their vectors."
+    if start.vocabulary == "same":
+        subwords = "Its subwords are kept, and the new text is spelled with them."
+    return {
+        "model": "As in the start run, whose weights it begins with.",
+        "model.width": "",
+        "model.encoder_moe_after": "",
+        "training.start": f"The weights of a run that translates {direction}. {subwords}",
+        "data.replay": f"So much of the start run's {start.num_old_pairs:,} pairs is read beside the new text in each "
+        "epoch, so that the model does not forget what it knows.",
+    }
+
+
+def _sets(choice: Choice) -> str:
+    if not choice.valid_pairs and not choice.test_pairs:
+        return "Dev set (it tells which checkpoint is best) and test set (it measures) are the data set's own."
+    return (
+        "Dev set (it tells which checkpoint is best) and test set (it measures) are held out of the text: no sentence "
+        "of theirs stands in what is trained on."
+    )
+
+
+def _held_out(choice: Choice, survey: Survey) -> str:
+    shares = [_share(number, survey) for number in (choice.valid_pairs, choice.test_pairs) if number]
+    return f"{' and '.join(shares)} of the pairs."
 
 
 def _share(number: int, survey: Survey) -> str:

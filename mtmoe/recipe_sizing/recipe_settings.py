@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from mtmoe.recipe_sizing.sizing_rules import Shape, Steps
+from mtmoe.recipe_sizing.start_choice import StartChoice
 
 _TRANSLATED_FOR_BLEU = 200
 
@@ -12,7 +13,10 @@ _TRANSLATED_FOR_BLEU = 200
 class Choice(NamedTuple):
     """Everything about a recipe that depends on the text, the time or the machine.
 
+    valid_pairs, test_pairs: that are held out; 0 where the corpus has a dev or test set of its own.
+    shape: of the network, unless it begins with a run.
     bleu_tokeniser: empty, where that of the language is installed.
+    start: the run that the training begins with; None: with random weights.
     """
 
     valid_pairs: int
@@ -26,23 +30,26 @@ class Choice(NamedTuple):
     max_characters: int
     max_length_ratio: float
     bleu_tokeniser: str
+    start: StartChoice | None = None
+
+    @property
+    def has_own_subwords(self) -> bool:
+        """Return whether subwords are learned from the text, and not taken from a run."""
+        return self.start is None or self.start.vocabulary == "own"
 
 
 def recipe_settings(name: str, data: dict[str, Any], choice: Choice) -> dict[str, Any]:
     """Return the recipe of a choice.
 
     Args:
-        data: `source_language`, `target_language` and `train` of its table `data`.
+        data: the table `data`: languages, sources, and `valid` and `test`, which are "split" or sources.
     """
-    return {
+    held_out = {"valid_pairs": choice.valid_pairs, "test_pairs": choice.test_pairs}
+    settings: dict[str, Any] = {
         "name": name,
         "data": {
-            "source_language": data["source_language"],
-            "target_language": data["target_language"],
-            "valid": "split",
-            "test": "split",
-            "train": data["train"],
-            "held_out": {"valid_pairs": choice.valid_pairs, "test_pairs": choice.test_pairs},
+            **{key: data[key] for key in ("source_language", "target_language", "valid", "test", "train")},
+            "held_out": {key: number for key, number in held_out.items() if number},
             "cleaning": {
                 "max_characters": choice.max_characters,
                 "max_length_ratio": choice.max_length_ratio,
@@ -50,17 +57,37 @@ def recipe_settings(name: str, data: dict[str, Any], choice: Choice) -> dict[str
             },
             "augmentation": {},
         },
-        "subwords": {
+    }
+    if not settings["data"]["held_out"]:
+        del settings["data"]["held_out"]
+    if choice.has_own_subwords:
+        settings["subwords"] = {
             "vocabulary_size": choice.vocabulary_size,
             "character_coverage": choice.character_coverage,
-        },
-        "model": _model(choice),
-        "training": _training(choice),
-        "decoding": {"length_alpha": 1.0, "coverage_beta": 0.0},
-    }
+        }
+    settings |= {"model": _model(choice), "training": _training(choice), "decoding": _decoding(choice)}
+    if choice.start is not None and choice.start.replay_weight:
+        settings["data"]["replay"] = {"weight": choice.start.replay_weight}
+    return settings
+
+
+def trial_settings(data: dict[str, Any], choice: Choice) -> dict[str, Any]:
+    """Return the recipe of a trial: that of the choice, which begins with random weights and has no other text."""
+    settings = recipe_settings("trial", data, choice)
+    settings["training"].pop("start", None)
+    settings["data"].pop("replay", None)
+    if choice.start is not None and not choice.has_own_subwords:
+        settings["subwords"] = choice.start.subwords
+    return settings
+
+
+def _decoding(choice: Choice) -> dict[str, Any]:
+    return {"length_alpha": 1.0, "coverage_beta": 0.0} if choice.start is None else choice.start.decoding
 
 
 def _model(choice: Choice) -> dict[str, Any]:
+    if choice.start is not None:
+        return {**choice.start.model, "dropout": choice.dropout}
     shape = choice.shape
     return {
         "width": shape.width,
@@ -84,16 +111,19 @@ def _training(choice: Choice) -> dict[str, Any]:
     steps = choice.steps
     validation: dict[str, Any] = {
         "every_steps": steps.validate_every,
-        "translate_sentences": min(_TRANSLATED_FOR_BLEU, choice.valid_pairs),
+        "translate_sentences": min(_TRANSLATED_FOR_BLEU, choice.valid_pairs or _TRANSLATED_FOR_BLEU),
     }
     if choice.bleu_tokeniser:
         validation["bleu_tokeniser"] = choice.bleu_tokeniser
-    return {
+    settings: dict[str, Any] = {
         "max_steps": steps.max_steps,
         "batch_tokens": choice.batch_tokens,
-        "learning_rate": choice.shape.learning_rate,
+        "learning_rate": choice.shape.learning_rate if choice.start is None else choice.start.learning_rate,
         "clip_norm": 1.0,
         "save_every_steps": steps.validate_every,
         "schedule": {"kind": "cosine", "warmup_steps": steps.warmup_steps},
         "validation": validation,
     }
+    if choice.start is not None:
+        settings["start"] = {"run": choice.start.run, "vocabulary": choice.start.vocabulary}
+    return settings

@@ -17,6 +17,7 @@ from mtmoe.progress import Progress, silent
 from mtmoe.recipe_sizing import sizing_rules as rules
 from mtmoe.recipe_sizing.machine_trial import Speed, Trial, possible_held_out
 from mtmoe.recipe_sizing.recipe_settings import Choice
+from mtmoe.recipe_sizing.start_choice import StartChoice
 
 _PAIR_BYTES = 200
 """Of a pair while the text is divided: the tuple, its places in lists, its keys."""
@@ -45,41 +46,62 @@ class Sizing(NamedTuple):
 
 
 def size_recipe(
-    survey: Survey, minutes: float, device: torch.device, folder: Path | None = None, progress: Progress = silent
+    survey: Survey,
+    minutes: float,
+    device: torch.device,
+    folder: Path | None = None,
+    *,
+    start: StartChoice | None = None,
+    progress: Progress = silent,
 ) -> Sizing:
     """Choose the settings for the surveyed text and so many minutes of training on this machine.
 
     Args:
         folder: where the trial may write; by default a temporary directory.
+        start: the run that the training begins with, whose network is kept.
 
     Raises:
         UserError: the text is too small or too uniform to hold anything out of it.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="mtmoe-init-") as name:
-        return _Sizer(survey, minutes, device, Path(name), progress).size()
+        return _Sizer(survey, minutes, device, Path(name), start, progress).size()
 
 
 class _Sizer:
     """The steps of one sizing."""
 
-    def __init__(self, survey: Survey, minutes: float, device: torch.device, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        minutes: float,
+        device: torch.device,
+        folder: Path,
+        start: StartChoice | None,
+        progress: Progress,
+    ) -> None:
         self.survey, self.device, self.progress = survey, device, progress
-        self.minutes = minutes
+        self.minutes, self.start = minutes, start
         self.kind: rules.Device = "cuda" if device.type == "cuda" else "cpu"
         self.trial = Trial(survey.sample, survey.languages, folder)
         self.is_whole_text = len(survey.sample) == survey.num_usable
 
     def size(self) -> Sizing:
         """Choose before the trial what the text decides, and after it what the speed decides."""
-        valid, test = self._held_out()
-        choice = self._first_choice(*self._trial_held_out(valid, test))
+        held_out = self._held_out()
+        choice = self._first_choice(*self._trial_held_out(*held_out))
         choice = self.trial.prepare(choice, self.progress)
-        num_train = self.survey.num_usable - valid - test
-        text_tokens = num_train * self.trial.tokens_per_pair
+        own_sets = self.survey.corpus.own_sets
+        valid, test = (
+            0 if part in own_sets else number for part, number in zip(("valid", "test"), held_out, strict=True)
+        )
+        num_pairs = float(self.survey.num_usable - valid - test)
+        if self.start is not None:
+            num_pairs += self.start.replay_weight * self.start.num_old_pairs
+        text_tokens = num_pairs * self.trial.tokens_per_pair
         choice = choice._replace(batch_tokens=rules.batch_tokens(text_tokens, self.kind))
         speed = self._measured(choice)
         shape = rules.choose_shape(text_tokens, speed.tokens_per_second * 60 * self.minutes)
-        if shape != choice.shape:
+        if shape != choice.shape and self.start is None:
             choice = choice._replace(shape=shape)
             speed = self._measured(choice)
         steps = rules.choose_steps(60 * self.minutes, speed.seconds_per_step, text_tokens / speed.tokens_per_step)
@@ -118,6 +140,7 @@ class _Sizer:
             max_characters=rules.longest_sentence(max(side.most for side in survey.lengths)),
             max_length_ratio=rules.largest_length_ratio(survey.length_ratio),
             bleu_tokeniser=installed_tokeniser(survey.languages.target),
+            start=self.start,
         )._replace(batch_tokens=rules.batch_tokens(0.0, self.kind))
 
     def _expected(self, training_seconds: float, speed: Speed) -> Expectation:

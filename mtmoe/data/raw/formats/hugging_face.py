@@ -75,6 +75,19 @@ def load(source: HuggingFaceSource) -> Any:
         )
 
 
+def splits_of(source: HuggingFaceSource) -> tuple[str, ...]:
+    """Return the names of all splits of a data set in a directory of this machine."""
+    import datasets
+
+    directory = expanded(source.dataset)
+    with _library_errors(source), _no_progress_bars(datasets):
+        if (directory / "state.json").is_file():
+            return (source.split,)
+        if (directory / "dataset_dict.json").is_file():
+            return tuple(datasets.load_from_disk(str(directory)))
+        return tuple(datasets.get_dataset_split_names(str(directory), source.subset or None))
+
+
 def _checked(dataset: Any, source: HuggingFaceSource) -> Any:
     """Refuse to ask a directory that holds one split for another one."""
     if dataset.split is not None and str(dataset.split) != source.split:
