@@ -21,6 +21,7 @@ from typing import NamedTuple
 from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
+from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import make_directory, write_atomically
@@ -71,8 +72,13 @@ class RunFiles(NamedTuple):
         return self.directory / LEXICON_NAME
 
     @property
+    def source_words(self) -> Path:
+        """Words of the training text's source side, with their numbers; not every run has them."""
+        return self.directory / SOURCE_WORDS_NAME
+
+    @property
     def manifest(self) -> Path:
-        """SHA-256 of the vocabulary and the lexicon, and the format version."""
+        """SHA-256 of the vocabulary, the lexicon and the source words, and the format version."""
         return self.directory / "manifest.json"
 
     @property
@@ -120,13 +126,14 @@ def create_run(
     subwords_model: Path,
     lexicon: Path | None = None,
     *,
+    source_words: Path | None = None,
     launch: str = "",
     start: StartRecord | None = None,
 ) -> RunFiles:
     """Create a run. The recipe is written last: a directory without it is not a run.
 
     Args:
-        lexicon: of the data directory; copied if it is there.
+        lexicon, source_words: of the data directory; copied if they are there.
         launch: the torchrun job that begins it.
         start: the run whose weights it begins with.
 
@@ -140,8 +147,9 @@ def create_run(
         )
     make_directory(run.checkpoints)
     contents = {vocabulary_name(subwords_model): subwords_model.read_bytes()}
-    if lexicon is not None and lexicon.exists():
-        contents[run.lexicon.name] = lexicon.read_bytes()
+    for path, place in ((lexicon, run.lexicon), (source_words, run.source_words)):
+        if path is not None and path.exists():
+            contents[place.name] = path.read_bytes()
     for name, content in contents.items():
         write_atomically(directory / name, content)
     files = {name: _sha256(content) for name, content in contents.items()}

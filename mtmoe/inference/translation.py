@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mtmoe.inference.constraints.line_constraints import TermReport
 from mtmoe.inference.scoring.rescoring import ScorePart
 from mtmoe.inference.text.suspicion import Suspicion
+from mtmoe.inference.text.typing_errors import Correction
 from mtmoe.inference.text.word_alignment import Links
 
 
@@ -38,5 +39,7 @@ class Translation(NamedTuple):
     """What other models added to the score: ``(log_probability + sum of weight x value) / lp + cp``."""
     suspicions: tuple[Suspicion, ...] = ()
     """What is wrong with it by its looks, such as a loop; see `text/suspicion.py`."""
+    corrections: tuple[Correction, ...] = ()
+    """Words of the source that were read as others, because they are typing errors."""
     terms: tuple[TermReport, ...] = ()
     """The terms of the source, and whether this text has them."""

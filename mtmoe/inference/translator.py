@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from mtmoe.checkpoint import check_file, open_run
+from mtmoe.checkpoint import RunFiles, check_file, open_run
 from mtmoe.config import load_recipe
 from mtmoe.config.settings import Decoding
+from mtmoe.data.prepared.source_words import load_source_words
+from mtmoe.data.word_dictionaries import dictionary_of
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.line_constraints import LineConstraints
@@ -33,6 +35,7 @@ from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.text.lines import DividedLine, SourcePart
+from mtmoe.inference.text.typing_errors import Correction, TypingErrors
 from mtmoe.inference.translation import Translation
 from mtmoe.languages import has_spaces
 from mtmoe.precision import check_precision
@@ -124,6 +127,7 @@ class Translator:
         self._shortlist = shortlist_of(self.decoding, lexicon, self.loaded.subwords.size)
         data = self.loaded.recipe.data
         self._terms = terms
+        self._typing_errors = self._errors_of_typing(run_files)
         self._line_constraints = self._constraints_of(compares_text=False)
         user_symbols = self.loaded.recipe.subwords.user_symbols
         self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols)
@@ -173,7 +177,7 @@ class Translator:
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
         as_written = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
         cases = [self._in_usual_case(request) for request in as_written]
-        requests = [line.request for line in cases]
+        requests, corrections = self._in_usual_spelling([line.request for line in cases])
         wanted = _Wanted(num_best, with_alignment, with_scores)
         translations = [Translation("")] * len(requests)
         waiting = list(range(len(requests)))
@@ -206,15 +210,42 @@ class Translator:
             if not waiting:
                 break
             told = silent
-        return [in_case_of_line(translation, line) for translation, line in zip(translations, cases, strict=True)]
+        return [
+            in_case_of_line(translation, line)._replace(corrections=corrected)
+            for translation, line, corrected in zip(translations, cases, corrections, strict=True)
+        ]
 
     def _in_usual_case(self, request: Request) -> CaseOfLine:
         """Return the line as it is translated; as it is written if terms or expressions may depend on its case."""
-        decoding = self.decoding
-        has_expressions = any(name.startswith("/") for name in (*decoding.pass_through, *decoding.placeholders))
-        if not decoding.usual_case or self._terms or has_expressions:
+        if not self.decoding.usual_case or self._depends_on_letters:
             return CaseOfLine(request)
         return in_usual_case(request, self.loaded.recipe.data)
+
+    @property
+    def _depends_on_letters(self) -> bool:
+        """Whether terms or expressions are looked for, which may depend on case and spelling."""
+        names = (*self.decoding.pass_through, *self.decoding.placeholders)
+        return bool(self._terms) or any(name.startswith("/") for name in names)
+
+    def _in_usual_spelling(self, requests: list[Request]) -> tuple[list[Request], list[tuple[Correction, ...]]]:
+        """Return the lines without typing errors, and what was corrected in each."""
+        read, corrections = [], []
+        for request in requests:
+            corrected: tuple[Correction, ...] = ()
+            if self._typing_errors is not None and not (request.prefix or request.phrases):
+                text, corrected = self._typing_errors.corrected(request.text)
+                request = request._replace(text=text) if corrected else request
+            read.append(request)
+            corrections.append(corrected)
+        return read, corrections
+
+    def _errors_of_typing(self, run: RunFiles) -> TypingErrors | None:
+        """Return what finds them; None if the run has no words to compare with, or spelling is left as it is."""
+        language = self.loaded.recipe.data.source_language
+        if not self.decoding.usual_spelling or self._depends_on_letters or not run.source_words.exists():
+            return None
+        counts = load_source_words(check_file(run, run.source_words))
+        return TypingErrors(counts, partial(dictionary_of, language), language)
 
     def _constraints_in_turn(self) -> Iterator[LineConstraints]:
         """Yield the constraints of all lines, and then those of lines that are searched once more."""

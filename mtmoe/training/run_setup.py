@@ -39,7 +39,15 @@ def open_or_create_run(
         if start is not None:
             reporter.begun_from(start)
         launch = launch_name()
-        return create_run(run_dir, recipe, prepared.subwords_path, prepared.lexicon_path, launch=launch, start=start)
+        return create_run(
+            run_dir,
+            recipe,
+            prepared.subwords_path,
+            prepared.lexicon_path,
+            source_words=prepared.source_words_path,
+            launch=launch,
+            start=start,
+        )
     run = open_run(run_dir)
     check_resume(run, saved, recipe, prepared, reporter.warning)
     save_launch(run, launch_name())

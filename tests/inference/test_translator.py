@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from mtmoe.inference.requests import Request
 from mtmoe.inference.search.beam_search import NOTHING
 from mtmoe.inference.search.source_batching import pad_with_eos
 from mtmoe.inference.text.lines import decode_line, divide_sources, missing_language
+from mtmoe.inference.text.typing_errors import Correction
 from mtmoe.inference.text.word_alignment import align_words, words_of_subwords
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
@@ -78,6 +80,30 @@ def test_lines_in_capitals_and_in_title_case_are_translated_in_small_letters(tra
     for overrides in (["decoding.usual_case=false"], ['decoding.placeholders=["/[A-Z]+-/"]']):
         as_written = Translator(run_directory, device="cpu", overrides=overrides)
         assert reported(as_written.translate(typed[:2]))[1] != reported(as_written.translate(usual[:2]))[1]
+
+
+def test_typing_errors_are_read_as_what_was_meant_and_told(run_directory, tmp_path):
+    shutil.copytree(run_directory, tmp_path / "run")
+    words = "".join(f"{word}\t50\n" for word in ("where", "is", "the", "station", "two", "dogs", "play", "in", "snow"))
+    (tmp_path / "run" / "source_words.tsv").write_text(words)
+    typed = ["Where is teh sation?", "Two dogs play in the snow.", "TWO DOSG PLAY"]
+    meant = ["Where is the station?", "Two dogs play in the snow.", "TWO DOGS PLAY"]
+    translator = Translator(tmp_path / "run", device="cpu")
+    found, expected = translator.translate(typed), translator.translate(meant)
+    assert [translation.corrections for translation in found] == [
+        (Correction("teh", "the"), Correction("sation", "station")),
+        (),
+        (Correction("dosg", "dogs"),),
+    ]
+    assert [translation._replace(corrections=()) for translation in found] == expected
+    for overrides in (["decoding.usual_spelling=false"], ['decoding.placeholders=["/[A-Z]+-/"]']):
+        as_written = Translator(tmp_path / "run", device="cpu", overrides=overrides)
+        assert not as_written.translate(typed)[0].corrections
+    prefixed = translator.translate([Request(typed[0], prefix="Où")])[0]
+    assert not prefixed.corrections
+    (tmp_path / "run" / "source_words.tsv").write_text("damaged")
+    with pytest.raises(UserError, match=r"source_words\.tsv: damaged"):
+        Translator(tmp_path / "run", device="cpu")
 
 
 def test_batches_of_one_and_of_many_in_any_order_give_the_same_lines(translator, run_directory):

@@ -166,6 +166,13 @@ class Decoding(Settings):
         "phrases, terms, or expressions of your own in pass_through or placeholders. Scores are of the small letters. "
         "false: for models that were trained on capitals (data.augmentation.upper, title).",
     )
+    usual_spelling: bool = Field(
+        default=True,
+        description="A word that neither the training text nor the dictionary of the source language has is read as "
+        "the word of that text that it is one typing error away from, if there is one. What was read so is in JSON "
+        "(corrections). For ar, de, en, es, eu, fa, fr, it, lv, nl, pt and ru. Not with a prefix, phrases, terms, or "
+        "expressions of your own in pass_through or placeholders. Scores are of what was read.",
+    )
     placeholders: tuple[str, ...] = Field(
         default=(),
         description="What the search itself must write just as the source has it, once each and in order: any of the "

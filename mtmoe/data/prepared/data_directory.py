@@ -16,6 +16,7 @@ from mtmoe.config.settings import Data
 from mtmoe.data.prepared import manifest as manifests
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
+from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
 from mtmoe.languages import normal_code, parse_direction
@@ -90,6 +91,12 @@ class Prepared:
     def lexicon_path(self) -> Path:
         """Return likely target subwords of each source subword; text of one language has none."""
         path = self.directory / LEXICON_NAME
+        return self._unchanged(path) if path.exists() else path
+
+    @property
+    def source_words_path(self) -> Path:
+        """Return the words of the source side; not every text has them."""
+        path = self.directory / SOURCE_WORDS_NAME
         return self._unchanged(path) if path.exists() else path
 
     @property

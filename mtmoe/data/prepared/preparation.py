@@ -5,6 +5,7 @@
     report.json            what cleaning and splitting did, source by source
     subwords.model         or words.txt, the vocabulary
     lexicon.safetensors    likely target subwords of each source subword (not of text of one language)
+    source_words.tsv       words of the source side, with their numbers (where the language has a dictionary)
     train/, valid/         encoded corpora
     text/valid.source, text/valid.target, text/test/NAME.source, text/test/NAME.target
 
@@ -37,11 +38,13 @@ from mtmoe.data.prepared.data_directory import HELD_OUT_TEST, Prepared, open_pre
 from mtmoe.data.prepared.encoding import encode_corpus
 from mtmoe.data.prepared.lexicon import LEXICON_NAME, learn_lexicon, save_lexicon
 from mtmoe.data.prepared.replay import REPLAY, ReplayedText, open_replay
+from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, count_words, save_source_words
 from mtmoe.data.prepared.spool import Spool
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
 from mtmoe.data.raw.sources import read_pairs
 from mtmoe.data.subwords.sentencepiece_model import both_sides
 from mtmoe.data.subwords.vocabularies import load_vocabulary, make_vocabulary, take_vocabulary, vocabulary_file
+from mtmoe.data.word_dictionaries import has_dictionary
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.atomic_directory import built_directory, check_writable, completed, holds_something
@@ -292,8 +295,11 @@ class _Builder:
         )
         if not self.recipe.data.monolingual:
             save_lexicon(self.directory / LEXICON_NAME, learn_lexicon(corpus, self.progress))
-        normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in valid)
         data = self.recipe.data
+        if data.multilingual is None and has_dictionary(data.source_language):
+            counts = count_words(source for source, _ in self.spool)
+            save_source_words(self.directory / SOURCE_WORDS_NAME, counts)
+        normal = (Pair(normalise_line(source), normalise_line(target)) for source, target in valid)
         apart = data.multilingual is not None or (len(valid_parts) > 1 and not data.monolingual)
         encode_corpus(normal, model_path, self.directory / "valid", parts=valid_parts if apart else ())
 

@@ -166,6 +166,8 @@ class JsonFormat(LineFormat):
         answer = {**line.carried, **self._fields(translation)}
         if self.options.num_best is not None:
             answer["alternatives"] = [self._fields(other) for other in translation.alternatives]
+        if translation.corrections:
+            answer["corrections"] = [correction._asdict() for correction in translation.corrections]
         answer["warnings"] = [*problems, *translation.warnings, *_in_words(translation.suspicions)]
         text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
         return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"

@@ -16,6 +16,7 @@ from mtmoe.config import recipe_from_dict
 from mtmoe.data.prepared import encoding, preparation
 from mtmoe.data.prepared.lexicon import learn_lexicon, load_lexicon
 from mtmoe.data.prepared.preparation import HELD_OUT_TEST, open_prepared, prepare
+from mtmoe.data.prepared.source_words import count_words, load_source_words
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError, Warned
 
@@ -112,6 +113,7 @@ def test_only_what_is_listed_is_left_in_the_directory(work):
         "report.json",
         "subwords.model",
         "lexicon.safetensors",
+        "source_words.tsv",
         "text/valid.source",
         "text/valid.target",
         "text/test/my-test.source",
@@ -126,6 +128,13 @@ def test_the_lexicon_is_that_of_the_encoded_training_text(work):
     found = load_lexicon(prepared.lexicon_path, prepared.train.vocabulary_size)
     for one, other in zip(found, learn_lexicon(prepared.train), strict=True):
         assert np.array_equal(one, other)
+
+
+def test_the_source_words_are_those_of_the_training_text(work):
+    prepared = work.prepare().prepared
+    vocabulary, train = SubwordModel.load(prepared.subwords_path), prepared.train
+    sources = (vocabulary.decode(train.source(number).tolist()) for number in range(len(train)))
+    assert load_source_words(prepared.source_words_path) == count_words(sources)
 
 
 def test_the_same_text_gives_the_same_bytes_wherever_it_lies(tmp_path, monkeypatch):
