@@ -90,14 +90,12 @@ base() {
 fine_tuning() {
     local replay=(--set data.replay.data_dir=data/old --set "data.replay.weight=${REPLAY:-0.03}") kind
     base demo runs/base
-    steps 600 1000
-    options+=(--set "model.dropout=${DROPOUT:-0.3}" --set "training.learning_rate=${RATE:-2.5e-3}")
-    mtmoe train demo "runs/tuned-$seed" --from runs/base "${new_files[@]}" "${options[@]}"
+    steps 600 500
+    options+=(--set "model.dropout=${DROPOUT:-0.2}" --set "training.learning_rate=${RATE:-1.5e-3}")
     mtmoe train demo "runs/mixed-$seed" --from runs/base "${new_files[@]}" "${options[@]}" "${replay[@]}"
     for kind in new old; do
         heading "$kind text"
-        mtmoe bleu runs/base "runs/tuned-$seed" "runs/mixed-$seed" \
-            --source "$kind.test.en" --reference "$kind.test.de"
+        mtmoe bleu runs/base "runs/mixed-$seed" --source "$kind.test.en" --reference "$kind.test.de"
     done
 }
 
