@@ -34,6 +34,7 @@ from .commands.init import init
 from .commands.plan import plan
 from .commands.preprocess import preprocess
 from .commands.recipes import recipes
+from .commands.report import report
 from .commands.score import score
 from .commands.settings import settings
 from .commands.train import train
@@ -193,6 +194,7 @@ def main() -> None:
 for _command in (
     init,
     recipes,
+    report,
     describe,
     settings,
     fetch,

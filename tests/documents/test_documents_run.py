@@ -160,6 +160,14 @@ def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
         assert manifest["start"]["run"] == str(folder / "runs" / "base"), name
 
 
+def test_the_page_of_a_run_is_made_as_the_tutorial_says(folder: Path) -> None:
+    run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
+    page = (ROOT / "docs" / "tutorial" / "reading-a-report.md").read_text(encoding="utf-8")
+    (command,) = [shown for shown in shown_commands(page) if shown.arguments[0] == "report"]
+    run(command, ())
+    assert "Expert 0" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:
     run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
     (folder / "lines.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")

@@ -26,6 +26,7 @@ LAYERS = [
     ("checkpoint",),
     ("inference", "evaluation"),
     ("training",),
+    ("report",),
     ("planning",),
     ("diagnosis",),
     ("benchmark",),

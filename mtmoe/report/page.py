@@ -1,0 +1,272 @@
+"""The page: sections from histories and examinations, put into one HTML file by a template that escapes everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mtmoe.config.settings import Settings
+from mtmoe.report.charts import Points, Series, heat_map, line_chart
+from mtmoe.report.dev_translations import DevTranslations
+from mtmoe.report.expert_contexts import ExpertProfile
+from mtmoe.report.run_history import RunHistory
+
+_ABSENT = "–"
+
+CURVES = (
+    ("Loss (nats per target token)", "loss", False, True),
+    ("Dev BLEU", "bleu", False, None),
+    ("Learning rate", "learning_rate", False, False),
+    ("Gradient norm before clipping", "gradient_norm", True, False),
+    ("Target tokens per second", "target_tokens_per_second", False, False),
+    ("Auxiliary losses", "auxiliary_loss", False, False),
+)
+"""Title, key of the log, whether the axis is logarithmic, and which lines have it: False: of training, None: of
+validation, True: both."""
+
+TABLE_6 = (
+    ("importance_cv", "CV(importance)"),
+    ("load_cv", "CV(load)"),
+    ("max_over_mean_load", "max / mean load"),
+    ("max_over_mean_tokens", "max / mean tokens"),
+    ("dead_experts", "experts without a token"),
+)
+"""Columns of the paper's Table 6, as the log has them for each layer."""
+
+
+class Examination(NamedTuple):
+    """What a run's model was asked: profiles of its experts by layer, and translations; None where nothing was."""
+
+    profiles: Mapping[str, Sequence[ExpertProfile]]
+    translations: DevTranslations | None
+    num_sentences: int
+    checkpoint: str
+
+
+class Table(NamedTuple):
+    """Rows of cells; the first cell of a row is its heading."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class LayerSection(NamedTuple):
+    """The experts of one layer of a run."""
+
+    name: str
+    maps: Sequence[Markup]
+    balance: Markup
+    note: str
+    profiles: Sequence[ExpertProfile]
+
+
+class RunSection(NamedTuple):
+    """One run's own part of the page."""
+
+    label: str
+    layers: Sequence[LayerSection]
+    translations: DevTranslations | None
+    num_sentences: int
+    checkpoint: str
+
+
+def report_page(histories: Sequence[RunHistory], examinations: Mapping[str, Examination], version: str) -> str:
+    """Return the page. Nothing in it tells of the day on which it was made: the same runs give the same bytes.
+
+    Args:
+        examinations: by the labels of runs; there need not be one of each.
+        version: of mtmoe.
+    """
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    title = " and ".join(history.label for history in histories)
+    return environment.get_template("page.html.jinja").render(
+        title=title,
+        version=version,
+        overview=overview(histories),
+        tables=[settings_table(histories), *data_tables(histories)],
+        curves=list(filter(None, _curves(histories))),
+        experts=balance_table(histories),
+        runs=[_run_section(history, examinations.get(history.label)) for history in histories],
+        damaged=[(history.label, history.num_damaged_lines) for history in histories if history.num_damaged_lines],
+    )
+
+
+# -------------------------------------------------------------------------------------------------- overview
+
+
+def overview(histories: Sequence[RunHistory]) -> Table:
+    """Return what each run is, and how far it came."""
+    columns = [_overview(history) for history in histories]
+    rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
+    return Table("What the runs are", ["", *(history.label for history in histories)], rows)
+
+
+def _overview(history: RunHistory) -> dict[str, str]:
+    recipe, moe = history.recipe, history.recipe.model.moe
+    validation = history.validation[-1] if history.validation else {}
+    best = _ABSENT
+    if {"best_value", "metric", "best_step"} <= validation.keys():
+        best = f"{validation['best_value']:.2f} ({validation['metric']}) at step {validation['best_step']:,}"
+    layers = len(recipe.model.encoder_moe_after) + len(recipe.model.decoder_moe_after)
+    has_experts = moe is not None and moe.kind != "dense" and layers
+    start = history.manifest.start
+    return {
+        "recipe": recipe.name,
+        "about": recipe.about.description or _ABSENT,
+        "languages": recipe.data.languages,
+        "parameters": f"{history.description.num_parameters:,}",
+        "operations per timestep": f"{history.description.operations:,}",
+        "experts": f"{layers} x {moe.num_experts}, {moe.experts_per_token} a token" if has_experts else "none",
+        "steps": f"{history.train[-1]['step']:,} of {recipe.training.max_steps:,}" if history.train else _ABSENT,
+        "minutes, first to last line of the log": f"{history.seconds / 60:.1f}",
+        "precision": recipe.training.precision,
+        "best validation": best,
+        "BLEU signature": str(validation.get("bleu_signature", _ABSENT)),
+        "began with": f"{start.run}, {', '.join(start.checkpoints)}" if start else "random weights",
+        "text (digest)": history.prepared.manifest.digest[:16] if history.prepared else "gone",
+        "vocabulary (SHA-256)": next(iter(history.manifest.files.values()))[:16],
+    }
+
+
+def settings_table(histories: Sequence[RunHistory]) -> Table:
+    """Return the settings that are not as by default in one of the runs; those that differ first."""
+    flat = [dict(_flat("", _settings_of(history.recipe))) for history in histories]
+    keys = sorted({key for settings in flat for key in settings})
+    rows = [[key, *(settings.get(key, "default") for settings in flat)] for key in keys]
+    rows.sort(key=lambda row: len(set(row[1:])) == 1)
+    return Table("Settings that are not as by default", ["setting", *(history.label for history in histories)], rows)
+
+
+def _settings_of(recipe: Settings) -> dict[str, Any]:
+    settings: dict[str, Any] = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"about", "name"})
+    return settings
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else key, inner)
+    elif isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _flat(f"{prefix}[{number}]", inner)
+    else:
+        yield prefix, str(value)
+
+
+# ------------------------------------------------------------------------------------------------------ data
+
+
+def data_tables(histories: Sequence[RunHistory]) -> list[Table]:
+    """Return what became of the text of each run."""
+    tables = []
+    for history in histories:
+        if history.prepared is None:
+            continue
+        manifest, report = history.prepared.manifest, history.prepared.report
+        rules = sorted({rule for counts in report.train.values() for rule in counts})
+        rows = [[rule.replace("_", " "), *(f"{c.get(rule, 0):,}" for c in report.train.values())] for rule in rules]
+        tables.append(Table(f"Training text of {history.label}: pairs by rule", ["", *report.train], rows))
+        sets = {f"{part} text": number for part, number in manifest.num_pairs.items()}
+        sets |= {f"test set {name}": number for name, number in manifest.test_sets.items()}
+        rows = [[name, f"{number:,}"] for name, number in sets.items()]
+        tables.append(Table(f"Text of {history.label}", ["", "pairs"], rows))
+    return tables
+
+
+# ---------------------------------------------------------------------------------------------------- curves
+
+
+def _curves(histories: Sequence[RunHistory]) -> Iterator[Markup]:
+    for title, key, is_logarithmic, where in CURVES:
+        series = []
+        for number, history in enumerate(histories):
+            if where is not None:
+                name = f"{history.label}, training" if where else history.label
+                series.append(Series(name, history.series(key), number))
+            if where is not False:
+                name = f"{history.label}, dev" if where else history.label
+                series.append(Series(name, history.series(key, validation=True), number, is_dashed=bool(where)))
+        yield line_chart(title, series, is_logarithmic=is_logarithmic)
+
+
+# --------------------------------------------------------------------------------------------------- experts
+
+
+def balance_table(histories: Sequence[RunHistory]) -> Table | None:
+    """Return the columns of the paper's Table 6 at the end of each training; None without experts."""
+    rows = [
+        [f"{history.label}, {layer}", *(_figure(history.train[-1].get(f"{layer}.{key}")) for key, _ in TABLE_6)]
+        for history in histories
+        for layer in history.layers
+    ]
+    head = ["layer", *(title for _, title in TABLE_6)]
+    return Table("Balance of the experts, last line of the log", head, rows) if rows else None
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) and math.isfinite(value) else _ABSENT
+
+
+def _run_section(history: RunHistory, examination: Examination | None) -> RunSection:
+    profiles = examination.profiles if examination else {}
+    layers = [_layer_section(history, layer, profiles.get(layer, ())) for layer in history.layers]
+    if examination is None:
+        return RunSection(history.label, layers, None, 0, "")
+    return RunSection(
+        history.label, layers, examination.translations, examination.num_sentences, examination.checkpoint
+    )
+
+
+def _layer_section(history: RunHistory, layer: str, profiles: Sequence[ExpertProfile]) -> LayerSection:
+    key = f"{layer}.token_share"
+    lines = [line for line in history.train if isinstance(line.get(key), list)]
+    maps = []
+    note = ""
+    if lines:
+        num_experts = len(lines[-1][key])
+        lines = [line for line in lines if len(line[key]) == num_experts]
+        rows = [[line[key][expert] for line in lines] for expert in range(num_experts)]
+        steps = [line["step"] for line in lines]
+        maps = [heat_map("Share of the tokens, a row for each expert", rows, steps, 1 / num_experts)]
+        note = _balance_note([row[-1] for row in rows])
+    else:
+        bands = [
+            Series(name, _shares(history, f"{layer}.token_share_{name}"), number)
+            for number, name in enumerate(("min", "median", "max"))
+        ]
+        maps = [line_chart("Share of the tokens: least, median and largest expert", bands)]
+    cvs = [
+        Series("CV(importance)", history.series(f"{layer}.importance_cv"), 0),
+        Series("CV(load)", history.series(f"{layer}.load_cv"), 1),
+        Series("CV(tokens)", history.series(f"{layer}.tokens_cv"), 2),
+    ]
+    return LayerSection(layer, maps, line_chart("Coefficients of variation", cvs), note, profiles)
+
+
+def _shares(history: RunHistory, key: str) -> Points:
+    return history.series(key)
+
+
+def _balance_note(shares: Sequence[float]) -> str:
+    """Return in a sentence how evenly tokens are spread."""
+    mean = 1 / len(shares)
+    entropy = -sum(share * math.log(share) for share in shares if share > 0) / math.log(max(len(shares), 2))
+    dead = sum(share == 0 for share in shares)
+    loaded = sum(share > 2 * mean for share in shares)
+    return (
+        f"At the end: {dead} of {len(shares)} experts without a token, {loaded} with more than twice the mean; "
+        f"entropy {entropy:.3f} of 1 (evenly spread)."
+    )
