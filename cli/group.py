@@ -37,6 +37,7 @@ from .commands.recipes import recipes
 from .commands.report import report
 from .commands.score import score
 from .commands.settings import settings
+from .commands.synthesise import synthesise
 from .commands.train import train
 from .commands.translate import translate
 from .console import note, warn
@@ -201,6 +202,7 @@ for _command in (
     preprocess,
     train,
     translate,
+    synthesise,
     score,
     bleu,
     average,

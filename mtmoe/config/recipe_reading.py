@@ -144,13 +144,16 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
-    """Remove each table that is `false`, with what a base recipe says of it: it is off, or has its defaults."""
+    """Remove each table that is `false`, with what a base recipe says of it: it is off, or has its defaults; and each
+    number that may be absent."""
     for name, field in table.model_fields.items():
         inner = next(tables_in(field.annotation), None)
-        if inner is None or name not in settings:
+        if name not in settings:
             continue
-        if settings[name] is False and not field.is_required():
+        if settings[name] is False and (inner is not None or field.default is None) and not field.is_required():
             del settings[name]
+        elif inner is None:
+            continue
         elif isinstance(settings[name], dict):
             settings[name] = dict(settings[name])
             _switch_off(settings[name], inner)

@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     DRAWN_WORDS = 4
     PERTURBATION = 5
     AUGMENTATION = 6
+    NOISE = 7
 
 
 def random_stream(purpose: Purpose, *numbers: int) -> np.random.Generator:

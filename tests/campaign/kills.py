@@ -1,10 +1,10 @@
 """Commands killed at random moments: what they make in the end has the bytes that it has without.
 
 ``python -m tests.campaign.kills --kills 200 --terms 100 --seed 1`` sends so many SIGKILLs, and so many of SIGTERM,
-SIGINT and SIGHUP by turns, to train, translate (a stream, files into one, files into a directory), preprocess (a new
-directory, one that is there), fetch, average and export, in processes of their own. After each the same command runs
-to its end, with --resume where it has that. Wrong is: other bytes, a file too many, a traceback, another status than
-128 and the signal's number (0 where the work was done already).
+SIGINT and SIGHUP by turns, to train, translate (a stream, files into one, files into a directory), synthesise,
+preprocess (a new directory, one that is there), fetch, average and export, in processes of their own. After each the
+same command runs to its end, with --resume where it has that. Wrong is: other bytes, a file too many, a traceback,
+another status than 128 and the signal's number (0 where the work was done already).
 """
 
 from __future__ import annotations
@@ -107,6 +107,13 @@ COMMANDS = (
         "translate files into a directory",
         lambda place, work: [
             "translate", place.run, *_texts(place), "--device", "cpu", "--output-dir", work / "out"
+        ],
+        resume=lambda work: True,
+    ),
+    Command(
+        "synthesise",
+        lambda place, work: [
+            "synthesise", place.run, place.folder / "train.fr", work / "out", "--method", "top-k", "--device", "cpu"
         ],
         resume=lambda work: True,
     ),

@@ -11,6 +11,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,6 +167,23 @@ def test_the_page_of_a_run_is_made_as_the_tutorial_says(folder: Path) -> None:
     (command,) = [shown for shown in shown_commands(page) if shown.arguments[0] == "report"]
     run(command, ())
     assert "Expert 0" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_how_to_of_monolingual_text_works(folder: Path) -> None:
+    for language, lines in (("de", ["mono one two", "", "three mono five"]), ("en", ["four mono"])):
+        (folder / f"mono.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    page = (ROOT / "docs" / "howto" / "monolingual-text.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```toml\n(# with-bt.toml\n.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    (folder / "with-bt.toml").write_text(recipe, encoding="utf-8")
+    commands = [shown for shown in shown_commands(page) if "--shard" not in shown.arguments]
+    assert [shown.arguments[0] for shown in commands] == ["train", "synthesise", "train", "synthesise", "synthesise"]
+    outputs = [run(shown, (*SMALL, "subwords.character_coverage=0.98")) for shown in commands]
+    (printed,) = tomllib.loads(outputs[1])["data"]["train"]
+    shown = tomllib.loads(recipe)["data"]["train"][1]
+    assert printed == shown
+    assert [len(Path(f"{name}.tsv").read_text().splitlines()) for name in ("bt", "forward", "distilled")] == [3, 1, 240]
+    report = json.loads(Path("runs/en-de/data/report.json").read_text())
+    assert report["train"]["bt"]["read"] == 3
 
 
 def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:

@@ -25,6 +25,7 @@ LAYERS = [
     ("distributed",),
     ("checkpoint",),
     ("inference", "evaluation"),
+    ("synthesis",),
     ("training",),
     ("report",),
     ("planning",),

@@ -71,13 +71,19 @@ class RawLine(NamedTuple):
 
 
 def raw_line_chunks(
-    inputs: Sequence[TextInput], size: ChunkSize, *, num_skipped: int = 0, tell_pauses: bool = False
+    inputs: Sequence[TextInput],
+    size: ChunkSize,
+    *,
+    num_skipped: int = 0,
+    end: int | None = None,
+    tell_pauses: bool = False,
 ) -> Iterator[list[RawLine]]:
     """Yield the lines of several inputs, one after the other, in chunks.
 
     Args:
         size: asked for the number of lines after each line.
         num_skipped: lines at the beginning that are left out.
+        end: number of the line, from 0, that is read no more; by default all are read.
         tell_pauses: yield an empty chunk before waiting for the writer of a pipe.
 
     Raises:
@@ -95,12 +101,14 @@ def raw_line_chunks(
                 for content in chunk:
                     if is_first:
                         check_is_text(content, path)
-                    if number >= num_skipped:
+                    if number >= num_skipped and (end is None or number < end):
                         lines.append(RawLine(content, number, is_first))
                     number += 1
                     is_first = False
                 if lines or not chunk:
                     yield lines
+                if end is not None and number >= end:
+                    return
 
 
 @contextlib.contextmanager

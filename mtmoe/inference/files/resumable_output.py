@@ -106,6 +106,11 @@ class ResumableOutput:
         self.faults = LineFaults()
         """Of the lines that were answered before the output was opened."""
 
+    @property
+    def is_begun(self) -> bool:
+        """Return whether a job has begun with the output and not ended yet, be it this or another."""
+        return self._journal.exists()
+
     def begin(self) -> None:
         """Take the output as one of this job's, and what is there as something that it will replace.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mtmoe.errors import UserError
-from mtmoe.inference.files.answers import Answers, TranslateChunks, chunk_translator
-from mtmoe.inference.files.line_chunks import raw_line_chunks
+from mtmoe.inference.files.answers import Answers, chunk_translator
 from mtmoe.inference.files.model_identity import model_identity
+from mtmoe.inference.files.output_jobs import OutputJob, do_job
 from mtmoe.inference.files.resumable_output import InputFile, ResumableOutput, examine_input
 from mtmoe.inference.files.translation_options import NOBODY, TranslatedLines, TranslationListener, TranslationOptions
 from mtmoe.progress import Progress, silent
@@ -65,7 +65,7 @@ def translate_files(
 
         for job in jobs:
             is_begun = job.output.output.name in begun
-            _do_job(job, answers, translate_chunks, told, listener, resume=resume, is_begun=is_begun)
+            do_job(job, answers, translate_chunks, told, listener, resume=resume, is_begun=is_begun)
         told(total)
     for job in jobs:
         job.output.remove_journal()
@@ -107,17 +107,9 @@ def check_read_again(inputs: Sequence[Path]) -> None:
         )
 
 
-class _Job(NamedTuple):
-    """An output and the inputs that are translated into it."""
-
-    output: ResumableOutput
-    inputs: Sequence[Path]
-    num_lines: int
-
-
 def _planned_jobs(
     inputs: Sequence[Path], output: Path | None, output_dir: Path | None, identity: dict[str, Any]
-) -> list[_Job]:
+) -> list[OutputJob]:
     examined: list[InputFile] = [examine_input(path) for path in inputs]
     if output is not None:
         groups = [(output, list(zip(inputs, examined, strict=True)))]
@@ -128,45 +120,10 @@ def _planned_jobs(
         groups = [(output_dir / plain_name(path), [(path, file)]) for path, file in pairs]
     names = [path.name for path, _ in groups] if output_dir is not None else []
     return [
-        _Job(
+        OutputJob(
             ResumableOutput(path, identity, [file for _, file in group], outputs=names),
             [source for source, _ in group],
             sum(file.num_lines for _, file in group),
         )
         for path, group in groups
     ]
-
-
-def _do_job(
-    job: _Job,
-    answers: Answers,
-    translate_chunks: TranslateChunks,
-    told: Callable[[int], None],
-    listener: TranslationListener,
-    *,
-    resume: bool,
-    is_begun: bool,
-) -> None:
-    path = job.output.output
-    with job.output.opened(resume=resume, is_begun=is_begun) as output:
-        answers.faults = answers.faults.plus(job.output.faults)
-        if output is None:
-            listener.complete_already(path)
-            answers.num_done += job.num_lines
-            return
-        if resume:
-            listener.resumed(path, output.num_lines_done, job.num_lines)
-        answers.num_done += output.num_lines_done
-        told(answers.num_done)
-        try:
-            chunks = raw_line_chunks(
-                job.inputs, answers.chunk_size, num_skipped=output.num_lines_done, tell_pauses=answers.tell_pauses
-            )
-            for text, num_answered, faults in answers.translated(chunks, translate_chunks):
-                output.write(text, num_answered, faults)
-                told(answers.num_done)
-        except BaseException:
-            if output.num_lines_done:
-                listener.stopped(path, output.num_lines_done, job.num_lines)
-            raise
-        output.finish()

@@ -94,6 +94,54 @@ def test_words_come_as_often_as_their_probability_says(sampling, expected):
         assert found[word] == pytest.approx(probability, abs=4 * math.sqrt(0.25 / 4000))
 
 
+@pytest.mark.parametrize("sampling", [{}, {"top_k": 2}, {"temperature": 0.5}, {"top_p": 0.75}])
+def test_sentences_come_as_often_as_their_probability_says(scripted_model, sampling):
+    table = {
+        (): {A: 0.5, B: 0.3, EOS: 0.2},
+        (A,): {A: 0.1, B: 0.6, EOS: 0.3},
+        (B,): {C: 0.7, EOS: 0.3},
+        (A, B): {EOS: 0.8, A: 0.2},
+    }
+    num_samples, num_lines = 50, 30
+
+    def reduced(words: dict[int, float]) -> dict[int, float]:
+        """The distribution that is drawn from, by the definitions of temperature, top k and top p."""
+        tempered = {word: p ** (1 / sampling.get("temperature", 1.0)) for word, p in words.items()}
+        likeliest = sorted(tempered, key=lambda word: -tempered[word])[: sampling.get("top_k") or None]
+        total, kept, reached = sum(tempered[word] for word in likeliest), [], 0.0
+        for word in likeliest:
+            if reached < sampling.get("top_p", 1.0):
+                kept.append(word)
+            reached += tempered[word] / total
+        return {word: tempered[word] / sum(tempered[other] for other in kept) for word in kept}
+
+    expected: Counter[tuple[int, ...]] = Counter()
+
+    def walk(prefix: tuple[int, ...], probability: float) -> None:
+        if len(prefix) == 3:  # the greatest length: it ends here
+            expected[prefix] += probability
+            return
+        for word, p in reduced(table.get(prefix, table[()])).items():
+            if word == EOS:
+                expected[prefix] += probability * p
+            else:
+                walk((*prefix, word), probability * p)
+
+    walk((), 1.0)
+    assert sum(expected.values()) == pytest.approx(1.0)
+    sources = [[4]] * num_lines  # max_length_ratio = 1, max_length_extra = 2
+    found = Counter(
+        hypothesis.ids
+        for hypotheses in search_all(scripted_model(table), sources, options(num_samples, **sampling), batch_tokens=999)
+        for hypothesis in hypotheses
+    )
+    assert set(found) <= set(expected)
+    num_draws = num_samples * num_lines
+    for ids, probability in expected.items():
+        tolerance = 4 * math.sqrt(probability * (1 - probability) / num_draws) + 1e-9
+        assert found[ids] / num_draws == pytest.approx(probability, abs=tolerance)
+
+
 def test_special_symbols_are_never_drawn():
     table = {PAD: 0.3, UNK: 0.2, BOS: 0.2, EOS: 0.1, A: 0.2}
     assert set(frequencies(table)) == {EOS, A}

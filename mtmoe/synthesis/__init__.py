@@ -1,0 +1,1 @@
+"""Synthesis of training text: back-translation, forward translation, and sequence-level distillation."""
