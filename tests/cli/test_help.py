@@ -35,6 +35,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "preprocess",
         "train",
         "translate",
+        "synthesise",
         "score",
         "bleu",
         "average",
