@@ -60,7 +60,7 @@ def line_chart(title: str, series: Sequence[Series], *, is_logarithmic: bool = F
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{ticks}'
         f'<svg class="plot" x="{_LEFT}" y="{_TOP}" width="{inner_width}" height="{inner_height}" '
         f'viewBox="0 0 {inner_width} {inner_height}" preserveAspectRatio="none">'
-        f'<rect width="{inner_width}" height="{inner_height}" class="ground"/>{curves}</svg>'
+        f'{curves}</svg><rect class="sensor" x="{_LEFT}" y="{_TOP}" width="{inner_width}" height="{inner_height}"/>'
         f"{_x_ticks(x_range, inner_width)}</svg>{_legend(shown)}</figure>"
     )
 
