@@ -1,7 +1,7 @@
 """What each expert is given: the contexts in which its gate is largest, and its favourite subwords (as Table 9 of the
 paper, which shows such contexts of an encoder's experts).
 
-Letters: N tokens, M pairs of a token and one of its experts, E experts, B sentences, S and T positions.
+Letters: N tokens, M pairs of a token and one of its experts, B sentences.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mtmoe.vocabulary import BOS, EOS
 _NUM_CONTEXTS, _NUM_SUBWORDS = 6, 8
 _BEFORE, _BEHIND = 6, 4  # subwords of a context
 _LEAST_TIMES = 3
-_SENTENCES_AT_ONCE = 50
+SENTENCES_AT_ONCE = 50
 
 
 class Context(NamedTuple):
@@ -77,8 +77,8 @@ def profile_experts(
     found: dict[str, list[_Tokens]] = {name: [] for name in layers}
     num_tokens = dict.fromkeys(layers, 0)
     device = next(model.parameters()).device
-    for begin in range(0, len(pairs), _SENTENCES_AT_ONCE):
-        part = pairs[begin : begin + _SENTENCES_AT_ONCE]
+    for begin in range(0, len(pairs), SENTENCES_AT_ONCE):
+        part = pairs[begin : begin + SENTENCES_AT_ONCE]
         texts["encoder"] += [[*source, EOS] for source, _ in part]
         texts["decoder"] += [[BOS, *target] for _, target in part]
         batch = batch_of([source for source, _ in part], [target for _, target in part]).to(device)

@@ -30,7 +30,7 @@ def pairs(loaded) -> list[tuple[list[int], list[int]]]:
 
 
 def test_shares_are_those_that_the_layers_count(loaded, pairs, monkeypatch):
-    monkeypatch.setattr("mtmoe.report.expert_contexts._SENTENCES_AT_ONCE", 3)
+    monkeypatch.setattr("mtmoe.report.expert_contexts.SENTENCES_AT_ONCE", 3)
     profiles = profile_experts(loaded.model, loaded.subwords, pairs)
     batch = batch_of([source for source, _ in pairs], [target for _, target in pairs])
     with torch.inference_mode():
