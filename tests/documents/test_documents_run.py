@@ -148,6 +148,7 @@ def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
         "train",
         "train",
         "bleu",
+        "average",
         "train",
         "train",
         "preprocess",
@@ -156,6 +157,7 @@ def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
     short = tuple(setting for setting in SMALL if "max_steps" not in setting)
     outputs = [run(shown, (*short, "training.max_steps=4")) for shown in commands]
     assert "replay-test" in outputs[2]
+    assert outputs[3].startswith("averaged-2-")
     for name in ("tuned", "mixed", "frozen", "child", "again"):
         manifest = json.loads(Path(f"runs/{name}/manifest.json").read_text())
         assert manifest["start"]["run"] == str(folder / "runs" / "base"), name
