@@ -62,7 +62,7 @@ class Cleaner:
             pair = Pair(normalise_line(raw.source), normalise_line(raw.target))
             if pair != raw:
                 self._count_changes(raw)
-            broken = self._broken_rule(pair, direction)
+            broken = self.broken_rule(pair, direction)
             self.report[broken or "kept"] += 1
             if broken is None:
                 yield pair
@@ -72,7 +72,11 @@ class Cleaner:
         self.report["read"] += 1
         self.report[_RULES.get(bad_line.problem, "unreadable")] += 1
 
-    def _broken_rule(self, pair: Pair, direction: str) -> str | None:
+    def broken_rule(self, pair: Pair, direction: str = "") -> str | None:
+        """Return the first rule (of `DROPS`) that a pair in normal form breaks; None if it breaks none.
+
+        The pair counts as read: it is a duplicate when it comes again. It is in no report.
+        """
         rules = self._cleaning
         num_source, num_target = len(pair.source), len(pair.target)
         if self._monolingual and not num_target:

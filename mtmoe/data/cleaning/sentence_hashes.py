@@ -61,3 +61,21 @@ class HashSet:
         for number in old:
             if number:
                 self._slots[self._slot_of(number)] = number
+
+
+class RecentHashes:
+    """The latest of a stream of `hash64` numbers, in bounded memory."""
+
+    def __init__(self, least_remembered: int = 1 << 24) -> None:
+        """Begin with none. At least ``least_remembered`` numbers are remembered, and at most twice as many: of 2^24 at
+        least, in 0.5 GB at most."""
+        self._least = least_remembered
+        self._older, self._newer = HashSet(), HashSet()
+
+    def add(self, number: int) -> bool:
+        """Put the number in; False when it was among those that are remembered."""
+        if number in self._older or not self._newer.add(number):
+            return False
+        if len(self._newer) >= self._least:
+            self._older, self._newer = self._newer, HashSet()
+        return True

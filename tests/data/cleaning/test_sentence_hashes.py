@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from mtmoe.data.cleaning.sentence_hashes import HashSet, hash64
+from mtmoe.data.cleaning.sentence_hashes import HashSet, RecentHashes, hash64
 
 
 def test_a_hash_set_behaves_like_a_set():
@@ -22,3 +22,10 @@ def test_a_hash_set_behaves_like_a_set():
 
 def test_a_sentence_has_the_same_hash_on_every_machine():
     assert hash64("Straße") == 0x129AC8E86711EF3E
+
+
+def test_the_latest_hashes_are_remembered_and_old_ones_forgotten():
+    latest = RecentHashes(100)
+    assert all(latest.add(number) for number in range(1, 1001))
+    assert not any(latest.add(number) for number in range(901, 1001))
+    assert all(latest.add(number) for number in range(1, 51))
