@@ -20,7 +20,7 @@ from mtmoe.corpus_survey.language_identification import is_in_other_language
 from mtmoe.corpus_survey.shifted_lines import ShiftedPart, ShiftFinder
 from mtmoe.corpus_survey.text_fields import LanguagePair
 from mtmoe.data.cleaning.rules import DROPS, Cleaner
-from mtmoe.data.raw.sentence_pairs import BadLine, Pair
+from mtmoe.data.raw.sentence_pairs import OnBadLine, Pair, ignore_bad_line
 from mtmoe.data.raw.sources import read_pairs
 from mtmoe.data.subwords.sentencepiece_model import sample_sentences
 from mtmoe.errors import UserError
@@ -102,10 +102,10 @@ def take_survey(paths: Sequence[Path], asked: LanguagePair, progress: Progress =
     """
     where = " and ".join(map(str, paths))
     corpus = locate(paths, asked)
-    languages = decide_languages(corpus, _first_pairs(corpus), asked, where)
+    languages = decide_languages(corpus, first_pairs(corpus), asked, where)
     cleaner = Cleaner(Cleaning(on_invalid_utf8="skip"))
     shifts = ShiftFinder()
-    counted = _Counted(_pairs(corpus, languages, cleaner.count_bad_line), progress)
+    counted = _Counted(corpus_pairs(corpus, languages, cleaner.count_bad_line), progress)
     examined = shifts.watched(islice(counted, MOST_EXAMINED))
     joined = sample_sentences(("\t".join(pair) for pair in cleaner.clean(examined)), SAMPLE_PAIRS, _SEED)
     counts, num_examined = dict(cleaner.report), cleaner.report["read"]
@@ -156,7 +156,7 @@ class _Counted:
         return pair
 
 
-def _pairs(corpus: Corpus, languages: LanguagePair, on_bad_line: Any) -> Iterator[Pair]:
+def corpus_pairs(corpus: Corpus, languages: LanguagePair, on_bad_line: OnBadLine = ignore_bad_line) -> Iterator[Pair]:
     """Stream the pairs as a recipe would; nothing is fetched.
 
     Raises:
@@ -169,17 +169,13 @@ def _pairs(corpus: Corpus, languages: LanguagePair, on_bad_line: Any) -> Iterato
     return read_pairs(data.train[0], data, Path(), on_bad_line)
 
 
-def _first_pairs(corpus: Corpus) -> list[Pair]:
+def first_pairs(corpus: Corpus) -> list[Pair]:
     """Read the first pairs, by which the languages are identified.
 
     A translation memory needs the codes in it; for all others any two will do.
     """
     names = corpus.named if corpus.format == "tmx" else _UNKNOWN_LANGUAGES
-    return list(islice(_pairs(corpus, names, _ignore), _PAIRS_FOR_LANGUAGE))
-
-
-def _ignore(_bad_line: BadLine) -> None:
-    """Do nothing: the survey counts bad lines when it reads the text again."""
+    return list(islice(corpus_pairs(corpus, names), _PAIRS_FOR_LANGUAGE))
 
 
 def _too_few(where: str, counts: dict[str, int]) -> UserError:

@@ -22,18 +22,24 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     SearchOptions.from_settings(settings, num_best=options.num_best)  # an error now, before any output is touched
     decoding = settings.model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
-    identity = {**_weights_identity(options.run, options.checkpoint), "decoding": decoding}
+    identity = {**weights_identity(options.run, options.checkpoint), "decoding": decoding}
     if options.terms:
         identity["terms"] = options.terms.digest
     for name, run in (options.rescoring._asdict() if options.rescoring else {}).items():
         if run:
-            identity[name] = _weights_identity(Path(run), "best")
+            identity[name] = weights_identity(Path(run), "best")
     for number, other in enumerate(options.ensemble, start=1):
-        identity[f"with {number}"] = {**_weights_identity(other.run, options.checkpoint), "weight": other.weight}
+        identity[f"with {number}"] = {**weights_identity(other.run, options.checkpoint), "weight": other.weight}
     return identity
 
 
-def _weights_identity(run: str | Path, name: str) -> dict[str, Any]:
+def weights_identity(run: str | Path, name: str) -> dict[str, Any]:
+    """Return the names of the checkpoints that a name (``best``, ``last:2``) stands for, and the digests of their
+    weights.
+
+    Raises:
+        UserError: no run or no checkpoint of that name.
+    """
     from mtmoe.checkpoint import find_checkpoints, open_run, stored_digest
 
     found = find_checkpoints(open_run(Path(run)), name)

@@ -85,11 +85,14 @@ class ResumableOutput:
         inputs: Sequence[InputFile],
         *,
         outputs: Sequence[str] = (),
+        work: str = "translation",
+        afresh: str = "leave out --resume to translate anew",
     ) -> None:
         """
         Args:
             identity: everything that the output depends on, besides the inputs; as JSON can say it.
             outputs: the names of all outputs of a command that may have several.
+            work, afresh: what the output is, and how it is begun anew; for messages.
 
         Raises:
             OSError: the output cannot be written, or is no file.
@@ -103,6 +106,7 @@ class ResumableOutput:
         names = [file.path for file in inputs]
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
         self._outputs = list(outputs)
+        self._work, self._afresh = work, afresh
         self.faults = LineFaults()
         """Of the lines that were answered before the output was opened."""
 
@@ -154,8 +158,8 @@ class ResumableOutput:
                 return
             if not is_begun:
                 raise UserError(
-                    f"{self.output}: exists, and there is no unfinished translation of it to go on with",
-                    fix="leave out --resume to translate anew",
+                    f"{self.output}: exists, and there is no unfinished {self._work} of it to go on with",
+                    fix=self._afresh,
                 )
         with self._opened_journal() as journal:
             done = self._found(journal) if resume else None
@@ -196,7 +200,7 @@ class ResumableOutput:
             first = journal.readline()
             if first and not first.startswith(_BEGINNING):
                 raise UserError(
-                    f"{self._journal}: is no journal of a translation, which would have this name",
+                    f"{self._journal}: is no journal of a {self._work}, which would have this name",
                     fix="move it away, or write to another file",
                 )
             journal.seek(0)
@@ -247,9 +251,9 @@ class ResumableOutput:
         for key in [*now, *before]:
             if before.get(key) != now.get(key):
                 raise UserError(
-                    f"{self.output}: its unfinished translation was begun with {key} = {before.get(key)}, "
+                    f"{self.output}: its unfinished {self._work} was begun with {key} = {before.get(key)}, "
                     f"but now it is {now.get(key)}",
-                    fix="give the same command as before, or leave out --resume to translate anew",
+                    fix=f"give the same command as before, or {self._afresh}",
                 )
 
     def _comparable(self, identity: Mapping[str, Any]) -> dict[str, Any]:
