@@ -23,13 +23,12 @@ from mtmoe.system.printable import printable
 from mtmoe.system.process_settings import hide_warnings_without_remedy, let_waiting_threads_sleep
 from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, memory_problem
 
-from .commands.average import average
 from .commands.bench.bench import bench
 from .commands.bleu import bleu
 from .commands.describe import describe
 from .commands.doctor import doctor
-from .commands.export import export
 from .commands.fetch import fetch
+from .commands.filter import filter_
 from .commands.init import init
 from .commands.plan import plan
 from .commands.preprocess import preprocess
@@ -40,6 +39,8 @@ from .commands.settings import settings
 from .commands.synthesise import synthesise
 from .commands.train import train
 from .commands.translate import translate
+from .commands.weights.average import average
+from .commands.weights.export import export
 from .console import note, warn
 from .entry import (
     MEMORY_FIX,
@@ -199,6 +200,7 @@ for _command in (
     describe,
     settings,
     fetch,
+    filter_,
     preprocess,
     train,
     translate,

@@ -1,7 +1,7 @@
 """Commands killed at random moments: what they make in the end has the bytes that it has without.
 
 ``python -m tests.campaign.kills --kills 200 --terms 100 --seed 1`` sends so many SIGKILLs, and so many of SIGTERM,
-SIGINT and SIGHUP by turns, to train, translate (a stream, files into one, files into a directory), synthesise,
+SIGINT and SIGHUP by turns, to train, filter, translate (a stream, files into one, files into a directory), synthesise,
 preprocess (a new directory, one that is there), fetch, average and export, in processes of their own. After each the
 same command runs to its end, with --resume where it has that. Wrong is: other bytes, a file too many, a traceback,
 another status than 128 and the signal's number (0 where the work was done already).
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.cli.conftest import recipe_text, write_text
+from tests.parallel_text import sentences, write_lines
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MTMOE = [sys.executable, "-m", "mtmoe"]
@@ -90,6 +91,14 @@ COMMANDS = (
         lambda place, work: ["train", place.recipe, work / "out", "--data", place.data, "--device", "cpu"],
         resume=lambda work: (work / "out" / "recipe.toml").exists(),
         ignored=_TRAINED,
+    ),
+    Command(
+        "filter",
+        lambda place, work: [
+            "filter", place.folder / "pairs.en", place.folder / "pairs.de", "--form", "--near-duplicates",
+            "--keep-share", "0.5", "--scores", "--output", work / "out"
+        ],
+        resume=lambda work: True,
     ),
     Command(
         "translate a stream",
@@ -246,6 +255,8 @@ def _named(status: int) -> str:
 @contextmanager
 def _prepared(folder: Path) -> Iterator[Place]:
     write_text(folder)
+    for code in ("en", "de"):
+        write_lines(folder / f"pairs.{code}", sentences(code))
     recipe = folder / "tiny.toml"
     recipe.write_text(recipe_text(folder), encoding="utf-8")
     with _served((folder / "train.en").read_bytes() * 20, folder) as address:

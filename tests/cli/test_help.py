@@ -32,6 +32,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "describe",
         "settings",
         "fetch",
+        "filter",
         "preprocess",
         "train",
         "translate",

@@ -188,6 +188,22 @@ def test_the_how_to_of_monolingual_text_works(folder: Path) -> None:
     assert report["train"]["bt"]["read"] == 3
 
 
+def test_the_how_to_of_filtering_works(folder: Path) -> None:
+    for name, first, last in (("my", 0, 240), ("dev", 240, 248), ("test", 248, 256)):
+        for code in ("en", "de"):  # filter looks at the languages
+            write_lines(folder / f"{name}.{code}", sentences(code)[first:last])
+    run(Shown(["train", "multi30k-en-de", "runs/en-de", *OWN_FILES]), SMALL)
+    reverse = shlex.split("--train my.de my.en --valid dev.de dev.en --test test.de test.en")
+    swapped = ("data.source_language=de", "data.target_language=en")
+    run(Shown(["train", "multi30k-en-de", "runs/de-en", *reverse]), (*SMALL, *swapped))
+    commands = shown_commands((ROOT / "docs" / "howto" / "filtering.md").read_text(encoding="utf-8"))
+    assert [shown.arguments[0] for shown in commands] == ["filter"] * 5
+    outputs = [run(shown, ()) for shown in commands]
+    assert "near held-out text" in outputs[1]
+    assert len(Path("better/kept.de").read_text(encoding="utf-8").splitlines()) == 192
+    assert len(Path("best/kept.tsv").read_text(encoding="utf-8").splitlines()) == 150
+
+
 def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:
     run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
     (folder / "lines.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")

@@ -25,7 +25,7 @@ LAYERS = [
     ("distributed",),
     ("checkpoint",),
     ("inference", "evaluation"),
-    ("synthesis",),
+    ("synthesis", "filtering"),
     ("training",),
     ("report",),
     ("planning",),

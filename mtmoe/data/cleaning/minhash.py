@@ -5,7 +5,7 @@ The n-grams are three characters of what is left of a text when case, punctuatio
 hashing, Li and König 2010): two texts of similarity J agree in a share J + (1 - J) / 256 of the bytes, with a standard
 deviation of 0.035 at J = 0.8.
 
-Letters: G n-grams of a text, H hash functions, X texts.
+Letters: G n-grams of a text, F hash functions, X texts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def _random_numbers(first: int) -> np.ndarray:
     return mix_array(np.arange(first, first + NUM_HASHES, dtype=np.uint64))
 
 
-_FACTORS_H = _random_numbers(1) | np.uint64(1)
-_ADDENDS_H = _random_numbers(1 + NUM_HASHES)
+_FACTORS_F = _random_numbers(1) | np.uint64(1)
+_ADDENDS_F = _random_numbers(1 + NUM_HASHES)
 
 
 def ngrams(text: str, side: int = 0) -> np.ndarray:
@@ -39,10 +39,10 @@ def ngrams(text: str, side: int = 0) -> np.ndarray:
 
 
 def signature(ngrams_G: np.ndarray) -> np.ndarray:
-    """Return the signature of a set of n-grams, uint8 [H]; one that stands there twice counts once."""
-    values_GH = mix_array(ngrams_G.copy())[:, None] * _FACTORS_H + _ADDENDS_H
+    """Return the signature of a set of n-grams, uint8 [F]; one that stands there twice counts once."""
+    values_GF = mix_array(ngrams_G.copy())[:, None] * _FACTORS_F + _ADDENDS_F
     # The smallest of many numbers begins with zeros; mixed, every one of its bytes tells it from others.
-    return (mix_array(values_GH.min(axis=0)) >> np.uint64(56)).astype(np.uint8)
+    return (mix_array(values_GF.min(axis=0)) >> np.uint64(56)).astype(np.uint8)
 
 
 def text_signature(text: str) -> np.ndarray:
@@ -55,8 +55,8 @@ def pair_signature(source: str, target: str) -> np.ndarray:
     return signature(np.concatenate([ngrams(source, 0), ngrams(target, 1)]))
 
 
-def similarities(signature_H: np.ndarray, signatures_XH: np.ndarray) -> np.ndarray:
+def similarities(signature_F: np.ndarray, signatures_XF: np.ndarray) -> np.ndarray:
     """Estimate the Jaccard similarity (shared n-grams as a share of all) of one text to others, from 0 to 1."""
-    agreement_X = (signatures_XH == signature_H).mean(axis=1)
+    agreement_X = (signatures_XF == signature_F).mean(axis=1)
     similarity_X: np.ndarray = np.clip((agreement_X - _BY_CHANCE) / (1 - _BY_CHANCE), 0.0, 1.0)
     return similarity_X

@@ -5,7 +5,7 @@ agree in a whole band are compared. Of two texts with similarity 0.8 a band agre
 of 0.6 with 0.988, of 0.5 with 0.87. A candidate counts by what the whole signatures say. Where very many texts share
 their n-grams, a few are missed: a band has room for the latest text alone.
 
-Letters: H hash functions, X remembered texts, A bands.
+Letters: F hash functions, X remembered texts, A bands.
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ class NearDuplicateIndex:
         """Return how many texts are remembered."""
         return min(self._num_added, self._most)
 
-    def nearest(self, signature_H: np.ndarray) -> float:
+    def nearest(self, signature_F: np.ndarray) -> float:
         """Return the estimated similarity of the most similar text that is remembered; 0.0 if none comes near."""
-        places = set(self._places_AX[_BANDS_A, self._slots(signature_H)].tolist()) - {0}
+        places = set(self._places_AX[_BANDS_A, self._slots(signature_F)].tolist()) - {0}
         if not places:
             return 0.0
-        return float(similarities(signature_H, self._signatures_XH[[place - 1 for place in places]]).max())
+        return float(similarities(signature_F, self._signatures_XF[[place - 1 for place in places]]).max())
 
-    def add(self, signature_H: np.ndarray) -> None:
+    def add(self, signature_F: np.ndarray) -> None:
         """Remember a text, if need be in place of the oldest."""
-        room = len(self._signatures_XH)
+        room = len(self._signatures_XF)
         if self._num_added == room < self._most:
             self._grow(2 * room)
-        place = self._num_added % len(self._signatures_XH)
+        place = self._num_added % len(self._signatures_XF)
         self._num_added += 1
-        self._enter(place, signature_H)
+        self._enter(place, signature_F)
 
-    def _enter(self, place: int, signature_H: np.ndarray) -> None:
-        self._signatures_XH[place] = signature_H
+    def _enter(self, place: int, signature_F: np.ndarray) -> None:
+        self._signatures_XF[place] = signature_F
         # A slot has room for one text, the latest: an older one that agrees in this band has 31 others.
-        self._places_AX[_BANDS_A, self._slots(signature_H)] = place + 1
+        self._places_AX[_BANDS_A, self._slots(signature_F)] = place + 1
 
-    def _slots(self, signature_H: np.ndarray) -> np.ndarray:
-        bands_A = np.ascontiguousarray(signature_H).view("<u4").astype(np.uint64)
+    def _slots(self, signature_F: np.ndarray) -> np.ndarray:
+        bands_A = np.ascontiguousarray(signature_F).view("<u4").astype(np.uint64)
         return ((bands_A * _FACTORS_A) >> np.uint64(32)) & np.uint64(self._places_AX.shape[1] - 1)
 
     def _make_room(self, room: int) -> None:
-        self._signatures_XH = np.zeros((room, NUM_HASHES), np.uint8)
+        self._signatures_XF = np.zeros((room, NUM_HASHES), np.uint8)
         self._places_AX = np.zeros((_NUM_BANDS, room), np.uint32)
 
     def _grow(self, room: int) -> None:
-        before_XH = self._signatures_XH
+        before_XF = self._signatures_XF
         self._make_room(room)
-        for place, signature_H in enumerate(before_XH):
-            self._enter(place, signature_H)
+        for place, signature_F in enumerate(before_XF):
+            self._enter(place, signature_F)

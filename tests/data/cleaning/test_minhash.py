@@ -33,8 +33,8 @@ def test_the_agreement_of_signatures_estimates_the_share_of_common_ngrams() -> N
     texts = [line.rstrip(".").lower() for line in sentences("en", 60)]
     errors = []
     for text in texts:
-        signatures_XH = np.stack([text_signature(other) for other in texts])
-        found = similarities(text_signature(text), signatures_XH)
+        signatures_XF = np.stack([text_signature(other) for other in texts])
+        found = similarities(text_signature(text), signatures_XF)
         errors += [found[n] - jaccard(letters_of(text), letters_of(other)) for n, other in enumerate(texts)]
     assert abs(np.mean(errors)) < 0.005
     assert np.std(errors) < np.sqrt(0.25 / NUM_HASHES)  # where the similarity is a half, it is as large

@@ -30,15 +30,15 @@ def test_what_is_similar_enough_is_found_as_by_a_search_through_all() -> None:
     index, added = NearDuplicateIndex(), []
     num_found = num_missed = 0
     for text in variants(300):
-        signature_H = text_signature(text)
-        nearest = index.nearest(signature_H)
-        true = float(similarities(signature_H, np.stack(added)).max()) if added else 0.0
+        signature_F = text_signature(text)
+        nearest = index.nearest(signature_F)
+        true = float(similarities(signature_F, np.stack(added)).max()) if added else 0.0
         assert nearest <= true
         num_found += nearest >= 0.8
         num_missed += nearest < 0.8 <= true
         if nearest < 0.8:
-            index.add(signature_H)
-            added.append(signature_H)
+            index.add(signature_F)
+            added.append(signature_F)
     assert num_found > 500
     assert num_missed <= 0.01 * num_found
 
@@ -50,21 +50,21 @@ def test_an_empty_index_has_nothing_near() -> None:
 def test_memory_is_bounded_and_the_oldest_texts_are_forgotten() -> None:
     index = NearDuplicateIndex(1024)
     random_numbers = np.random.default_rng(1)
-    signatures_XH = random_numbers.integers(0, 256, (3000, 128), dtype=np.uint8)
-    for signature_H in signatures_XH:
-        index.add(signature_H)
+    signatures_XF = random_numbers.integers(0, 256, (3000, 128), dtype=np.uint8)
+    for signature_F in signatures_XF:
+        index.add(signature_F)
     assert len(index) == 1024
-    assert [index.nearest(signature_H) for signature_H in signatures_XH[-1024:]] == [1.0] * 1024
-    assert max(index.nearest(signature_H) for signature_H in signatures_XH[:1900]) < 0.5
+    assert [index.nearest(signature_F) for signature_F in signatures_XF[-1024:]] == [1.0] * 1024
+    assert max(index.nearest(signature_F) for signature_F in signatures_XF[:1900]) < 0.5
 
 
 def test_what_was_there_before_the_index_grew_is_found_after() -> None:
     index = NearDuplicateIndex(1 << 13)
-    signatures_XH = np.random.default_rng(2).integers(0, 256, (5000, 128), dtype=np.uint8)
-    for signature_H in signatures_XH:
-        index.add(signature_H)
+    signatures_XF = np.random.default_rng(2).integers(0, 256, (5000, 128), dtype=np.uint8)
+    for signature_F in signatures_XF:
+        index.add(signature_F)
     assert len(index) == 5000
-    assert all(index.nearest(signature_H) == 1.0 for signature_H in signatures_XH[::7])
+    assert all(index.nearest(signature_F) == 1.0 for signature_F in signatures_XF[::7])
 
 
 @pytest.mark.parametrize("most", [0, 1000, 1 << 33])

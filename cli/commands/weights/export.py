@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..console import note
-from ..options import FILE, checkpoint_option, run_argument
+from ...console import note
+from ...options import FILE, checkpoint_option, run_argument
 
 
 @click.command()

@@ -8,8 +8,8 @@ import click
 
 from mtmoe.errors import UserError
 
-from ..console import command_line, note, write_data
-from ..options import run_argument
+from ...console import command_line, note, write_data
+from ...options import run_argument
 
 
 @click.command()

@@ -1,0 +1,1 @@
+"""Commands that write weights of a run: ``average``, ``export``."""
