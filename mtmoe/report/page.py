@@ -143,15 +143,22 @@ def _overview(history: RunHistory) -> dict[str, str]:
 
 def settings_table(histories: Sequence[RunHistory]) -> Table:
     """Return the settings that are not as by default in one of the runs; those that differ first."""
-    flat = [dict(_flat("", _settings_of(history.recipe))) for history in histories]
-    keys = sorted({key for settings in flat for key in settings})
-    rows = [[key, *(settings.get(key, "default") for settings in flat)] for key in keys]
+    changed = [dict(_flat("", _settings_of(history.recipe))) for history in histories]
+    values = [dict(_flat("", _settings_of(history.recipe, defaults=True))) for history in histories]
+    keys = sorted({key for settings in changed for key in settings})
+    rows = []
+    for key in keys:
+        cells = [
+            settings.get(key, f"{every[key]} (default)" if key in every else _ABSENT)
+            for settings, every in zip(changed, values, strict=True)
+        ]
+        rows.append([key, *cells])
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
     return Table("Settings that are not as by default", ["setting", *(history.label for history in histories)], rows)
 
 
-def _settings_of(recipe: Settings) -> dict[str, Any]:
-    settings: dict[str, Any] = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"about", "name"})
+def _settings_of(recipe: Settings, *, defaults: bool = False) -> dict[str, Any]:
+    settings: dict[str, Any] = recipe.model_dump(mode="json", exclude_defaults=not defaults, exclude={"about", "name"})
     return settings
 
 

@@ -38,6 +38,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "translate",
         "synthesise",
         "report",
+        "compare",
         "score",
         "bleu",
         "average",
