@@ -88,10 +88,10 @@ base() {
 }
 
 fine_tuning() {
-    local replay=(--set data.replay.data_dir=data/old --set "data.replay.weight=${REPLAY:-0.03}") kind
+    local replay=(--set data.replay.data_dir=data/old --set "data.replay.weight=${REPLAY:-0.05}") kind
     base demo runs/base
     steps 600 500
-    options+=(--set "model.dropout=${DROPOUT:-0.2}" --set "training.learning_rate=${RATE:-1.5e-3}")
+    options+=(--set "model.dropout=${DROPOUT:-0.1}" --set "training.learning_rate=${RATE:-5e-4}")
     mtmoe train demo "runs/mixed-$seed" --from runs/base "${new_files[@]}" "${options[@]}" "${replay[@]}"
     for kind in new old; do
         heading "$kind text"

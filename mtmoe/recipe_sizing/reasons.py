@@ -54,10 +54,17 @@ def _reasons_of_start(start: StartChoice) -> dict[str, str]:
         "model": "As in the start run, whose weights it begins with.",
         "model.width": "",
         "model.encoder_moe_after": "",
+        **_rate(start),
         "training.start": f"The weights of a run that translates {direction}. {subwords}",
         "data.replay": f"So much of the start run's {start.num_old_pairs:,} pairs is read beside the new text in each "
         "epoch, so that the model does not forget what it knows.",
     }
+
+
+def _rate(start: StartChoice) -> dict[str, str]:
+    if start.vocabulary == "own":
+        return {}
+    return {"training.learning_rate": "A fifth of the start run's: with a large one it forgets what it knows."}
 
 
 def _sets(choice: Choice) -> str:

@@ -104,6 +104,7 @@ def test_going_on_with_a_run_takes_its_network_subwords_and_text(
     recipe, first = load_recipe("my.toml"), load_recipe(tiny_run.recipe)
     assert recipe.training.start == Start(run=str(tiny_run.run.absolute()))
     assert recipe.data.replay == Replay(weight=1.0)
+    assert recipe.training.learning_rate == pytest.approx(first.training.learning_rate / 5)
     assert recipe.model.model_copy(update={"dropout": 0}) == first.model.model_copy(update={"dropout": 0})
     assert "subwords" not in tomllib.loads((folder / "my.toml").read_text(encoding="utf-8"))
     trained = invoke(
@@ -131,6 +132,7 @@ def test_another_language_has_subwords_of_its_own_and_no_old_text(
     recipe = load_recipe("my.toml")
     assert recipe.training.start == Start(run=str(tiny_run.run.absolute()), vocabulary="own")
     assert recipe.data.replay is None
+    assert recipe.training.learning_rate == load_recipe(tiny_run.recipe).training.learning_rate
     assert recipe.subwords.vocabulary_size == told["vocabulary_size"]
 
 
