@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ..options import json_option
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
+    from mtmoe.config.settings import Model
 
 _INDENT = 4
 _LEAST_CELL = 12  # columns; what is narrower is no column of its own
@@ -28,23 +30,40 @@ def recipes(words: tuple[str, ...], markdown: bool, as_json: bool) -> None:
     A recipe is one TOML file: text, subwords, model, training and decoding of one experiment. Its languages,
     parameters and operations are told, and what was measured with it: BLEU, or of a language model the perplexity per
     token (PPL). Operations are the paper's, per timestep: of a translation model with the output layer, of a language
-    model without.
+    model without. A family of many recipes has one row; a word that only some have, or its name, lists its members.
 
     With WORDs, those recipes that have all of them in their name, group, description, languages, text or hardware:
     `mtmoe recipes WMT`. `mtmoe describe RECIPE` tells more of one.
     """
-    from mtmoe.config import load_recipe, shipped_recipes
+    from mtmoe.config import load_recipe, shipped_families, shipped_recipes
     from mtmoe.config.word_search import names_with_words
 
     loaded = {name: load_recipe(name) for name in shipped_recipes()}
+    families = shipped_families()
     texts = {name: _searched(recipe) for name, recipe in loaded.items()}
-    summaries = [_summary(loaded[name]) for name in names_with_words(texts, words, "recipe", "mtmoe recipes")]
+    for name, family in families.items():
+        texts |= {member: f"{texts[member]} {name}" for member in family.members}
+    found = names_with_words(texts, words, "recipe", "mtmoe recipes")
     if as_json:
-        write_json(summaries)
-    elif markdown:
+        of_member = {member: name for name, family in families.items() for member in family.members}
+        write_json([_summary(loaded[name]) | {"family": of_member.get(name)} for name in found])
+        return
+    folded_families = [name for name, family in families.items() if _is_folded(family.members, found)]
+    inside = {member for name in folded_families for member in families[name].members}
+    summaries = [_summary(loaded[name]) for name in found if name not in inside]
+    for name in folded_families:
+        members = [_summary(loaded[member]) for member in families[name].members]
+        summaries.append(_summary_of_family(name, families[name].description, members))
+    summaries.sort(key=lambda summary: str(summary["name"]))
+    if markdown:
         write_text(markdown_table(summaries))
     else:
         write_data(_in_groups(summaries, output_columns()))
+
+
+def _is_folded(members: Sequence[str], found: Sequence[str]) -> bool:
+    """Return whether a family is one row: all of its members were found, and others besides."""
+    return set(members) < set(found)
 
 
 def _searched(recipe: Recipe) -> str:
@@ -54,9 +73,7 @@ def _searched(recipe: Recipe) -> str:
 
 
 def _summary(recipe: Recipe) -> dict[str, Any]:
-    from mtmoe.model.description import describe_recipe
-
-    data, model = recipe.data, describe_recipe(recipe)
+    data = recipe.data
     return {
         "name": recipe.name,
         "group": recipe.about.group,
@@ -66,12 +83,35 @@ def _summary(recipe: Recipe) -> dict[str, Any]:
         "source_language": data.source_language,
         "target_language": data.target_language,
         "train": [source.name for source in data.train],
-        "num_parameters": model.num_parameters,
-        "operations": (
-            model.operations_without_output if recipe.task == "language-model" else model.operations_in_translation
-        ),
+        **_sizes(recipe.model, recipe.subwords.vocabulary_size, recipe.task),
         "hardware": recipe.about.hardware,
         "results": [result.model_dump() for result in recipe.about.results],
+    }
+
+
+@functools.cache
+def _sizes(model: Model, vocabulary_size: int, task: str) -> dict[str, int]:
+    """Return parameters and operations of a network, which many members of a family share."""
+    from mtmoe.model.description import describe_language_model, describe_model
+
+    is_text = task == "language-model"
+    described = (describe_language_model if is_text else describe_model)(model, vocabulary_size)
+    operations = described.operations_without_output if is_text else described.operations_in_translation
+    return {"num_parameters": described.num_parameters, "operations": operations}
+
+
+def _summary_of_family(name: str, description: str, members: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of a family; parameters and operations are those of its smallest and its largest member."""
+    pairs = {frozenset((member["source_language"], member["target_language"])) for member in members}
+    return {
+        **members[0],
+        "name": name,
+        "description": f"{description}: `mtmoe recipes {name}`",
+        "languages": f"{len(pairs)} pairs",
+        "num_parameters": tuple(pick(member["num_parameters"] for member in members) for pick in (min, max)),
+        "operations": tuple(pick(member["operations"] for member in members) for pick in (min, max)),
+        "hardware": "; ".join(dict.fromkeys(member["hardware"] for member in members)),
+        "results": [],
     }
 
 
@@ -128,6 +168,8 @@ def markdown_table(summaries: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def millions(number: int) -> str:
-    """Return a count in millions or billions: ``7.6 M``, ``8.66 B``."""
+def millions(number: int | tuple[int, ...]) -> str:
+    """Return a count in millions or billions: ``7.6 M``, ``8.66 B``; of a pair, the least and the most."""
+    if isinstance(number, tuple):
+        return " - ".join(map(millions, dict.fromkeys(number)))
     return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.1f} M"

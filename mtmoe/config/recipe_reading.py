@@ -10,22 +10,21 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from mtmoe.config.nearest_names import did_you_mean
+from mtmoe.config.recipe_files import read_recipe_file
 from mtmoe.config.setting_descriptions import describe_settings
 from mtmoe.config.settings import Recipe, Settings
 from mtmoe.config.settings.data import source_formats
-from mtmoe.config.toml_text import leaves, parse_value, read_toml, unusable_values
+from mtmoe.config.toml_text import leaves, parse_value, unusable_values
 from mtmoe.config.types_in_words import tables_in
 from mtmoe.errors import UserError
 from mtmoe.system.printable import printable
 
-_MOST_BASES = 20  # recipes that extend each other in a chain; shipped ones are three
 _WORDS_OF_TOML = {
     "a valid dictionary or object": "a table",
     "an object": "a table",
@@ -42,12 +41,6 @@ _WORDS_OF_TOML = {
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9_.-]")
 
 
-def shipped_recipes() -> list[str]:
-    """Return the names of the recipes that are installed with the package, sorted."""
-    files = resources.files("mtmoe.recipes").iterdir()
-    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
-
-
 def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe strictly.
 
@@ -58,8 +51,7 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         UserError: naming file, line, key, value and the nearest valid name.
     """
-    path = _find(recipe)
-    merged, origin = _read_with_bases(path, seen=())
+    path, merged, origin = read_recipe_file(recipe)
     for override in overrides:
         _apply_override(merged, origin, override)
     merged.setdefault("name", _NOT_OF_A_NAME.sub("_", path.stem) or "recipe")
@@ -77,72 +69,6 @@ def recipe_to_toml(recipe: Recipe) -> str:
     return "\n".join(_toml_lines(recipe.model_dump(mode="json", exclude_none=True), prefix="")) + "\n"
 
 
-def _find(recipe: str | Path) -> Path:
-    path = Path(recipe)
-    if path.is_file():
-        return path
-    names = shipped_recipes()
-    if path.exists() and str(recipe) not in names:
-        return path  # a directory, a pipe: reading it tells
-    if str(recipe) in names:
-        return Path(str(resources.files("mtmoe.recipes") / f"{recipe}.toml"))
-    if path.suffix == ".toml" or len(path.parts) > 1:
-        raise UserError(f"{path}: no such recipe file", fix="give the path of a TOML file or a name of `mtmoe recipes`")
-    raise UserError(
-        f"no recipe is named {str(recipe)!r}{did_you_mean(str(recipe), names)}",
-        fix=f"shipped recipes: {', '.join(names)}; or give the path of a TOML file",
-    )
-
-
-def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the settings of a file merged over those it extends, and for each dotted key its file and line."""
-    if path.resolve() in [other.resolve() for other in seen]:  # ./a.toml, a link: one file has many spellings
-        chain = " -> ".join(str(p) for p in (*seen, path))
-        raise UserError(f"{path}: recipes extend each other in a circle: {chain}", fix="remove one `extend`")
-    if len(seen) > _MOST_BASES:
-        raise UserError(
-            f"{path}: is the base of a base, more than {_MOST_BASES} deep", fix="extend a recipe nearer to it"
-        )
-    own, text = read_toml(path)
-    origin = {key: f"{path}:{line}" for key, line in _key_lines(text)}
-    base_name = own.pop("extend", None)
-    if base_name is None:
-        return own, origin
-    if not isinstance(base_name, str):
-        raise UserError(
-            f"{origin.get('extend', path)}: extend = {base_name!r} is not a text",
-            fix="name one recipe or file",
-        )
-    beside = path.parent / base_name
-    base_path = beside if beside.exists() and not beside.is_dir() else _find(base_name)
-    base, base_origin = _read_with_bases(base_path, (*seen, path))
-    base.pop("about", None)  # results and hardware of the base are not those of what extends it
-    base.pop("name", None)
-    return _merged(base, own), _still_valid(base_origin, base, own) | origin
-
-
-def _still_valid(base_origin: dict[str, str], base: Any, own: Any, prefix: str = "") -> dict[str, str]:
-    """Return the lines of those keys of the base that the recipe leaves; it replaces a key with all below it."""
-    kept = dict(base_origin)
-    for key, value in own.items():
-        below = base.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            kept = _still_valid(kept, below, value, f"{prefix}{key}.")
-        else:
-            kept = {name: line for name, line in kept.items() if not f"{name}.".startswith(f"{prefix}{key}.")}
-    return kept
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = _merged(result[key], value)
-        else:
-            result[key] = value
-    return result
-
-
 def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
     """Remove each table that is `false`, with what a base recipe says of it: it is off, or has its defaults; and each
     number that may be absent."""
@@ -157,29 +83,6 @@ def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
         elif isinstance(settings[name], dict):
             settings[name] = dict(settings[name])
             _switch_off(settings[name], inner)
-
-
-def _key_lines(text: str) -> Iterator[tuple[str, int]]:
-    """Yield dotted key and line number of each `key = value` and table header (good enough for messages)."""
-    table = ""
-    array_counts: dict[str, int] = {}
-    for number, raw in enumerate(text.split("\n"), start=1):  # TOML has no other ends of lines
-        line = raw.strip()
-        if line.startswith("[["):
-            name = line.strip("[]").split("]")[0].strip()
-            array_counts[name] = array_counts.get(name, -1) + 1
-            table = f"{name}.{array_counts[name]}."
-            yield f"{name}.{array_counts[name]}", number
-        elif line.startswith("[") and "]" in line:
-            name = line[1 : line.index("]")].strip()
-            for array, count in array_counts.items():
-                if name.startswith(array + "."):
-                    name = f"{array}.{count}{name[len(array) :]}"
-            table = name + "."
-            yield name, number
-        elif "=" in line and not line.startswith("#"):
-            key = line.split("=", 1)[0].strip().strip('"')
-            yield table + key, number
 
 
 def _apply_override(settings: dict[str, Any], origin: dict[str, str], override: str) -> None:

@@ -105,7 +105,9 @@ def test_an_unknown_setting_below_a_source_is_answered_with_those_there_are(tmp_
 
 def test_a_source_without_a_format_is_told_which_there_are(tmp_path):
     message = _error(tmp_path, BASE, 'data.train=[{name="x"}]')
-    assert "data.train.0.format is missing: it is one of huggingface, jsonl, lines, text, tmx, tsv" in message
+    assert (
+        "data.train.0.format is missing: it is one of huggingface, jsonl, lines, sacrebleu, text, tmx, tsv" in message
+    )
 
 
 def test_a_wrong_type_names_the_value_and_what_it_should_be(tmp_path):

@@ -11,6 +11,7 @@ from mtmoe.config.setting_descriptions import SettingDescription
 from mtmoe.config.settings import Recipe, Settings
 from mtmoe.config.settings.about import GROUPS
 from mtmoe.config.types_in_words import tables_in
+from tests.shipped import recipes_of_all_kinds
 
 SETTINGS = {setting.key: setting for setting in describe_settings()}
 
@@ -100,7 +101,7 @@ def test_a_description_is_a_record_of_plain_values() -> None:
         assert all(isinstance(text, str) for text in setting[:5])
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", recipes_of_all_kinds())
 def test_every_shipped_recipe_is_in_a_group(name: str) -> None:
     assert load_recipe(name).about.group in GROUPS
 

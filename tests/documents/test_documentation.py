@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from mtmoe.cli import main
 
 import mtmoe
-from mtmoe.config import shipped_recipes
+from mtmoe.config import shipped_families, shipped_recipes
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -101,9 +101,10 @@ def test_a_tutorial_or_how_to_shows_every_command(name: str) -> None:
     assert any(" ".join(words).startswith(name) for text in guides for words in mtmoe_commands(text))
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_the_page_of_recipes_tells_of_every_recipe(name: str) -> None:
-    assert f"`{name}`" in RECIPES
+def test_the_page_of_recipes_tells_of_every_recipe_and_family() -> None:
+    members = {member for family in shipped_families().values() for member in family.members}
+    for name in [*(set(shipped_recipes()) - members), *shipped_families()]:
+        assert f"`{name}`" in RECIPES
 
 
 def test_the_table_of_recipes_is_what_the_command_writes() -> None:
@@ -119,6 +120,11 @@ def test_every_settings_file_that_a_document_shows_is_a_recipe(tmp_path: Path) -
             base = "demo-lm" if 'format = "lines"' in block else "demo"
             path = tmp_path / f"{num_read}.toml"
             path.write_text(block if "extend" in block else f'name = "shown"\nextend = "{base}"\n{block}')
+            member = re.search(r'^name = "(.*\{source\}.*)"$', block, flags=re.MULTILINE)
+            if member:  # a family, of which one member is read
+                [pair] = re.findall(r"^\[family\.pairs\]\n(\w+-\w+)", block, flags=re.MULTILINE)
+                source, _, target = pair.partition("-")
+                path = tmp_path / member[1].format(source=source, target=target)
             try:
                 mtmoe.load_recipe(path)
             except mtmoe.UserError as error:

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from mtmoe.config import load_recipe, shipped_recipes
+from mtmoe.config import load_recipe
 from mtmoe.model.description import ModelDescription, describe_recipe
 from tests.paths import ROOT
+from tests.shipped import recipes_of_all_kinds
 
 # Recipe, operations in M, parameters without embeddings and softmax in M, all parameters in B, dropout: as printed.
 TABLE_7 = [
@@ -120,7 +121,7 @@ def test_the_largest_model_is_described_in_seconds() -> None:
     assert time.process_time() - began < 5
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", recipes_of_all_kinds())
 def test_every_recipe_says_what_it_is(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name

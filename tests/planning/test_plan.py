@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-from mtmoe.config import load_recipe, shipped_recipes
+from mtmoe.config import load_recipe
 from mtmoe.errors import UserError
 from mtmoe.model.description import describe_recipe
 from mtmoe.planning.devices import GPUS, gpu_named
 from mtmoe.planning.plan import Cluster, Plan, make_plan
 from mtmoe.planning.stages import stages_of
 from mtmoe.training.metrics.training_flops import training_operations
+from tests.shipped import recipes_of_all_kinds
 
 
 def planned(name: str, num_gpus: int, gpu: str = "k40", *overrides: str, **cluster: float) -> Plan:
@@ -24,7 +25,7 @@ def step_fits(plan: Plan) -> bool:
     return plan.peak.total <= plan.cluster.usable_memory
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", recipes_of_all_kinds())
 def test_every_parameter_and_operation_of_a_network_is_of_one_stage(name: str) -> None:
     recipe = load_recipe(name)
     vocabulary_size = recipe.subwords.vocabulary_size

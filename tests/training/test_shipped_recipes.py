@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtmoe.config import Recipe, load_recipe, recipe_from_dict, shipped_recipes
+from mtmoe.config import Recipe, load_recipe, recipe_from_dict
 from mtmoe.config.settings import Model, Training
 from mtmoe.data.batches.padding import ragged, text_batch
 from mtmoe.data.batches.token_batches import Batch, batch_of
@@ -18,6 +18,7 @@ from mtmoe.training import step as step_module
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import StepOutcome, Stepper
 from tests.hardware import BF16_IS_SUPPORTED
+from tests.shipped import recipes_of_all_kinds
 
 _VOCABULARY = 40
 _STEPS = 3
@@ -94,7 +95,7 @@ def _bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("precision", DTYPES)
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", recipes_of_all_kinds())
 def test_every_shipped_recipe_takes_three_steps_in_every_precision(name, precision):
     recipe = _shrunken(name)
     base, model = "demo" if recipe.task == "translation" else "demo-lm", recipe.model.model_dump_json()

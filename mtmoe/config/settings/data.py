@@ -121,6 +121,16 @@ class HuggingFaceSource(_Source):
     )
 
 
+class SacrebleuSource(_Source):
+    """A public test set, which sacreBLEU fetches and keeps; languages are taken from the recipe."""
+
+    format: Literal["sacrebleu"] = Field(description="A public test set, by sacreBLEU's name.")
+    test_set: str = Field(
+        min_length=1,
+        description="Such as wmt20 or wmt14/full; `sacrebleu --list` has all. Of several references the first is read.",
+    )
+
+
 class LinesSource(_Source):
     """One text file, one sentence a line: for language models."""
 
@@ -129,7 +139,7 @@ class LinesSource(_Source):
 
 
 Source = Annotated[
-    TextSource | TsvSource | JsonLinesSource | TmxSource | HuggingFaceSource | LinesSource,
+    TextSource | TsvSource | JsonLinesSource | TmxSource | HuggingFaceSource | SacrebleuSource | LinesSource,
     Field(discriminator="format"),
 ]
 
@@ -279,8 +289,10 @@ class Data(Settings):
                         f"source_language = {self.source_language!r} and target_language = {self.target_language!r}"
                     )
             for source in sources if sources != "split" and self.monolingual else ():
-                if source.format == "tmx":
-                    raise ValueError(f'format = "tmx" of {source.name!r} has two languages; source_language is missing')
+                if source.format in ("tmx", "sacrebleu"):
+                    raise ValueError(
+                        f'format = "{source.format}" of {source.name!r} has two languages; source_language is missing'
+                    )
         rules = self.cleaning
         if rules.keep_blank_lines and not self.monolingual:
             raise ValueError(

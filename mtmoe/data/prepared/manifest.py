@@ -14,10 +14,11 @@ from pydantic import Field
 
 import mtmoe
 from mtmoe.config import Recipe
-from mtmoe.config.settings import FileLocation, HuggingFaceSource, Source
+from mtmoe.config.settings import Data, FileLocation, HuggingFaceSource, SacrebleuSource, Source
 from mtmoe.data.raw.downloads import file_sha256
 from mtmoe.data.raw.fetching import locate
 from mtmoe.data.raw.formats.hugging_face import load
+from mtmoe.data.raw.public_test_sets import test_set_of_source
 from mtmoe.data.subwords.vocabularies import vocabulary_to_take
 from mtmoe.progress import Progress, silent
 from mtmoe.system.json_files import JsonRecord
@@ -92,7 +93,7 @@ def inputs_of(recipe: Recipe, part: str, cache: Path, progress: Progress = silen
     return {
         f"data.{part}.{source.name}.{key}": digest
         for source in (() if sources == "split" else sources)
-        for key, digest in _hashes(source, cache, progress)
+        for key, digest in _hashes(source, recipe.data, cache, progress)
     }
 
 
@@ -140,11 +141,15 @@ def _own_settings(source: Source) -> dict[str, Any]:
     }
 
 
-def _hashes(source: Source, cache: Path, progress: Progress) -> Iterator[tuple[str, str]]:
+def _hashes(source: Source, data: Data, cache: Path, progress: Progress) -> Iterator[tuple[str, str]]:
     if isinstance(source, HuggingFaceSource):
         if not source.streaming:
             yield "fingerprint", str(getattr(load(source), "_fingerprint", ""))
         return
+    if isinstance(source, SacrebleuSource):
+        found = test_set_of_source(source, data)
+        yield "source.sha256", file_sha256(found.source)
+        yield "reference.sha256", file_sha256(found.references[0])
     for key in type(source).model_fields:
         value = getattr(source, key)
         if isinstance(value, FileLocation):

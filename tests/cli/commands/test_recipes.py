@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mtmoe.cli.commands.recipes import markdown_table
 
-from mtmoe.config import load_recipe, shipped_recipes
+from mtmoe.config import load_recipe, shipped_families, shipped_recipes
 from mtmoe.config.settings.about import GROUPS
 
 
@@ -29,9 +29,14 @@ def test_every_recipe_is_listed_below_the_heading_of_its_group_within_80_columns
         title, rest = part.split("\n", 1)
         listed[title] = list(_rows(f"\n{rest}"))
     assert list(listed) == [group[0].upper() + group[1:] for group in GROUPS]
-    assert sorted(name for names in listed.values() for name in names) == shipped_recipes()
+    families = shipped_families()
+    rows = [name for names in listed.values() for name in names]
+    members = [name for row in rows for name in (families[row].members if row in families else [row])]
+    assert sorted(members) == shipped_recipes()
     for group, names in zip(GROUPS, listed.values(), strict=True):
-        assert {load_recipe(name).about.group for name in names} == {group}
+        assert {load_recipe(name).about.group for name in names if name not in families} | {
+            load_recipe(name).about.group for family in set(names) & set(families) for name in families[family].members
+        } == {group}
 
 
 def test_a_recipe_is_told_with_its_sizes_description_and_result(invoke: Any) -> None:
@@ -45,12 +50,13 @@ def test_a_recipe_is_told_with_its_sizes_description_and_result(invoke: Any) -> 
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["WMT17"], ["wmt17-de-en"]),
-        (["zh"], ["wmt19-zh-en"]),
+        (["WMT17", "lv"], ["wmt17-en-lv", "wmt17-en-lv-small", "wmt17-lv-en", "wmt17-lv-en-small"]),
+        (["wmt14", "hi", "small"], ["wmt14-en-hi-small", "wmt14-hi-en-small"]),
+        (["wmt16", "-ro"], ["wmt16-en-ro", "wmt16-en-ro-small", "wmt16-ro-en", "wmt16-ro-en-small"]),
         (["opus-100"], ["multilingual-12"]),
         (["captions"], ["multi30k-en-de"]),
         (["128 gpus"], ["lm100b-moe-131072-h"]),
-        (["wmt", "512"], ["wmt14-en-de-512", "wmt14-en-fr-512"]),
+        (["wmt", "512 experts in two"], ["wmt14-en-de-512", "wmt14-en-fr-512"]),
         (["start here"], ["demo", "demo-dense", "demo-lm", "demo-three"]),
     ],
 )
@@ -59,6 +65,18 @@ def test_recipes_are_found_by_name_language_text_description_hardware_and_group(
 ) -> None:
     assert list(_rows(invoke("recipes", *words).stdout)) == names
     assert [summary["name"] for summary in json.loads(invoke("recipes", *words, "--json").stdout)] == names
+
+
+def test_a_family_is_one_row_beside_others_and_its_members_where_it_is_asked_for(invoke: Any) -> None:
+    rows = _rows(invoke("recipes", "WMT").stdout)
+    assert [name for name in rows if name in shipped_families()] == list(shipped_families())
+    assert not any(name.startswith("wmt19-") for name in rows)
+    assert "wmt19  9 pairs  1.7 M - 605.5 M  1.3 M - 85.2 M" in re.sub("  +", "  ", rows["wmt19"])
+    members = _rows(invoke("recipes", "wmt19").stdout)
+    assert list(members) == sorted(shipped_families()["wmt19"].members)
+    assert len(members) == 9 * 2 * 2
+    [summary] = json.loads(invoke("recipes", "wmt19-gu-en-small", "--json").stdout)
+    assert (summary["family"], summary["languages"]) == ("wmt19", "gu-en")
 
 
 def test_a_word_that_no_recipe_has_gets_a_guess(invoke: Any) -> None:
@@ -71,7 +89,7 @@ def test_a_word_that_no_recipe_has_gets_a_guess(invoke: Any) -> None:
 
 
 def test_programs_are_told_the_group(invoke: Any) -> None:
-    [summary] = json.loads(invoke("recipes", "wmt17-de-en", "--json").stdout)
+    [summary] = json.loads(invoke("recipes", "wmt17-de-en-small", "--json").stdout)
     assert summary["group"] == "WMT"
     assert summary["languages"] == "de-en"
     assert markdown_table([summary]).count("\n") == 3

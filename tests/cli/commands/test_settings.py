@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mtmoe.config import describe_settings, shipped_recipes
+from mtmoe.config import describe_settings
+from tests.shipped import recipes_of_all_kinds
 
 KEYS = [setting.key for setting in describe_settings()]
 
@@ -25,7 +26,7 @@ def test_every_setting_is_listed_within_80_columns_and_without_words_of_python(i
     assert not re.search(r"FieldInfo|Annotated|Optional|\bNone\b|<class|typing", text)
 
 
-@pytest.mark.parametrize("recipe", shipped_recipes())
+@pytest.mark.parametrize("recipe", recipes_of_all_kinds())
 def test_every_setting_of_a_recipe_is_told_within_80_columns(invoke: Any, recipe: str) -> None:
     text = invoke("describe", recipe, "--settings").stdout
     assert _titles(text) == KEYS
