@@ -91,8 +91,14 @@ def _together(translations: Sequence[Translation], glue: str) -> Translation:
         tokens=tuple(token for t in translations for token in t.tokens),
         token_log_probabilities=tuple(p for t in translations for p in t.token_log_probabilities),
         score_parts=added_up([t.score_parts for t in translations]),
+        expected_utility=_mean_utility(translations),
         warnings=tuple(w for t in translations for w in t.warnings),
     )
+
+
+def _mean_utility(translations: Sequence[Translation]) -> float | None:
+    utilities = [t.expected_utility for t in translations if t.expected_utility is not None]
+    return sum(utilities) / len(utilities) if utilities else None
 
 
 def best_combinations(of_parts: Sequence[Sequence[Translation]], num_best: int) -> list[tuple[Translation, ...]]:

@@ -37,6 +37,9 @@ class Translation(NamedTuple):
     """Next best translations with other texts, highest score first (samples as they were drawn)."""
     score_parts: tuple[ScorePart, ...] = ()
     """What other models added to the score: ``(log_probability + sum of weight x value) / lp + cp``."""
+    expected_utility: float | None = None
+    """With ``decoding.minimum_bayes_risk`` what ranks in place of the score: chrF or BLEU, 0 to 100, that it has on
+    average where the other candidates are the reference. Of a line that was split, the mean over its parts."""
     suspicions: tuple[Suspicion, ...] = ()
     """What is wrong with it by its looks, such as a loop; see `text/suspicion.py`."""
     corrections: tuple[Correction, ...] = ()

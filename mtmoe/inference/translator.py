@@ -27,6 +27,7 @@ from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
 from mtmoe.inference.models.memory_trimming import MemoryTrimming
 from mtmoe.inference.requests import Member, Request
+from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
 from mtmoe.inference.scoring.n_best_lists import NBestLists
 from mtmoe.inference.scoring.reencoding import Reencoder
 from mtmoe.inference.scoring.rescoring import Rescorer, RescoringRuns, check_settings_are_used
@@ -114,6 +115,7 @@ class Translator:
         overrides, rescoring = tuple(overrides), rescoring or RescoringRuns()
         self.decoding = decoding_settings(run, overrides)
         check_settings_are_used(overrides, rescoring, terms)
+        _check_one_chooses(self.decoding, rescoring)
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(run, ensemble, checkpoint, chosen)
@@ -135,11 +137,14 @@ class Translator:
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         scores_all = self._rescorer.fused is not None
         reencoder = Reencoder(self.loaded, self._shortlist, self._device, batch_tokens, scores_all=scores_all)
+        has_risk = self.decoding.minimum_bayes_risk is not None
+        self._risk = MinimumBayesRisk(self.decoding, data.target_language) if has_risk else None
         self.n_best_lists = NBestLists(
             self.loaded.subwords,
             self.decoding,
             reencoder,
             self._rescorer,
+            risk=self._risk,
             words_apart=has_spaces(data.target_language),
         )
         self._memory_trimming = MemoryTrimming()
@@ -284,10 +289,17 @@ class Translator:
         parts = [part for source in sources for part in source.parts]
         options = SearchOptions.from_settings(
             self.decoding,
-            num_best=self._rescorer.num_candidates(wanted.num_best),
+            num_best=self._num_candidates(wanted.num_best),
             keep_attention=wanted.with_alignment or any(part.items for part in parts),
         )
         return _Work(requests, sources, parts, options, line_constraints, line_constraints.tasks(requests, sources))
+
+    def _num_candidates(self, num_best: int) -> int:
+        """Return how many hypotheses the search is to find of each sentence, so that ``num_best`` can be chosen."""
+        if self._risk is None:
+            return self._rescorer.num_candidates(num_best)
+        self._risk.check_num_best(num_best)
+        return self._risk.num_candidates
 
     def _assembled(self, work: _Work, found: Sequence[Sequence[Hypothesis]], wanted: _Wanted) -> Iterator[Translation]:
         """Yield the translation of each line, of what was found for its parts."""
@@ -326,6 +338,16 @@ class Translator:
         while window := list(itertools.islice(iterator, WINDOW_LINES)):
             requests = [line if isinstance(line, Request) else Request(line, number=n) for n, line in window]
             yield from self.translate(requests, num_best, with_alignment=with_alignment, with_scores=with_scores)
+
+
+def _check_one_chooses(decoding: Decoding, rescoring: RescoringRuns) -> None:
+    """Raise UserError if candidates were to be ranked in two ways."""
+    if decoding.minimum_bayes_risk is not None and rescoring.reranks:
+        raise UserError(
+            f"decoding.minimum_bayes_risk (utility = {decoding.minimum_bayes_risk.utility}) and --rerank-lm or "
+            "--rerank-channel both choose among candidates",
+            fix="leave the runs out, or --set decoding.minimum_bayes_risk=false",
+        )
 
 
 def decoding_settings(run: str | Path, overrides: Iterable[str] = ()) -> Decoding:

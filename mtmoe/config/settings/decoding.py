@@ -102,6 +102,29 @@ class Reranking(Settings):
     )
 
 
+class MinimumBayesRisk(Settings):
+    """Of the candidates of a sentence not the one of the highest score, but the one that is most like all of them.
+
+    Their likeness is measured as quality is, and each counts by its probability (of samples, by how often it was
+    drawn). Alternatives are ranked alike.
+    """
+
+    candidates: Beam | None = Field(
+        default=None,
+        description="Translations of a sentence to choose from; samples, with [decoding.sampling]. Absent: as many as "
+        "beam_size.",
+    )
+    utility: Literal["chrf", "bleu"] = Field(
+        default="chrf", description="What likeness is: sacreBLEU's sentence chrF2, or sentence BLEU."
+    )
+    weight_temperature: float = Field(
+        default=1.0,
+        ge=1e-6,
+        le=1e6,
+        description="Candidates of a beam count by exp(log P / weight_temperature): a large one lets all count alike.",
+    )
+
+
 class Decoding(Settings):
     """Beam search with GNMT's score (Wu et al. 2016, section 7)."""
 
@@ -130,6 +153,9 @@ class Decoding(Settings):
     shortlist: Shortlist | None = Field(default=None, description="Absent: all of the vocabulary.")
     language_model: LanguageModelFusion = Field(default=LanguageModelFusion(), description="With --lm.")
     reranking: Reranking = Field(default=Reranking(), description="With --rerank-lm or --rerank-channel.")
+    minimum_bayes_risk: MinimumBayesRisk | None = Field(
+        default=None, description="Absent: the translation of the highest score."
+    )
     max_length_ratio: float = Field(
         default=2.0, ge=0.01, le=100, description="Longest translation, in subwords per source subword."
     )
@@ -228,6 +254,26 @@ class Decoding(Settings):
         candidates = self.reranking.candidates
         if candidates is not None and candidates > self.beam_size and self.sampling is None:
             raise ValueError(f"reranking.candidates = {candidates} is more than beam_size = {self.beam_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_candidates_to_compare(self) -> Decoding:
+        risk = self.minimum_bayes_risk
+        if risk is None:
+            return self
+        if risk.candidates is not None and risk.candidates > self.beam_size and self.sampling is None:
+            raise ValueError(
+                f"minimum_bayes_risk.candidates = {risk.candidates} is more than beam_size = {self.beam_size}"
+            )
+        if risk.candidates is None and self.sampling is not None:
+            raise ValueError(
+                f"minimum_bayes_risk.candidates is missing: the number of samples (seed = {self.sampling.seed})"
+            )
+        if self.sampling is not None and risk.weight_temperature != 1:
+            raise ValueError(
+                f"minimum_bayes_risk.weight_temperature = {risk.weight_temperature} does nothing: samples (seed = "
+                f"{self.sampling.seed}) count as often as they are drawn"
+            )
         return self
 
     @model_validator(mode="after")

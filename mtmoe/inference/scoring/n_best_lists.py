@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from mtmoe.config.settings import Decoding
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
+from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
 from mtmoe.inference.scoring.reencoding import Reencoder
 from mtmoe.inference.scoring.rescoring import NBestEntry, Rescorer, ScorePart, with_parts
 from mtmoe.inference.search.hypothesis import Hypothesis
@@ -28,9 +29,16 @@ class NBestLists:
         reencoder: Reencoder,
         rescorer: Rescorer,
         *,
+        risk: MinimumBayesRisk | None = None,
         words_apart: bool = True,
     ) -> None:
-        """Keep what scores translations; ``words_apart``: whether the target language divides words by spaces."""
+        """Keep what scores translations.
+
+        Args:
+            risk: what ranks them in place of the score, if anything does.
+            words_apart: whether the target language divides words by spaces.
+        """
+        self._risk = risk
         self._words_apart = words_apart
         self._subwords, self._pieces, self._decoding = subwords, subwords.pieces, decoding
         self._reencoder, self._rescorer = reencoder, rescorer
@@ -65,6 +73,7 @@ class NBestLists:
         for place, (part, group) in enumerate(zip(parts, encoded, strict=True)):
             limit = options.max_length(len(part.ids))
             distinct: dict[str, Translation] = {}
+            wholes = []
             for rank, (hypothesis, text) in enumerate(zip(group, texts[place], strict=True)):
                 cut_off = f"cut off at {limit} subwords (decoding.max_length_ratio)"
                 parts_here = score_parts[place][rank]
@@ -83,8 +92,29 @@ class NBestLists:
                     score_parts=parts_here,
                 )
                 distinct.setdefault(whole, translation)
+                wholes.append(whole)
             translations = list(distinct.values())
+            if self._risk is not None:
+                yield self._least_risk_first(self._risk, translations, wholes, found[place])
+                continue
             yield sorted(translations, key=lambda t: -t.score) if is_sorted else translations
+
+    def _least_risk_first(
+        self,
+        risk: MinimumBayesRisk,
+        translations: Sequence[Translation],
+        texts: Sequence[str],
+        found: Sequence[Hypothesis],
+    ) -> list[Translation]:
+        """Return the different translations of a sentence by their expected utility.
+
+        It is computed of what the search found, so that it does not depend on what else is wanted of a translation.
+
+        Args:
+            texts: of all hypotheses, those of equal text included.
+        """
+        ranked = risk.ranked(risk.weights(zip(texts, found, strict=True)))
+        return [translations[place]._replace(expected_utility=utility) for place, utility in ranked]
 
     def _score_parts(
         self, sources: Sequence[SourcePart], texts: list[list[str]], found: Sequence[Sequence[Hypothesis]]
