@@ -82,6 +82,11 @@ class RunFiles(NamedTuple):
         return self.directory / "manifest.json"
 
     @property
+    def confidence(self) -> Path:
+        """How the numbers of a translation tell whether it is good; ``mtmoe calibrate`` makes it."""
+        return self.directory / "confidence.json"
+
+    @property
     def metrics(self) -> Path:
         """Measurements, one JSON object a line."""
         return self.directory / "metrics.jsonl"

@@ -40,6 +40,8 @@ class Translation(NamedTuple):
     expected_utility: float | None = None
     """With ``decoding.minimum_bayes_risk`` what ranks in place of the score: chrF or BLEU, 0 to 100, that it has on
     average where the other candidates are the reference. Of a line that was split, the mean over its parts."""
+    confidence: float | None = None
+    """How likely the text is good, 0 to 1, where the run was calibrated (`scoring/confidence.py`); of the best one."""
     suspicions: tuple[Suspicion, ...] = ()
     """What is wrong with it by its looks, such as a loop; see `text/suspicion.py`."""
     corrections: tuple[Correction, ...] = ()

@@ -27,6 +27,7 @@ from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
 from mtmoe.inference.models.memory_trimming import MemoryTrimming
 from mtmoe.inference.requests import Member, Request
+from mtmoe.inference.scoring.confidence import load_confidence
 from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
 from mtmoe.inference.scoring.n_best_lists import NBestLists
 from mtmoe.inference.scoring.reencoding import Reencoder
@@ -147,6 +148,13 @@ class Translator:
             risk=self._risk,
             words_apart=has_spaces(data.target_language),
         )
+        self._confidence = load_confidence(
+            run_files,
+            self.loaded.checkpoint.name,
+            self.decoding,
+            is_alone=not ensemble and self._rescorer.fused is None and not rescoring.reranks,
+            is_mean=":" in checkpoint,
+        )
         self._memory_trimming = MemoryTrimming()
 
     def translate(
@@ -215,9 +223,15 @@ class Translator:
             if not waiting:
                 break
             told = silent
-        return [
+        final = [
             in_case_of_line(translation, line)._replace(corrections=corrected)
             for translation, line, corrected in zip(translations, cases, corrections, strict=True)
+        ]
+        if self._confidence is None or not with_scores:
+            return final
+        return [
+            translation._replace(confidence=self._confidence.probability(request.text, translation))
+            for translation, request in zip(final, as_written, strict=True)
         ]
 
     def _in_usual_case(self, request: Request) -> CaseOfLine:

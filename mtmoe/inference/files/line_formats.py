@@ -180,6 +180,8 @@ class JsonFormat(LineFormat):
             "tokens": translation.tokens,
             "token_log_probabilities": [round(p, 6) for p in translation.token_log_probabilities],
         }
+        if translation.confidence is not None:
+            fields["confidence"] = round(translation.confidence, 6)
         if translation.expected_utility is not None:
             fields["expected_utility"] = translation.expected_utility
         if translation.score_parts:
