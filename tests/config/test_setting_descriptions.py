@@ -64,7 +64,7 @@ def test_no_description_has_a_word_of_python(word: str) -> None:
         ("decoding.beam_margin", "number, more than 0", "absent", ""),
         ("decoding.sampling.temperature", "number from 1e-6 to 100", "1.0", ""),
         ("data.train", "list of tables, 1 or more", "required", ""),
-        ("data.train[].format", "one of text, tsv, jsonl, tmx, huggingface, lines", "required", ""),
+        ("data.train[].format", "one of text, tsv, jsonl, tmx, huggingface, sacrebleu, lines", "required", ""),
         ("data.train[].name", "text of letters, digits and any of _ . -", "required", ""),
         ("data.train[tsv].source_column", "whole number from 1 to 10,000", "1", ""),
         ("data.train[tsv].file", "table; as data.train[text].source_file", "required", ""),

@@ -113,11 +113,12 @@ def test_the_table_of_recipes_is_what_the_command_writes() -> None:
 
 
 def test_every_settings_file_that_a_document_shows_is_a_recipe(tmp_path: Path) -> None:
-    """A block of TOML is a recipe, or a part of one: read on top of `demo`, or of `demo-lm` for a source of lines."""
+    """A block of TOML is a recipe, or a part of one: read on top of a recipe that goes with it."""
     num_read = 0
     for document, text in DOCUMENTS.items():
         for block in re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
-            base = "demo-lm" if 'format = "lines"' in block else "demo"
+            base = "multi30k-en-de" if "[[data.test]]" in block else "demo"
+            base = "demo-lm" if 'format = "lines"' in block else base
             path = tmp_path / f"{num_read}.toml"
             path.write_text(block if "extend" in block else f'name = "shown"\nextend = "{base}"\n{block}')
             member = re.search(r'^name = "(.*\{source\}.*)"$', block, flags=re.MULTILINE)

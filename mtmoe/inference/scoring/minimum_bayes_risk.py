@@ -5,6 +5,7 @@ Kumar and Byrne 2004, section 2; of samples, Eikema and Aziz 2020. The expected 
     EU(Y) = sum over candidates R of w(R) x utility(Y, R)
 
 w are weights that sum to 1: of samples, how often R was drawn; of a beam, its probability among the candidates.
+Letters: C candidates.
 """
 
 from __future__ import annotations
