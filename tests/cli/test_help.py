@@ -41,6 +41,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "compare",
         "score",
         "bleu",
+        "calibrate",
         "average",
         "export",
         "plan",

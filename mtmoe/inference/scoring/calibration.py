@@ -1,6 +1,6 @@
 """Calibration: the weights of a run's confidence, fitted to a dev set, and how well probabilities agree with outcomes.
 
-Letters: B lines, F features.
+Letters: B sentences, F features, G features and the bias.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def test_expected_calibration_error_and_rows_are_those_of_a_sum_by_hand() -> Non
     assert (low.mean_confidence, low.share_good) == pytest.approx((0.035, 0.5))
     assert (high.mean_confidence, high.share_good) == pytest.approx((0.9533333, 2 / 3))
     assert found.expected_calibration_error == pytest.approx(0.4 * 0.465 + 0.6 * (0.9533333 - 2 / 3), abs=1e-6)
-    assert found.auc == pytest.approx(4 / 6), "good: 0.02, 0.91, 1.0; bad: 0.05, 0.95"
+    assert found.auc == pytest.approx(3 / 6), "good: 0.02, 0.91, 1.0; bad: 0.05, 0.95"
     assert reliability([0.5, 0.5], [True, False]).auc == 0.5
     assert reliability([0.5], [True]).auc is None
 
