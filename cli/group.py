@@ -36,7 +36,8 @@ from .commands.plan import plan
 from .commands.preprocess import preprocess
 from .commands.recipes import recipes
 from .commands.report import report
-from .commands.score import score
+from .commands.scoring.calibrate import calibrate
+from .commands.scoring.score import score
 from .commands.settings import settings
 from .commands.synthesise import synthesise
 from .commands.train import train

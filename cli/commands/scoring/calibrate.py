@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..bleu_texts import TestText, recipe_tests
-from ..console import note, shown_progress, write_data, write_json, write_table
-from ..lines import read_aligned
-from ..options import DIRECTORY, FILE, RealRange, checkpoint_option, device_option, json_option, run_argument
+from ...bleu_texts import TestText, recipe_tests
+from ...console import note, shown_progress, write_data, write_json, write_table
+from ...lines import read_aligned
+from ...options import DIRECTORY, FILE, RealRange, checkpoint_option, device_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from mtmoe.inference.scoring.calibration import Reliability

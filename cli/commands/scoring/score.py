@@ -10,9 +10,9 @@ import click
 
 from mtmoe.errors import UserError
 
-from ..console import note, number_or_null, shown_progress, warn, write_data, write_json
-from ..lines import read_aligned, read_lines
-from ..options import (
+from ...console import note, number_or_null, shown_progress, warn, write_data, write_json
+from ...lines import read_aligned, read_lines
+from ...options import (
     FILE,
     checkpoint_option,
     decoding_set_option,
