@@ -26,7 +26,6 @@ from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, m
 from .commands.bench.bench import bench
 from .commands.bleu import bleu
 from .commands.compare import compare
-from .commands.calibrate import calibrate
 from .commands.describe import describe
 from .commands.doctor import doctor
 from .commands.fetch import fetch
