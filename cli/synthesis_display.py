@@ -17,8 +17,10 @@ def ready_source(output: Path, manifest: SynthesisManifest) -> str:
         "name": re.sub(r"[^A-Za-z0-9_.-]", "_", output.name.partition(".")[0]) or "synthetic",
         "format": "tsv",
         "file.path": str(output),
+        "origin": manifest.origin,
+        "tag": manifest.made_of["output"]["tag"],
         "license": manifest.license,
     }
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items() if value]
     what = f"{manifest.num_lines:,} pairs, {manifest.origin}: {manifest.source_language}-{manifest.target_language}"
     return "\n".join([f"# {what}", "[[data.train]]", *lines, ""])

@@ -15,6 +15,7 @@ _BEYOND_USE = 1_000_000
 _PATTERNS = {
     r"^[A-Za-z0-9_.-]+$": "text of letters, digits and any of _ . -",
     r"^([0-9a-f]{64})?$": "text of 64 hexadecimal digits, or empty",
+    r"^\S*$": "text without spaces, or empty",
     "^(..+)?$": "text of 2 letters or more, or empty",
 }
 

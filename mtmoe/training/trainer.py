@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,9 @@ from mtmoe.checkpoint import (
 )
 from mtmoe.config import Recipe
 from mtmoe.data.augmentation.augmenter import augmenter_of
+from mtmoe.data.batches.mixture import Mixture
 from mtmoe.data.batches.running_text import RunningTextStream
-from mtmoe.data.batches.token_batches import BatchStream, Position
+from mtmoe.data.batches.token_batches import Batch, BatchStream, Position
 from mtmoe.data.prepared.preparation import Prepared, open_prepared
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.data.subwords.vocabularies import Vocabulary, load_vocabulary
@@ -149,7 +151,7 @@ class Trainer:
 
         A checkpoint of the last step is left behind, whatever ends the training but a crash.
         """
-        batches = self.stream.batches(self.position)
+        batches = self._batches()
         self.window.restart()  # its clock, that is
         if self.window_state is not None:
             self.window.load_state(self.window_state)
@@ -178,6 +180,13 @@ class Trainer:
             self.log.close()
         self.reporter.finished(reason)
         return Finished(reason, self.stepper.step, received)
+
+    def _batches(self) -> Iterator[tuple[Batch, Position]]:
+        """Return the batches from where the training is."""
+        if isinstance(self.stream, RunningTextStream):
+            return self.stream.batches(self.position)
+        num_read = self.stepper.step * self.settings.gradient_accumulation
+        return self.stream.batches(self.position, num_read=num_read)
 
     def _keep_beginning(self) -> None:
         """Measure and save the weights of the start run as step 0: what training changes is told by comparison with
@@ -393,4 +402,5 @@ def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> 
         subword_sampling=settings.subword_sampling,
         subword_model=vocabulary if samples else None,  # type: ignore[arg-type]
         augmenter=augmenter_of(recipe, prepared, vocabulary),
+        mixture=Mixture(prepared.train.parts, settings.curriculum, batches_per_step=settings.gradient_accumulation),
     )

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from mtmoe.checkpoint import RunFiles, average_checkpoints, list_checkpoints, load_model, load_training
-from mtmoe.config import Recipe
+from mtmoe.config import Recipe, recipe_from_dict
 from mtmoe.data.prepared.preparation import prepare
 from mtmoe.training.metrics.expert_usage import FIGURES
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import Finished, run_training
 from tests.distributed.processes.group import run_group
 from tests.hardware import NEEDS_BF16
-from tests.toy import counting_recipe, prepared_toy
+from tests.toy import counting_recipe, prepared_toy, toy_settings, write_text
 
 SETTINGS = {"precision": "fp32", "max_steps": 8, "keep_last": 4, "log_every_steps": 1}
 
@@ -66,6 +66,27 @@ def test_a_language_model_goes_on_with_another_number_of_processes_where_it_was(
     ]
     assert shapes[0] == shapes[1]
     assert shapes[0]
+
+
+def test_a_curriculum_is_the_same_for_any_number_of_processes(tmp_path):
+    """Two processes stop at the step at which the weights change, and one goes on."""
+    settings = toy_settings(tmp_path, **SETTINGS)
+    settings["data"]["train"].append(write_text(tmp_path, "other", 200, seed=7))
+    settings["training"]["curriculum"] = [
+        {"source": "other", "weight": 0.0, "from_step": 0},
+        {"source": "train", "weight": 0.0, "from_step": 5},
+        {"source": "other", "weight": 1.0, "from_step": 5},
+    ]
+    recipe = recipe_from_dict(settings, tmp_path / "toy.toml")
+    prepare(recipe, tmp_path / "data", tmp_path / "cache")
+    run_training(recipe, tmp_path / "one", tmp_path / "data", resume=False, reporter=SilentReporter())
+    run_group(2, train, recipe, tmp_path / "two", tmp_path / "data", False, 5)
+    run_training(recipe, tmp_path / "two", tmp_path / "data", resume=True, reporter=SilentReporter())
+    steps = [[line for line in metrics(tmp_path / run) if line["event"] == "train"] for run in ("one", "two")]
+    for expected, found in zip(*steps, strict=True):
+        assert (found["step"], found["epoch"]) == (expected["step"], expected["epoch"])
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert [line["epoch"] for line in steps[0]] == [0] * 5 + [1] * 3
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

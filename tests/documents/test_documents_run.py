@@ -177,8 +177,12 @@ def test_the_how_to_of_monolingual_text_works(folder: Path) -> None:
     page = (ROOT / "docs" / "howto" / "monolingual-text.md").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"^```toml\n(# with-bt.toml\n.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     (folder / "with-bt.toml").write_text(recipe, encoding="utf-8")
+    (staged,) = re.findall(r"^```toml\n(# staged.toml\n.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    (folder / "staged.toml").write_text(staged, encoding="utf-8")
     commands = shown_commands(page)
-    assert [shown.arguments[0] for shown in commands] == ["train", "synthesise", "train", "synthesise", "synthesise"]
+    assert [shown.arguments[0] for shown in commands] == [
+        *("train", "synthesise", "train", "train", "synthesise", "synthesise")
+    ]
     outputs = [run(shown, (*SMALL, "subwords.character_coverage=0.98")) for shown in commands]
     (printed,) = tomllib.loads(outputs[1])["data"]["train"]
     shown = tomllib.loads(recipe)["data"]["train"][1]

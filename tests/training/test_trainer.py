@@ -25,8 +25,9 @@ from mtmoe.checkpoint import (
     locked_run,
     read_tensors,
 )
+from mtmoe.config import recipe_from_dict
 from mtmoe.config.settings import Augmentation
-from mtmoe.data.prepared.preparation import open_prepared
+from mtmoe.data.prepared.preparation import open_prepared, prepare
 from mtmoe.errors import UserError
 from mtmoe.inference.search.beam_search import SearchOptions, search_all
 from mtmoe.model.translation import TranslationModel
@@ -37,6 +38,7 @@ from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import run_training
 from tests.hardware import BF16
+from tests.toy import toy_settings, write_text
 
 
 class Listener(SilentReporter):
@@ -121,6 +123,32 @@ def test_augmentation_is_trained_on_and_resumes_with_the_same_bits(toy, toy_data
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
     with pytest.raises(UserError, match=r"was trained with data\.augmentation"):
         train(plain, tmp_path / "parts", toy_data, resume=True)
+
+
+def test_a_curriculum_is_trained_on_and_resumes_with_the_same_bits_wherever_it_stops(tmp_path):
+    """Stopped before, at and after the step at which the weights change, in the middle of an epoch."""
+    settings = toy_settings(tmp_path, precision="fp32", gradient_accumulation=2, save_every_steps=100)
+    settings["data"]["train"].append(write_text(tmp_path, "other", 300, seed=7))
+    prepare(recipe_from_dict(settings, tmp_path / "toy.toml"), tmp_path / "data", tmp_path / "cache")
+    settings["training"]["curriculum"] = [
+        {"source": "other", "weight": 0.0, "from_step": 0},
+        {"source": "train", "weight": 0.0, "from_step": 5},
+        {"source": "other", "weight": 1.0, "from_step": 5},
+    ]
+    recipe = recipe_from_dict(settings, tmp_path / "toy.toml")
+    whole = Listener()
+    train(recipe, tmp_path / "whole", tmp_path / "data", listener=whole)
+    assert [line["epoch"] for line in whole.steps] == [0, 1, 1, 2]  # of steps 3, 6, 9, 12
+    for stop in (4, 5, 6):
+        listener = Listener()
+        listener.on_advanced = lambda step, stop=stop: os.kill(os.getpid(), signal.SIGTERM) if step == stop else None
+        assert train(recipe, tmp_path / f"{stop}", tmp_path / "data", listener=listener).step == stop
+        train(recipe, tmp_path / f"{stop}", tmp_path / "data", resume=True)
+        assert_same_bits(tmp_path / "whole", tmp_path / f"{stop}")
+    del settings["training"]["curriculum"]
+    train(recipe_from_dict(settings, tmp_path / "toy.toml"), tmp_path / "plain", tmp_path / "data")
+    plain = everything_saved(tmp_path / "plain")
+    assert any(not torch.equal(tensor, plain[key]) for key, tensor in everything_saved(tmp_path / "whole").items())
 
 
 def test_a_run_keeps_the_precision_that_it_began_with(toy, toy_data, tmp_path):

@@ -7,6 +7,7 @@ messages.
 from mtmoe.config.settings.about import About, Result
 from mtmoe.config.settings.augmentation import Augmentation
 from mtmoe.config.settings.base import MOST_BEAM, MOST_VOCABULARY, MOST_WIDTH, Fraction, Settings, Sha256
+from mtmoe.config.settings.curriculum import WeightChange
 from mtmoe.config.settings.data import (
     Cleaning,
     Data,
@@ -93,4 +94,5 @@ __all__ = [
     "Training",
     "TsvSource",
     "Validation",
+    "WeightChange",
 ]

@@ -44,17 +44,44 @@ class FileLocation(Settings):
         return self
 
 
+Origin = Literal["human", "back-translated", "forward-translated", "distilled"]
+
+
 class _Source(Settings):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name used in reports.")
     weight: float = Field(
         default=1.0, ge=1e-6, le=1000, description="Times that an epoch goes through this source; may be fractional."
     )
     license: str = Field(default="", description="Terms of the text, told before a download.")
+    origin: Origin = Field(
+        default="human",
+        description="Who wrote the pairs. human: people, both sides; else a model, one side (`mtmoe synthesise`). What "
+        'a model wrote is never held out by valid or test = "split", and has nothing of what is.',
+    )
+    tag: str = Field(
+        default="",
+        pattern=r"^\S*$",
+        description="Word in front of each source sentence that tells the model that the pair is made, such as <BT>; "
+        "it becomes a subword of its own. Not with origin = human.",
+    )
     direction: str = Field(
         default="",
         description="SOURCE-TARGET, such as en-fr or en-zh-CN, in a multilingual recipe: its source sentences get the "
         "token <2fr> or <2zh-CN>.",
     )
+
+    @property
+    def is_made(self) -> bool:
+        """Return whether one side was made by a model."""
+        return self.origin != "human"
+
+    @model_validator(mode="after")
+    def _tags_what_is_made(self) -> _Source:
+        if self.tag and not self.is_made:
+            raise ValueError(f'tag = {self.tag!r} of {self.name!r} is for made text, but origin = "{self.origin}"')
+        if self.tag.startswith("<2"):
+            raise ValueError(f"tag = {self.tag!r} of {self.name!r} looks like the token of a language; choose another")
+        return self
 
     @field_validator("direction")
     @classmethod
@@ -307,6 +334,25 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
+    def _made_text_beside_text_of_people(self) -> Data:
+        made = [source for source in self.train if source.is_made]
+        tagged = [source for source in made if source.tag]
+        if tagged and self.monolingual:
+            raise ValueError(f"tag = {tagged[0].tag!r} of {tagged[0].name!r} has no source sentence to stand before")
+        for part in ("valid", "test"):
+            if getattr(self, part) == "split" and len(made) == len(self.train):
+                raise ValueError(
+                    f'{part} = "split" holds out text of people, but origin = {made[0].origin} of {made[0].name!r}, '
+                    "and no source is human"
+                )
+        return self
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Return the tags of made text, each once."""
+        return tuple(dict.fromkeys(source.tag for source in self.train if source.tag))
+
+    @model_validator(mode="after")
     def _replays_one_pair_of_languages(self) -> Data:
         if self.replay is not None and (self.monolingual or self.multilingual is not None):
             kind = "multilingual" if self.multilingual is not None else "text of one language"
@@ -377,6 +423,11 @@ class Data(Settings):
                 if names.count(name) > 1:
                     raise ValueError(f"two sources of {part} are named {name!r}")
             for source in sources if part != "train" else ():
+                if source.is_made:
+                    raise ValueError(
+                        f"origin = {source.origin} of {source.name!r}: what a model wrote measures nothing; only "
+                        "sources of train are made"
+                    )
                 if source.weight != 1.0:
                     raise ValueError(
                         f"weight = {source.weight} of {source.name!r} does nothing: only sources of train are weighted"

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mtmoe.config.settings.about import About
 from mtmoe.config.settings.base import Seed, Settings
+from mtmoe.config.settings.curriculum import check_curriculum
 from mtmoe.config.settings.data import Data
 from mtmoe.config.settings.decoding import Decoding
 from mtmoe.config.settings.model import Model
@@ -69,6 +70,27 @@ class Recipe(Settings):
                 f"data.replay.weight = {replay.weight} has no text: name a data directory in data.replay.data_dir, or "
                 "a run in training.start.run"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _curriculum_is_of_its_sources(self) -> Recipe:
+        changes = self.training.curriculum
+        if not changes:
+            return self
+        if self.data.multilingual is not None and self.data.multilingual.temperature != 1:
+            raise ValueError(
+                f"training.curriculum (weight = {changes[0].weight} of {changes[0].source!r}) and "
+                f"data.multilingual.temperature = {self.data.multilingual.temperature} both say how often text is seen"
+            )
+        if self.training.bptt_steps:
+            raise ValueError(
+                f"training.curriculum (weight = {changes[0].weight} of {changes[0].source!r}) does nothing: with "
+                f"training.bptt_steps = {self.training.bptt_steps} the text runs on as it stands"
+            )
+        weights = {source.name: source.weight for source in self.data.train}
+        if self.data.replay is not None:
+            weights["replay"] = self.data.replay.weight
+        check_curriculum(changes, weights)
         return self
 
     @property

@@ -20,6 +20,7 @@ from mtmoe.config.settings.base import (
     TokensOfSentence,
     Unit,
 )
+from mtmoe.config.settings.curriculum import WeightChange
 from mtmoe.config.settings.start import Start
 from mtmoe.config.settings.subwords import SubwordSampling
 from mtmoe.languages import ChosenTokeniser
@@ -173,6 +174,9 @@ class Training(Settings):
         description="Arithmetic of the forward and backward pass; weights and moments stay fp32. auto: bf16 where the "
         "device has instructions for it (a GPU, a processor with AVX-512 BF16 or AMX), else fp32; a run keeps what it "
         "began with.",
+    )
+    curriculum: tuple[WeightChange, ...] = Field(
+        default=(), description="Empty: the weights of data.train stay. Else how they change, in any order."
     )
     subword_sampling: SubwordSampling | None = Field(default=None, description="Absent: one segmentation.")
     ema: Ema | None = Field(default=None, description="Absent: no averaging.")

@@ -53,6 +53,8 @@ class Augmenter:
         self._places = AlignedPlaces(lexicon, model.pieces) if lexicon is not None else None
         self._known_tokens = language_tokens(data)
         self._directions = list(_directions(corpus, data))
+        tags = {source.name: source.tag for source in data.train}
+        self._tags = [tags.get(part.name, "") for part in corpus.parts]
         self._part_ends = np.cumsum([part.num_pairs for part in corpus.parts])
         generator = random_stream(Purpose.MEASUREMENT, seed, 1)
         some = generator.integers(0, len(corpus), min(_PAIRS_TO_MEASURE, len(corpus)))
@@ -113,33 +115,42 @@ class Augmenter:
         others = dict(zip(merging, self._texts(partners[merging]), strict=True))
         sources, targets = [], []
         for place, index in enumerate(indices.tolist()):
-            token, pair = texts[place]
+            beginning, pair = texts[place]
             changed = changed_pair(
                 pair,
                 kinds[place],
                 random_stream(Purpose.AUGMENTATION, self._seed, epoch + 1, index),
-                self._directions[int(np.searchsorted(self._part_ends, index, "right"))],
+                self._directions[self._part_of(index)],
                 typo_rate=self._settings.typo_rate,
-                places=self._aligned(index, bool(token)) if kinds[place].items else (),
+                places=self._aligned(index, len(beginning.split())) if kinds[place].items else (),
                 partner=others[place][1] if place in others else None,
             )
-            sources.append(f"{token} {changed.source}".strip())
+            sources.append(f"{beginning} {changed.source}".strip())
             targets.append(changed.target)
         return map(ChangedPair, self._model.encode_batch(sources), self._model.encode_batch(targets))
 
     def _texts(self, indices: np.ndarray) -> list[tuple[str, PairText]]:
-        """Return the language token of each pair, empty for none, and its two texts without it."""
+        """Return what stands before the source sentence of each pair, language token and tag, and its two texts."""
         sources = self._model.decode_batch([self._corpus.source(index).tolist() for index in indices])
         targets = self._model.decode_batch([self._corpus.target(index).tolist() for index in indices])
-        lines = [tokened(source, self._known_tokens) for source in sources]
-        return [(line.token, PairText(line.text, target)) for line, target in zip(lines, targets, strict=True)]
+        beginnings = map(self._divided, indices.tolist(), sources)
+        return [(begins, PairText(text, target)) for (begins, text), target in zip(beginnings, targets, strict=True)]
 
-    def _aligned(self, index: int, has_token: bool) -> list[AlignedPlace]:
-        """Return places between words, by their numbers in the text without its language token."""
+    def _divided(self, index: int, source: str) -> tuple[str, str]:
+        """Return language token and tag of a source sentence, and the sentence itself."""
+        line, tag = tokened(source, self._known_tokens), self._tags[self._part_of(index)]
+        text = line.text.removeprefix(f"{tag} ") if tag else line.text
+        return " ".join(filter(None, (line.token, tag))), text
+
+    def _part_of(self, index: int) -> int:
+        return int(np.searchsorted(self._part_ends, index, "right"))
+
+    def _aligned(self, index: int, num_before: int) -> list[AlignedPlace]:
+        """Return places between words, by their numbers in the text without the words that stand before it."""
         if self._places is None:
             return []
         found = self._places.find(self._corpus.source(index), self._corpus.target(index))
-        return [place._replace(source=place.source - has_token) for place in found if place.source > has_token]
+        return [place._replace(source=place.source - num_before) for place in found if place.source > num_before]
 
 
 def augmenter_of(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> Augmenter | None:

@@ -1,21 +1,22 @@
 """Batches of pairs of similar length under a token budget, in an order that (seed, epoch) decides.
 
-An epoch is a permutation of the corpus, cut into pools. The pairs of a pool are sorted by length, cut into batches
-within the budget, and the batches shuffled; a batch's tensors are built when it is its turn. So any position of
-any epoch is reached without building the batches before it.
+An epoch is a permutation of the corpus, of each part as often as its weight says (`mixture.py`), cut into pools. The
+pairs of a pool are sorted by length, cut into batches within the budget, and the batches shuffled; a batch's tensors
+are built when it is its turn. So any position of any epoch is reached without building the batches before it.
 
 Shape letters: B sentences, S source positions, T target positions, N tokens one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mtmoe.config.settings import SubwordSampling
 from mtmoe.data.augmentation.augmenter import Augmenter
+from mtmoe.data.batches.mixture import Mixture
 from mtmoe.data.batches.padding import Batch, batch_of, gathered
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.data.random_streams import Purpose, random_stream
@@ -51,6 +52,7 @@ class BatchStream:
         subword_sampling: SubwordSampling | None = None,
         subword_model: SubwordModel | None = None,
         augmenter: Augmenter | None = None,
+        mixture: Mixture | None = None,
         pairs_per_pool: int = PAIRS_PER_POOL,
     ) -> None:
         """Leave out the pairs that are too long on either side.
@@ -61,6 +63,7 @@ class BatchStream:
             max_tokens_per_sentence: subwords without EOS; longer pairs are left out.
             subword_sampling: draw another segmentation at every visit; needs ``subword_model``.
             augmenter: change some pairs at every visit, before their subwords are drawn.
+            mixture: weights of the corpus's parts; None: those that it was written with, for ever.
             pairs_per_pool: pairs that are sorted by length together.
 
         Raises:
@@ -73,6 +76,7 @@ class BatchStream:
         self._seed = seed
         self._pairs_per_pool = pairs_per_pool
         self._augmenter = augmenter
+        self._mixture = mixture or Mixture(corpus.parts)
         # The budget counts EOS.
         longest = min(max_tokens_per_sentence, batch_tokens - 1)
         fits = (corpus.source_lengths <= longest) & (corpus.target_lengths <= longest)
@@ -87,30 +91,44 @@ class BatchStream:
         if subword_sampling is not None and subword_model is not None:
             self._sampler = Sampler(corpus, subword_model, subword_sampling, seed)
 
-    def batches(self, start: Position = START) -> Iterator[tuple[Batch, Position]]:
+    def batches(self, start: Position = START, *, num_read: int = 0) -> Iterator[tuple[Batch, Position]]:
         """Yield batches from ``start`` on for ever, each with the position of the batch after it.
 
-        A position beyond the end of its epoch means the next epoch's first batch.
+        A position beyond the end of its epoch means the next epoch's first batch. So does one in an epoch that ends
+        where it is, because the weights of the parts change.
+
+        Args:
+            num_read: batches that were read before, by which a mixture may go.
         """
         epoch, batch = start
         while True:
-            first = 0
-            for plan, is_last_plan in self._plans(epoch):
-                for number in range(max(batch, first), first + len(plan)):
-                    is_last = is_last_plan and number + 1 == first + len(plan)
-                    following = Position(epoch + 1, 0) if is_last else Position(epoch, number + 1)
-                    yield self.build_batch(plan[number - first], Position(epoch, number)), following
-                first += len(plan)
+            if batch and self._mixture.cuts_after(num_read):
+                epoch, batch = epoch + 1, 0
+            for found in self._of_epoch(epoch, batch, self._mixture.weights(epoch, num_read)):
+                yield found
+                num_read += 1
+                if self._mixture.cuts_after(num_read):
+                    break
             epoch, batch = epoch + 1, 0
 
-    def num_batches(self, epoch: int) -> int:
-        """Count the batches of an epoch (epochs differ a little)."""
-        return sum(len(plan) for plan, _ in self._plans(epoch))
+    def _of_epoch(self, epoch: int, batch: int, weights: Sequence[float]) -> Iterator[tuple[Batch, Position]]:
+        """Yield the batches of one epoch from the given one on."""
+        first = 0
+        for plan, is_last_plan in self._plans(epoch, weights):
+            for number in range(max(batch, first), first + len(plan)):
+                is_last = is_last_plan and number + 1 == first + len(plan)
+                following = Position(epoch + 1, 0) if is_last else Position(epoch, number + 1)
+                yield self.build_batch(plan[number - first], Position(epoch, number)), following
+            first += len(plan)
 
-    def _plans(self, epoch: int) -> Iterator[tuple[list[np.ndarray], bool]]:
+    def num_batches(self, epoch: int) -> int:
+        """Count the batches of an epoch (epochs differ a little) that has the first weights, or those of the epoch."""
+        return sum(len(plan) for plan, _ in self._plans(epoch, self._mixture.weights(epoch, 0)))
+
+    def _plans(self, epoch: int, weights: Sequence[float]) -> Iterator[tuple[list[np.ndarray], bool]]:
         """Yield pool by pool the indices of the pairs of every batch, and whether the pool is the epoch's last."""
         generator = random_stream(Purpose.EPOCH_ORDER, self._seed, epoch)
-        indices = self._epoch_indices(epoch)
+        indices = self._epoch_indices(epoch, weights)
         generator.shuffle(indices)
         for begin in range(0, len(indices), self._pairs_per_pool):
             end = begin + self._pairs_per_pool
@@ -118,23 +136,23 @@ class BatchStream:
             generator.shuffle(plan)
             yield plan, end >= len(indices)
 
-    def _epoch_indices(self, epoch: int) -> np.ndarray:
+    def _epoch_indices(self, epoch: int, weights: Sequence[float]) -> np.ndarray:
         """Return the pairs that the epoch visits, each as often as its part's weight says."""
         visits = []
-        for number, (part, indices) in enumerate(zip(self._corpus.parts, self._part_indices, strict=True)):
-            whole, fraction = divmod(part.weight, 1.0)
+        for number, (weight, indices) in enumerate(zip(weights, self._part_indices, strict=True)):
+            whole, fraction = divmod(weight, 1.0)
             visits += [indices] * int(whole)
             num_extra = round(fraction * len(indices))
             if num_extra:
                 # Successive epochs take successive stretches of one permutation, so that all of the part
-                # is seen before anything of it is seen again.
+                # is seen before anything of it is seen again, as long as its weight does not change.
                 order = random_stream(Purpose.PART_ORDER, self._seed, number).permutation(len(indices))
                 visits.append(indices[order[(epoch * num_extra + np.arange(num_extra)) % len(indices)]])
         chosen = np.concatenate(visits) if visits else np.empty(0, np.int64)
         if not len(chosen):
             raise UserError(
                 f"{self._corpus.directory}: an epoch has no pairs; the weights are too small for so little text",
-                fix="raise the weights of data.train",
+                fix="raise the weights of data.train, or of training.curriculum",
             )
         return chosen
 

@@ -1,5 +1,5 @@
-"""Several pairs of languages in one corpus: the token that names the language to translate into (Johnson et al. 2017),
-and how often each direction is seen."""
+"""Words in front of a source sentence: the token that names the language to translate into (Johnson et al. 2017), and
+the tag of text that a model made (Caswell et al. 2019). And how often each direction is seen."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ def tokened(line: str, known: Collection[str]) -> TokenedLine:
 def with_token(pair: Pair, direction: str) -> Pair:
     """Put the token in front of the pair's source; leave the pair as it is where there is no direction."""
     return Pair(f"{language_token(direction)} {pair.source}", pair.target) if direction else pair
+
+
+def without_tag(pair: Pair, tag: str) -> Pair:
+    """Take the tag of made text from the pair's source, if it begins with it."""
+    source = pair.source.lstrip()
+    return Pair(source.removeprefix(f"{tag} "), pair.target) if tag and source.startswith(f"{tag} ") else pair
+
+
+def with_tag(pair: Pair, tag: str) -> Pair:
+    """Put the tag of made text in front of the pair's source; leave the pair as it is where there is none."""
+    return Pair(f"{tag} {pair.source}", pair.target) if tag else pair
 
 
 def language_tokens(data: Data) -> tuple[str, ...]:

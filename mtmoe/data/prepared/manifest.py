@@ -42,6 +42,8 @@ class Manifest(JsonRecord):
     outputs: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
 
+# Settings of a source that directories which were made before them do not know of.
+_ABSENT = {"direction": "", "origin": "human", "tag": ""}
 # Where text lies and on which terms does not change what it says; its hash is an ingredient of its own.
 _NO_INGREDIENTS = {"license", "streaming", "name"}
 
@@ -137,7 +139,7 @@ def _own_settings(source: Source) -> dict[str, Any]:
     return {
         key: value
         for key, value in source.model_dump(mode="json").items()
-        if key not in _NO_INGREDIENTS and not isinstance(value, dict) and (key != "direction" or value)
+        if key not in _NO_INGREDIENTS and not isinstance(value, dict) and value != _ABSENT.get(key)
     }
 
 

@@ -28,7 +28,13 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import Source
 from mtmoe.data.cleaning.contamination_gate import ContaminationGate
 from mtmoe.data.cleaning.held_out_split import split_by_components
-from mtmoe.data.cleaning.language_tokens import balanced_by_temperature, language_tokens, with_token
+from mtmoe.data.cleaning.language_tokens import (
+    balanced_by_temperature,
+    language_tokens,
+    with_tag,
+    with_token,
+    without_tag,
+)
 from mtmoe.data.cleaning.long_sentences import longest_sentences, pair_lengths
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.cleaning.rules import DROPS, Cleaner
@@ -217,24 +223,19 @@ class _Builder:
         data = self.recipe.data
         cleaner = Cleaner(data.cleaning, contamination_gate, monolingual=data.monolingual)
         splitting = "split" in (data.valid, data.test)
-        kept: list[Pair] = []
-        parts = []
-        for source in data.train:
-            cleaner.new_report()
-            pairs = cleaner.clean(self._counted(source, cleaner.count_bad_line), source.direction)
-            if splitting:
-                num_pairs = _extend(kept, pairs)
-                if source.direction:
-                    self.direction_of |= {id(pair): source.direction for pair in kept[len(kept) - num_pairs :]}
-            else:
-                num_pairs = self.spool.write(with_token(pair, source.direction) for pair in pairs)
-            parts.append(Part(source.name, source.weight, num_pairs))
-            self.report["train"][source.name] = dict(cleaner.report)
-        self.progress("read", self.num_read, self.num_read, "pairs")
-        train = self._split(kept, parts) if splitting else _TrainText(parts, [], [])
-        if self.replayed is not None and train.num_pairs:
+        train = _TrainText([], [], [])
+        if splitting:  # what a model made is read after it, and without what is held out
+            train = self._split(*self._read_to_split([source for source in data.train if not source.is_made], cleaner))
             for pair in (*train.valid, *train.test):
                 contamination_gate.add(pair)
+        for source in data.train:
+            if source.is_made or not splitting:
+                pairs = (with_tag(pair, source.tag) for pair in self._cleaned(source, cleaner))
+                num_pairs = self.spool.write(with_token(pair, source.direction) for pair in pairs)
+                train.parts.append(Part(source.name, source.weight, num_pairs))
+                self.report["train"][source.name] = dict(cleaner.report)
+        self.progress("read", self.num_read, self.num_read, "pairs")
+        if self.replayed is not None and train.num_pairs:
             cleaner.new_report()
             num_pairs = self.spool.write(cleaner.clean(self.replayed.train()))
             train.parts.append(Part(REPLAY, self.replayed.weight, num_pairs))
@@ -244,10 +245,29 @@ class _Builder:
             raise _nothing_left(self.report["train"])
         _check_every_direction(data.train, train.parts, self.report["train"])
         if data.multilingual is not None and data.multilingual.temperature != 1:
-            directions = [source.direction for source in data.train]
+            direction_of = {source.name: source.direction for source in data.train}
+            directions = [direction_of[part.name] for part in train.parts]
             balanced = balanced_by_temperature(train.parts, directions, data.multilingual.temperature)
             train = train._replace(parts=balanced)
         return train
+
+    def _cleaned(self, source: Source, cleaner: Cleaner) -> Iterator[Pair]:
+        """Yield the pairs of a source that keep all rules, without tag and token."""
+        cleaner.new_report()
+        pairs = self._counted(source, cleaner.count_bad_line)
+        return cleaner.clean((without_tag(pair, source.tag) for pair in pairs), source.direction)
+
+    def _read_to_split(self, sources: Sequence[Source], cleaner: Cleaner) -> tuple[list[Pair], list[Part]]:
+        """Read the sources that dev or test sets are held out of, into memory."""
+        kept: list[Pair] = []
+        parts = []
+        for source in sources:
+            num_pairs = _extend(kept, self._cleaned(source, cleaner))
+            if source.direction:
+                self.direction_of |= {id(pair): source.direction for pair in kept[len(kept) - num_pairs :]}
+            parts.append(Part(source.name, source.weight, num_pairs))
+            self.report["train"][source.name] = dict(cleaner.report)
+        return kept, parts
 
     def _with_tokens(
         self, sources: Sequence[Source] | str, sets: Mapping[str, list[Pair]], split: Sequence[Pair]
@@ -278,7 +298,8 @@ class _Builder:
 
     def _encode(self, train: _TrainText, valid: Sequence[Pair], valid_parts: Sequence[Part]) -> None:
         sentences = (target for _, target in self.spool) if self.recipe.data.monolingual else both_sides(self.spool)
-        settings, tokens = self.recipe.subwords, language_tokens(self.recipe.data)
+        settings = self.recipe.subwords
+        tokens = (*language_tokens(self.recipe.data), *self.recipe.data.tags)
         if settings.file:
             model_path = take_vocabulary(settings, tokens, self.directory)
         else:
@@ -354,11 +375,12 @@ def _check_every_direction(
     sources: Sequence[Source], parts: Sequence[Part], reports: Mapping[str, Mapping[str, int]]
 ) -> None:
     """Raise UserError for a direction of a multilingual recipe of which no pair is left."""
+    num_pairs = {part.name: part.num_pairs for part in parts}
     for direction in dict.fromkeys(source.direction for source in sources if source.direction):
-        of_direction = [(s, part) for s, part in zip(sources, parts, strict=True) if s.direction == direction]
-        if not sum(part.num_pairs for _, part in of_direction):
-            problem = _nothing_left({source.name: reports[source.name] for source, _ in of_direction}).problem
-            names = ", ".join(source.name for source, _ in of_direction)
+        of_direction = [source.name for source in sources if source.direction == direction]
+        if not sum(num_pairs[name] for name in of_direction):
+            problem = _nothing_left({name: reports[name] for name in of_direction}).problem
+            names = ", ".join(of_direction)
             raise UserError(
                 f"direction {direction} ({names}): {problem}",
                 fix="check its files and the rules of data.cleaning, or leave the direction out",

@@ -60,7 +60,7 @@ def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) 
     """Copy ``subwords.file`` into the directory.
 
     Args:
-        tokens: of languages, which have to be in it.
+        tokens: of languages and of made text, which have to be in it.
 
     Raises:
         UserError: it has another size than ``subwords.vocabulary_size``, or lacks a token; as the two kinds do.
@@ -76,8 +76,9 @@ def take_vocabulary(settings: Subwords, tokens: Sequence[str], directory: Path) 
     missing = [token for token in tokens if token not in vocabulary.pieces]
     if missing:
         raise UserError(
-            f"subwords.file = {settings.file!r} lacks {', '.join(missing)}, which the directions of data.train need",
-            fix="take the vocabulary of a run into the same languages, or leave subwords.file out",
+            f"subwords.file = {settings.file!r} lacks {', '.join(missing)}, which the directions or tags of data.train "
+            "need",
+            fix="take the vocabulary of a run into the same languages, with the same tags, or leave subwords.file out",
         )
     copy = directory / vocabulary_name(path)
     write_atomically(copy, read_bytes(path))
