@@ -202,12 +202,12 @@ def _shard_of_process(shard: Shard | None) -> Shard:
 
 
 def _device_of_process(device: str | None) -> str | None:
-    """Return the device that is asked for; where torchrun has started several processes, a GPU for each."""
+    """Return the device that is asked for; where torchrun has started several processes, they share the GPUs."""
     if device is not None or not is_launched():
         return device
     import torch
 
-    return f"cuda:{place_of_process().local_rank}" if torch.cuda.is_available() else None
+    return f"cuda:{place_of_process().local_rank % torch.cuda.device_count()}" if torch.cuda.is_available() else None
 
 
 def _check_usage(

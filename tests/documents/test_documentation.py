@@ -119,7 +119,8 @@ def test_every_settings_file_that_a_document_shows_is_a_recipe(tmp_path: Path) -
         for block in re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
             base = "multi30k-en-de" if "[[data.test]]" in block else "demo"
             base = "demo-lm" if 'format = "lines"' in block else base
-            path = tmp_path / f"{num_read}.toml"
+            named = re.match(r"# (\S+\.toml)\n", block)  # which a later one may extend
+            path = tmp_path / (named[1] if named else f"{num_read}.toml")
             path.write_text(block if "extend" in block else f'name = "shown"\nextend = "{base}"\n{block}')
             member = re.search(r'^name = "(.*\{source\}.*)"$', block, flags=re.MULTILINE)
             if member:  # a family, of which one member is read
