@@ -52,6 +52,7 @@ def test_a_recipe_is_told_with_its_sizes_description_and_result(invoke: Any) -> 
     [
         (["WMT17", "lv"], ["wmt17-en-lv", "wmt17-en-lv-small", "wmt17-lv-en", "wmt17-lv-en-small"]),
         (["wmt14", "hi", "small"], ["wmt14-en-hi-small", "wmt14-hi-en-small"]),
+        (["wmt16-ro"], ["wmt16-ro-en", "wmt16-ro-en-small"]),
         (["opus-100"], ["multilingual-12"]),
         (["captions"], ["multi30k-en-de"]),
         (["128 gpus"], ["lm100b-moe-131072-h"]),
