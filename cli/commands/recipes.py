@@ -169,7 +169,7 @@ def markdown_table(summaries: list[dict[str, Any]]) -> str:
 
 
 def millions(number: int | tuple[int, ...]) -> str:
-    """Return a count in millions or billions: ``7.6 M``, ``8.66 B``; of a pair, the least and the most."""
+    """Return a count in millions or billions: ``7.6 M``, ``8.66 B``; of several, the largest: ``to 8.66 B``."""
     if isinstance(number, tuple):
-        return " - ".join(map(millions, dict.fromkeys(number)))
+        return f"to {millions(max(number))}" if len(set(number)) > 1 else millions(number[0])
     return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.1f} M"

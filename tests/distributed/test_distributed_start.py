@@ -41,7 +41,11 @@ def test_two_processes_start_from_two_as_one_starts_from_them(tmp_path):
         one, two = (read_weights(find_checkpoint(RunFiles(tmp_path / run), step).path) for run in ("one", "two"))
         assert one.keys() == two.keys()
         for name in one:
-            assert float((one[name] - two[name]).abs().max()) < (1e-4 if step == "4" else 1e-12), (step, name)
+            difference = (one[name] - two[name]).abs().double()
+            # Adam divides by gradients: of one that is nearly 0, rounding decides what a single weight does.
+            largest, mean = (2e-3, 1e-6) if step == "4" else (1e-12, 1e-12)
+            assert float(difference.max()) < largest, (step, name)
+            assert float(difference.mean()) < mean, (step, name)
     settings["training"]["max_steps"] = 5
     (tmp_path / "base").rename(tmp_path / "gone")
     train(recipe_from_dict(settings, tmp_path / "toy.toml"), tmp_path / "two", data, resume=True)

@@ -135,7 +135,8 @@ def test_the_further_uses_that_the_how_tos_show_work(
     pages = "".join(
         (ROOT / "docs" / "howto" / f"{name}.md").read_text() for name in ("terms-and-placeholders", "translate")
     )
-    commands = [line for line in pages.splitlines() if line.startswith("mtmoe translate runs/mine text.en --")]
+    lines = pages.replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if line.startswith("mtmoe translate runs/mine text.en --")]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     for name, run in (("mine", tiny_run.run), ("other", other_run)):
@@ -149,7 +150,8 @@ def test_the_further_uses_that_the_how_tos_show_work(
         result = invoke(*shlex.split(command, comments=True)[1:])
         assert result.exit_code == 0, result.stderr
         outputs.append(result.stdout)
-    sure_terms, soft_terms, placeholders, ensemble = outputs
+    sure_terms, soft_terms, placeholders, ensemble, *minimum_bayes_risk = outputs
+    assert len(minimum_bayes_risk) == 2
     assert all(output.count("\n") == 2 for output in outputs)
     assert "homme" in sure_terms
     assert soft_terms != ensemble
