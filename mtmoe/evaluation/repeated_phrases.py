@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtmoe.languages import is_written_without_spaces
+import regex
+
+from mtmoe.data.words import set_apart
 
 _MOST_WORDS = 20
 _LONG_PHRASE = 4  # words; twice in a row is a loop, where shorter ones may be emphasis ("very, very")
 _FEWEST_TIMES = 3
 _FEWEST_TIMES_OF_A_WORD = 4
+_NOT_OF_WORD = regex.compile(r"[^\p{L}\p{M}\p{N}]")
 
 
 def has_loop(translation: str, others: Sequence[str] = ()) -> bool:
     """Return whether a phrase stands in the translation several times in a row.
 
     A word counts from the fourth time on, a phrase of two or three words from the third, a longer one (up to 20 words)
-    from the second. Case and punctuation make no difference. In scripts without spaces a word is a character.
+    from the second. Case and punctuation make no difference. In scripts without spaces a word is a letter with its
+    marks.
 
     Args:
         others: texts that may repeat themselves with good reason, such as source and reference: if one of them does,
@@ -44,6 +48,5 @@ def _most_times(words: Sequence[str], length: int) -> int:
 
 
 def _words(text: str) -> list[str]:
-    apart = (f" {letter} " if is_written_without_spaces(letter) else letter for letter in text.casefold())
-    plain = ("".join(filter(str.isalnum, word)) for word in "".join(apart).split())
-    return [word for word in plain if word]
+    plain = (_NOT_OF_WORD.sub("", word) for word in set_apart(text.casefold()).split())
+    return [word for word in plain if any(map(str.isalnum, word))]

@@ -240,7 +240,7 @@ class Translator:
             return CaseOfLine(request)
         return in_usual_case(request, self.loaded.recipe.data)
 
-    @property
+    @cached_property
     def _depends_on_letters(self) -> bool:
         """Whether terms or expressions are looked for, which may depend on case and spelling."""
         names = (*self.decoding.pass_through, *self.decoding.placeholders)

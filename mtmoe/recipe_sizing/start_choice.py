@@ -14,7 +14,7 @@ from mtmoe.data.subwords.vocabularies import settings_to_take
 from mtmoe.errors import UserError
 from mtmoe.languages import same_language
 
-_FEWEST_DIGITS = 2
+_NUM_DIGITS = 2
 _SHARE_OF_LEARNING_RATE = 0.2
 """Of the start run's, for text in the same languages: three times as much, and the old text was forgotten
 (docs/benchmarks/starting_from_a_run.md)."""
@@ -101,7 +101,7 @@ def _model(recipe: Recipe) -> dict[str, Any]:
 
 def _rounded(share: float) -> float:
     """Return a share with two digits that count."""
-    return float(f"{share:.{_FEWEST_DIGITS}g}")
+    return float(f"{share:.{_NUM_DIGITS}g}")
 
 
 def _changed(recipe: Recipe, table: str) -> dict[str, Any]:

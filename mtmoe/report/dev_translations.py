@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sacrebleu.metrics.chrf import CHRF
-
 from mtmoe.evaluation.quality import Quality, measure_quality
+from mtmoe.evaluation.sentence_quality import sentence_chrf
 from mtmoe.inference.translation import Translation
 from mtmoe.languages import Tokeniser
 
@@ -55,9 +54,9 @@ def examine_translations(
         tokeniser: of BLEU.
     """
     texts = [translation.text for translation in translations]
-    chrf = CHRF(eps_smoothing=False)
+    chrf = sentence_chrf()
     examples = [
-        Example(source, reference, text, float(chrf.sentence_score(text, [reference]).score))
+        Example(source, reference, text, chrf(text, reference))
         for source, reference, text in zip(sources, references, texts, strict=True)
     ]
     # Of those that are all right or all wrong, longer ones tell more.

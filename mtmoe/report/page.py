@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mtmoe.config.settings import Settings
-from mtmoe.report.charts import Points, Series, heat_map, line_chart
+from mtmoe.report.charts import Series, heat_map, line_chart
 from mtmoe.report.dev_translations import DevTranslations
 from mtmoe.report.expert_contexts import ExpertProfile
 from mtmoe.report.run_history import RunHistory
@@ -251,7 +251,7 @@ def _layer_section(history: RunHistory, layer: str, profiles: Sequence[ExpertPro
         note = _balance_note([row[-1] for row in rows])
     else:
         bands = [
-            Series(name, _shares(history, f"{layer}.token_share_{name}"), number)
+            Series(name, history.series(f"{layer}.token_share_{name}"), number)
             for number, name in enumerate(("min", "median", "max"))
         ]
         maps = [line_chart("Share of the tokens: least, median and largest expert", bands)]
@@ -261,10 +261,6 @@ def _layer_section(history: RunHistory, layer: str, profiles: Sequence[ExpertPro
         Series("CV(tokens)", history.series(f"{layer}.tokens_cv"), 2),
     ]
     return LayerSection(layer, maps, line_chart("Coefficients of variation", cvs), note, profiles)
-
-
-def _shares(history: RunHistory, key: str) -> Points:
-    return history.series(key)
 
 
 def _balance_note(shares: Sequence[float]) -> str:

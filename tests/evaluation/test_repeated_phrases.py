@@ -15,6 +15,7 @@ from mtmoe.evaluation.repeated_phrases import has_loop
         "of the of the of the house",
         "he said that he would, he said that he would come",
         "それはそれはそれは何",
+        "काम काम काम काम",
         "x " + "a b c d e f g h i j k l m n o p q r s t " * 2,
     ],
 )
@@ -25,7 +26,17 @@ def test_a_phrase_in_a_row_is_a_loop(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "very, very, very good", "of the of the house", "come in, come in", "a b c a d b c a", "ははは", "!!!!"],
+    [
+        "",
+        "very, very, very good",
+        "of the of the house",
+        "come in, come in",
+        "a b c a d b c a",
+        "ははは",
+        "!!!!",
+        "का की के को",
+        "กาก็",
+    ],
 )
 def test_emphasis_is_none(text):
     assert not has_loop(text)

@@ -20,7 +20,7 @@ from mtmoe.inference.constraints.soft_terms import SoftTerm
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.requests import Request
 from mtmoe.inference.text.lines import DividedLine, SourcePart, encode_targets
-from mtmoe.inference.text.repetition import Repetition, TextRepetition
+from mtmoe.inference.text.repetition import Repetition, SubwordTexts, TextRepetition
 from mtmoe.inference.text.spelling import Spellings, begins_with_word, letters_of_subwords, spelling, texts_of_subwords
 from mtmoe.vocabulary import UNK
 
@@ -67,7 +67,8 @@ class LineConstraints:
         self._is_soft, self._has_shortlist = decoding.soft_terms is not None, decoding.shortlist is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
         self._letters_of = letters_of_subwords(subwords.pieces) if decoding.no_loops else []
-        self._text_of = texts_of_subwords(subwords.pieces) if decoding.no_loops and compares_text else []
+        by_text = decoding.no_loops and compares_text
+        self._subword_texts = SubwordTexts(texts_of_subwords(subwords.pieces)) if by_text else None
         # By line, so that the time is not spent once more to report of it.
         self._too_slow: dict[str, str] = {}
 
@@ -87,8 +88,8 @@ class LineConstraints:
 
     def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
         """Return the task of a source with what is required of its translation: phrases, terms and placeholders."""
-        if self._text_of:
-            task = task._replace(repetition=TextRepetition(source.text, self._text_of))
+        if self._subword_texts is not None:
+            task = task._replace(repetition=TextRepetition(source.text, self._subword_texts))
         elif self._letters_of:
             task = task._replace(repetition=Repetition(source.ids, self._letters_of))
         if not self._terms and self._pattern is None and not phrases:

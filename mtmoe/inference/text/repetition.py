@@ -4,7 +4,7 @@ A model that has lost the thread goes round in circles: "the man who saw the man
 may stand in a row depends on its letters: "no, no, no" is plausible, "l'heure actuelle l'heure actuelle" is not. What
 repeats something itself may be translated with repetitions.
 
-A symbol is a subword in the search and a word in a text (:mod:`mtmoe.inference.text.words`), whatever signs are between
+A symbol is a subword in the search and a word in a text (:mod:`mtmoe.data.words`), whatever signs are between
 words.
 """
 
@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
-from mtmoe.inference.text.words import is_of_word, num_letters, stands_alone, words_of
+from mtmoe.data.words import is_of_word, num_letters, stands_alone, words_of
 
 SymbolT = TypeVar("SymbolT", bound=Hashable)
 
@@ -76,12 +76,25 @@ class Repetition:
         )
 
 
+class SubwordTexts:
+    """The texts of a vocabulary, made once for all lines.
+
+    spellings: what each subword spells, a space before a word. words: those that it has, in small letters.
+    """
+
+    def __init__(self, spellings: Sequence[str]) -> None:
+        """Find the words in what the subwords spell."""
+        self.spellings = spellings
+        self.words = [words_of(spelling.casefold()) for spelling in spellings]
+        self.most_words = max(map(len, self.words), default=0)
+
+
 class TextRepetition(Repetition):
     """The same, by what subwords spell, in any case: one phrase has many segmentations. It takes longer."""
 
-    def __init__(self, source: str, spellings: Sequence[str]) -> None:
-        """Keep the source; ``spellings``: what each subword spells, a space before a word."""
-        self._text, self._spellings = source, spellings
+    def __init__(self, source: str, subwords: SubwordTexts) -> None:
+        """Keep the source and the texts of the vocabulary."""
+        self._text, self._subwords = source, subwords
 
     @cached_property
     def limits(self) -> RepetitionLimits:
@@ -94,7 +107,7 @@ class TextRepetition(Repetition):
 
     def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
         """Return the subwords that would end a word which is one too many."""
-        text = "".join(self._spellings[word] for word in ids).casefold()
+        text = "".join(self._subwords.spellings[subword] for subword in ids).casefold()
         words = words_of(text)
         is_begun = bool(words) and is_of_word(text[-1]) and not stands_alone(words[-1])
         begun = words[-1] if is_begun else ""
@@ -105,11 +118,12 @@ class TextRepetition(Repetition):
         }
         if not (new or rests):
             return frozenset()
-        return frozenset(word for word, words in enumerate(self._words) if _begin_with_one_of(words, begun, new, rests))
-
-    @cached_property
-    def _words(self) -> list[_WordsOfSubword]:
-        return [_WordsOfSubword(content[:1], words_of(content.casefold())) for content in self._spellings]
+        begins = zip(self._subwords.spellings, self._subwords.words, strict=True)
+        return frozenset(
+            subword
+            for subword, (spelling, its_words) in enumerate(begins)
+            if _begins_with_one_of(spelling, its_words, begun, new, rests)
+        )
 
     def _one_too_many(self, words: Sequence[str]) -> set[tuple[str, ...]]:
         """Return what would be one too many behind the words: one word, or the several of a subword."""
@@ -118,30 +132,18 @@ class TextRepetition(Repetition):
             phrase = words[len(words) - period :]
             phrase_letters = sum(map(num_letters, phrase))
             num_symbols = (self.limits.times(phrase_letters, period) + 1) * period
-            for missing in range(1, min(self._most_words, num_symbols - 1) + 1):
+            for missing in range(1, min(self._subwords.most_words, num_symbols - 1) + 1):
                 if phrase_letters and _ends_in_period(words, period, num_symbols - missing):
                     found.add(tuple(phrase[place % period] for place in range(missing)))
         return found
 
-    @cached_property
-    def _most_words(self) -> int:
-        return max((len(subword.words) for subword in self._words), default=0)
 
-
-class _WordsOfSubword(NamedTuple):
-    """What a subword begins with, and the words that it has, in small letters."""
-
-    first_sign: str
-    words: list[str]
-
-
-def _begin_with_one_of(
-    subword: _WordsOfSubword, begun: str, new: set[tuple[str, ...]], rests: set[tuple[str, ...]]
+def _begins_with_one_of(
+    spelling: str, words: Sequence[str], begun: str, new: set[tuple[str, ...]], rests: set[tuple[str, ...]]
 ) -> bool:
     """Return whether a subword begins with the words of one of ``new``, or goes on with a word that is ``begun`` by
     those of one of the ``rests``."""
-    words = subword.words
-    goes_on = bool(begun and words) and is_of_word(subword.first_sign) and not stands_alone(words[0])
+    goes_on = bool(begun and words) and is_of_word(spelling) and not stands_alone(words[0])
     return any(tuple(words[: len(ending)]) == ending for ending in (rests if goes_on else new))
 
 

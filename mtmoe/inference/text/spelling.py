@@ -6,7 +6,7 @@ import bisect
 import re
 from collections.abc import Sequence
 
-from mtmoe.inference.text.words import num_letters
+from mtmoe.data.words import num_letters
 from mtmoe.vocabulary import NUM_SPECIAL, UNK
 
 _MARK = "\u2581"
@@ -30,7 +30,7 @@ def texts_of_subwords(pieces: Sequence[str]) -> list[str]:
 
 
 def letters_of_subwords(pieces: Sequence[str]) -> list[int]:
-    """Return how many letters each subword has, as :func:`mtmoe.inference.text.words.num_letters` counts them; a byte
+    """Return how many letters each subword has, as :func:`mtmoe.data.words.num_letters` counts them; a byte
     that begins a character beyond ASCII counts as one."""
     return [_num_letters(piece_id, pieces) for piece_id in range(len(pieces))]
 

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtmoe.data.words import num_letters, words_of
 from mtmoe.inference.text.repetition import (
     OF_TEXT,
     Repetition,
     RepetitionLimits,
+    SubwordTexts,
     TextRepetition,
     has_loop,
     limits_after,
 )
 from mtmoe.inference.text.spelling import letters_of_subwords
-from mtmoe.inference.text.words import num_letters, words_of
 
 LOOPS = [
     ("Take the road.", "Prenez la route la route.", False),  # 7 letters twice
@@ -101,7 +102,7 @@ def test_a_subword_of_several_words_is_banned_just_where_it_would_complete_a_loo
     if loops(text):
         return
     expected = {i for i, sign in enumerate(SIGNS) if loops(text + sign)}
-    assert TextRepetition("x", SIGNS).looping_words(ids) == expected
+    assert TextRepetition("x", SubwordTexts(SIGNS)).looping_words(ids) == expected
 
 
 def test_a_source_that_repeats_something_allows_it_as_often():
@@ -147,12 +148,12 @@ def ids_of(*pieces: str) -> tuple[int, ...]:
 
 
 def test_by_their_text_phrases_are_the_same_in_other_subwords_and_another_case():
-    repetition = TextRepetition("x", SPELT)
+    repetition = TextRepetition("x", SubwordTexts(SPELT))
     assert repetition.looping_words(ids_of("▁the", "▁women", "▁the")) == set(ids_of("▁women"))
     assert repetition.looping_words(ids_of("▁the", "▁women", ",", "▁the", "▁Wo")) == set(ids_of("men"))
     assert repetition.looping_words(ids_of("▁the", "▁women", "▁talk")) == frozenset()
     assert repetition.looping_words(()) == frozenset()
-    allowing = TextRepetition("the women, the women", SPELT)
+    allowing = TextRepetition("the women, the women", SubwordTexts(SPELT))
     assert allowing.looping_words(ids_of("▁the", "▁women", "▁the")) == frozenset()
 
 

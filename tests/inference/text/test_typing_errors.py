@@ -9,7 +9,6 @@ import pytest
 from mtmoe.data.perturbations.keyboards import neighbours_of
 from mtmoe.data.perturbations.typos import with_typo
 from mtmoe.data.random_streams import Purpose, random_stream
-from mtmoe.data.word_dictionaries import dictionary_of, has_dictionary
 from mtmoe.inference.text.typing_errors import Correction, TypingErrors
 
 COUNTS = {
@@ -93,14 +92,3 @@ def test_the_dictionary_is_read_for_unknown_words_alone() -> None:
     errors.corrected("a skilled leter")
     errors.corrected("a skilled leter")
     assert asked == [1]
-
-
-def test_dictionaries_have_words_that_small_texts_lack() -> None:
-    assert has_dictionary("en-US")
-    assert has_dictionary("deu")
-    assert not has_dictionary("ja")
-    assert not has_dictionary("")
-    english = dictionary_of("en-GB")
-    assert "skilled" in english
-    assert "recieve" not in english
-    assert "haus" in dictionary_of("de")
