@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mtmoe.inference.files.line_formats import JsonFormat
+from mtmoe.system.json_files import read_bytes
 
 if TYPE_CHECKING:
     from mtmoe.inference.files.translation_options import TranslationOptions
 
 
 def model_identity(options: TranslationOptions) -> dict[str, Any]:
-    """Return everything that translations depend on besides their sources, as JSON can say it.
+    """Return everything that the lines written depend on besides their sources, as JSON can say it.
 
     Raises:
         UserError: no run, checkpoint or setting of that name; the settings do not suit the number of translations.
@@ -23,6 +27,8 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     decoding = settings.model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
     identity = {**weights_identity(options.run, options.checkpoint), "decoding": decoding}
+    if isinstance(options.format, JsonFormat) and (calibration := _calibration_digest(options.run)):
+        identity["confidence"] = calibration
     if options.terms:
         identity["terms"] = options.terms.digest
     for name, run in (options.rescoring._asdict() if options.rescoring else {}).items():
@@ -31,6 +37,14 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     for number, other in enumerate(options.ensemble, start=1):
         identity[f"with {number}"] = {**weights_identity(other.run, options.checkpoint), "weight": other.weight}
     return identity
+
+
+def _calibration_digest(run: str | Path) -> str:
+    """Return the SHA-256 of what the confidence of lines is reckoned by; empty where there is none."""
+    from mtmoe.checkpoint import open_run
+
+    path = open_run(Path(run)).confidence
+    return hashlib.sha256(read_bytes(path)).hexdigest() if path.exists() else ""
 
 
 def weights_identity(run: str | Path, name: str) -> dict[str, Any]:

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
+from mtmoe.inference.files.line_formats import JsonFormat
+from mtmoe.inference.files.model_identity import model_identity
+from mtmoe.inference.files.translation_options import TranslationOptions
+
 
 @pytest.fixture
 def run(tiny_run: Any, tmp_path: Path) -> Path:
@@ -48,6 +52,17 @@ def test_a_calibrated_run_tells_its_confidence_and_how_far_it_can_be_trusted(
     line = json.dumps({"text": _lines(source)[0]}) + "\n\n"
     [answer, *_] = invoke("translate", run, "--format", "json", "--device", "cpu", input=line).stdout.splitlines()
     assert 0 < json.loads(answer)["confidence"] < 1
+
+
+def test_what_was_begun_before_a_calibration_is_not_gone_on_with_in_json(run: Path) -> None:
+    as_json, as_text = TranslationOptions(run, format=JsonFormat()), TranslationOptions(run)
+    before = [model_identity(options) for options in (as_json, as_text)]
+    found = []
+    for content in ("one", "another"):
+        (run / "confidence.json").write_text(content)
+        assert model_identity(as_text) == before[1]
+        found.append(model_identity(as_json))
+    assert before[0] != found[0] != found[1] != before[0]
 
 
 @pytest.mark.parametrize(
