@@ -228,6 +228,8 @@ def _sets(choice: Choice) -> str:
     kinds = {"dev": choice.valid_pairs, "test": choice.test_pairs}
     if not any(kinds.values()):
         return "dev and test set are the data set's own"
+    if all(kinds.values()):
+        return f"{choice.valid_pairs:,} pairs held out as the dev set and {choice.test_pairs:,} as the test set"
     return " and ".join(
         f"{number:,} pairs held out as the {kind} set" if number else f"the data set's own {kind} set"
         for kind, number in kinds.items()

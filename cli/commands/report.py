@@ -10,7 +10,7 @@ import click
 from mtmoe import __version__
 from mtmoe.errors import UserError
 
-from ..console import note, shown_progress, warn
+from ..console import note, number_of_bytes, shown_progress, warn
 from ..options import FILE, device_option
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def report(runs: tuple[Path, ...], output: Path, sentences: int, checkpoint: str
             examination = _examined(history, sentences, checkpoint, device, progress)
             if examination is not None:
                 examinations[history.label] = examination
-    page = report_page(histories, examinations, __version__)
-    write_atomically(output, page.encode())
-    note(f"{output}: {len(page.encode()) / 1e6:.1f} MB")
+    page = report_page(histories, examinations, __version__).encode()
+    write_atomically(output, page)
+    note(f"{output}: {number_of_bytes(len(page))}")
 
 
 def _examined(

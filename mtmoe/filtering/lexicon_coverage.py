@@ -21,7 +21,8 @@ from mtmoe.filtering.run_languages import is_reversed
 from mtmoe.vocabulary import PAD
 
 _CANDIDATES = 20
-"""Of a source subword, the likeliest. With 5, 10, 40 or all 100 fewer shuffled pairs of Tatoeba were told."""
+"""Of a source subword, the likeliest. From 5 to 40 of them told shuffled pairs of Tatoeba equally well (AUC 0.981 to
+0.987 over three seeds), all 100 less well (0.973 to 0.976)."""
 
 
 class LexiconFiles(NamedTuple):

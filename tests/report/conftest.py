@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inference.conftest import SENTENCES, untrained_run
+from tests.inference.conftest import SENTENCES, untrained_language_model, untrained_run
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +20,9 @@ def report_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "moe": {"num_experts": 4, "expert_hidden": 16},
     }
     return untrained_run(tmp_path_factory.mktemp("report"), SENTENCES, model=model)
+
+
+@pytest.fixture(scope="session")
+def language_model_run(report_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a language model, over the same subwords."""
+    return untrained_language_model(tmp_path_factory.mktemp("lm"), report_run / "subwords.model")
