@@ -10,7 +10,11 @@
 # demo (English-French). Of the software texts, 5,000 pairs are trained on, 500 are a dev set and 1,000 a test set, no
 # sentence of which is in the rest.
 #
-# Environment: SEED (default: 1), that of the second trainings; MINUTES_SHARE (default: 100), per cent of the steps.
+# Environment, of the second trainings:
+#   SEED            (default: 1)
+#   MINUTES_SHARE   per cent of the steps, of the first trainings too (default: 100)
+#   RATE, REPLAY, DROPOUT   of fine-tuning: learning rate, data.replay.weight and dropout (default: 5e-4, 0.05, 0.1)
+#   EXPERTS         of upcycling: experts of a token (default: 1)
 . "$(dirname "$0")/common.sh"
 check_usage 3 "$@"
 
