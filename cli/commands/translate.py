@@ -122,9 +122,9 @@ def translate(
     tsv     the columns of the input line, and then the same without the number
     json    an object with "text" and, if you like, "prefix" (how the translation must begin) and "phrases" (a
             list of what it must have); the answer has all fields of the object, translation, score,
-            log_probability, tokens, token_log_probabilities, warnings, corrections (typing errors of the line:
-            written, read_as), alignment (with --alignment), terms (with --terms: source, target, applied) and
-            alternatives (with --nbest)
+            log_probability, tokens, token_log_probabilities, warnings, confidence (after `mtmoe calibrate`),
+            corrections (typing errors of the line: written, read_as), alignment (with --alignment), terms (with
+            --terms: source, target, applied) and alternatives (with --nbest)
 
     A term of --terms is found as whole words (in languages without spaces anywhere), in any case if it is written
     without capitals, else only as it is written; the longest counts. Its translation stands as it is written and as

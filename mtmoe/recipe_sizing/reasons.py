@@ -68,16 +68,13 @@ def _rate(start: StartChoice) -> dict[str, str]:
 
 
 def _sets(choice: Choice) -> str:
-    sets = {
-        "Dev set (it tells which checkpoint is best)": choice.valid_pairs,
-        "test set (it measures)": choice.test_pairs,
-    }
-    held_out = [name for name, number in sets.items() if number]
-    if not held_out:
-        return f"{' and '.join(sets)} are the data set's own."
-    if len(held_out) == 1:
-        return f"{' and '.join(sets)}: {'the first' if choice.valid_pairs else 'the second'} is held out of the text, the other is the data set's own."
-    return f"{' and '.join(sets)} are held out of the text: no sentence of theirs stands in what is trained on."
+    both = "Dev set (it tells which checkpoint is best) and test set (it measures)"
+    if choice.valid_pairs and choice.test_pairs:
+        return f"{both} are held out of the text: no sentence of theirs stands in what is trained on."
+    if not choice.valid_pairs and not choice.test_pairs:
+        return f"{both} are the data set's own."
+    held_out, own = ("first", "second") if choice.valid_pairs else ("second", "first")
+    return f"{both}: the {held_out} is held out of the text, the {own} is the data set's own."
 
 
 def _held_out(choice: Choice, survey: Survey) -> str:
