@@ -26,7 +26,8 @@ from mtmoe.checkpoint.run_files import (
 from mtmoe.checkpoint.run_state import CheckpointState, TrainingState
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
 from mtmoe.errors import UserError
-from mtmoe.system.json_files import check_readable, read_json, unreadable
+from mtmoe.system.json_files import read_json
+from mtmoe.system.readable_files import check_readable, unreadable
 from mtmoe.system.safetensors_files import utf8_name
 from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory
 

@@ -25,8 +25,9 @@ from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file, vocabulary_name
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import make_directory, write_atomically
-from mtmoe.system.json_files import parse_json, read_bytes, read_json
+from mtmoe.system.json_files import parse_json, read_json
 from mtmoe.system.locks import try_lock
+from mtmoe.system.readable_files import read_bytes
 
 FORMAT_VERSION = 3
 STEP = "step-"

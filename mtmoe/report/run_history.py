@@ -18,7 +18,7 @@ from mtmoe.config import Recipe
 from mtmoe.data.prepared.data_directory import Prepared, open_prepared
 from mtmoe.errors import UserError
 from mtmoe.model.description import ModelDescription, describe_recipe
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 
 _MOST_GAP_SECONDS = 900.0
 """Between two lines of a log; a longer one was a pause, and is no training."""

@@ -9,7 +9,8 @@ import pytest
 from pydantic import Field
 
 from mtmoe.errors import UserError
-from mtmoe.system.json_files import JsonRecord, check_readable, read_bytes, read_json
+from mtmoe.system.json_files import JsonRecord, read_json
+from mtmoe.system.readable_files import check_readable, read_bytes
 
 
 class Example(JsonRecord):

@@ -22,7 +22,8 @@ from pydantic import Field
 
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import JsonRecord, check_readable, read_json, unreadable
+from mtmoe.system.json_files import JsonRecord, read_json
+from mtmoe.system.readable_files import check_readable, unreadable
 
 FORMAT_VERSION = 2
 LENGTHS_PER_BLOCK = 1 << 22

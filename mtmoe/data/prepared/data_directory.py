@@ -20,7 +20,8 @@ from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
 from mtmoe.languages import normal_code, parse_direction
-from mtmoe.system.json_files import JsonRecord, read_bytes, read_json
+from mtmoe.system.json_files import JsonRecord, read_json
+from mtmoe.system.readable_files import read_bytes
 
 HELD_OUT_TEST = "held-out"
 """Name of a dev or test set that was split off; in a multilingual recipe, with its direction: held-out-en-fr."""

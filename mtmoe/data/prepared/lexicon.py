@@ -25,7 +25,7 @@ from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
-from mtmoe.system.json_files import check_readable, unreadable
+from mtmoe.system.readable_files import check_readable, unreadable
 from mtmoe.system.safetensors_files import save_tensors, utf8_name
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 

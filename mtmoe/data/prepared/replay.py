@@ -16,7 +16,7 @@ from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.errors import UserError
 from mtmoe.languages import same_language
 from mtmoe.system.home_directory import expanded
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 
 REPLAY = "replay"
 """Name of the old text among the training text and the dev sets; test sets are ``replay-NAME``."""

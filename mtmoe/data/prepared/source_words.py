@@ -14,7 +14,7 @@ import regex
 
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 
 SOURCE_WORDS_NAME = "source_words.tsv"
 WORD = regex.compile(r"(?:\p{L}\p{M}*+)++(?:['’](?:\p{L}\p{M}*+)++)*+")

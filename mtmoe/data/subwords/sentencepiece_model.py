@@ -29,7 +29,7 @@ from mtmoe.data.subwords import learning_process as subword_learning
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 from mtmoe.vocabulary import BOS, EOS, PAD, UNK
 
 # Part of the recipe in all but name: sums over threads are rounded in their order, so another number of

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mtmoe.errors import UserError
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 
 _MOST_SECONDS = 60
 _MOST_MEMORY_BYTES = 4 << 30

@@ -14,7 +14,7 @@ from mtmoe.data.subwords.word_vocabulary import WordVocabulary, count_words
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 
 Vocabulary = SubwordModel | WordVocabulary
 

@@ -15,7 +15,7 @@ from mtmoe.config.settings import Subwords
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 from mtmoe.vocabulary import NUM_SPECIAL, UNK
 
 _SPECIAL_WORDS = ("<pad>", "<unk>", "<s>", "</s>")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtmoe.inference.files.line_formats import JsonFormat
-from mtmoe.system.json_files import read_bytes
+from mtmoe.system.readable_files import read_bytes
 
 if TYPE_CHECKING:
     from mtmoe.inference.files.translation_options import TranslationOptions

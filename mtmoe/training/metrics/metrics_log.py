@@ -11,7 +11,8 @@ from typing import Any
 from mtmoe.checkpoint import RunFiles
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import JsonRecord, parse_json, read_bytes
+from mtmoe.system.json_files import JsonRecord, parse_json
+from mtmoe.system.readable_files import read_bytes
 from mtmoe.training.metrics.records import TrainingMetrics, ValidationMetrics
 
 
