@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -216,8 +216,13 @@ def _find_beside(path: Path, name: str) -> Place:
     return _find(name, has_members_beside=False)
 
 
-def _key_lines(text: str) -> Iterator[tuple[str, int]]:
-    """Yield dotted key and line number of each `key = value` and table header (good enough for messages)."""
+@lru_cache(maxsize=64)
+def _key_lines(text: str) -> tuple[tuple[str, int], ...]:
+    """Return dotted key and line number of each `key = value` and table header (good enough for messages)."""
+    return tuple(_found_key_lines(text))
+
+
+def _found_key_lines(text: str) -> Iterator[tuple[str, int]]:
     table = ""
     array_counts: dict[str, int] = {}
     for number, raw in enumerate(text.split("\n"), start=1):  # TOML has no other ends of lines

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import functools
 import math
 import stat
 import tomllib
@@ -25,7 +27,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """
     text = _read_text(path)
     try:
-        settings = tomllib.loads(text)
+        settings = copy.deepcopy(_parsed(text))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}", fix="see https://toml.io for the syntax") from None
     except (RecursionError, ValueError) as error:
@@ -33,6 +35,12 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     if _is_too_deep(settings):
         raise UserError(f"{path}: {_beyond(RecursionError())}", fix="see `mtmoe describe RECIPE --settings`")
     return settings, text
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> dict[str, Any]:
+    """Parse TOML; a file that many recipes extend is parsed once."""
+    return tomllib.loads(text)
 
 
 def parse_value(raw: str, where: str) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from mtmoe.config import Recipe
 from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.moe.layer_parallelism import ModelParallelism, one_process
 from mtmoe.model.ops.keyed_noise import SideNoise
+from mtmoe.model.ops.shapes_alone import shapes_alone
 from mtmoe.model.translation import TranslationModel
 
 Network = TranslationModel | LanguageModel
@@ -32,5 +31,5 @@ def build_model(
 
 def meta_model(recipe: Recipe, vocabulary_size: int) -> Network:
     """Build the whole network without memory: its parameters have shapes alone."""
-    with torch.device("meta"):
+    with shapes_alone():
         return build_model(recipe, vocabulary_size)

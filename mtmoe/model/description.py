@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Model
 from mtmoe.model.language_model import LanguageModel
 from mtmoe.model.moe.moe_layer import MixtureOfExperts
+from mtmoe.model.ops.shapes_alone import shapes_alone
 from mtmoe.model.translation import TranslationModel
 
 
@@ -90,7 +90,7 @@ def describe_recipe(recipe: Recipe, vocabulary_size: int = 0) -> ModelDescriptio
 
 def describe_language_model(settings: Model, vocabulary_size: int) -> ModelDescription:
     """Describe the language model that these settings make; takes no memory for its weights."""
-    with torch.device("meta"):
+    with shapes_alone():
         model = LanguageModel(settings, vocabulary_size)
     tied = settings.tied_embeddings != "none"
     lstm = _lstm_kind(settings)
@@ -102,7 +102,7 @@ def describe_language_model(settings: Model, vocabulary_size: int) -> ModelDescr
 
 def describe_model(settings: Model, vocabulary_size: int) -> ModelDescription:
     """Describe the translation model that these settings make; takes no memory for its weights."""
-    with torch.device("meta"):
+    with shapes_alone():
         model = TranslationModel(settings, vocabulary_size)
     tied, width = settings.tied_embeddings, settings.width
     shared = {"all": "source, target and output share it", "target": "target and output share it", "none": ""}[tied]

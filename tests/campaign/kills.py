@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -141,7 +141,9 @@ class Totals(NamedTuple):
     wrong: list[str]
 
 
-def kill_commands(folder: Path, *, num_kills: int, num_terms: int, seed: int) -> Totals:
+def kill_commands(
+    folder: Path, *, num_kills: int, num_terms: int, seed: int, commands: Sequence[Command] = COMMANDS
+) -> Totals:
     """Send the signals, one command after the other, and compare."""
     generator = random.Random(seed)
     totals = Totals(Counter(), Counter(), [])
@@ -150,7 +152,7 @@ def kill_commands(folder: Path, *, num_kills: int, num_terms: int, seed: int) ->
     with _prepared(folder) as place:
         undisturbed: dict[str, tuple[dict[str, str], float]] = {}
         for number, sent in enumerate(signals):
-            command = COMMANDS[(number + seed) % len(COMMANDS)]
+            command = commands[(number + seed) % len(commands)]
             if command.name not in undisturbed:
                 undisturbed[command.name] = _undisturbed(command, place)
             wrong = _one(command, place, sent, undisturbed[command.name], generator, totals)
