@@ -50,7 +50,7 @@ def test_the_judge_notices_a_file_that_was_changed():
 
 
 def test_a_small_campaign_finds_nothing():
-    command = [sys.executable, "-m", "tests.campaign", "--seed", "7", "--count", "70"]
+    command = [sys.executable, "-m", "tests.campaign", "--seed", "7", "--count", "40"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
