@@ -169,7 +169,11 @@ def _measure(
             progress("read again", number, num_before, "pairs")
     chunks = iter(lambda: list(itertools.islice(checked, CHUNK_PAIRS)), [])
     try:
-        for found in measured_chunks(chunks, options.criteria, text.languages, options.devices, options.num_workers):
+        devices, num_workers = options.devices, options.num_workers
+        measured = measured_chunks(
+            chunks, options.criteria, text.languages, devices, num_workers, num_before=num_before, warn=tell
+        )
+        for found in measured:
             output.write("".join(map(measured_line, found)), len(found))
             progress("measure", output.num_lines_done, text.num_pairs, "pairs")
     except BaseException:

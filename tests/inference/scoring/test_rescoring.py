@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from mtmoe.checkpoint import (
     CheckpointState,
@@ -20,13 +19,13 @@ from mtmoe.checkpoint import (
 from mtmoe.config import recipe_from_dict
 from mtmoe.data.subwords.sentencepiece_model import train_subwords
 from mtmoe.errors import UserError
-from mtmoe.inference import worker_pool
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring.forced_decoding import score_pairs
 from mtmoe.inference.scoring.language_model_scoring import score_text
 from mtmoe.inference.scoring.rescoring import RescoringRuns
 from mtmoe.inference.search.gnmt_score import length_penalty
 from mtmoe.inference.translator import Translator
+from mtmoe.inference.worker_pool import WorkerPool
 from tests.inference.conftest import SENTENCES, untrained_language_model
 
 LINES = ["Where is the station?", "", "Two dogs play in the snow.", "A man", "The children are waiting."]
@@ -160,31 +159,11 @@ def test_a_line_that_is_split_has_the_sums_of_its_parts(run_directory, language_
         assert whole.score_parts[place].value == pytest.approx(total, abs=1e-4)
 
 
-class _Connection:
-    """What a worker process sees: one chunk, and then the end."""
-
-    def __init__(self, work):
-        self.waiting, self.answers = [work], []
-
-    def recv(self):
-        if not self.waiting:
-            raise EOFError
-        return self.waiting.pop()
-
-    def send(self, answer):
-        self.answers.append(answer)
-
-
-def test_a_worker_translates_with_the_other_runs_too(run_directory, language_model_run, monkeypatch):
-    others = RescoringRuns(language_model=str(language_model_run))
-    connection = _Connection(worker_pool._Work(0, [Request(line) for line in LINES], 1, False, True))
-    arguments = {"overrides": PLAIN, "rescoring": others}
-    worker_pool.serve(connection, "cpu", torch.get_num_threads(), str(run_directory), arguments)
-    expected = Translator(run_directory, device="cpu", overrides=PLAIN, rescoring=others).translate(LINES)
-    assert connection.answers == [expected]
-    monkeypatch.setattr(worker_pool.WorkerPool, "start_worker", lambda pool, place: pool._arguments)
-    pool = worker_pool.WorkerPool(run_directory, 1, **arguments)
-    assert pool._workers == [(str(run_directory), arguments)]  # what it is started with
+def test_a_worker_translates_with_the_other_runs_too(run_directory, language_model_run):
+    arguments = {"overrides": PLAIN, "rescoring": RescoringRuns(language_model=str(language_model_run))}
+    expected = Translator(run_directory, device="cpu", **arguments).translate(LINES)
+    with WorkerPool(run_directory, 1, devices=["cpu"], **arguments) as pool:
+        assert list(pool.translate_chunks([[Request(line) for line in LINES]])) == [expected]
 
 
 # ------------------------------------------------------------------------------------------------- bad input
