@@ -25,16 +25,16 @@ from mtmoe.system.scarce_resources import is_lack_of_files, is_lack_of_memory, m
 
 from .commands.bench.bench import bench
 from .commands.bleu import bleu
-from .commands.compare import compare
 from .commands.describe import describe
 from .commands.doctor import doctor
 from .commands.fetch import fetch
 from .commands.filter import filter_
 from .commands.init import init
+from .commands.inside.compare import compare
+from .commands.inside.report import report
 from .commands.plan import plan
 from .commands.preprocess import preprocess
 from .commands.recipes import recipes
-from .commands.report import report
 from .commands.scoring.calibrate import calibrate
 from .commands.scoring.score import score
 from .commands.settings import settings

@@ -7,17 +7,15 @@ Letters: N tokens, M pairs of a token and one of its experts, B sentences.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from mtmoe.data.batches.padding import batch_of
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
-from mtmoe.model.moe.moe_layer import MixtureOfExperts
-from mtmoe.model.moe.routing import Routing
+from mtmoe.model.expert_layers import expert_layers, watched
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import BOS, EOS
 
@@ -73,7 +71,7 @@ def profile_experts(
         pairs: ids of source and target sentences, without special symbols; at least one.
     """
     texts: dict[str, list[list[int]]] = {"encoder": [], "decoder": []}
-    layers = dict(_expert_layers(model))
+    layers = expert_layers(model)
     found: dict[str, list[_Tokens]] = {name: [] for name in layers}
     num_tokens = dict.fromkeys(layers, 0)
     device = next(model.parameters()).device
@@ -82,15 +80,15 @@ def profile_experts(
         texts["encoder"] += [[*source, EOS] for source, _ in part]
         texts["decoder"] += [[BOS, *target] for _, target in part]
         batch = batch_of([source for source, _ in part], [target for _, target in part]).to(device)
-        with torch.inference_mode(), _watched(layers) as routings:
+        with torch.inference_mode(), watched(layers) as calls:
             model(batch)
-        for name, of_layer in routings.items():
-            for routing, num_rows in of_layer:
+        for name, of_layer in calls.items():
+            for x_ND, routing in of_layer:
                 tokens_M = routing.tokens_M.cpu().numpy() + num_tokens[name]
                 found[name].append(
                     _Tokens(tokens_M, routing.experts_M.cpu().numpy(), routing.gates_M.float().cpu().numpy())
                 )
-                num_tokens[name] += num_rows
+                num_tokens[name] += len(x_ND)
     return {
         name: _profiles(
             _Tokens(*(np.concatenate(parts) for parts in zip(*found[name], strict=True))),
@@ -100,31 +98,6 @@ def profile_experts(
         )
         for name, layer in layers.items()
     }
-
-
-def _expert_layers(model: TranslationModel) -> Iterator[tuple[str, MixtureOfExperts]]:
-    """Yield the expert layers with the names that they have in logs."""
-    for side in ("encoder", "decoder"):
-        for path, module in getattr(model, side).named_modules():
-            if isinstance(module, MixtureOfExperts):
-                yield f"{side}.moe{path.rpartition('.')[2]}", module
-
-
-@contextmanager
-def _watched(layers: dict[str, MixtureOfExperts]) -> Iterator[dict[str, list[tuple[Routing, int]]]]:
-    """Note each routing of the layers' gates, and of how many tokens it was."""
-    noted: dict[str, list[tuple[Routing, int]]] = {name: [] for name in layers}
-
-    def noting(name: str) -> Callable[..., None]:
-        def note(_gate: Any, inputs: tuple[torch.Tensor, ...], routing: Routing) -> None:
-            noted[name].append((routing, len(inputs[0])))
-
-        return note
-
-    with ExitStack() as stack:
-        for name, layer in layers.items():
-            stack.callback(layer.gate.register_forward_hook(noting(name)).remove)
-        yield noted
 
 
 def _profiles(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mtmoe.config.settings import Settings
@@ -15,6 +13,7 @@ from mtmoe.report.charts import Series, heat_map, line_chart
 from mtmoe.report.dev_translations import DevTranslations
 from mtmoe.report.expert_contexts import ExpertProfile
 from mtmoe.report.run_history import RunHistory
+from mtmoe.report.templates import templates
 
 _ABSENT = "–"
 
@@ -83,16 +82,9 @@ def report_page(histories: Sequence[RunHistory], examinations: Mapping[str, Exam
         examinations: by the labels of runs; there need not be one of each.
         version: of mtmoe.
     """
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     title = " and ".join(history.label for history in histories)
-    return environment.get_template("page.html.jinja").render(
+    page = templates().get_template("page.html.jinja")
+    return page.render(
         title=title,
         version=version,
         overview=overview(histories),

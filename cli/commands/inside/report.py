@@ -10,8 +10,8 @@ import click
 from mtmoe import __version__
 from mtmoe.errors import UserError
 
-from ..console import note, number_of_bytes, shown_progress, warn
-from ..options import FILE, device_option
+from ...console import note, number_of_bytes, shown_progress, warn
+from ...options import FILE, device_option
 
 if TYPE_CHECKING:
     from mtmoe.progress import Progress

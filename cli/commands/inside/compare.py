@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..bleu_results import measured, show_table
-from ..bleu_texts import TestText, check_same_tests, own_test, recipe_tests, recipes_of, run_system, tokeniser_for
-from ..console import folded, heading, output_columns, write_data, write_json, write_table
-from ..options import DIRECTORY, FILE, checkpoint_option, device_option, json_option
+from ...bleu_results import measured, show_table
+from ...bleu_texts import TestText, check_same_tests, own_test, recipe_tests, recipes_of, run_system, tokeniser_for
+from ...console import folded, heading, output_columns, write_data, write_json, write_table
+from ...options import DIRECTORY, FILE, checkpoint_option, device_option, json_option
 
 if TYPE_CHECKING:
     from mtmoe.report.comparison import LineDifference
