@@ -31,6 +31,7 @@ from .commands.fetch import fetch
 from .commands.filter import filter_
 from .commands.init import init
 from .commands.inside.compare import compare
+from .commands.inside.explain import explain
 from .commands.inside.report import report
 from .commands.plan import plan
 from .commands.preprocess import preprocess
@@ -206,6 +207,7 @@ for _command in (
     preprocess,
     train,
     translate,
+    explain,
     synthesise,
     score,
     bleu,

@@ -90,6 +90,7 @@ def _together(translations: Sequence[Translation], glue: str) -> Translation:
         num_tokens=sum(t.num_tokens for t in translations),
         tokens=tuple(token for t in translations for token in t.tokens),
         token_log_probabilities=tuple(p for t in translations for p in t.token_log_probabilities),
+        source_tokens=tuple(token for t in translations for token in t.source_tokens),
         score_parts=added_up([t.score_parts for t in translations]),
         expected_utility=_mean_utility(translations),
         warnings=tuple(w for t in translations for w in t.warnings),

@@ -36,6 +36,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "preprocess",
         "train",
         "translate",
+        "explain",
         "synthesise",
         "report",
         "compare",

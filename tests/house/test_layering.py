@@ -28,6 +28,7 @@ LAYERS = [
     ("synthesis", "filtering"),
     ("training",),
     ("report",),
+    ("explanation",),
     ("planning",),
     ("diagnosis",),
     ("benchmark",),

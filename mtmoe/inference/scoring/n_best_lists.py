@@ -87,6 +87,7 @@ class NBestLists:
                     num_tokens=len(hypothesis.token_log_probabilities),
                     tokens=tuple(self._pieces[i] for i in (*hypothesis.ids, EOS)),
                     token_log_probabilities=hypothesis.token_log_probabilities,
+                    source_tokens=tuple(self._pieces[i] for i in (*part.ids, EOS)),
                     alignment=links,
                     warnings=(cut_off,) if hypothesis.cut_off else (),
                     score_parts=parts_here,
