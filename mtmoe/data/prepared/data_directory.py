@@ -195,23 +195,26 @@ class Prepared:
         """Raise UserError unless it was made for the recipe's languages and subword settings.
 
         The rest may differ: text may have come from a person's own files, and trainings with many seeds
-        share one data directory.
+        share one data directory. Subwords that a recipe takes may also have been learned here (a start run's own data
+        directory, say).
         """
+        taken = Path(recipe.subwords.file) if recipe.subwords.file else None
+        if taken and taken.is_file() and read_bytes(taken) != read_bytes(self.subwords_path):
+            raise UserError(
+                f"{self.subwords_path}: is another vocabulary than subwords.file = {str(taken)!r}",
+                fix="run `mtmoe preprocess` with this recipe into a new directory",
+            )
         decisive = ("subwords.", "data.source_language", "data.target_language")
         wanted, made_of = (
             {key: _in_normal_form(key, value) for key, value in settings.items() if key.startswith(decisive)}
             for settings in (manifests.settings_of(recipe), self.manifest.ingredients)
         )
+        if taken and taken.is_file():
+            made_of["subwords.learned"] = wanted["subwords.learned"]
         found = manifests.differences(made_of, wanted)
         if found:
             raise UserError(
                 f"{self.directory}: was not prepared for this recipe: {manifests.summary(found)}",
-                fix="run `mtmoe preprocess` with this recipe into a new directory",
-            )
-        taken = Path(recipe.subwords.file)
-        if taken.is_file() and taken.read_bytes() != self.subwords_path.read_bytes():
-            raise UserError(
-                f"{self.subwords_path}: is another vocabulary than subwords.file = {str(taken)!r}",
                 fix="run `mtmoe preprocess` with this recipe into a new directory",
             )
 

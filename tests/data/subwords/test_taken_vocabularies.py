@@ -61,8 +61,10 @@ def test_the_contents_of_the_file_are_part_of_what_data_is_made_of(data: Path, t
         update={"subwords": recipe.subwords.model_copy(update={"file": str(data / "subwords.model")})}
     )
     prepared.check_suits(elsewhere)  # the same bytes
+    open_prepared(data).check_suits(recipe)  # which learned the very subwords that the recipe takes
+    learning = recipe.model_copy(update={"subwords": recipe.subwords.model_copy(update={"file": ""})})
     with pytest.raises(UserError, match=r"subwords\.learned"):
-        open_prepared(data).check_suits(recipe)
+        prepared.check_suits(learning)
     with (tmp_path / "subwords.model").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(UserError, match=r"data\.vocabulary\.sha256 is"):
