@@ -37,7 +37,7 @@ from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.text.lines import DividedLine, SourcePart
-from mtmoe.inference.text.typing_errors import Correction, TypingErrors
+from mtmoe.inference.text.typing_errors import Correction, TypingErrors, as_typed
 from mtmoe.inference.translation import Translation
 from mtmoe.languages import has_spaces
 from mtmoe.precision import check_precision
@@ -224,8 +224,8 @@ class Translator:
                 break
             told = silent
         final = [
-            in_case_of_line(translation, line)._replace(corrections=corrected)
-            for translation, line, corrected in zip(translations, cases, corrections, strict=True)
+            in_case_of_line(translation, line)._replace(corrections=as_typed(corrected, request.text))
+            for translation, line, corrected, request in zip(translations, cases, corrections, as_written, strict=True)
         ]
         if self._confidence is None or not with_scores:
             return final

@@ -93,7 +93,7 @@ def test_typing_errors_are_read_as_what_was_meant_and_told(run_directory, tmp_pa
     assert [translation.corrections for translation in found] == [
         (Correction("teh", "the"), Correction("sation", "station")),
         (),
-        (Correction("dosg", "dogs"),),
+        (Correction("DOSG", "dogs"),),  # as it was typed, though it was read in small letters
     ]
     assert [translation._replace(corrections=()) for translation in found] == expected
     for overrides in (["decoding.usual_spelling=false"], ['decoding.placeholders=["/[A-Z]+-/"]']):

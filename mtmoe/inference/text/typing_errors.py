@@ -8,7 +8,7 @@ knows whether they are wrong, stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -42,6 +42,16 @@ class Correction(NamedTuple):
 
     written: str
     read_as: str
+
+
+def as_typed(corrections: Sequence[Correction], line: str) -> tuple[Correction, ...]:
+    """Return the corrections of a line that was read in other letters, with the words as the line has them."""
+    found, place = [], 0
+    for correction in corrections:
+        match = regex.compile(regex.escape(correction.written), regex.IGNORECASE).search(line, place)
+        place = match.end() if match else place
+        found.append(correction._replace(written=match[0]) if match else correction)
+    return tuple(found)
 
 
 class TypingErrors:

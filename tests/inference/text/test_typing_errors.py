@@ -9,7 +9,7 @@ import pytest
 from mtmoe.data.perturbations.keyboards import neighbours_of
 from mtmoe.data.perturbations.typos import with_typo
 from mtmoe.data.random_streams import Purpose, random_stream
-from mtmoe.inference.text.typing_errors import Correction, TypingErrors
+from mtmoe.inference.text.typing_errors import Correction, TypingErrors, as_typed
 
 COUNTS = {
     "the": 5000, "you": 3000, "What": 600, "what": 300, "want": 500, "receive": 20, "letter": 40, "house": 200,
@@ -69,6 +69,12 @@ def test_what_may_be_right_stays_as_it_is(errors: TypingErrors, written: str) ->
 def test_corrections_are_told_in_order(errors: TypingErrors) -> None:
     _, corrections = errors.corrected("you recieve the letter tomorow")
     assert corrections == (Correction("recieve", "receive"), Correction("tomorow", "tomorrow"))
+
+
+def test_corrections_of_a_line_in_capitals_have_its_letters() -> None:
+    found = (Correction("teh", "the"), Correction("sation", "station"), Correction("teh", "the"))
+    assert [correction.written for correction in as_typed(found, "IS TEH Sation OF teh X")] == ["TEH", "Sation", "teh"]
+    assert as_typed((Correction("straße", "straßen"),), "STRASSE") == (Correction("straße", "straßen"),)
 
 
 def test_every_slip_that_augmentation_makes_is_one_that_is_found(errors: TypingErrors) -> None:
