@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Display
 
-    from mtmoe.checkpoint import StartRecord
+    from mtmoe.checkpoint import StartRecord, TeacherRecord
     from mtmoe.training.metrics.records import (
         ModelQuality,
         RunSummary,
@@ -71,6 +71,11 @@ class PlainTraining:
         """Tell which weights of another run this one begins with, and what begins anew."""
         for line in beginning_from(start):
             self._write(line)
+
+    def taught_by(self, teachers: Sequence[TeacherRecord]) -> None:
+        """Tell whose weights teach."""
+        for teacher in teachers:
+            self._write(f"is taught by {teacher.run}, {', '.join(teacher.checkpoints)} ({teacher.weights_digest[:12]})")
 
     def advanced(self, step: int) -> None:
         """Do nothing: a line for every step is too much."""

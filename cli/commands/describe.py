@@ -55,6 +55,7 @@ def _write_model(recipe: Recipe, as_json: bool) -> None:
     from mtmoe.model.description import describe_recipe
 
     model = describe_recipe(recipe)
+    num_readings = recipe.training.num_readings
     if as_json:
         totals = {
             "num_parameters": model.num_parameters,
@@ -63,6 +64,7 @@ def _write_model(recipe: Recipe, as_json: bool) -> None:
             "operations": model.operations,
             "operations_as_language_model": model.operations_without_output,
             "operations_as_translation_model": model.operations_in_translation,
+            "operations_in_training": num_readings * model.operations,
         }
         write_json(
             {"name": recipe.name, "task": recipe.task, "layers": [layer._asdict() for layer in model.layers], **totals}
@@ -70,10 +72,10 @@ def _write_model(recipe: Recipe, as_json: bool) -> None:
         return
     about = f": {recipe.about.description}" if recipe.about.description else ""
     write_text(f"{recipe.name} ({recipe.data.languages}){about}\n\n")
-    write_table(("layer", "kind", "parameters", "operations"), _model_rows(model))
+    write_table(("layer", "kind", "parameters", "operations"), _model_rows(model, num_readings))
 
 
-def _model_rows(model: ModelDescription) -> Iterator[tuple[str, str, str, str]]:
+def _model_rows(model: ModelDescription, num_readings: int) -> Iterator[tuple[str, str, str, str]]:
     for layer in model.layers:
         yield layer.name, layer.kind, f"{layer.num_parameters:,}", f"{layer.operations:,}"
     yield "total", f"{number_of_bytes(model.num_bytes)} in fp32", f"{model.num_parameters:,}", f"{model.operations:,}"
@@ -84,6 +86,13 @@ def _model_rows(model: ModelDescription) -> Iterator[tuple[str, str, str, str]]:
         f"{model.operations_without_output:,}",
     )
     yield "", "as a translation model: no noise", "", f"{model.operations_in_translation:,}"
+    if num_readings > 1:
+        yield (
+            "in training",
+            "each pair is read twice (training.consistency)",
+            "",
+            f"{num_readings * model.operations:,}",
+        )
 
 
 # ---------------------------------------------------------------------------------------------- settings

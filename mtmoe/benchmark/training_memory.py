@@ -18,6 +18,7 @@ from mtmoe.benchmark.machine import hardware_name
 from mtmoe.config import Recipe
 from mtmoe.data.batches.padding import Batch
 from mtmoe.device import select_cuda_device
+from mtmoe.errors import UserError
 from mtmoe.planning.gpu_memory import Peak, peak_of
 from mtmoe.planning.stages import stages_of
 from mtmoe.planning.workload import Layout, Workload
@@ -50,7 +51,15 @@ def measure_memory(
     """Measure training steps in a new process, and plan them.
 
     The batches are made up: ``rows`` sentences of ``length`` tokens on each side.
+
+    Raises:
+        UserError: the recipe has teachers, who can read no made-up words.
     """
+    if recipe.training.distillation is not None:
+        raise UserError(
+            "training.distillation.teachers cannot read the made-up text of this measurement",
+            fix="add --set training.distillation=false; each teacher's weights come on top",
+        )
     vocabulary_size = vocabulary_size or recipe.subwords.vocabulary_size
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_measured, (recipe, rows, length, vocabulary_size, device))
@@ -78,6 +87,7 @@ def planned_peak(
 ) -> Peak:  # fmt: skip
     """Return what the plan predicts for one process with such batches."""
     source = 0 if recipe.task == "language-model" else length
+    rows *= recipe.training.num_readings
     work = Workload(rows, source, length, rows * source, rows * length)
     layout = Layout(1, 1, recipe.model.moe.num_experts, DTYPES[precision].itemsize, on_cpu)
     return peak_of(stages_of(recipe, vocabulary_size), recipe, vocabulary_size, work, layout)

@@ -19,6 +19,7 @@ from mtmoe.progress import Progress, silent
 from mtmoe.training.metrics.metrics_window import MetricsWindow
 from mtmoe.training.metrics.training_flops import training_operations
 from mtmoe.training.step import Stepper
+from mtmoe.training.teachers.teacher_runs import new_teachers
 from mtmoe.training.trainer import batch_stream
 
 _WARMUP_STEPS = 10
@@ -76,7 +77,8 @@ def _measured(
 ) -> TrainingSpeed:
     """Measure in the processes of ``mesh``, which all call this together."""
     subwords = load_vocabulary(prepared.subwords_path)
-    stepper = Stepper(recipe, subwords.size, device, mesh)
+    teachers = new_teachers(recipe, prepared.subwords_path, device)
+    stepper = Stepper(recipe, subwords.size, device, mesh, teachers)
     mesh.wait_for_all()  # so that all measure at the same time
     own_gflops = torch.tensor(measure_gemm(DTYPES[stepper.precision], device), device=device)
     gemm_gflops = float(mesh.add_up(own_gflops, "rates of products"))
@@ -93,7 +95,8 @@ def _measured(
             elapsed = mesh.value_of_main(time.monotonic() - window.began, "the time")
         progress("measure", min(int(elapsed), int(seconds)), int(seconds), "seconds")
     metrics = window.metrics(0)
-    operations = training_operations(recipe, subwords.size)
+    shapes = [network.settings for network in teachers.networks] if teachers is not None else []
+    operations = training_operations(recipe, subwords.size, shapes)
     model_gflops = operations.flops(window.num_source_tokens, window.num_target_tokens) / elapsed / 1e9
     return TrainingSpeed(
         recipe=recipe.name,

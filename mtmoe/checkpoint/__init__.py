@@ -65,6 +65,7 @@ from mtmoe.checkpoint.run_state import (
     LossScale,
     OptimizerState,
     StartRecord,
+    TeacherRecord,
     TrainingState,
     WindowState,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "OptimizerState",
     "RunFiles",
     "StartRecord",
+    "TeacherRecord",
     "TrainingState",
     "WindowState",
     "average_checkpoints",

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord
+from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord, TeacherRecord
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
@@ -135,6 +135,7 @@ def create_run(
     source_words: Path | None = None,
     launch: str = "",
     start: StartRecord | None = None,
+    teachers: tuple[TeacherRecord, ...] = (),
 ) -> RunFiles:
     """Create a run. The recipe is written last: a directory without it is not a run.
 
@@ -142,6 +143,7 @@ def create_run(
         lexicon, source_words: of the data directory; copied if they are there.
         launch: the torchrun job that begins it.
         start: the run whose weights it begins with.
+        teachers: the runs that teach it.
 
     Raises:
         UserError: the directory holds a run already, or something else.
@@ -159,7 +161,7 @@ def create_run(
     for name, content in contents.items():
         write_atomically(directory / name, content)
     files = {name: _sha256(content) for name, content in contents.items()}
-    _save_manifest(run, RunManifest(files=files, start=start))
+    _save_manifest(run, RunManifest(files=files, start=start, teachers=teachers))
     save_launch(run, launch)
     save_recipe(run, recipe)
     return run

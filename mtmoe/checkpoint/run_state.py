@@ -32,12 +32,21 @@ class StartRecord(JsonRecord):
     frozen: tuple[str, ...] = ()
 
 
+class TeacherRecord(JsonRecord):
+    """A run that teaches this one. ``checkpoints`` and ``weights_digest``: as of :class:`StartRecord`."""
+
+    run: str
+    checkpoints: Annotated[tuple[_FileName, ...], Field(min_length=1)]
+    weights_digest: _Hash
+
+
 class RunManifest(JsonRecord):
-    """The small files that belong to a run's weights, with the SHA-256 of each, by name; and where the weights began,
-    if not at random."""
+    """The small files that belong to a run's weights, with the SHA-256 of each, by name; where the weights began, if
+    not at random; and who teaches, in the order of ``training.distillation.teachers``."""
 
     files: dict[_FileName, _Hash]
     start: StartRecord | None = None
+    teachers: tuple[TeacherRecord, ...] = ()
 
 
 class CheckpointState(JsonRecord):
@@ -98,6 +107,8 @@ class WindowState(JsonRecord):
     loss_sum: float
     norm_sum: float
     auxiliary_sum: float
+    teacher_sum: float = 0.0
+    consistency_sum: float = 0.0
     num_loss_tokens: _Count
     num_applied: _Count
     num_target_tokens: _Count

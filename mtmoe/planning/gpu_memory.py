@@ -19,6 +19,7 @@ from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.losses.label_smoothing import CHUNK_ELEMENTS as LOGITS_AT_ONCE
 from mtmoe.training.losses.sampled_softmax import CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_ONCE
 from mtmoe.training.losses.sampled_softmax import mean_num_drawn
+from mtmoe.training.losses.taught_cross_entropy import CHUNK_ELEMENTS as COMPARED_LOGITS_AT_ONCE
 
 _FACTORED_ROOM = {True: 1 << 20, False: 1 << 28}  # of FactoredAdam at work, on a CPU and on a GPU
 
@@ -169,6 +170,15 @@ def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, lay
         rows = min(tokens, SAMPLED_LOGITS_AT_ONCE / max(1.0, classes))
         kept = 2 * hidden + classes * width * STREAM_BYTES + tokens * 16
         return Activations(kept, rows * classes * STREAM_BYTES * 3, rows * classes * STREAM_BYTES * 5)
+    training = recipe.training
+    if training.distillation is not None or training.consistency is not None:
+        rows = min(tokens, max(1.0, COMPARED_LOGITS_AT_ONCE / vocabulary_size))
+        # Logits, their logarithms and the gradient; and what each comparison needs, while it is made or after it.
+        taught, twice = training.distillation is not None, training.consistency is not None
+        copies = 3 + max(5 * taught, 6 * twice + 2 * taught)
+        cast = matrix * small if small != STREAM_BYTES else 0
+        kept = 2 * hidden + matrix * STREAM_BYTES + tokens * 8
+        return Activations(kept, copies * rows * vocabulary_size * STREAM_BYTES + cast + matrix * small + hidden)
     rows = min(tokens, max(1, LOGITS_AT_ONCE // vocabulary_size))
     cast = matrix * small if small != STREAM_BYTES else 0
     kept = 2 * hidden + matrix * STREAM_BYTES + tokens * 8

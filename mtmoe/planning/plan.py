@@ -127,8 +127,9 @@ class _Planner:
         seconds = sum(part.seconds for part in times) / cluster.efficiency
         flops = sum(flops_of(stage, recipe, self.vocabulary_size, work) for stage in self.stages)
         batches = training.gradient_accumulation
-        target = work.target_tokens * batches * cluster.num_gpus / seconds
-        both = target + work.source_tokens * batches * cluster.num_gpus / seconds
+        batches_per_second = batches * cluster.num_gpus / seconds / training.num_readings
+        target = work.target_tokens * batches_per_second
+        both = target + work.source_tokens * batches_per_second
         num_parameters = sum(p.numel() for stage in self.stages for p in stage.parameters.values())
         peak = self.peak(recipe)
         moe = recipe.model.moe
@@ -142,7 +143,9 @@ class _Planner:
             peak=peak,
             start_bytes=_start_bytes(recipe, held, cluster),
             tokens_per_expert=(
-                training.batch_tokens * moe.experts_per_token / moe.num_experts if recipe.has_experts else 0.0
+                training.batch_tokens * training.num_readings * moe.experts_per_token / moe.num_experts
+                if recipe.has_experts
+                else 0.0
             ),
             traffic=traffic_of(self.stages, recipe, work, layout, held),
             stage_times=[part._replace(seconds=part.seconds / cluster.efficiency) for part in times],
@@ -256,9 +259,15 @@ def _largest_part(plan: Plan) -> str:
 def _notes(recipe: Recipe, cluster: Cluster, work: Workload) -> list[str]:
     """Return remarks on the plan, for people."""
     notes = []
-    if work.rows < 1:
+    rows = work.rows / recipe.training.num_readings
+    if recipe.training.distillation is not None:
         notes.append(
-            f"a batch of the longest sentences has {work.rows * cluster.num_gpus:.0f} of them for {cluster.num_gpus} "
+            f"{len(recipe.training.distillation.teachers)} teachers (training.distillation) are not counted: the "
+            "weights of each, and the time of its forward pass, come on top"
+        )
+    if rows < 1:
+        notes.append(
+            f"a batch of the longest sentences has {rows * cluster.num_gpus:.0f} of them for {cluster.num_gpus} "
             "processes: some will wait; raise training.batch_tokens and lower training.gradient_accumulation"
         )
     if not cluster.gpu.is_supported:

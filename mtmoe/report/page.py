@@ -24,9 +24,14 @@ CURVES = (
     ("Gradient norm before clipping", "gradient_norm", True, False),
     ("Target tokens per second", "target_tokens_per_second", False, False),
     ("Auxiliary losses", "auxiliary_loss", False, False),
+    ("Divergence from the teachers (nats per target token)", "teacher_loss", False, False),
+    ("Divergence of two readings (nats per target token)", "consistency_loss", False, False),
 )
 """Title, key of the log, whether the axis is logarithmic, and which lines have it: False: of training, None: of
 validation, True: both."""
+
+_OF_SOME_RUNS = ("teacher_loss", "consistency_loss")
+"""Keys that logs have with some settings alone; where no run has one, there is no chart."""
 
 TABLE_6 = (
     ("importance_cv", "CV(importance)"),
@@ -198,7 +203,8 @@ def _curves(histories: Sequence[RunHistory]) -> Iterator[Markup]:
             if where is not False:
                 name = f"{history.label}, dev" if where else history.label
                 series.append(Series(name, history.series(key, validation=True), number, is_dashed=bool(where)))
-        yield line_chart(title, series, is_logarithmic=is_logarithmic)
+        if key not in _OF_SOME_RUNS or any(one.points for one in series):
+            yield line_chart(title, series, is_logarithmic=is_logarithmic)
 
 
 # --------------------------------------------------------------------------------------------------- experts

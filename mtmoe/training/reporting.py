@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mtmoe.checkpoint import StartRecord
+from mtmoe.checkpoint import StartRecord, TeacherRecord
 from mtmoe.training.metrics.records import RunSummary, TrainingMetrics, ValidationMetrics
 
 
@@ -17,6 +18,9 @@ class Reporter(Protocol):
 
     def begun_from(self, start: StartRecord) -> None:
         """Take in, before :meth:`started`, with which weights of another run a new one begins."""
+
+    def taught_by(self, teachers: Sequence[TeacherRecord]) -> None:
+        """Take in, before :meth:`started`, which runs teach a new one."""
 
     def advanced(self, step: int) -> None:
         """Take in that a step is over; must be cheap."""
@@ -43,6 +47,8 @@ class SilentReporter:
     def started(self, summary: RunSummary) -> None: ...
 
     def begun_from(self, start: StartRecord) -> None: ...
+
+    def taught_by(self, teachers: Sequence[TeacherRecord]) -> None: ...
 
     def advanced(self, step: int) -> None: ...
 

@@ -14,6 +14,7 @@ from mtmoe.precision import check_precision, choose_precision
 from mtmoe.training.reporting import Reporter
 from mtmoe.training.resume import check_resume
 from mtmoe.training.start.starting_weights import begin_from
+from mtmoe.training.teachers.teacher_runs import teacher_records, with_absolute_teachers
 
 
 def open_or_create_run(
@@ -34,10 +35,14 @@ def open_or_create_run(
     fix = "resume with --set training.precision=fp32"
     check_precision(device, precision, f"{run_dir}: was begun with training.precision", fix)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+    recipe = with_absolute_teachers(recipe)
     if saved is None:
+        teachers = teacher_records(recipe, run_dir, prepared.subwords_path)
         start = begin_from(recipe, run_dir, prepared.subwords_path)
         if start is not None:
             reporter.begun_from(start)
+        if teachers:
+            reporter.taught_by(teachers)
         launch = launch_name()
         return create_run(
             run_dir,
@@ -47,6 +52,7 @@ def open_or_create_run(
             source_words=prepared.source_words_path,
             launch=launch,
             start=start,
+            teachers=teachers,
         )
     run = open_run(run_dir)
     check_resume(run, saved, recipe, prepared, reporter.warning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -31,8 +32,7 @@ from mtmoe.model.translation import Output
 from mtmoe.precision import DTYPES, autocast, choose_precision
 from mtmoe.training.gradient_accumulation import StepSize
 from mtmoe.training.loss_scaling import LossScaler
-from mtmoe.training.losses.label_smoothing import CrossEntropy, output_cross_entropy
-from mtmoe.training.losses.sampled_softmax import sampled_cross_entropy
+from mtmoe.training.losses.output_loss import output_loss
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.optimizers.adam import Adam, moment_names
 from mtmoe.training.optimizers.ema import ExponentialMovingAverage
@@ -40,8 +40,10 @@ from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
 from mtmoe.training.start.frozen_layers import freeze
+from mtmoe.training.teachers.teachers import Teachers
 
 _RAW_WEIGHTS = "weights."  # in the names of weights beside their average
+_SECOND_READING = 1 << 32  # added to the number of a sentence: more than any batch has
 
 
 class StepOutcome(Enum):
@@ -57,9 +59,10 @@ class StepOutcome(Enum):
 class StepResult(NamedTuple):
     """What one optimizer step did, on all processes.
 
-    loss_sum: over its target tokens, in nats, without label smoothing. auxiliary_loss: weighted, the mean over its
-    batches. gradient_norm: before clipping. broken_layer: the first MoE layer whose gates were not finite in a skipped
-    step, or "". out_of_memory: ranks of the processes that had too little memory.
+    loss_sum: over its target tokens, in nats, without label smoothing. teacher_sum and consistency_sum: likewise, of
+    the divergences from the teachers and between two readings, without their weights. auxiliary_loss: weighted, the
+    mean over its batches. gradient_norm: before clipping. broken_layer: the first MoE layer whose gates were not finite
+    in a skipped step, or "". out_of_memory: ranks of the processes that had too little memory.
     """
 
     loss_sum: float
@@ -71,6 +74,8 @@ class StepResult(NamedTuple):
     outcome: StepOutcome
     broken_layer: str
     out_of_memory: tuple[int, ...] = ()
+    teacher_sum: float = 0.0
+    consistency_sum: float = 0.0
 
     @property
     def applied(self) -> bool:
@@ -79,9 +84,10 @@ class StepResult(NamedTuple):
 
 
 class _Passed(NamedTuple):
-    """What a process knows of its part of a batch. loss_sum: in nats, of its tokens; auxiliary_loss: weighted."""
+    """What a process knows of its part of a batch. sums: of the loss, and of the divergences from the teachers and
+    between two readings, in nats, of its tokens; auxiliary_loss: weighted."""
 
-    loss_sum: float
+    sums: tuple[float, float, float]
     auxiliary_loss: float
     balances: Mapping[str, Balance]
 
@@ -90,10 +96,21 @@ class Stepper:
     """The model, its optimizer and EMA: one call is one optimizer step.
 
     carried: the LSTMs' state of this process's rows after the last batch, where a language model reads running text;
-    None is zeros. before_update: called before a step changes weights, moments or the EMA.
+    None is zeros. teachers: those that the recipe names. before_update: called before a step changes weights, moments
+    or the EMA.
     """
 
-    def __init__(self, recipe: Recipe, vocabulary_size: int, device: torch.device, mesh: Mesh = ONE_PROCESS) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        vocabulary_size: int,
+        device: torch.device,
+        mesh: Mesh = ONE_PROCESS,
+        teachers: Teachers | None = None,
+    ) -> None:
+        if (teachers is None) != (recipe.training.distillation is None):
+            raise ValueError("a recipe with training.distillation is trained with its teachers, and no other is")
+        self.teachers = teachers
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
         self.precision = choose_precision(device, self.settings.precision)
         torch.manual_seed(_mixed_seed(recipe.seed, 0, 0))
@@ -134,7 +151,7 @@ class Stepper:
         self.step += 1
         size = StepSize.of(batches)
         carried = self.carried
-        loss_sum = auxiliary_loss = 0.0
+        sums, auxiliary_loss = (0.0, 0.0, 0.0), 0.0
         balances: list[Mapping[str, Balance]] = []
         out_of_memory = False
         for number, batch in enumerate(batches):
@@ -150,10 +167,10 @@ class Stepper:
                 self._pass_without_rows(batch, number, size)
                 continue
             balances.append(passed.balances)
-            loss_sum += passed.loss_sum
+            sums = tuple(map(operator.add, sums, passed.sums))
             auxiliary_loss += passed.auxiliary_loss
         self.gradient_sums.finish()
-        loss_sum, broken = self._totals(loss_sum, out_of_memory)
+        (loss_sum, teacher_sum, consistency_sum), broken = self._totals(sums, out_of_memory)
         counts = size.num_target_tokens, size.num_source_tokens, size.num_padded_tokens
         if broken:
             self.optimizer.zero_grad()
@@ -165,21 +182,37 @@ class Stepper:
         for balance in balances if outcome is StepOutcome.APPLIED else ():
             expert_usage.add(balance)
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
-        return StepResult(loss_sum, *counts, norm, auxiliary_loss, outcome, layer)
+        return StepResult(
+            loss_sum, *counts, norm, auxiliary_loss, outcome, layer,
+            teacher_sum=teacher_sum, consistency_sum=consistency_sum,
+        )  # fmt: skip
 
     def _forward_and_backward(self, own: Batch, sentences_B: Tensor, number: int, size: StepSize) -> _Passed:
         """Compute the gradients of this process's sentences ``sentences_B`` of batch ``number`` of the step."""
-        own = self._with_noise(own, sentences_B, number)
+        own, sentences_B, dtype = own.to(self.device), sentences_B.to(self.device), DTYPES[self.precision]
         with autocast(self.device, self.precision):
-            if isinstance(self.model, LanguageModel) and self.settings.bptt_steps:
-                output, state = self.model.continued(own, self.carried)
-                self.carried = state.detached()
-            else:
-                output = self.model(own)
-        loss = self._loss(output)
+            taught = self.teachers.read(own, dtype) if self.teachers is not None else None
+            read = self._with_noise(own, sentences_B, number)
+            runs_on = isinstance(self.model, LanguageModel) and self.settings.bptt_steps > 0
+            output: Output = self._continued(read) if runs_on else self.model(read)
+        loss = output_loss(output.hidden_ND, self.model.output_VD, output.labels_N, self.settings, taught, dtype)
         auxiliary_loss = _sum_of_auxiliary_losses(output.balances) / size.num_batches
-        self.loss_scaler.scale(size.objective(loss.smoothed_sum, auxiliary_loss)).backward()
-        return _Passed(float(loss.plain_sum.detach()), float(auxiliary_loss.detach()), output.balances)
+        self.loss_scaler.scale(size.objective(loss.objective_sum, auxiliary_loss)).backward()
+        plain, teacher, consistency = torch.stack(loss[1:]).tolist()
+        return _Passed((plain, teacher, consistency), float(auxiliary_loss.detach()), output.balances)
+
+    def _continued(self, batch: Batch) -> Output:
+        """Compute a language model up to the output layer, on running text from where the last batch ended."""
+        assert isinstance(self.model, LanguageModel)
+        num_rows, before = batch.target_BT.shape[0], self.carried
+        if self.settings.consistency is None:
+            output, state = self.model.continued(batch, before)
+            self.carried = state.detached()
+            return output
+        first_B = torch.arange(num_rows // 2, device=self.device)  # where the first reading ends, both go on
+        output, state = self.model.continued(batch, before and before.select(first_B.repeat(2)))
+        self.carried = state.detached().select(first_B)
+        return output
 
     def _pass_without_rows(self, batch: Batch, number: int, size: StepSize) -> None:
         """Take part in the collectives of the batch that are still to come: the others wait for this process there."""
@@ -194,29 +227,29 @@ class Stepper:
             self._forward_and_backward(none, torch.zeros(0, dtype=torch.int64), number, size)
         self.carried = None
 
-    def _totals(self, loss_sum: float, out_of_memory: bool) -> tuple[float, tuple[int, ...]]:
-        """Return the loss of all processes, and the ranks of those that were out of memory: the same on each."""
-        told = torch.zeros(1 + self.mesh.size, dtype=torch.float64, device=self.device)
-        told[0], told[1 + self.mesh.rank] = loss_sum, float(out_of_memory)
-        total, *broken = self.mesh.add_up(told, "the loss").tolist()
-        return total, tuple(rank for rank, is_broken in enumerate(broken) if is_broken)
+    def _totals(self, sums: Sequence[float], out_of_memory: bool) -> tuple[list[float], tuple[int, ...]]:
+        """Return the sums of all processes, and the ranks of those that were out of memory: the same on each."""
+        told = torch.zeros(len(sums) + self.mesh.size, dtype=torch.float64, device=self.device)
+        told[: len(sums)] = torch.tensor(sums, dtype=torch.float64)
+        told[len(sums) + self.mesh.rank] = float(out_of_memory)
+        totals: list[float] = self.mesh.add_up(told, "the loss").tolist()
+        broken = totals[len(sums) :]
+        return totals[: len(sums)], tuple(rank for rank, is_broken in enumerate(broken) if is_broken)
 
     def _with_noise(self, own: Batch, sentences_B: Tensor, number: int) -> Batch:
-        """Return the batch on the device, and seed the noise of its sentences in batch ``number``."""
-        own, sentences_B = own.to(self.device), sentences_B.to(self.device)
+        """Return the batch as the network reads it, once or twice, and seed the noise of its sentences in batch
+        ``number``.
+
+        Two readings are one batch: an LSTM takes as many steps as for one, and gates see all tokens together.
+        """
+        if self.settings.consistency is not None:
+            own = Batch(*(torch.cat((tensor, tensor)) for tensor in own))
+            sentences_B = torch.cat((sentences_B, sentences_B + _SECOND_READING))
         seed = _mixed_seed(self.recipe.seed, self.step, number)
         torch.manual_seed(seed)  # of the classes that a sampled softmax draws: the same ones on every process
         self.noise.source.begin(seed, sentences_B, own.source_lengths_B, own.source_BS.shape[1])
         self.noise.target.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
         return own
-
-    def _loss(self, output: Output) -> CrossEntropy:
-        dtype = DTYPES[self.precision]
-        if self.settings.sampled_softmax is not None:
-            num_draws = self.settings.sampled_softmax.num_samples
-            return sampled_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, num_draws, dtype)
-        smoothing = self.settings.label_smoothing
-        return output_cross_entropy(output.hidden_ND, self.model.output_VD, output.labels_N, smoothing, dtype)
 
     def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
         """Clip the gradients and take a step, if all is finite; return the outcome and the norm of the gradients."""

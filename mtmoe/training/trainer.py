@@ -53,6 +53,7 @@ from mtmoe.training.run_setup import open_or_create_run
 from mtmoe.training.saving import Saver, Snapshot
 from mtmoe.training.start.starting_weights import starting_weights
 from mtmoe.training.step import StepOutcome, Stepper, StepResult
+from mtmoe.training.teachers.teacher_runs import load_teachers
 from mtmoe.training.validation import validator_of
 
 
@@ -120,10 +121,12 @@ class Trainer:
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
         self.device, self.reporter, self.mesh = device, reporter, mesh
         self.vocabulary = load_vocabulary(check_file(run, run.subwords))
-        self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh)
+        self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh, load_teachers(recipe, run, device))
         self.stream = batch_stream(recipe, prepared, self.vocabulary)
         self.validator = validator_of(recipe, prepared, self.vocabulary, device, mesh)
-        self.operations = training_operations(recipe, self.vocabulary.size)
+        teachers = self.stepper.teachers
+        shapes = [network.settings for network in teachers.networks] if teachers is not None else []
+        self.operations = training_operations(recipe, self.vocabulary.size, shapes)
         self.position = Position(0, 0)
         self.validations = ValidationHistory(self.settings.validation)
         self.steps_not_finite = 0

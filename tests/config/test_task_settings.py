@@ -22,6 +22,9 @@ def _with(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+SAMPLED = {"training.sampled_softmax": {"num_samples": 8}, "training.label_smoothing": 0.0}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -47,6 +50,10 @@ def _with(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         (
             {"training.sampled_softmax": {"num_samples": 8}, "training.label_smoothing": 0.1},
             "label_smoothing = 0.1 spreads over the whole vocabulary, but sampled_softmax looks at 8 samples",
+        ),
+        (
+            {"training.distillation": {"teachers": ["runs/a"]}},
+            "distillation.teachers = ['runs/a'] cannot follow running text (bptt_steps = 10)",
         ),
         ({"training.batch_tokens": 81}, "batch_tokens = 81 is not a multiple of bptt_steps = 10"),
         (
@@ -99,6 +106,22 @@ def test_weights_say_nothing_about_running_text(tmp_path: Path) -> None:
         (
             {"data.test": [{"name": "x", "format": "lines", "file": {"path": "x"}}]},
             "format = \"lines\" of 'x' has one language, but source_language = 'en' and target_language = 'fr'",
+        ),
+        (
+            {"training.distillation": {"teachers": ["a"]}, **SAMPLED},
+            "distillation compares the probabilities of all words with the teachers', but sampled_softmax looks at 8",
+        ),
+        (
+            {"training.consistency": {}, **SAMPLED},
+            "consistency compares the probabilities of all words with another reading's, but sampled_softmax looks at",
+        ),
+        (
+            {"training.distillation": {"teachers": ["a"], "weight": 1.0}},
+            "label_smoothing = 0.1 does nothing: with distillation.weight = 1 the whole loss is the teachers'",
+        ),
+        (
+            {"training.consistency": {"weight": 2.0}, "model.dropout": 0.0, "model.moe.gate": "softmax"},
+            "training.consistency.weight = 2.0 compares two readings that are the same",
         ),
         ({"model.encoder_bottom": "wide"}, 'encoder_bottom = "wide" needs an LSTM layer right above it'),
     ],

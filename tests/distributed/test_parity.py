@@ -19,6 +19,11 @@ THOROUGH = {
     "ema": {"decay": 0.9, "every_steps": 2},
     "gradient_accumulation": 2,
 }
+TAUGHT = {
+    "distillation": {"teachers": ["a", "b"], "weight": 0.6, "temperature": 2.0, "top_k": 5},
+    "consistency": {"weight": 2.0},
+    "gradient_accumulation": 2,
+}
 SAMPLED = {"sampled_softmax": {"num_samples": 30}, "label_smoothing": 0.0}
 # name: (model.moe, or None for a language model on running text; training; float64; one-sided)
 CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
@@ -29,12 +34,21 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
     "one-sided": ({"gate": "softmax", "experts_per_token": 1}, {}, True, True),
     "balanced": (BALANCED, {}, True, False),
     "balanced-two-levels": (TWO_LEVELS | BALANCED, {}, True, False),
+    "taught-read-twice": ({}, TAUGHT, True, False),
+    "running-text-read-twice": (None, {"consistency": {"weight": 2.0}}, True, False),
     "running-text": (None, {}, True, False),
     "running-text-sampled": (None, SAMPLED, True, False),
 }
 # (data, expert): cases. Six experts on four processes are 2, 2, 2 and 0.
 MESHES = {
-    (2, 1): ("noisy", "noisy-float32", "factored-averaged-accumulated", "balanced", "running-text-sampled"),
+    (2, 1): (
+        "noisy",
+        "noisy-float32",
+        "factored-averaged-accumulated",
+        "balanced",
+        "running-text-sampled",
+        "taught-read-twice",
+    ),
     (1, 2): tuple(CASES),
     (4, 1): ("noisy", "two-levels", "balanced-two-levels"),
     (2, 2): (

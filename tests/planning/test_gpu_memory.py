@@ -96,6 +96,7 @@ STEPS = {
         20,
     ),
     "averaged weights, two sides": ("multi30k-en-de", (), 32, 15),
+    "each pair read twice": ("multi30k-en-de", ("training.consistency.weight=5",), 32, 15),
     "two levels, projections, two batches a step": (
         "wmt14-en-fr",
         (

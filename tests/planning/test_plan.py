@@ -48,6 +48,27 @@ def test_a_step_has_the_operations_that_the_training_display_counts() -> None:
     assert again - counted == pytest.approx(experts)
 
 
+def test_what_is_read_twice_has_twice_the_operations_and_activations_of_the_same_pairs() -> None:
+    once, twice = (planned("wmt14-en-fr-32", 8, "h200", *more) for more in ((), ("training.consistency.weight=5",)))
+    assert twice.step_flops == pytest.approx(2 * once.step_flops)
+    assert twice.tokens_per_step == once.tokens_per_step
+    assert twice.target_tokens_per_second == pytest.approx(once.tokens_per_step / twice.step_seconds, rel=0.01)
+    assert twice.target_tokens_per_second < 0.7 * once.target_tokens_per_second
+    recipe = load_recipe("wmt14-en-fr-32")
+    matrix = 4 * recipe.model.width * recipe.subwords.vocabulary_size  # the gradient of the output layer
+    assert twice.peak.activations - matrix == pytest.approx(2 * (once.peak.activations - matrix), rel=0.01)
+    assert twice.tokens_per_expert == 2 * once.tokens_per_expert
+
+
+def test_teachers_count_their_forward_pass_and_a_plan_says_that_it_leaves_them_out() -> None:
+    recipe = load_recipe("multi30k-en-de", ["training.distillation.teachers=['a','b']"])
+    alone = training_operations(recipe, 5000)
+    taught = training_operations(recipe, 5000, [recipe.model, recipe.model])
+    assert taught.per_target_token == pytest.approx(alone.per_target_token * (1 + 2 / 3))
+    assert taught.per_source_token == pytest.approx(alone.per_source_token * (1 + 2 / 3))
+    assert any("2 teachers" in note for note in make_plan(recipe, Cluster(GPUS["h200"], 1)).notes)
+
+
 def test_the_largest_model_is_planned_in_seconds() -> None:
     began = time.process_time()
     plan = planned("lm100b-moe-131072-h", 128, "h200")

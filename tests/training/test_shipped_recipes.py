@@ -17,6 +17,7 @@ from mtmoe.precision import DTYPES
 from mtmoe.training import step as step_module
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.step import StepOutcome, Stepper
+from tests.distributed.processes.workers import two_teachers
 from tests.hardware import BF16_IS_SUPPORTED
 from tests.shipped import recipes_of_all_kinds
 
@@ -65,7 +66,7 @@ def _losses(base: str, model: str, training: str) -> list[float]:
     """Per token, of each step. Recipes that differ in nothing but sizes are the same ones when they are small."""
     tables = {"model": Model.model_validate_json(model), "training": Training.model_validate_json(training)}
     recipe = load_recipe(base).model_copy(update=tables)
-    stepper = Stepper(recipe, _VOCABULARY, torch.device("cpu"))
+    stepper = Stepper(recipe, _VOCABULARY, torch.device("cpu"), teachers=two_teachers(recipe))
     assert stepper.precision == recipe.training.precision
     losses, count = [], recipe.training.gradient_accumulation
     for step in range(_STEPS):

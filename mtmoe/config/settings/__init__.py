@@ -34,11 +34,13 @@ from mtmoe.config.settings.decoding import (
     Sampling,
     Shortlist,
 )
+from mtmoe.config.settings.distillation import Distillation
 from mtmoe.config.settings.model import Hierarchy, MixtureOfExpertsSettings, Model
 from mtmoe.config.settings.recipe import Recipe
 from mtmoe.config.settings.start import Start
 from mtmoe.config.settings.subwords import Subwords, SubwordSampling
 from mtmoe.config.settings.training import (
+    Consistency,
     Distributed,
     EarlyStopping,
     Ema,
@@ -56,8 +58,10 @@ __all__ = [
     "About",
     "Augmentation",
     "Cleaning",
+    "Consistency",
     "Data",
     "Decoding",
+    "Distillation",
     "Distributed",
     "DiverseBeams",
     "EarlyStopping",

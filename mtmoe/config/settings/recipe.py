@@ -93,6 +93,17 @@ class Recipe(Settings):
         check_curriculum(changes, weights)
         return self
 
+    @model_validator(mode="after")
+    def _readings_differ(self) -> Recipe:
+        consistency = self.training.consistency
+        noisy = self.has_experts and self.model.moe.gate == "noisy-top-k"
+        if consistency is not None and not self.model.dropout and not noisy:
+            raise ValueError(
+                f"training.consistency.weight = {consistency.weight} compares two readings that are the same: "
+                "model.dropout = 0.0, and no gate draws noise"
+            )
+        return self
+
     @property
     def has_experts(self) -> bool:
         """Return whether any layer is a mixture of experts."""

@@ -21,6 +21,7 @@ from mtmoe.config.settings.base import (
     Unit,
 )
 from mtmoe.config.settings.curriculum import WeightChange
+from mtmoe.config.settings.distillation import Distillation
 from mtmoe.config.settings.start import Start
 from mtmoe.config.settings.subwords import SubwordSampling
 from mtmoe.languages import ChosenTokeniser
@@ -61,6 +62,19 @@ class SampledSoftmax(Settings):
         description="Draws for a batch, shared by all its tokens, log-uniform over ids (frequent words first): each "
         "class takes part with the probability that so many draws have it, and is corrected for it. The training loss "
         "that is logged is that of the sampled problem.",
+    )
+
+
+class Consistency(Settings):
+    """R-Drop (Liang et al. 2021): each pair is read twice, with other dropout, and the two outputs are drawn together.
+    Both readings are one batch of twice the size, so that steps take about twice the time and memory."""
+
+    weight: float = Field(
+        default=5.0,
+        gt=0,
+        le=1000,
+        description="The paper's alpha. A token's loss is the mean of both readings' and, times alpha / 2, the mean of "
+        "the two KL divergences between them: half of the paper's, which adds up.",
     )
 
 
@@ -168,6 +182,8 @@ class Training(Settings):
     )
     label_smoothing: Fraction = Field(default=0.1, description="Probability spread over the whole vocabulary.")
     sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
+    distillation: Distillation | None = Field(default=None, description="Absent: the text alone teaches.")
+    consistency: Consistency | None = Field(default=None, description="Absent: each pair is read once a step.")
     clip_norm: float = Field(default=5.0, ge=1e-6, le=1e9, description="Largest global gradient norm.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto",
@@ -205,6 +221,11 @@ class Training(Settings):
         default=500, description="Steps in a row above the ratio, or with a dead expert, before the warning."
     )
 
+    @property
+    def num_readings(self) -> int:
+        """Return how often the network reads a pair in one step."""
+        return 1 if self.consistency is None else 2
+
     @model_validator(mode="after")
     def _consistent(self) -> Training:
         if self.sampled_softmax is not None and self.label_smoothing:
@@ -218,6 +239,34 @@ class Training(Settings):
             raise ValueError(
                 f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does not fit into "
                 f"batch_tokens = {self.batch_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_distributions_are_compared(self) -> Training:
+        sampled = self.sampled_softmax
+        for key, what in (("distillation", "the teachers'"), ("consistency", "another reading's")):
+            if sampled is not None and getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} compares the probabilities of all words with {what}, but sampled_softmax looks at "
+                    f"{sampled.num_samples} samples of them; leave one of the two out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_are_heard(self) -> Training:
+        taught = self.distillation
+        if taught is None:
+            return self
+        if self.bptt_steps:
+            raise ValueError(
+                f"distillation.teachers = {list(taught.teachers)} cannot follow running text (bptt_steps = "
+                f"{self.bptt_steps}): the state of their LSTMs is in no checkpoint; set bptt_steps = 0"
+            )
+        if taught.weight == 1 and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing = {self.label_smoothing} does nothing: with distillation.weight = 1 the whole loss "
+                "is the teachers'; set label_smoothing = 0.0"
             )
         return self
 

@@ -32,13 +32,15 @@ class MetricsWindow:
     def __init__(self, settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
         self.expert_usage = ExpertUsage(mesh)
         self.expert_warnings = ExpertWarnings(settings)
+        self._is_taught = settings.distillation is not None
+        self._is_read_twice = settings.consistency is not None
         self._paused_at: float | None = None
         self.restart()
 
     def restart(self) -> None:
         """Forget everything but the warnings: another window begins now."""
         self.expert_usage.reset()
-        self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
+        self.loss_sum = self.norm_sum = self.auxiliary_sum = self.teacher_sum = self.consistency_sum = 0.0
         self.num_loss_tokens = self.num_applied = 0
         self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
         self.began = time.monotonic()
@@ -49,6 +51,8 @@ class MetricsWindow:
             loss_sum=self.loss_sum,
             norm_sum=self.norm_sum,
             auxiliary_sum=self.auxiliary_sum,
+            teacher_sum=self.teacher_sum,
+            consistency_sum=self.consistency_sum,
             num_loss_tokens=self.num_loss_tokens,
             num_applied=self.num_applied,
             num_target_tokens=self.num_target_tokens,
@@ -63,6 +67,7 @@ class MetricsWindow:
     def load_state(self, state: WindowState) -> None:
         """Set everything to what :meth:`state` returned."""
         self.loss_sum, self.norm_sum, self.auxiliary_sum = state.loss_sum, state.norm_sum, state.auxiliary_sum
+        self.teacher_sum, self.consistency_sum = state.teacher_sum, state.consistency_sum
         self.num_loss_tokens, self.num_applied = state.num_loss_tokens, state.num_applied
         self.num_target_tokens, self.num_source_tokens = state.num_target_tokens, state.num_source_tokens
         self.num_padded_tokens, self.num_steps = state.num_padded_tokens, state.num_steps
@@ -95,6 +100,8 @@ class MetricsWindow:
             self.num_applied += 1
             self.num_loss_tokens += result.num_target_tokens
             self.loss_sum += result.loss_sum
+            self.teacher_sum += result.teacher_sum
+            self.consistency_sum += result.consistency_sum
             self.norm_sum += result.gradient_norm
             self.auxiliary_sum += result.auxiliary_loss
 
@@ -102,12 +109,15 @@ class MetricsWindow:
         """Return means and rates of the window; ``num_steps_left`` steps at its speed are the ETA."""
         seconds = max(self.seconds, 1e-9)
         steps = max(1, self.num_steps)
-        loss = self.loss_sum / max(1, self.num_loss_tokens)
+        num_loss_tokens = max(1, self.num_loss_tokens)
+        loss = self.loss_sum / num_loss_tokens
         applied = max(1, self.num_applied)
         return WindowMetrics(
             loss=loss,
             perplexity=perplexity_of(loss),
             auxiliary_loss=self.auxiliary_sum / applied,
+            teacher_loss=self.teacher_sum / num_loss_tokens if self._is_taught else None,
+            consistency_loss=self.consistency_sum / num_loss_tokens if self._is_read_twice else None,
             gradient_norm=self.norm_sum / applied,
             target_tokens_per_second=self.num_target_tokens / seconds,
             source_and_target_tokens_per_second=(self.num_target_tokens + self.num_source_tokens) / seconds,

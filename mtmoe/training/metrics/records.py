@@ -68,6 +68,12 @@ class WindowMetrics:
     """exp(loss)."""
     auxiliary_loss: float
     """Weighted auxiliary losses of all MoE layers together, per step."""
+    teacher_loss: float | None = None
+    """With `training.distillation`: KL divergence of the network from its teachers, in nats per target token, at
+    their temperature and times its square; 0 where it says what they say. Without its weight."""
+    consistency_loss: float | None = None
+    """With `training.consistency`: mean of the two KL divergences between both readings, in nats per target token.
+    Without its weight."""
     gradient_norm: float
     """Global norm before clipping, per step."""
     target_tokens_per_second: float
@@ -109,7 +115,7 @@ class TrainingMetrics(WindowMetrics):
 
     def line(self) -> Line:
         """Return the numbers by name, those of a layer by ``LAYER.NAME``."""
-        line = _plain_fields(self, left_out=("layers",))
+        line = {k: v for k, v in _plain_fields(self, left_out=("layers",)).items() if v is not None}
         for name, layer in self.layers.items():
             line |= layer.line(name)
         return line if self.max_load_cv is None else line | {"max_load_cv": self.max_load_cv}

@@ -44,6 +44,29 @@ def test_describe_tells_the_same_of_a_recipe_and_of_its_run(invoke: Any, tiny_ru
     assert re.search("encoder moe 1 +4 experts of 8, 2 per token", of_run.stdout)
 
 
+def test_describe_tells_that_pairs_are_read_twice_in_training(invoke: Any, tiny_recipe: Path) -> None:
+    twice = ("--set", "training.consistency.weight=5")
+    once, both = (json.loads(invoke("describe", tiny_recipe, *more, "--json").stdout) for more in ((), twice))
+    assert once["operations_in_training"] == once["operations"]
+    assert both["operations_in_training"] == 2 * both["operations"] == 2 * once["operations"]
+    assert "each pair is read twice" in invoke("describe", tiny_recipe, *twice).stdout
+
+
+def test_train_says_before_it_prepares_text_that_a_teacher_has_other_subwords(
+    invoke: Any, tiny_run: Any, tmp_path: Path
+) -> None:
+    taught = ("train", tiny_run.recipe, tmp_path / "run", "--set", f"training.distillation.teachers=['{tiny_run.run}']")
+    result = invoke(*taught)
+    assert result.exit_code == 1
+    assert f"add --subwords-of {tiny_run.run}" in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
+    short = ("--device", "cpu", "--set", "training.max_steps=1", "--set", "training.validation.every_steps=1")
+    trained = invoke(*taught, "--data", tiny_run.data, *short)
+    assert trained.exit_code == 0, trained.stderr
+    assert f"is taught by {tiny_run.run}, step-0000000" in trained.stderr
+    assert invoke("bench", "memory", tiny_run.recipe, "--set", taught[-1]).exit_code == 1
+
+
 def test_describe_settings_tells_value_default_and_meaning(invoke: Any, tiny_recipe: Path) -> None:
     result = invoke("describe", tiny_recipe, "--settings", "--set", "training.max_steps=7", "--json")
     settings = {row["setting"]: row for row in json.loads(result.stdout)}

@@ -17,10 +17,12 @@ from mtmoe.data.batches.token_batches import Batch, batch_of
 from mtmoe.distributed import data_parallel
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.sharded_checkpoint import whole_tensor
+from mtmoe.model.building import build_model
 from mtmoe.training import step as step_module
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.step import Stepper
+from mtmoe.training.teachers.teachers import Teachers
 from tests.distributed.processes.recipes import RUNNING_ROWS, RUNNING_STEPS
 
 VOCABULARY = 40
@@ -28,10 +30,10 @@ CPU = torch.device("cpu")
 
 
 class Trained(NamedTuple):
-    """losses: of each step, with the auxiliary losses and the gradient norm. load_shares: of the encoder's experts
-    in each step. gradients: of the first step. weights and moments: at the end."""
+    """losses: of each step, with the auxiliary losses, the gradient norm and the divergences. load_shares: of the
+    encoder's experts in each step. gradients: of the first step. weights and moments: at the end."""
 
-    losses: list[tuple[float, float, float]]
+    losses: list[tuple[float, ...]]
     load_shares: list[list[float]]
     gradients: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
@@ -100,13 +102,24 @@ def train_all(jobs: list[Job]) -> list[Trained]:
     return results
 
 
+def two_teachers(recipe: Recipe) -> Teachers | None:
+    """Two networks with random weights, the second one wider; None for a recipe without teachers."""
+    settings = recipe.training.distillation
+    if settings is None:
+        return None
+    torch.manual_seed(11)
+    shapes = (recipe.model, recipe.model.model_copy(update={"width": 12}))
+    recipes = [recipe.model_copy(update={"model": shape}) for shape in shapes]
+    return Teachers([build_model(each, VOCABULARY).eval().requires_grad_(False) for each in recipes], settings)
+
+
 def trained(job: Job, mesh: Mesh) -> Trained:
     recipe = job.recipe
     data_parallel.BUCKET_BYTES = job.bucket_bytes
-    stepper = Stepper(recipe, VOCABULARY, CPU, mesh)
+    stepper = Stepper(recipe, VOCABULARY, CPU, mesh, two_teachers(recipe))
     if job.one_sided:
         choose_the_first_two_experts(stepper)
-    losses: list[tuple[float, float, float]] = []
+    losses: list[tuple[float, ...]] = []
     loads: list[list[float]] = []
     gradients: dict[str, np.ndarray] = {}
 
@@ -122,7 +135,8 @@ def trained(job: Job, mesh: Mesh) -> Trained:
             use = ExpertUsage(mesh)
             result = stepper(group, use)
             assert result.applied
-            losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm))
+            divergences = result.teacher_sum, result.consistency_sum
+            losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm, *divergences))
             loads.append([round(share, 6) for share in use.metrics()[layer].token_share_E])
     weights, training, _ = stepper.tensors()  # all processes have the same of what is carried
     return Trained(losses, loads, gradients, whole(stepper, weights), whole(stepper, training))

@@ -1,0 +1,1 @@
+"""Teachers: the runs that a training learns from (``[training.distillation]``)."""
