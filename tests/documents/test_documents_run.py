@@ -192,6 +192,24 @@ def test_the_how_to_of_monolingual_text_works(folder: Path) -> None:
     assert report["train"]["bt"]["read"] == 3
 
 
+def test_the_how_to_of_a_small_student_works(folder: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "small-student.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```toml\n(# student.toml\n.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    (folder / "student.toml").write_text(recipe, encoding="utf-8")
+    commands = shown_commands(page)
+    assert [shown.arguments[0] for shown in commands] == [
+        *("train", "train", "train", "bleu", "synthesise", "train", "bleu", "bleu", "translate")
+    ]
+    for shown in commands:
+        run(shown, SMALL)
+    assert len(Path("distilled.tsv").read_text().splitlines()) == NUM_PAIRS
+    lines = [json.loads(line) for line in Path("runs/student/metrics.jsonl").read_text().splitlines()]
+    assert all(line["teacher_loss"] > 0 for line in lines if line["event"] == "train")
+    manifest = json.loads(Path("runs/student/manifest.json").read_text())
+    assert [Path(teacher["run"]).name for teacher in manifest["teachers"]] == ["teacher-1", "teacher-2", "teacher-3"]
+    assert len((folder / "text.de").read_text().splitlines()) == 4
+
+
 def test_the_how_to_of_filtering_works(folder: Path) -> None:
     for name, first, last in (("my", 0, 240), ("dev", 240, 248), ("test", 248, 256)):
         for code in ("en", "de"):  # filter looks at the languages
