@@ -38,6 +38,8 @@ from .commands.preprocess import preprocess
 from .commands.recipes import recipes
 from .commands.scoring.calibrate import calibrate
 from .commands.scoring.score import score
+from .commands.serving.add_key import add_key
+from .commands.serving.serve import serve
 from .commands.settings import settings
 from .commands.synthesise import synthesise
 from .commands.train import train
@@ -208,6 +210,8 @@ for _command in (
     train,
     translate,
     explain,
+    serve,
+    add_key,
     synthesise,
     score,
     bleu,

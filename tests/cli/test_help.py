@@ -37,6 +37,8 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "train",
         "translate",
         "explain",
+        "serve",
+        "add-key",
         "synthesise",
         "report",
         "compare",

@@ -33,6 +33,7 @@ LAYERS = [
     ("diagnosis",),
     ("benchmark",),
     ("recipe_sizing",),
+    ("serving",),
     ("cli",),
     ("__main__", ""),  # the program, and the lazy names of `import mtmoe`
 ]

@@ -31,9 +31,9 @@ def _pins() -> dict[str, str]:
 def test_every_direct_dependency_is_pinned() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = {
-        _name(r) for r in [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["docs"], *extras["tensorboard"]]
+        _name(r) for r in [*PROJECT["project"]["dependencies"], *(each for extra in extras.values() for each in extra)]
     }
-    assert wanted <= _pins().keys()
+    assert wanted - {"mtmoe"} <= _pins().keys()
 
 
 def test_a_pin_satisfies_what_pyproject_asks_for() -> None:

@@ -1,0 +1,261 @@
+"""Service: texts of requests become lines of the engine, and the translations of lines become texts again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple
+
+from mtmoe.errors import UserError
+from mtmoe.inference.requests import Request
+from mtmoe.inference.translation import Translation
+from mtmoe.serving.detection import Detected, detect
+from mtmoe.serving.directions import Directions, ServedDirection
+from mtmoe.serving.engine import Job, TranslationEngine, Wanted
+from mtmoe.serving.loading import ServedRun
+from mtmoe.serving.markup import Markup
+from mtmoe.serving.metrics import Metrics
+from mtmoe.serving.refusal import Refusal
+from mtmoe.serving.texts import PlainText, Text
+
+
+class RequestLimits(NamedTuple):
+    """Bounds of one request."""
+
+    max_characters: int = 20_000
+    max_lines: int = 500
+    timeout_seconds: float = 60.0
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Return the size of the largest body: every character as an escape of JSON, and room for the rest."""
+        return 12 * self.max_characters + 65_536
+
+
+class TextToTranslate(NamedTuple):
+    """A text and its direction. markup: it has tags (HTML, XML). one_line: line ends in it are white space."""
+
+    text: str
+    direction: ServedDirection
+    markup: bool = False
+    one_line: bool = False
+
+    def parsed(self) -> Text:
+        """Return what has the lines of the text."""
+        if self.markup:
+            return Markup(self.text)
+        return PlainText(" ".join(self.text.split()) if self.one_line else self.text)
+
+
+class TranslatedLine(NamedTuple):
+    """A line of a text, and its translation; word numbers of the alignment are those of the line."""
+
+    line: str
+    translation: Translation
+
+
+class TranslatedText(NamedTuple):
+    """The translation of a text; alternatives: further ones, best first; lines: what it was made of."""
+
+    text: str
+    alternatives: tuple[str, ...]
+    lines: tuple[TranslatedLine, ...]
+
+
+class TranslationService:
+    """What all interfaces ask."""
+
+    def __init__(
+        self,
+        runs: Sequence[ServedRun],
+        engine: TranslationEngine,
+        metrics: Metrics,
+        limits: RequestLimits = RequestLimits(),  # noqa: B008, it is immutable
+    ) -> None:
+        """Take in what the service works with.
+
+        Raises:
+            UserError: two runs translate in the same direction.
+        """
+        self.directions = Directions([direction for run in runs for direction in run.directions])
+        self.engine, self.metrics, self.limits = engine, metrics, limits
+        self.num_characters = 0
+        """Characters of all texts so far."""
+        self._most_alternatives = {run.name: run.most_alternatives for run in runs}
+
+    def detect(self, text: str, target: str = "") -> list[Detected]:
+        """Return the source languages that a text may be in, likeliest first; of those that have the target."""
+        sources = self.directions.sources
+        if target:
+            sources = [code for code in sources if target in self.directions.targets_of(code)] or sources
+        return detect(text, sources)
+
+    async def translate(
+        self,
+        texts: Sequence[TextToTranslate],
+        wanted: Wanted = Wanted(),  # noqa: B008, it is immutable
+    ) -> list[TranslatedText]:
+        """Translate texts.
+
+        Raises:
+            Refusal: too large, too much waiting, or not done in time.
+        """
+        parsed = [text.parsed() for text in texts]
+        self._check_size(texts, parsed)
+        first = await self._translated(texts, [text.lines for text in parsed], wanted)
+        second_lines = [
+            text.second_lines([translation.text for translation in translations])
+            for text, translations in zip(parsed, first, strict=True)
+        ]
+        second = await self._translated(texts, second_lines, Wanted())
+        return [
+            _translated_text(text, found, [translation.text for translation in pieces], wanted.num_best - 1)
+            for text, found, pieces in zip(parsed, first, second, strict=True)
+        ]
+
+    async def stream(self, text: TextToTranslate) -> AsyncIterator[str]:
+        """Yield the translation of a plain text in pieces, line by line, as soon as they are known.
+
+        Raises:
+            Refusal: as :meth:`translate`; before anything is yielded, if it is too large or too much is waiting.
+        """
+        parsed = PlainText(text.text)
+        self._check_size([text], [parsed])
+        loop = asyncio.get_running_loop()
+        found: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
+
+        def told(place: int, translation: Translation) -> None:
+            loop.call_soon_threadsafe(found.put_nowait, (place, translation.text))
+
+        job = self._submit(text.direction, parsed.lines, Wanted(), told)
+        return self._pieces(parsed, job, found)
+
+    async def _pieces(self, text: PlainText, job: Job, found: asyncio.Queue[tuple[int, str]]) -> AsyncIterator[str]:
+        known: dict[int, str] = {}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.limits.timeout_seconds
+        ended: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wrap_future(job.future))
+        reason = "cancelled"
+        try:
+            for place in range(len(text.lines)):
+                while place not in known:
+                    getting: asyncio.Future[Any] = asyncio.ensure_future(found.get())
+                    await asyncio.wait(
+                        {getting, ended}, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if not getting.done() and (not ended.done() or ended.exception() is not None):
+                        getting.cancel()
+                        if ended.done():
+                            raise _told(ended.exception())
+                        reason = "late"
+                        raise _late()
+                    number, translation = await getting
+                    known[number] = translation
+                yield text.between[place] + known.pop(place)
+            if text.between[-1]:
+                yield text.between[-1]
+        finally:
+            ended.cancel()
+            self.engine.cancel(job, reason)
+
+    def _check_size(self, texts: Sequence[TextToTranslate], parsed: Sequence[Text]) -> None:
+        num_characters = sum(len(text.text) for text in texts)
+        num_lines = sum(len(text.lines) for text in parsed)
+        for found, most, what in (
+            (num_characters, self.limits.max_characters, "characters"),
+            (num_lines, self.limits.max_lines, "lines"),
+        ):
+            if found > most:
+                raise Refusal(413, f"the request has {found} {what}, and {most} are the most")
+
+    async def _translated(
+        self, texts: Sequence[TextToTranslate], lines: Sequence[Sequence[str]], wanted: Wanted
+    ) -> list[list[Translation]]:
+        """Return the translations of the lines of each text."""
+        by_direction: dict[ServedDirection, list[int]] = {}
+        for place, text in enumerate(texts):
+            by_direction.setdefault(text.direction, []).append(place)
+        jobs: list[tuple[list[int], Job]] = []
+        results: list[list[Translation]] = [[] for _ in texts]
+        reason = "cancelled"
+        try:
+            for direction, places in by_direction.items():
+                together = [line for place in places for line in lines[place]]
+                most = 1 + self._most_alternatives[direction.run]
+                jobs.append(
+                    (places, self._submit(direction, together, wanted._replace(num_best=min(wanted.num_best, most))))
+                )
+            async with asyncio.timeout(self.limits.timeout_seconds):
+                for places, job in jobs:
+                    found = iter(await _result(job))
+                    for place in places:
+                        results[place] = [_without_token(next(found), texts[place].direction) for _ in lines[place]]
+        except TimeoutError:
+            reason = "late"
+            raise _late() from None
+        finally:
+            for _, job in jobs:
+                self.engine.cancel(job, reason)
+        return results
+
+    def _submit(
+        self,
+        direction: ServedDirection,
+        lines: Sequence[str],
+        wanted: Wanted,
+        told: Callable[[int, Translation], None] | None = None,
+    ) -> Job:
+        requests = [
+            Request(f"{direction.token} {line}" if direction.token else line, number=number)
+            for number, line in enumerate(lines)
+        ]
+        job = self.engine.submit(direction.run, requests, wanted, told)
+        num_characters = sum(map(len, lines))
+        self.num_characters += num_characters
+        self.metrics.lines_asked(str(direction), len(lines), num_characters)
+        return job
+
+
+async def _result(job: Job) -> list[Translation]:
+    try:
+        return await asyncio.wrap_future(job.future)
+    except UserError as error:
+        raise _told(error) from None
+
+
+def _told(error: BaseException | None) -> BaseException:
+    """Return the error as the client is told of it."""
+    return Refusal(400, error.problem) if isinstance(error, UserError) else error or RuntimeError("no translation")
+
+
+def _late() -> Refusal:
+    return Refusal(504, "not translated in time: too much was asked for", retry_after_seconds=10)
+
+
+def _without_token(translation: Translation, direction: ServedDirection) -> Translation:
+    """Return the translation with an alignment that does not count the language token."""
+    if not direction.token or not translation.alignment:
+        return translation
+    links = tuple((source - 1, target) for source, target in translation.alignment if source)
+    return translation._replace(alignment=links)
+
+
+def _translated_text(
+    text: Text, found: Sequence[Translation], pieces: Sequence[str], num_alternatives: int
+) -> TranslatedText:
+    """Put the translations of lines together. An alternative has the alternative of each line that has one."""
+    best = text.joined([translation.text for translation in found], pieces)
+    alternatives = []
+    for rank in range(num_alternatives):
+        if not any(len(translation.alternatives) > rank for translation in found):
+            break
+        lines = [
+            translation.alternatives[rank].text
+            if len(translation.alternatives) > rank
+            and text.takes(place, translation.text, translation.alternatives[rank].text)
+            else translation.text
+            for place, translation in enumerate(found)
+        ]
+        alternatives.append(text.joined(lines, pieces))
+    together = tuple(map(TranslatedLine, text.lines, found))
+    return TranslatedText(best, tuple(alternatives), together)

@@ -1,0 +1,42 @@
+"""What docs/howto/server.md shows of clients is run as it stands there, against a server."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from mtmoe.inference.translator import Translator
+from tests.paths import ROOT
+
+PAGE = (ROOT / "docs" / "howto" / "server.md").read_text(encoding="utf-8")
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def blocks(kind: str) -> list[str]:
+    found = re.findall(rf"^```{kind}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    # The page's runs are English-German, the test's English-French.
+    return [re.sub(r'\bde\b(?=["\s]|$)', "fr", block.replace("DE", "FR")) for block in found]
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.split()[1])
+def test_clients(server: Any, translator: Translator, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ADDRESS in block
+    exec(block.replace(ADDRESS, server.url), {})
+    assert capsys.readouterr().out == translator.translate(["Where is the station?"])[0].text + "\n"
+
+
+def test_lines_of_curl(server: Any) -> None:
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        program, address, *options = shlex.split(line)
+        assert program == "curl"
+        data = [value for option, value in zip(options[::2], options[1::2], strict=True) if option == "-d"]
+        kind = "application/json" if "-H" in options else "application/x-www-form-urlencoded"
+        body = data[0] if len(data) == 1 else "&".join(data).replace(" ", "+")
+        answer = server.send("POST", address.removeprefix(ADDRESS), body, {"Content-Type": kind})
+        assert answer.status == 200
+        assert answer.json["translatedText"]

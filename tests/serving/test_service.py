@@ -1,0 +1,66 @@
+"""The service: of language tokens and alternatives, nothing is seen that is not the text's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from mtmoe.inference.requests import Request
+from mtmoe.inference.translation import Translation
+from mtmoe.serving.directions import ServedDirection
+from mtmoe.serving.engine import TranslationEngine, Wanted
+from mtmoe.serving.loading import ServedRun
+from mtmoe.serving.metrics import Metrics
+from mtmoe.serving.service import TextToTranslate, TranslatedText, TranslationService
+
+DIRECTION = ServedDirection("en", "de", "r", "<2de>")
+
+
+def translated(*texts: TextToTranslate, num_best: int = 1) -> tuple[list[TranslatedText], list[list[Request]]]:
+    asked: list[list[Request]] = []
+
+    def translate(lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
+        asked.append(list(lines))
+        return [
+            Translation(
+                line.text.upper(),
+                alignment=((0, 0), (1, 1), (2, 1)),
+                alternatives=tuple(Translation(f"{line.text[-1]}{n}") for n in range(1, wanted.num_best)),
+            )
+            for line in lines
+        ]
+
+    with TranslationEngine({"r": translate}) as engine:
+        service = TranslationService([ServedRun("r", [DIRECTION], translate, 3)], engine, Metrics())
+        return asyncio.run(service.translate(texts, Wanted(num_best, with_alignment=True))), asked
+
+
+def test_a_multilingual_run_reads_its_token_and_the_alignment_does_not_count_it() -> None:
+    [found], asked = translated(TextToTranslate("a b\nc", DIRECTION))
+    assert [[line.text for line in batch] for batch in asked] == [["<2de> a b", "<2de> c"]]
+    assert [line.number for line in asked[0]] == [0, 1]
+    assert found.lines[0].line == "a b"
+    assert found.lines[0].translation.alignment == ((0, 1), (1, 1))
+
+
+def test_alternatives_of_a_text_are_made_of_those_of_its_lines() -> None:
+    [found], _ = translated(TextToTranslate("a\n\nb", DIRECTION._replace(token="")), num_best=9)
+    assert found.text == "A\n\nB"
+    assert found.alternatives == ("a1\n\nb1", "a2\n\nb2", "a3\n\nb3"), "the run finds three"
+
+
+def test_line_ends_can_be_white_space() -> None:
+    [found], asked = translated(TextToTranslate(" a \n b", DIRECTION._replace(token=""), one_line=True))
+    assert [line.text for line in asked[0]] == ["a b"]
+    assert found.text == "A B"
+
+
+def test_markup_whose_tags_are_lost_is_translated_once_more_in_pieces() -> None:
+    text = TextToTranslate("a <b>b</b>", DIRECTION._replace(token=""), markup=True)
+    [found], asked = translated(text, num_best=2)
+    assert found.text == "A <b>B</b>"
+    assert found.alternatives == ("A <b>B</b>",), "its alternative has lost the tags"
+    assert [[line.text for line in batch] for batch in asked] == [["a <1>b</1>"]]
+    [lost], asked = translated(TextToTranslate("a <b>&lt;1&gt;</b>", DIRECTION._replace(token=""), markup=True))
+    assert [[line.text for line in batch] for batch in asked] == [["a <1><1></1>"], ["a", "<1>"]]
+    assert lost.text == "A <b>&lt;1&gt;</b>"
