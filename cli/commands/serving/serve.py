@@ -27,7 +27,7 @@ _DAY_SECONDS = 86_400
     "cors_origins",
     multiple=True,
     metavar="ORIGIN",
-    help="Let pages of this origin (https://example.org, or *) ask the server. Can be repeated.",
+    help="Let pages of this origin (https://example.org, or `*`) ask the server. Can be repeated.",
 )
 @click.option(
     "--max-characters",
@@ -80,8 +80,8 @@ def serve(
 ) -> None:
     """Serve a page to translate at, and interfaces that programs know.
 
-    Clients of LibreTranslate, DeepL and OpenAI work as they are. Each RUN gives a direction, a multilingual one several. A line gets the translation that `mtmoe translate` gives it,
-    whatever else is translated at the time.
+    Clients of LibreTranslate, DeepL and OpenAI work as they are. Each RUN gives a direction, a multilingual one
+    several. A line gets the translation that `mtmoe translate` gives it, whatever else is translated at the time.
 
     \b
     /                       a page to translate at
