@@ -27,6 +27,7 @@ from .commands.bench.bench import bench
 from .commands.bleu import bleu
 from .commands.describe import describe
 from .commands.doctor import doctor
+from .commands.experts.experts import experts
 from .commands.fetch import fetch
 from .commands.filter import filter_
 from .commands.init import init
@@ -219,6 +220,7 @@ for _command in (
     calibrate,
     average,
     export,
+    experts,
     plan,
     doctor,
     bench,

@@ -65,6 +65,7 @@ from mtmoe.checkpoint.run_state import (
     LossScale,
     OptimizerState,
     StartRecord,
+    SurgeryRecord,
     TeacherRecord,
     TrainingState,
     WindowState,
@@ -74,6 +75,7 @@ from mtmoe.checkpoint.writing import (
     retain,
     save_checkpoint,
     save_sharded_checkpoint,
+    save_weights_alone,
 )
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "OptimizerState",
     "RunFiles",
     "StartRecord",
+    "SurgeryRecord",
     "TeacherRecord",
     "TrainingState",
     "WindowState",
@@ -120,6 +123,7 @@ __all__ = [
     "save_launch",
     "save_recipe",
     "save_sharded_checkpoint",
+    "save_weights_alone",
     "stored_digest",
     "weights_digest",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -186,8 +187,14 @@ def load_training(
         sharded: the names of the tensors of which each process has a share, along their first dimension.
 
     Raises:
-        UserError: a file is damaged, or the tensors are not those that were saved.
+        UserError: a file is damaged, or the tensors are not those that were saved; or they are weights alone, which
+            ``mtmoe experts`` makes.
     """
+    if not _is_sharded(path) and load_state(path).has_weights_alone:
+        raise UserError(
+            f"{path}: has weights alone, and nothing else that a training goes on from",
+            fix=f"begin a new run with them: mtmoe train RECIPE NEW_RUN --from {shlex.quote(str(path.parents[1]))}",
+        )
     state = _state(path, TrainingState)
     if _is_sharded(path):
         parts = (_read_shards(path / name, mesh, sharded) for name in (WEIGHT_SHARDS, TRAINING_SHARDS))

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord, TeacherRecord
+from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord, SurgeryRecord, TeacherRecord
 from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
@@ -136,6 +136,7 @@ def create_run(
     launch: str = "",
     start: StartRecord | None = None,
     teachers: tuple[TeacherRecord, ...] = (),
+    surgery: SurgeryRecord | None = None,
 ) -> RunFiles:
     """Create a run. The recipe is written last: a directory without it is not a run.
 
@@ -144,6 +145,7 @@ def create_run(
         launch: the torchrun job that begins it.
         start: the run whose weights it begins with.
         teachers: the runs that teach it.
+        surgery: what its weights were made of, where they are not to be trained.
 
     Raises:
         UserError: the directory holds a run already, or something else.
@@ -161,7 +163,8 @@ def create_run(
     for name, content in contents.items():
         write_atomically(directory / name, content)
     files = {name: _sha256(content) for name, content in contents.items()}
-    _save_manifest(run, RunManifest(files=files, start=start, teachers=teachers))
+    manifest = RunManifest(files=files, start=start, teachers=teachers, surgery=surgery)
+    _save_manifest(run, manifest)
     save_launch(run, launch)
     save_recipe(run, recipe)
     return run

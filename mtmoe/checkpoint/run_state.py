@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -40,26 +40,45 @@ class TeacherRecord(JsonRecord):
     weights_digest: _Hash
 
 
+class SurgeryRecord(JsonRecord):
+    """How ``mtmoe experts`` made the weights of a run from those of another.
+
+    ``operation``: prune, merge or grow. ``weights_digest``: of the weights that were read, of ``checkpoints`` (those of
+    a mean, else one). ``why``: a sentence for people. ``layers``: for each expert of each layer the numbers of the old
+    experts that it is made of.
+    """
+
+    operation: Literal["prune", "merge", "grow"]
+    run: str
+    checkpoints: Annotated[tuple[_FileName, ...], Field(min_length=1)]
+    weights_digest: _Hash
+    why: str
+    layers: dict[str, tuple[tuple[_Count, ...], ...]]
+
+
 class RunManifest(JsonRecord):
     """The small files that belong to a run's weights, with the SHA-256 of each, by name; where the weights began, if
-    not at random; and who teaches, in the order of ``training.distillation.teachers``."""
+    not at random; who teaches, in the order of ``training.distillation.teachers``; and what they were made of, where
+    ``mtmoe experts`` made them."""
 
     files: dict[_FileName, _Hash]
     start: StartRecord | None = None
     teachers: tuple[TeacherRecord, ...] = ()
+    surgery: SurgeryRecord | None = None
 
 
 class CheckpointState(JsonRecord):
     """What every checkpoint says of itself, averages too.
 
     ``weights_digest``: of what one process wrote; empty for a sharded checkpoint. ``best``: (step, value) of the
-    validations so far, the best first.
+    validations so far, the best first. ``has_weights_alone``: no training goes on from it.
     """
 
     step: _Count
     weights_digest: _Hash | None = None
     averaged: tuple[str, ...] = ()
     best: tuple[tuple[_Count, float], ...] = ()
+    has_weights_alone: bool = False
 
 
 class LossScale(JsonRecord):

@@ -61,6 +61,20 @@ def save_checkpoint(
     return Checkpoint(path.name, state.step, path)
 
 
+def save_weights_alone(run: RunFiles, weights: Mapping[str, Tensor], state: CheckpointState) -> Checkpoint:
+    """Write a checkpoint to translate with, from which no training goes on.
+
+    Args:
+        state: without the digest, which is computed here.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = run.checkpoints / f"{STEP}{state.step:08d}"
+    save_directory(path, {WEIGHTS: weights}, state)
+    return Checkpoint(path.name, state.step, path)
+
+
 def save_sharded_checkpoint(
     run: RunFiles,
     weights: Mapping[str, Tensor],

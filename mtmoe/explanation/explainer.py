@@ -30,6 +30,8 @@ class ExplanationOptions(NamedTuple):
 
 
 DEFAULTS = ExplanationOptions()
+_TOKENS_AT_ONCE = 512
+"""Few enough that sentences of a batch are of like length: what has ended is computed on to the end of the longest."""
 
 
 class Explainer:
@@ -60,7 +62,8 @@ class Explainer:
         self._model = model
         self._pieces = self.translator.loaded.subwords.pieces
         self._ids = {piece: number for number, piece in enumerate(self._pieces)}
-        self._batch_tokens = max(1, self.translator.decoding.batch_tokens // self.translator.decoding.beam_size)
+        decoding = self.translator.decoding
+        self._batch_tokens = max(1, min(decoding.batch_tokens // decoding.beam_size, _TOKENS_AT_ONCE))
 
     def explain(self, lines: Sequence[str], progress: Progress = silent) -> list[LineExplanation]:
         """Translate lines and explain each, by itself: the others change nothing of it.

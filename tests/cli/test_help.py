@@ -50,7 +50,9 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "plan",
         "doctor",
     }
-    assert expected | {"bench", "bench train", "bench moe", "bench memory", "bench translate"} == set(NAMES)
+    of_groups = {"bench": ("train", "moe", "memory", "translate"), "experts": ("prune", "merge", "grow")}
+    expected |= {" ".join(filter(None, (group, name))) for group, names in of_groups.items() for name in ("", *names)}
+    assert expected == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

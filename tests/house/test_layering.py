@@ -28,7 +28,7 @@ LAYERS = [
     ("synthesis", "filtering"),
     ("training",),
     ("report",),
-    ("explanation",),
+    ("explanation", "expert_surgery"),
     ("planning",),
     ("diagnosis",),
     ("benchmark",),

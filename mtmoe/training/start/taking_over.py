@@ -13,6 +13,7 @@ from mtmoe.config.settings import MixtureOfExpertsSettings
 from mtmoe.data.subwords.vocabularies import Vocabulary
 from mtmoe.model.building import meta_model
 from mtmoe.model.layer_names import layer_of
+from mtmoe.model.moe.expert_selection import select_experts
 from mtmoe.training.start.architecture import FeedForwardChange, feed_forward_change
 from mtmoe.training.start.frozen_layers import frozen_parameters
 from mtmoe.training.start.start_run import StartRun
@@ -116,15 +117,18 @@ def _copies_of_dense(name: str, shape: torch.Size) -> Rule:
 def _more_experts(
     name: str, inside: str, before: MixtureOfExpertsSettings, now: MixtureOfExpertsSettings
 ) -> Rule | None:
-    """Return copies of what each expert has, side by side within each group: expert i is a copy of i modulo the number
-    that there were; a gate over groups stays as it is."""
+    """Return copies of what each expert has, side by side within each group; a gate over groups stays as it is."""
+    copied = copies_of_experts(before, now.num_experts)
     groups = before.hierarchy.groups if before.hierarchy is not None else 1
-    copied = torch.arange(now.num_experts // groups) % (before.num_experts // groups)
-    if inside in _DENSE:
-        return lambda weights, _: weights[name].unflatten(0, (groups, -1))[:, copied].flatten(0, 1)
-    if inside.endswith("_DG"):
-        return lambda weights, _: weights[name]
-    return lambda weights, _: weights[name][..., copied]
+    return lambda weights, _: select_experts(inside, weights[name], copied, groups)
+
+
+def copies_of_experts(before: MixtureOfExpertsSettings, num_experts: int) -> list[int]:
+    """Return of which old expert each of ``num_experts`` is a copy: within a group, expert i is one of i modulo the
+    number that there were."""
+    groups = before.hierarchy.groups if before.hierarchy is not None else 1
+    had = before.experts_per_group
+    return [group * had + place % had for group in range(groups) for place in range(num_experts // groups)]
 
 
 # ------------------------------------------------------------------------------------------------- sentences

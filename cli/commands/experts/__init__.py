@@ -1,0 +1,1 @@
+"""Commands that make runs with other experts of a run: ``experts prune``, ``merge``, ``grow``."""
