@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 
-def symmetric_divergence(log_2NV: Tensor) -> tuple[Tensor, Tensor]:
+def symmetric_divergence(log_2NV: Tensor, probabilities_2NV: Tensor) -> tuple[Tensor, Tensor]:
     """Return D between the two readings, summed over the tokens, and its gradient by both logits, [2, N, V].
 
     Args:
         log_2NV: log-probabilities of both readings.
+        probabilities_2NV: their exponentials.
     """
-    both_2NV = log_2NV.exp()
-    difference_NV = log_2NV[0] - log_2NV[1]
-    signed_2NV = torch.stack((difference_NV, -difference_NV))
-    divergence_2N1 = (both_2NV * signed_2NV).sum(2, keepdim=True)
-    gradient_2NV = both_2NV * (signed_2NV - divergence_2N1) + both_2NV - both_2NV.flip(0)
-    return divergence_2N1.sum() / 2, gradient_2NV / 2
+    gradient_2NV = torch.empty_like(log_2NV)
+    torch.sub(log_2NV[0], log_2NV[1], out=gradient_2NV[0])
+    torch.neg(gradient_2NV[0], out=gradient_2NV[1])
+    divergence_2N1 = torch.linalg.vecdot(probabilities_2NV, gradient_2NV)[:, :, None]
+    # p (log p - log q - KL(p | q)) + p - q, in place.
+    gradient_2NV.add_(1 - divergence_2N1).mul_(probabilities_2NV).sub_(probabilities_2NV.flip(0)).mul_(0.5)
+    return divergence_2N1.sum() / 2, gradient_2NV

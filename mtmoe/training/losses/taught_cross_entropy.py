@@ -90,7 +90,8 @@ class _TaughtCrossEntropy(torch.autograd.Function):
             part = slice(begin, min(begin + rows, num_tokens))
             chunk_QD, labels_Q = hidden_PND[:, part].flatten(0, 1), labels_PN[:, part].flatten()
             logits_QV = (chunk_QD @ output_weights.t()).to(wide)
-            of_chunk_4, grad_QV = _loss_of_chunk(logits_QV, labels_Q, terms, None if taught is None else taught(part))
+            teacher_MV = None if taught is None else taught(part)
+            of_chunk_4, grad_QV = _loss_of_chunk(logits_QV, labels_Q, terms, teacher_MV)
             sums_4 += of_chunk_4
             if grad_hidden_PND is not None and grad_output_VD is not None:
                 narrow_QV = grad_QV.to(dtype)
@@ -118,7 +119,8 @@ def _loss_of_chunk(
     plain_sum = -log_QV.gather(1, labels_Q[:, None]).sum() / num_readings
     uniform_sum = -log_QV.mean(1).sum() / num_readings
     objective_sum = of_text * ((1 - terms.smoothing) * plain_sum + terms.smoothing * uniform_sum)
-    grad_QV = (log_QV.exp() - terms.smoothing / logits_QV.shape[1]).mul_(of_text / num_readings)
+    probabilities_QV = log_QV.exp()
+    grad_QV = (probabilities_QV - terms.smoothing / logits_QV.shape[1]).mul_(of_text / num_readings)
     rows_Q = torch.arange(len(labels_Q), device=labels_Q.device)
     # At a flat index: a scatter of one element a row takes as long as a pass over the matrix.
     grad_QV.view(-1)[rows_Q * logits_QV.shape[1] + labels_Q] -= of_text * (1 - terms.smoothing) / num_readings
@@ -130,7 +132,9 @@ def _loss_of_chunk(
         objective_sum = objective_sum + terms.teacher_weight * teacher_sum
         grad_QV.add_(of_teacher_QV, alpha=terms.teacher_weight / num_readings)
     if terms.consistency_weight:
-        consistency_sum, of_readings_2NV = symmetric_divergence(log_QV.unflatten(0, (2, -1)))
+        consistency_sum, of_readings_2NV = symmetric_divergence(
+            log_QV.unflatten(0, (2, -1)), probabilities_QV.unflatten(0, (2, -1))
+        )
         objective_sum = objective_sum + terms.consistency_weight / 2 * consistency_sum
         grad_QV.add_(of_readings_2NV.flatten(0, 1), alpha=terms.consistency_weight / 2)
     return torch.stack((objective_sum, plain_sum, teacher_sum, consistency_sum)), grad_QV
