@@ -84,6 +84,7 @@ def serve(options: ServerOptions, tell: Callable[[str], None]) -> None:
         shown = f"[{host}]" if ":" in host else host
         for direction in service.directions:
             tell(f"{direction} by {direction.run}")
+        listener.listen(config.backlog)  # who reads the next line may ask at once
         tell(f"serving {scheme}://{shown}:{port}")
         server = DrainingServer(config, tell)
         server.run(sockets=[listener])
