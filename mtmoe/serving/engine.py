@@ -4,6 +4,9 @@ A batch is made when the one before it is done. It takes lines of every request 
 of each in turn, so that a sentence does not wait for all lines of a long text. A line's translation does not depend on
 its batch, since nothing that a search finds does (`inference/search/beam_search.py`).
 
+Clients that were answered together ask again one after the other. So that the first of them does not get a batch of its
+own, while the others wait for it, the engine then waits for a moment, a part of the time that the batch took.
+
 New lines do not enter a batch that is being searched.
 """
 
@@ -22,6 +25,9 @@ from mtmoe.inference.translation import Translation
 from mtmoe.serving.refusal import Refusal
 
 _RATE_DECAY = 0.9
+_GATHERING_SHARE = 0.2
+"""Of the time of a batch, that at most is waited for clients that it has answered."""
+_LONGEST_GATHERING_SECONDS = 0.05
 _LONGEST_RETRY_SECONDS = 60
 
 
@@ -208,7 +214,17 @@ class TranslationEngine:
                 if not batch and not self._jobs and self._is_closed:
                     return
             if batch:
+                begun = time.perf_counter()
                 self._translate(batch)
+                self._gather(batch, time.perf_counter() - begun)
+
+    def _gather(self, batch: Sequence[_Taken], seconds: float) -> None:
+        """Wait until as many jobs are there as the batch has answered, if that were several, but not for long."""
+        num_answered = len({id(taken.job) for taken in batch if not taken.job.num_waiting})
+        if num_answered > 1:
+            longest = min(_GATHERING_SHARE * seconds, _LONGEST_GATHERING_SECONDS)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed or len(self._jobs) >= num_answered, longest)
 
     def _next_batch(self) -> list[_Taken]:
         """Take the lines of a batch from the jobs that want the same as the one that has waited longest."""
