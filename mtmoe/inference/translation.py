@@ -29,8 +29,6 @@ class Translation(NamedTuple):
     """Those subwords."""
     token_log_probabilities: tuple[float, ...] = ()
     """Of each token, given those before it."""
-    source_tokens: tuple[str, ...] = ()
-    """The subwords of the source that the model read, with the end of sentence (of each part)."""
     alignment: Links = ()
     """(word of the source, word of the translation), counted from 0, by attention; if it was asked for."""
     warnings: tuple[str, ...] = ()
@@ -50,3 +48,5 @@ class Translation(NamedTuple):
     """Words of the source that were read as others, because they are typing errors."""
     terms: tuple[TermReport, ...] = ()
     """The terms of the source, and whether this text has them."""
+    source_tokens: tuple[str, ...] = ()
+    """The subwords of the source that the model read, with the end of sentence (of each part)."""
