@@ -53,7 +53,7 @@ class _Process(NamedTuple):
 class ProcessPool(Generic[Work, Answer]):
     """Works on chunks in several processes.
 
-    >>> with ProcessPool(Translating("runs/demo"), 2, fix="use fewer --workers") as pool:          # doctest: +SKIP
+    >>> with ProcessPool(make_worker, 2, fix="use fewer --workers") as pool:                       # doctest: +SKIP
     ...     [answer] = pool.answers([Chunk(lines, "lines 1 to 256")])
     """
 

@@ -446,6 +446,15 @@ class Data(Settings):
             )
         return self
 
+    def same_sides(self, other: Data) -> tuple[bool, bool]:
+        """Return whether source and target language are those of other text, however their codes are written.
+
+        A side that neither has, as the source of a language model, is the same.
+        """
+        sides = ((self.source_language, other.source_language), (self.target_language, other.target_language))
+        source, target = (same_language(own, its) if own and its else own == its for own, its in sides)
+        return source, target
+
 
 def _target_of(source: Source) -> str:
     return normal_code(parse_direction(source.direction).target)

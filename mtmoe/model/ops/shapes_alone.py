@@ -16,8 +16,8 @@ _DRAWS = (Tensor.normal_, Tensor.uniform_, nn.init.xavier_uniform_)
 class _NothingDrawn(TorchFunctionMode):
     """Leave out the random numbers that parameters begin with.
 
-    On the device ``meta`` there is nothing to fill, but torch imports its compiler and sympy to find that out: one to
-    five seconds of every command that describes or loads a network.
+    On the device ``meta`` there is nothing to fill. To find that out torch imports its compiler and sympy, which takes
+    seconds of every command that describes or loads a network.
     """
 
     def __torch_function__(

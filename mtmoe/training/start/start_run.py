@@ -11,7 +11,6 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import Data, Start
 from mtmoe.data.subwords.vocabularies import Vocabulary, load_vocabulary
 from mtmoe.errors import UserError
-from mtmoe.languages import same_language
 from mtmoe.system.home_directory import expanded
 from mtmoe.training.start.architecture import check_architecture
 from mtmoe.training.start.frozen_layers import check_frozen
@@ -74,10 +73,7 @@ def _check_languages(directory: Path, old: Data, new: Data, settings: Start) -> 
         )
     if new.multilingual is not None:
         return  # the tokens of its languages are looked for in the vocabulary
-    same = [
-        same_language(getattr(old, key), getattr(new, key)) if getattr(old, key) else not getattr(new, key)
-        for key in ("source_language", "target_language")
-    ]
+    same = old.same_sides(new)
     verb = "is of" if new.monolingual else "translates"
     if settings.vocabulary == "same" and not all(same):
         raise UserError(

@@ -31,7 +31,6 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import Data
 from mtmoe.data.subwords.vocabularies import load_vocabulary
 from mtmoe.errors import UserError
-from mtmoe.languages import same_language
 from mtmoe.model.building import Network, build_model
 from mtmoe.system.home_directory import expanded
 from mtmoe.training.teachers.teachers import Teachers
@@ -111,12 +110,7 @@ def _same_languages(teacher: Data, student: Data) -> bool:
     if teacher.multilingual is not None or student.multilingual is not None:
         directions = [{source.direction for source in data.train} for data in (teacher, student)]
         return teacher.multilingual is not None and student.multilingual is not None and directions[1] <= directions[0]
-    pairs = zip(
-        (teacher.source_language, teacher.target_language),
-        (student.source_language, student.target_language),
-        strict=True,
-    )
-    return all(same_language(old, new) if old and new else old == new for old, new in pairs)
+    return all(teacher.same_sides(student))
 
 
 def check_teachers_subwords(teachers: Sequence[TeacherRun], vocabulary_path: Path) -> None:
