@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mtmoe.evaluation.repeated_phrases import has_loop
 
 from mtmoe.data.perturbations.insertion import drawn_place, inserted, removed
 from mtmoe.data.perturbations.items import ITEM_KINDS, drawn_item
 from mtmoe.evaluation.quality import measure_quality
-from mtmoe.evaluation.repeated_phrases import has_loop
 from mtmoe.inference.translator import Translator
 
 PASSES, LOOPS, OFF = "decoding.pass_through=[]", "decoding.no_loops=false", "both off"

@@ -40,6 +40,6 @@ def stands_alone(word: str) -> bool:
     return _STANDS_ALONE.match(word) is not None
 
 
-def num_letters(text: str) -> int:
-    """Return how many letters a text has; a Chinese character counts as two, as it says about as much."""
-    return sum(map(str.isalpha, text)) + (0 if text.isascii() else len(_HAN.findall(text)))
+def num_alphanumerics(text: str) -> int:
+    """Return how many letters and digits a text has; a Chinese character counts as two, as it says about as much."""
+    return sum(map(str.isalnum, text)) + (0 if text.isascii() else len(_HAN.findall(text)))

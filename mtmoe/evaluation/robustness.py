@@ -9,9 +9,9 @@ from pydantic import Field
 
 from mtmoe.config.settings import Data
 from mtmoe.data.perturbations.insertion import removed
+from mtmoe.data.repetition import has_loop
 from mtmoe.evaluation.perturbed_tests import PerturbedTest, lines_of_test, perturbed_test
 from mtmoe.evaluation.quality import Quality, measure_quality
-from mtmoe.evaluation.repeated_phrases import has_loop
 from mtmoe.languages import Tokeniser
 from mtmoe.system.json_files import JsonRecord
 
@@ -36,7 +36,7 @@ class PerturbedQuality(JsonRecord):
     chrf_signature: str
     num_sentences: Annotated[int, Field(ge=1)]
     num_loops: Annotated[int, Field(ge=0)]
-    """Translations that say a phrase again and again, though neither source nor reference does."""
+    """Translations that loop, though neither source nor reference does (:mod:`mtmoe.data.repetition`)."""
     kept_share: Annotated[float, Field(ge=0, le=1)] | None = None
     """Of inserted items, those that stand in the translation as they are, and as often as in the source; None: nothing
     was inserted."""
@@ -108,6 +108,6 @@ def _measured(test: PerturbedTest, translations: Sequence[str], quality: Quality
         chrf_change=quality.chrf - clean.chrf,
         chrf_signature=quality.chrf_signature,
         num_sentences=quality.num_sentences,
-        num_loops=sum(has_loop(text, (line.source, *line.references)) for text, line in pairs),
+        num_loops=sum(has_loop(text, line.source, *line.references) for text, line in pairs),
         kept_share=sum(kept) / len(kept) if kept else None,
     )

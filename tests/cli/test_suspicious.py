@@ -60,7 +60,7 @@ def test_json_tells_of_them_and_one_line_counts_them(invoke: Any, tmp_path: Path
         [],
         ["empty: there is no translation"],
         [],
-        ["loop: a phrase stands in a row more often than is plausible"],
+        ["loop: a phrase, or a few words in changing order, come more often in a row than is plausible"],
     ]
     assert result.stderr.splitlines()[-1] == NOTE
     assert result.exit_code == 0

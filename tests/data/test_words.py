@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from mtmoe.data.words import num_letters, set_apart, stands_alone, words_of
+from mtmoe.data.words import num_alphanumerics, set_apart, stands_alone, words_of
 from mtmoe.languages import is_written_without_spaces
 
 
@@ -28,7 +28,7 @@ def test_a_word_is_what_stands_together_or_a_letter_of_a_script_without_spaces(t
 
 def test_letters_of_scripts_without_spaces_are_set_apart_with_their_marks() -> None:
     assert set_apart("GIMPで,ดี").split() == ["GIMP", "で", ",", "ดี"]
-    assert num_letters("漢字 a, 1") == 5
+    assert num_alphanumerics("漢字 a, 1") == 6
 
 
 def test_letters_stand_alone_in_the_scripts_that_languages_without_spaces_have() -> None:

@@ -20,8 +20,8 @@ from mtmoe.inference.constraints.soft_terms import SoftTerm
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.requests import Request
 from mtmoe.inference.text.lines import DividedLine, SourcePart, encode_targets
-from mtmoe.inference.text.repetition import Repetition, SubwordTexts, TextRepetition
-from mtmoe.inference.text.spelling import Spellings, begins_with_word, letters_of_subwords, spelling, texts_of_subwords
+from mtmoe.inference.text.spelling import Spellings, begins_with_word, spelling, texts_of_subwords
+from mtmoe.inference.text.subword_repetition import Repetition, SubwordLetters, SubwordTexts, TextRepetition
 from mtmoe.vocabulary import UNK
 
 _SIGNS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum())
@@ -66,9 +66,14 @@ class LineConstraints:
         self._pattern = placeholder_pattern(decoding.placeholders) if decoding.placeholders else None
         self._is_soft, self._has_shortlist = decoding.soft_terms is not None, decoding.shortlist is not None
         self._spellings = Spellings(subwords.pieces) if self._pattern else None
-        self._letters_of = letters_of_subwords(subwords.pieces) if decoding.no_loops else []
-        by_text = decoding.no_loops and compares_text
-        self._subword_texts = SubwordTexts(texts_of_subwords(subwords.pieces)) if by_text else None
+        self._subword_letters: SubwordLetters | None = None
+        self._subword_texts: SubwordTexts | None = None
+        if decoding.no_loops:
+            pieces = subwords.pieces
+            if compares_text:
+                self._subword_texts = SubwordTexts(texts_of_subwords(pieces))
+            else:
+                self._subword_letters = SubwordLetters([spelling(piece_id, pieces) for piece_id in range(len(pieces))])
         # By line, so that the time is not spent once more to report of it.
         self._too_slow: dict[str, str] = {}
 
@@ -90,8 +95,8 @@ class LineConstraints:
         """Return the task of a source with what is required of its translation: phrases, terms and placeholders."""
         if self._subword_texts is not None:
             task = task._replace(repetition=TextRepetition(source.text, self._subword_texts))
-        elif self._letters_of:
-            task = task._replace(repetition=Repetition(source.ids, self._letters_of))
+        elif self._subword_letters is not None:
+            task = task._replace(repetition=Repetition(source.ids, self._subword_letters))
         if not self._terms and self._pattern is None and not phrases:
             return task
         terms = self._found(source.text)

@@ -8,11 +8,11 @@ from mtmoe.inference.constraints.decoding_rule import UNRESTRICTED, DecodingRule
 from mtmoe.inference.constraints.phrases import Words
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.text.repetition import Repetition
+from mtmoe.inference.text.subword_repetition import Repetition
 
 
 class NoLoops(DecodingRule):
-    """Bans the words that would repeat a phrase once too often (:mod:`mtmoe.inference.text.repetition`)."""
+    """Bans the words that would repeat a phrase once too often (:mod:`mtmoe.data.repetition`)."""
 
     def __init__(self, repetition_B: Sequence[Repetition | None]) -> None:
         """Keep what each source allows; None where nothing is forbidden."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mtmoe.inference.constraints.phrases import NO_PHRASES, Phrases
 from mtmoe.inference.constraints.placeholders import Placeholders
 from mtmoe.inference.constraints.soft_terms import SoftTerm
-from mtmoe.inference.text.repetition import Repetition
+from mtmoe.inference.text.subword_repetition import Repetition
 
 
 class SearchTask(NamedTuple):

@@ -6,7 +6,6 @@ import bisect
 import re
 from collections.abc import Sequence
 
-from mtmoe.data.words import num_letters
 from mtmoe.vocabulary import NUM_SPECIAL, UNK
 
 _MARK = "\u2581"
@@ -27,19 +26,6 @@ def spelling(piece_id: int, pieces: Sequence[str]) -> bytes:
 def texts_of_subwords(pieces: Sequence[str]) -> list[str]:
     """Return what each subword spells, white space before a word as a space; bytes beyond ASCII as one sign each."""
     return [spelling(piece_id, pieces).decode(errors="replace") for piece_id in range(len(pieces))]
-
-
-def letters_of_subwords(pieces: Sequence[str]) -> list[int]:
-    """Return how many letters each subword has, as :func:`mtmoe.data.words.num_letters` counts them; a byte
-    that begins a character beyond ASCII counts as one."""
-    return [_num_letters(piece_id, pieces) for piece_id in range(len(pieces))]
-
-
-def _num_letters(piece_id: int, pieces: Sequence[str]) -> int:
-    content = spelling(piece_id, pieces)
-    if _BYTE.fullmatch(pieces[piece_id]):
-        return int(content[0] >= 0xC0 or (content.isascii() and content.isalpha()))
-    return num_letters(content.decode())
 
 
 class Spellings:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from mtmoe.inference.text.repetition import has_loop
+from mtmoe.data.repetition import has_loop
 from mtmoe.languages import has_spaces, same_language
 
 Suspicion = Literal["loop", "empty", "untranslated", "too short", "too long"]
 SUSPICIONS: tuple[Suspicion, ...] = get_args(Suspicion)
 
 SENTENCES: dict[Suspicion, str] = {
-    "loop": "a phrase stands in a row more often than is plausible",
+    "loop": "a phrase, or a few words in changing order, come more often in a row than is plausible",
     "empty": "there is no translation",
     "untranslated": "the translation is the source",
     "too short": "the translation is far shorter than the source",

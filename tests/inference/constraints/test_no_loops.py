@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from mtmoe.data.repetition import has_loop
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.beam_search import search_all
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.text.repetition import Repetition, has_loop
+from mtmoe.inference.text.subword_repetition import Repetition, SubwordLetters
 from mtmoe.inference.translator import Translator
 from mtmoe.vocabulary import NUM_SPECIAL
 from tests.inference.conftest import SENTENCES, untrained_run
 
-LETTERS = [0] * NUM_SPECIAL + [9, 5, 2]
+SUBWORDS = SubwordLetters([b""] * NUM_SPECIAL + [b" jklmnopqr", b" efghi", b" bc"])
 SOURCES = [[4, 5, 6], [5], [4, 4, 6, 6, 5], [6, 5], [4, 6, 4, 6, 4, 6]]
 OPTIONS = SearchOptions(
     beam_size=3, length_alpha=0.6, coverage_beta=0.1, prune_margin=9.0, max_length_ratio=2.0, max_length_extra=6
@@ -20,12 +21,12 @@ OPTIONS = SearchOptions(
 
 
 def tasks():
-    return [SearchTask(number=n, repetition=Repetition(source, LETTERS)) for n, source in enumerate(SOURCES)]
+    return [SearchTask(number=n, repetition=Repetition(source, SUBWORDS)) for n, source in enumerate(SOURCES)]
 
 
 def allows(ids, source) -> bool:
     """Whether no word of ids was banned where it came."""
-    return not any(ids[n] in Repetition(source, LETTERS).looping_words(ids[:n]) for n in range(len(ids)))
+    return not any(ids[n] in Repetition(source, SUBWORDS).looping_words(ids[:n]) for n in range(len(ids)))
 
 
 @pytest.mark.parametrize("seed", range(4))

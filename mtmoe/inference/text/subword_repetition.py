@@ -1,0 +1,222 @@
+"""Repetition in the search: which subwords a translation may not go on with.
+
+What is too often, :mod:`mtmoe.data.repetition` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import chain, islice, product
+from typing import NamedTuple
+
+from mtmoe.data.repetition import (
+    MANY_LETTERS,
+    MOST_DIFFERENT,
+    MOST_SYMBOLS,
+    OF_SUBWORDS,
+    SYMBOLS_OF_CHAIN,
+    Measures,
+    RepetitionLimits,
+    ends_in_period,
+    following_that_chains,
+    following_that_loops,
+    limits_after,
+    limits_of_text,
+    window_of_chain,
+)
+from mtmoe.data.words import is_of_word, num_alphanumerics, stands_alone, words_of
+
+
+class SubwordLetters:
+    """What the subwords of a vocabulary consist of, made once for all lines.
+
+    letters_of: how many letters and digits each has. words_of: how many words, those included that it goes on with.
+    Bytes beyond ASCII are parts of words, and one that begins a character is a letter.
+    """
+
+    def __init__(self, spellings: Sequence[bytes]) -> None:
+        """Look at what subwords spell, a space before a word."""
+        texts = [spelling.decode(errors="replace") for spelling in spellings]
+        is_byte = [len(spelling) == 1 and spelling >= b"\x80" for spelling in spellings]
+        self.letters_of = [
+            int(spelling >= b"\xc0") if byte else num_alphanumerics(text)
+            for spelling, text, byte in zip(spellings, texts, is_byte, strict=True)
+        ]
+        self.words_of = [1 if byte else len(words_of(text)) for text, byte in zip(texts, is_byte, strict=True)]
+        self._begins_within, self._ends_within = (
+            [byte or (text != "" and is_of_word(text[at])) for text, byte in zip(texts, is_byte, strict=True)]
+            for at in (0, -1)
+        )
+        self.measures = Measures(self.letters_of.__getitem__, self.num_words)
+
+    def num_words(self, phrase: Sequence[int]) -> int:
+        """Return how many words a phrase adds to a text in which it stands in a row; at least one."""
+        joined = sum(
+            self._ends_within[before] and self._begins_within[subword]
+            for before, subword in zip((phrase[-1], *phrase), phrase, strict=False)
+        )
+        return max(1, sum(self.words_of[subword] for subword in phrase) - joined)
+
+
+class Repetition:
+    """Which words a translation of one source may not go on with; this one compares subwords."""
+
+    def __init__(self, source: Sequence[int], subwords: SubwordLetters) -> None:
+        """Keep the source and what its vocabulary consists of."""
+        self._source, self._subwords = source, subwords
+
+    @cached_property
+    def limits(self) -> RepetitionLimits:
+        """Return the limits; only a hypothesis that repeats something asks."""
+        return limits_after(self._source, self._subwords.measures)
+
+    def may_loop(self, ids: Sequence[int]) -> bool:
+        """Return False, which is quickly told, where :meth:`looping_words` has nothing: nearly always."""
+        if not ids:
+            return False
+        last, subwords = ids[-1], self._subwords
+        # A chain ends in a word that it has had, or in signs.
+        return ids.count(last) > 1 or subwords.letters_of[last] >= MANY_LETTERS or not subwords.words_of[last]
+
+    def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
+        """Return the words after which ``ids`` would have a phrase more often in a row than its limit allows, or a
+        chain."""
+        if not self.may_loop(ids):
+            return frozenset()
+        last, measures = ids[-1], self._subwords.measures
+        before = ids[-1 - MOST_SYMBOLS : -1]
+        periods = {1, *(len(before) - place for place, word in enumerate(before) if word == last)}
+        found = following_that_loops(ids, periods, measures, OF_SUBWORDS)
+        if found:
+            found = following_that_loops(ids, periods, measures, self.limits)
+        chained = following_that_chains(word for word in reversed(ids) if self._subwords.words_of[word])
+        if chained and not self.limits.may_chain:
+            found |= chained
+        return frozenset(found)
+
+
+class SubwordTexts:
+    """The texts of a vocabulary, made once for all lines.
+
+    spellings: what each subword spells, a space before a word. words: those that it has, in small letters.
+    """
+
+    def __init__(self, spellings: Sequence[str]) -> None:
+        """Find the words in what the subwords spell."""
+        self.spellings = spellings
+        self.words = [words_of(spelling.casefold()) for spelling in spellings]
+        self.most_words = max(map(len, self.words), default=0)
+        self._by_first: dict[tuple[str, ...], list[int]] = {}
+        for subword, words in enumerate(self.words):
+            for number in range(1, min(len(words), 2) + 1):
+                self._by_first.setdefault(tuple(words[:number]), []).append(subword)
+
+    def beginning_with(self, *words: str) -> Sequence[int]:
+        """Return the subwords whose first words are these, one or two."""
+        return self._by_first.get(words, ())
+
+
+class _Endings(NamedTuple):
+    """What the words of a text may not be followed by.
+
+    phrases: sequences of words that would be one too many. chains: so many words, all of them of a set; the sets grow.
+    """
+
+    phrases: set[tuple[str, ...]]
+    chains: list[tuple[int, set[str]]]
+
+    def has(self, words: Sequence[str]) -> bool:
+        """Return whether words begin with what may not follow."""
+        return any(tuple(words[: len(phrase)]) == phrase for phrase in self.phrases) or any(
+            len(words) >= number and of_chain.issuperset(words[:number]) for number, of_chain in self.chains
+        )
+
+    def first_words(self) -> set[str]:
+        """Return the words that what may not follow begins with, but for chains of several words to come."""
+        of_chains = (word for number, of_chain in self.chains if number == 1 for word in of_chain)
+        return {*(phrase[0] for phrase in self.phrases), *of_chains}
+
+    def first_two_words(self) -> Iterator[tuple[str, str]]:
+        """Yield what chains of several words to come may begin with."""
+        largest = self.chains[-1][1] if self.chains else ()
+        yield from product(largest, repeat=2)
+
+
+class TextRepetition(Repetition):
+    """The same, by what subwords spell, in any case: one phrase has many segmentations. It takes longer.
+
+    Two kinds of chains are told only when the next subword would go on with them: those that one subword ends by
+    several words of which one is new, and those of which it goes on with a word and adds others.
+    """
+
+    def __init__(self, source: str, subwords: SubwordTexts) -> None:
+        """Keep the source and the texts of the vocabulary."""
+        self._text, self._texts = source, subwords
+
+    @cached_property
+    def limits(self) -> RepetitionLimits:
+        """Return the limits."""
+        return limits_of_text(self._text)
+
+    def may_loop(self, ids: Sequence[int]) -> bool:
+        """Return whether there are words that could be repeated."""
+        return bool(ids)
+
+    def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
+        """Return the subwords that would end a word which is one too many."""
+        text = "".join(self._texts.spellings[subword] for subword in ids).casefold()
+        words = words_of(text)
+        is_begun = bool(words) and is_of_word(text[-1]) and not stands_alone(words[-1])
+        found = self._behind(words, is_begun)
+        return frozenset(found | self._going_on(words[:-1], words[-1])) if is_begun else frozenset(found)
+
+    def _behind(self, words: Sequence[str], is_begun: bool) -> set[int]:
+        """Return the subwords that are one too many behind the words; with ``is_begun`` they do not go on with the
+        last one."""
+        endings = self._one_too_many(words)
+        begins = [(word,) for word in endings.first_words()]
+        return {
+            subword
+            for beginning in chain(begins, endings.first_two_words())
+            for subword in self._texts.beginning_with(*beginning)
+            if not (is_begun and self._goes_on(subword)) and endings.has(self._texts.words[subword])
+        }
+
+    def _going_on(self, words: Sequence[str], begun: str) -> set[int]:
+        """Return the subwords that make ``begun`` a word which is one too many behind the words."""
+        endings = self._one_too_many(words)
+        if not any(word.startswith(begun) and word != begun for word in endings.first_words()):
+            return set()
+        return {
+            subword
+            for subword, its_words in enumerate(self._texts.words)
+            if its_words and self._goes_on(subword) and endings.has([begun + its_words[0], *its_words[1:]])
+        }
+
+    def _goes_on(self, subword: int) -> bool:
+        """Return whether a subword goes on with a word, if one is begun."""
+        return is_of_word(self._texts.spellings[subword]) and not stands_alone(self._texts.words[subword][0])
+
+    def _one_too_many(self, words: Sequence[str]) -> _Endings:
+        """Return what may not follow the words."""
+        phrases = set()
+        for period in range(1, min(MOST_SYMBOLS, len(words)) + 1):
+            phrase = words[len(words) - period :]
+            phrase_letters = sum(map(num_alphanumerics, phrase))
+            num_symbols = (self.limits.times(phrase_letters, period, period) + 1) * period
+            for missing in range(1, min(self._texts.most_words, num_symbols - 1) + 1):
+                if phrase_letters and ends_in_period(words, period, num_symbols - missing):
+                    phrases.add(tuple(phrase[place % period] for place in range(missing)))
+        return _Endings(phrases, [] if self.limits.may_chain else list(self._chains(words)))
+
+    def _chains(self, words: Sequence[str]) -> Iterator[tuple[int, set[str]]]:
+        """Yield how many words of which would be a chain behind the words."""
+        different: set[str] = set()
+        for number, word in enumerate(islice(reversed(words), SYMBOLS_OF_CHAIN), 1):
+            different.add(word)
+            if len(different) > MOST_DIFFERENT:
+                return
+            missing = window_of_chain(len(different)) - number
+            if 1 <= missing <= self._texts.most_words:
+                yield missing, set(different)
