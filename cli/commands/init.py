@@ -238,9 +238,7 @@ def _sets(choice: Choice) -> str:
 
 def _start(start: StartChoice) -> Iterator[str]:
     source, target = start.languages
-    subwords = (
-        "with its subwords" if start.vocabulary == "same" else "which lends the vectors of subwords that both have"
-    )
+    subwords = "with its subwords" if start.vocabulary == "same" else "with its subwords and those of the new language"
     yield f"begins with the weights of {start.run} ({source} to {target}), {subwords}"
     if start.replay_weight:
         number = round(start.replay_weight * start.num_old_pairs)

@@ -47,7 +47,7 @@ def reasons_of(survey: Survey, sizing: Sizing) -> dict[str, str]:
 
 def _reasons_of_start(start: StartChoice) -> dict[str, str]:
     direction = f"{start.languages.source} to {start.languages.target}"
-    subwords = "Subwords are learned from the new text; those that both have keep their vectors."
+    subwords = "Its subwords are kept, and those of the new language are added; each begins as what it is spelled with."
     if start.vocabulary == "same":
         subwords = "Its subwords are kept, and the new text is spelled with them."
     return {
@@ -62,7 +62,7 @@ def _reasons_of_start(start: StartChoice) -> dict[str, str]:
 
 
 def _rate(start: StartChoice) -> dict[str, str]:
-    if start.vocabulary == "own":
+    if start.vocabulary == "extended":
         return {}
     return {"training.learning_rate": "A fifth of the start run's: with a large one it forgets what it knows."}
 

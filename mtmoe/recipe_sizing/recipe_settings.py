@@ -34,8 +34,8 @@ class Choice(NamedTuple):
 
     @property
     def has_own_subwords(self) -> bool:
-        """Return whether subwords are learned from the text, and not taken from a run."""
-        return self.start is None or self.start.vocabulary == "own"
+        """Return whether subwords are learned from the text, and not all taken from a run."""
+        return self.start is None or self.start.vocabulary == "extended"
 
 
 def recipe_settings(name: str, data: dict[str, Any], choice: Choice) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class StartChoice(NamedTuple):
 
     run: str
     languages: LanguagePair
-    vocabulary: Literal["same", "own"]
+    vocabulary: Literal["same", "extended"]
     replay_weight: float
     num_old_pairs: int
     model: dict[str, Any]
@@ -47,7 +47,8 @@ def choose_start(run: Path, languages: LanguagePair, num_pairs: int) -> StartCho
     """Return what a recipe for text in these languages takes over from a run.
 
     Between the same languages the subwords are the run's, and of its text as much is replayed as there is of the new
-    one. With one language in common the recipe has subwords of its own.
+    one. With one language in common they are kept, and
+    those of the other language are added.
 
     Args:
         num_pairs: of the new training text.
@@ -75,7 +76,7 @@ def choose_start(run: Path, languages: LanguagePair, num_pairs: int) -> StartCho
     return StartChoice(
         run=str(run.absolute()),
         languages=found,
-        vocabulary="same" if all(shared) else "own",
+        vocabulary="same" if all(shared) else "extended",
         replay_weight=weight,
         num_old_pairs=num_old,
         model=_model(recipe),

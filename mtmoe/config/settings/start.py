@@ -23,11 +23,13 @@ class Start(Settings):
         description="Its weights: best, last, a step, a name in RUN/checkpoints, or a mean such as last:3. Of a run "
         "with an EMA they are the average, as everywhere.",
     )
-    vocabulary: Literal["same", "own"] = Field(
+    vocabulary: Literal["same", "extended", "own"] = Field(
         default="same",
         description="same: the text is encoded with the start run's subwords, in place of [subwords]; the languages "
-        "are its own. own: [subwords] is learned from the new text; subwords that both have keep their vectors, every "
-        "other one begins as the mean of the vectors of what the old model splits it into.",
+        "are its own. extended: they are kept, and what [subwords] learns from the side in another language comes "
+        "behind (from both sides, where the languages are the same). own: [subwords] is learned from the new text "
+        "alone. Subwords that both have keep their vectors, every other one begins as the mean of the vectors of what "
+        "the old model splits it into.",
     )
     frozen: tuple[str, ...] = Field(
         default=(),

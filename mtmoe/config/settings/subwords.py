@@ -46,6 +46,22 @@ class Subwords(Settings):
         "train --subwords-of sets it and vocabulary_size. A language model that is to search along (translate --lm) "
         "has that of the translation run.",
     )
+    extends: str = Field(
+        default="",
+        description="Keep this vocabulary whole; of the vocabulary_size subwords that are learned, those that it has "
+        "not come behind. training.start.vocabulary = extended sets it to that of the start run.",
+    )
+    extended_by: Literal["both", "source", "target"] = Field(
+        default="both", description="With extends: the side of the text that new subwords are learned from."
+    )
+
+    @model_validator(mode="after")
+    def _extends_or_takes(self) -> Subwords:
+        if self.file and self.extends:
+            raise ValueError(f"file = {self.file!r} and extends = {self.extends!r} are two vocabularies: leave one out")
+        if self.extended_by != "both" and not self.extends:
+            raise ValueError(f'extended_by = "{self.extended_by}" does nothing without extends')
+        return self
 
     @model_validator(mode="after")
     def _learns_nothing_of_a_file(self) -> Subwords:

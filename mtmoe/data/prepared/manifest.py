@@ -53,7 +53,7 @@ def settings_of(recipe: Recipe) -> Ingredients:
 
     ``data.augmentation`` is none of them: what it draws is never written.
     """
-    settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude={"file"})))
+    settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude={"file", "extends"})))
     if recipe.subwords.file:  # where it lies does not matter; its hash is an ingredient of its own
         settings["subwords.learned"] = False
     settings |= {
@@ -82,7 +82,7 @@ def ingredients_of(recipe: Recipe, cache: Path, progress: Progress = silent) -> 
         UserError: when an input does not exist or cannot be fetched.
     """
     ingredients = settings_of(recipe)
-    if recipe.subwords.file:
+    if recipe.subwords.file or recipe.subwords.extends:
         ingredients["data.vocabulary.sha256"] = file_sha256(vocabulary_to_take(recipe.subwords))
     for part in ("train", "valid", "test"):
         ingredients |= inputs_of(recipe, part, cache, progress)

@@ -48,7 +48,7 @@ from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, count_words, sav
 from mtmoe.data.prepared.spool import Spool
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
 from mtmoe.data.raw.sources import read_pairs
-from mtmoe.data.subwords.sentencepiece_model import both_sides
+from mtmoe.data.subwords.sentencepiece_model import sentences_of
 from mtmoe.data.subwords.vocabularies import load_vocabulary, make_vocabulary, take_vocabulary, vocabulary_file
 from mtmoe.data.word_dictionaries import has_dictionary
 from mtmoe.errors import UserError
@@ -297,7 +297,6 @@ class _Builder:
         return _TrainText(_remaining_parts(parts, pairs, split.train), split.valid, split.test)
 
     def _encode(self, train: _TrainText, valid: Sequence[Pair], valid_parts: Sequence[Part]) -> None:
-        sentences = (target for _, target in self.spool) if self.recipe.data.monolingual else both_sides(self.spool)
         settings = self.recipe.subwords
         tokens = (*language_tokens(self.recipe.data), *self.recipe.data.tags)
         if settings.file:
@@ -305,6 +304,8 @@ class _Builder:
         else:
             symbols = tuple(dict.fromkeys((*settings.user_symbols, *tokens)))
             settings = settings.model_copy(update={"user_symbols": symbols})
+            sides = "target" if self.recipe.data.monolingual else settings.extended_by
+            sentences = sentences_of(self.spool, sides)
             model_path = make_vocabulary(sentences, settings, self.directory, self.recipe.seed, self.progress)
         corpus = encode_corpus(
             self.spool,

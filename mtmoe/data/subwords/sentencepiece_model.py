@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import sentencepiece
 
@@ -58,7 +58,12 @@ def train_subwords(
     seed: int,
     progress: Progress = silent,
 ) -> None:
-    """Train a model on at most ``settings.sample_sentences`` of the sentences and write it to ``model_path``.
+    """Write the model that :func:`learned_subwords` returns to ``model_path``; raise as it does."""
+    write_atomically(model_path, learned_subwords(sentences, settings, seed, progress))
+
+
+def learned_subwords(sentences: Iterable[str], settings: Subwords, seed: int, progress: Progress = silent) -> bytes:
+    """Return a model trained on at most ``settings.sample_sentences`` of the sentences.
 
     The sample is uniform over all sentences; the same sentences, settings and seed give the same bytes.
 
@@ -90,8 +95,8 @@ def train_subwords(
         model = _learned(sample, options)
     except (RuntimeError, OSError) as error:
         raise _explained(str(error), settings, num_sentences) from None
-    write_atomically(model_path, model)
     progress("subwords", num_sentences, num_sentences, "sentences")
+    return model
 
 
 def _learned(sample: list[str], options: dict[str, Any]) -> bytes:
@@ -309,8 +314,10 @@ def _check_that_draws_repeat() -> None:
         )
 
 
-def both_sides(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Return the sentences of both languages, pair by pair: what a shared model is trained on."""
+def sentences_of(pairs: Iterable[tuple[str, str]], side: Literal["both", "source", "target"]) -> Iterator[str]:
+    """Return the sentences of one side, or of both, pair by pair: what a shared model is trained on."""
     for source, target in pairs:
-        yield source
-        yield target
+        if side != "target":
+            yield source
+        if side != "source":
+            yield target

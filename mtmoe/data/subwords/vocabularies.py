@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtmoe.config.settings import Subwords
+from mtmoe.data.subwords.extending import extended_subwords, extended_words
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel, train_subwords
 from mtmoe.data.subwords.trial_process import check_in_child_process
 from mtmoe.data.subwords.word_vocabulary import WordVocabulary, count_words
@@ -26,10 +27,18 @@ def make_vocabulary(
 ) -> Path:
     """Learn the vocabulary from the sentences and write its file into the directory.
 
+    With ``subwords.extends`` it is that vocabulary, and what was learned and it has not comes behind.
+
     Raises:
-        UserError: the text does not give the wanted size.
+        UserError: the text does not give the wanted size; the vocabulary to extend is not there or of another kind.
     """
-    if settings.algorithm == "word":
+    if settings.extends:
+        old = load_foreign_vocabulary(vocabulary_to_take(settings))
+        if isinstance(old, WordVocabulary):
+            write_atomically(directory / _WORDS, extended_words(old, sentences, settings, progress))
+        else:
+            write_atomically(directory / _SUBWORDS, extended_subwords(old, sentences, settings, seed, progress))
+    elif settings.algorithm == "word":
         count_words(sentences, settings, directory / _WORDS, progress)
     else:
         train_subwords(sentences, settings, directory / _SUBWORDS, seed, progress)
@@ -37,20 +46,21 @@ def make_vocabulary(
 
 
 def vocabulary_to_take(settings: Subwords) -> Path:
-    """Return ``subwords.file``, if it is there.
+    """Return ``subwords.file``, or else ``subwords.extends``, if it is there.
 
     Raises:
         UserError: it is not, or it is of the other kind than ``subwords.algorithm``.
     """
-    path = Path(settings.file)
+    key = "file" if settings.file else "extends"
+    path = Path(getattr(settings, key))
     if not path.is_file():
         raise UserError(
-            f"subwords.file = {settings.file!r}: no such file",
+            f"subwords.{key} = {str(path)!r}: no such file",
             fix="name the vocabulary of a run, or the run itself with --subwords-of RUN",
         )
     if (vocabulary_name(path) == _WORDS) != (settings.algorithm == "word"):
         raise UserError(
-            f'subwords.file = {settings.file!r} is not a vocabulary of subwords.algorithm = "{settings.algorithm}"',
+            f'subwords.{key} = {str(path)!r} is not a vocabulary of subwords.algorithm = "{settings.algorithm}"',
             fix=f"{_WORDS} is one of words, every other name one of subwords",
         )
     return path

@@ -23,7 +23,18 @@ _SENTENCES_PER_CALL = 100_000
 
 
 def count_words(sentences: Iterable[str], settings: Subwords, words_path: Path, progress: Progress = silent) -> None:
-    """Write the ``vocabulary_size`` most frequent words; of equally frequent ones, the first in the alphabet.
+    """Write the list that :func:`frequent_words` returns to ``words_path``; raise as it does."""
+    write_atomically(words_path, words_file_content(frequent_words(sentences, settings, progress)))
+
+
+def words_file_content(words: Iterable[str]) -> bytes:
+    """Return the file of a list of words, special ones included."""
+    return "".join(f"{word}\n" for word in words).encode()
+
+
+def frequent_words(sentences: Iterable[str], settings: Subwords, progress: Progress = silent) -> list[str]:
+    """Return the special words and the most frequent ones of a text, ``vocabulary_size`` in all; of equally frequent
+    ones, the first in the alphabet.
 
     Where the text spells a special word (WikiText has ``<unk>``), it is not a word of its own.
 
@@ -46,8 +57,7 @@ def count_words(sentences: Iterable[str], settings: Subwords, words_path: Path, 
             f"{len(counts)} different words, with {NUM_SPECIAL} special ids {len(counts) + NUM_SPECIAL}",
             fix=f"set subwords.vocabulary_size to {len(counts) + NUM_SPECIAL} or less",
         )
-    words = sorted(counts, key=lambda word: (-counts[word], word))[:num_wanted]
-    write_atomically(words_path, "".join(f"{word}\n" for word in (*_SPECIAL_WORDS, *words)).encode())
+    return [*_SPECIAL_WORDS, *sorted(counts, key=lambda word: (-counts[word], word))[:num_wanted]]
 
 
 class WordVocabulary:

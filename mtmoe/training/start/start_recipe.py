@@ -32,7 +32,7 @@ def with_text_of_start(recipe: Recipe, path: Path, run_dir: Path | None = None, 
         return recipe
     if run_dir is not None and (resume or must_resume(run_dir)):
         saved = load_run_recipe(open_run(run_dir))
-        changes: dict[str, Any] = {"subwords": saved.subwords} if start.vocabulary == "same" else {}
+        changes: dict[str, Any] = {} if start.vocabulary == "own" else {"subwords": saved.subwords}
         if recipe.data.replay is not None and saved.data.replay is not None:
             changes["data"] = recipe.data.model_copy(update={"replay": saved.data.replay})
         return recipe.model_copy(update=changes)
@@ -42,9 +42,23 @@ def with_text_of_start(recipe: Recipe, path: Path, run_dir: Path | None = None, 
     if start.vocabulary == "same":
         _check_no_other_vocabulary(recipe, start)
         settings["subwords"] = settings_to_take(directory)
+    elif start.vocabulary == "extended":
+        settings["subwords"] |= {
+            "extends": settings_to_take(directory)["file"],
+            "extended_by": _new_side(recipe, directory),
+        }
     if recipe.data.replay is not None and not recipe.data.replay.data_dir:
         settings["data"]["replay"]["data_dir"] = str(run_data(directory).absolute())
     return recipe_from_dict(settings, path)
+
+
+def _new_side(recipe: Recipe, start: Path) -> str:
+    """Return which side of the text is in another language than that of the start run, where it is one."""
+    old, new = load_run_recipe(open_run(start)).data, recipe.data
+    if old.multilingual is not None or new.multilingual is not None:
+        return "both"
+    same_source, same_target = old.same_sides(new)
+    return "both" if same_source == same_target else "target" if same_source else "source"
 
 
 def _check_no_other_vocabulary(recipe: Recipe, start: Start) -> None:
@@ -57,5 +71,5 @@ def _check_no_other_vocabulary(recipe: Recipe, start: Start) -> None:
         raise UserError(
             f"subwords.file = {str(given)!r} is another vocabulary than that of training.start.run = {start.run!r}, "
             "but training.start.vocabulary = same",
-            fix="leave subwords.file out, or add --set training.start.vocabulary=own",
+            fix="leave subwords.file out, or add --set training.start.vocabulary=own (or extended)",
         )

@@ -78,7 +78,7 @@ def _check_languages(directory: Path, old: Data, new: Data, settings: Start) -> 
     if settings.vocabulary == "same" and not all(same):
         raise UserError(
             f"{directory}: {verb} {old.languages}, but the recipe is of {new.languages}",
-            fix="for another language add --set training.start.vocabulary=own, which learns subwords of its own",
+            fix="for another language add --set training.start.vocabulary=extended, which adds subwords of its text",
         )
     if not any(same) and not new.monolingual:
         raise UserError(

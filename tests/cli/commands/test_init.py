@@ -122,15 +122,15 @@ def test_going_on_with_a_run_takes_its_network_subwords_and_text(
     assert "taken_over" in (folder / "run" / "manifest.json").read_text()
 
 
-def test_another_language_has_subwords_of_its_own_and_no_old_text(
+def test_another_language_adds_its_subwords_and_has_no_old_text(
     folder: Path, invoke: Invoke, tiny_run: TinyRun
 ) -> None:
     result = invoke("init", "my.en", "my.de", "--from", str(tiny_run.run), "--json", *SHORT)
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)["chosen"]
-    assert (told["start"]["vocabulary"], told["start"]["replay_weight"], told["shape"]) == ("own", 0.0, None)
+    assert (told["start"]["vocabulary"], told["start"]["replay_weight"], told["shape"]) == ("extended", 0.0, None)
     recipe = load_recipe("my.toml")
-    assert recipe.training.start == Start(run=str(tiny_run.run.absolute()), vocabulary="own")
+    assert recipe.training.start == Start(run=str(tiny_run.run.absolute()), vocabulary="extended")
     assert recipe.data.replay is None
     assert recipe.training.learning_rate == load_recipe(tiny_run.recipe).training.learning_rate
     assert recipe.subwords.vocabulary_size == told["vocabulary_size"]

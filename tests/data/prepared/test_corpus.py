@@ -18,7 +18,7 @@ from mtmoe.data.prepared import corpus as corpora
 from mtmoe.data.prepared import encoding
 from mtmoe.data.prepared.corpus import CorpusWriter, ParallelCorpus, Part, chunk_of
 from mtmoe.data.prepared.encoding import encode_corpus
-from mtmoe.data.subwords.sentencepiece_model import SubwordModel, both_sides, train_subwords
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel, sentences_of, train_subwords
 from mtmoe.errors import UserError
 
 FILES = ("corpus.json", "source.ids.bin", "source.offsets.npy", "target.ids.bin", "target.offsets.npy")
@@ -41,7 +41,7 @@ def some_pairs(num_pairs=400):
 @pytest.fixture(scope="module")
 def subwords(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "subwords.model"
-    train_subwords(both_sides(some_pairs()), Subwords(vocabulary_size=350), path, seed=1)
+    train_subwords(sentences_of(some_pairs(), "both"), Subwords(vocabulary_size=350), path, seed=1)
     return SubwordModel(path)
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from mtmoe.config.settings import Subwords
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords import learning_process as subword_learning
-from mtmoe.data.subwords.sentencepiece_model import SubwordModel, both_sides, sample_sentences, train_subwords
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel, sample_sentences, sentences_of, train_subwords
 from mtmoe.errors import UserError
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
 
@@ -192,8 +192,9 @@ def test_a_sentence_is_not_in_the_sample_twice():
         assert len(set(sample_sentences(map(str, range(50)), 10, seed))) == 10
 
 
-def test_both_sides_of_a_pair_are_learned_from():
-    assert list(both_sides([("a", "b"), ("c", "d")])) == ["a", "b", "c", "d"]
+@pytest.mark.parametrize(("side", "expected"), [("both", "abcd"), ("source", "ac"), ("target", "bd")])
+def test_one_side_of_pairs_is_learned_from_or_both(side, expected):
+    assert list(sentences_of([("a", "b"), ("c", "d")], side)) == list(expected)
 
 
 # ------------------------------------------------------------------------------------------------- loading

@@ -53,6 +53,14 @@ def test_a_vocabulary_of_its_own_is_the_recipes(read, base):
     assert (recipe.subwords.vocabulary_size, recipe.subwords.file) == (350, "")
 
 
+def test_an_extended_vocabulary_is_that_of_the_start_run_and_the_recipes_behind_it(read, base):
+    recipe = read("training.start.vocabulary=extended", start_run=base)
+    taken = recipe.subwords
+    assert (taken.vocabulary_size, taken.extends, taken.extended_by) == (350, str(base / "subwords.model"), "both")
+    other = read("training.start.vocabulary=extended", "data.target_language=nl", start_run=base)
+    assert other.subwords.extended_by == "target"
+
+
 def test_a_run_that_is_resumed_has_both_without_the_start_run(read, base, toy_data, tmp_path):
     recipe = read("data.replay.weight=0.5", start_run=base)
     create_run(tmp_path / "run", recipe, open_prepared(toy_data).subwords_path)
