@@ -65,9 +65,9 @@ def public_test(name: str, languages: str) -> TestText:
 
 def recipes_of(runs: Sequence[Path]) -> list[Recipe]:
     """Return the recipes of runs, which can be compared if all translate into the same language."""
-    from mtmoe.checkpoint import load_run_recipe, open_run
+    from mtmoe.checkpoint import open_model
 
-    recipes = [load_run_recipe(open_run(run)) for run in runs]
+    recipes = [open_model(run).recipe() for run in runs]
     for run, recipe in zip(runs, recipes, strict=True):
         here, there = recipe.data.target_language, recipes[0].data.target_language
         if not same_language(here, there):

@@ -42,6 +42,7 @@ from .commands.scoring.score import score
 from .commands.serving.add_key import add_key
 from .commands.serving.serve import serve
 from .commands.settings import settings
+from .commands.sharing.package import package
 from .commands.synthesise import synthesise
 from .commands.train import train
 from .commands.translate import translate
@@ -218,6 +219,7 @@ for _command in (
     bleu,
     compare,
     calibrate,
+    package,
     average,
     export,
     experts,

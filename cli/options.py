@@ -43,6 +43,9 @@ MOST_WEIGHT = 1e9  # beside it the other's share is not to be seen in float32
 
 recipe_argument = click.argument("recipe_name", metavar="RECIPE")
 run_argument = click.argument("run", metavar="RUN", type=DIRECTORY)
+MODEL = click.Path(path_type=Path)
+"""A run directory, or the file of a package: whoever translates or scores takes either."""
+model_argument = click.argument("run", metavar="RUN", type=MODEL)
 
 set_option = click.option(
     "--set",

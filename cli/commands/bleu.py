@@ -25,7 +25,16 @@ from ..bleu_texts import (
 )
 from ..console import write_json, write_text
 from ..lines import STANDARD_INPUT
-from ..options import DIRECTORY, FILE, checkpoint_option, decoding_set_option, device_option, json_option, with_option
+from ..options import (
+    DIRECTORY,
+    FILE,
+    MODEL,
+    checkpoint_option,
+    decoding_set_option,
+    device_option,
+    json_option,
+    with_option,
+)
 from ..robustness import chosen_kinds, show_robustness, with_robustness
 
 if TYPE_CHECKING:
@@ -35,7 +44,7 @@ _ANOTHER = "--tokeniser char"
 
 
 @click.command()
-@click.argument("runs", metavar="[RUN]...", nargs=-1, type=DIRECTORY)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, type=MODEL)
 @click.option(
     "--test-set",
     "test_sets",

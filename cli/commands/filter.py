@@ -11,7 +11,7 @@ import click
 from mtmoe.languages import unknown_codes
 
 from ..console import folded, heading, note, number, output_columns, warn, write_data, write_json
-from ..options import DIRECTORY, FILE, RealRange, checkpoint_option, devices_of, devices_option, json_option
+from ..options import DIRECTORY, FILE, MODEL, RealRange, checkpoint_option, devices_of, devices_option, json_option
 from ..options import WORKERS as WORKERS_RANGE
 from ..translation_display import progress_once_told
 
@@ -45,14 +45,14 @@ class _MeasureValue(click.ParamType):
 @click.option("--output", required=True, type=DIRECTORY, help="A new directory for what is kept, and for the report.")
 @click.option("--source", default="", metavar="CODE", help="Language of the source side.  [default: as found]")
 @click.option("--target", default="", metavar="CODE", help="Language of the target side.  [default: as found]")
-@click.option("--forward", metavar="RUN", type=DIRECTORY, help="Score by a run that translates source into target.")
-@click.option("--backward", metavar="RUN", type=DIRECTORY, help="Score by a run that translates target into source.")
+@click.option("--forward", metavar="RUN", type=MODEL, help="Score by a run that translates source into target.")
+@click.option("--backward", metavar="RUN", type=MODEL, help="Score by a run that translates target into source.")
 @click.option(
     "--lexicon", metavar="RUN_OR_DATA", type=DIRECTORY, help="Score by the lexicon of a run or of a data directory."
 )
 @click.option("--form", "with_form", is_flag=True, help="Score by lengths, numbers and question marks.")
-@click.option("--source-lm", metavar="RUN", type=DIRECTORY, help="Score sources by a language model.")
-@click.option("--target-lm", metavar="RUN", type=DIRECTORY, help="Score targets by a language model.")
+@click.option("--source-lm", metavar="RUN", type=MODEL, help="Score sources by a language model.")
+@click.option("--target-lm", metavar="RUN", type=MODEL, help="Score targets by a language model.")
 @click.option("--languages", "with_languages", is_flag=True, help="Leave out pairs with a side in another language.")
 @click.option("--near-duplicates", is_flag=True, help="Leave out pairs that nearly repeat an earlier pair.")
 @click.option(

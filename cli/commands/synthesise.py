@@ -14,14 +14,14 @@ from mtmoe.system.torchrun import is_launched, place_of_process
 from ..console import note, write_text
 from ..options import (
     BEAM,
-    DIRECTORY,
     FILE,
+    MODEL,
     RealRange,
     checkpoint_option,
     decoding_set_option,
     devices_of,
     devices_option,
-    run_argument,
+    model_argument,
     translators_option,
     with_option,
 )
@@ -55,7 +55,7 @@ class _ShardType(click.ParamType):
 
 
 @click.command()
-@run_argument
+@model_argument
 @click.argument("text", metavar="TEXT", type=FILE)
 @click.argument("output", metavar="OUT", type=FILE)
 @click.option(
@@ -78,9 +78,9 @@ class _ShardType(click.ParamType):
 @click.option("--utility", type=click.Choice(UTILITIES), help="Likeness to --reference.  [default: bleu]")
 @click.option("--candidates", type=BEAM, help="Candidates, with --reference.  [default: the beam size]")
 @click.option("--license", "license_text", metavar="TERMS", default="", help="Terms of TEXT, for the manifest.")
-@click.option("--lm", "language_model", metavar="RUN", type=DIRECTORY, help="A language model that searches along.")
-@click.option("--rerank-lm", metavar="RUN", type=DIRECTORY, help="A language model that chooses among candidates.")
-@click.option("--rerank-channel", metavar="RUN", type=DIRECTORY, help="A model of the other direction that does too.")
+@click.option("--lm", "language_model", metavar="RUN", type=MODEL, help="A language model that searches along.")
+@click.option("--rerank-lm", metavar="RUN", type=MODEL, help="A language model that chooses among candidates.")
+@click.option("--rerank-channel", metavar="RUN", type=MODEL, help="A model of the other direction that does too.")
 @click.option("--shard", metavar="I/N", type=_ShardType(), help="Do the I-th of N stretches of TEXT only.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted command left; begin if there is nothing.")
 @translators_option

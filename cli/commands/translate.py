@@ -26,12 +26,13 @@ from ..options import (
     COLUMN,
     DIRECTORY,
     FILE,
+    MODEL,
     RealRange,
     checkpoint_option,
     decoding_set_option,
     devices_of,
     devices_option,
-    run_argument,
+    model_argument,
     translators_option,
     with_option,
 )
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@run_argument
+@model_argument
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option(
     "--format",
@@ -69,14 +70,14 @@ if TYPE_CHECKING:
     type=FILE,
     help="TSV file of terms: where a line has the first column, its translation has the second.",
 )
-@click.option("--lm", "language_model", metavar="RUN", type=DIRECTORY, help="A language model that searches along.")
+@click.option("--lm", "language_model", metavar="RUN", type=MODEL, help="A language model that searches along.")
 @click.option(
     "--lm-weight",
     type=RealRange(0, 10, min_open=True),
     help="Its weight.  [default: decoding.language_model.weight]",
 )
-@click.option("--rerank-lm", metavar="RUN", type=DIRECTORY, help="A language model that chooses among candidates.")
-@click.option("--rerank-channel", metavar="RUN", type=DIRECTORY, help="A model of the other direction that does too.")
+@click.option("--rerank-lm", metavar="RUN", type=MODEL, help="A language model that chooses among candidates.")
+@click.option("--rerank-channel", metavar="RUN", type=MODEL, help="A model of the other direction that does too.")
 @click.option("--input", "input_paths", metavar="FILE", multiple=True, help="Another FILE. Can be repeated.")
 @click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
 @click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")

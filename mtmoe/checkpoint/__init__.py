@@ -18,6 +18,9 @@
 
 A checkpoint is written into a hidden directory, synced, and renamed: one that has its name is complete, and
 what a crash leaves behind has another name and is removed at the next save. Nothing is ever unpickled.
+
+Models to translate or score with are read through :mod:`.model_source`: of a run directory, or of a package, which is
+one file (:mod:`.packages`).
 """
 
 from mtmoe.checkpoint.averaging import average_checkpoints
@@ -29,6 +32,7 @@ from mtmoe.checkpoint.loading import (
     load_model,
     load_weights,
 )
+from mtmoe.checkpoint.model_source import ModelSource, open_model
 from mtmoe.checkpoint.reading import (
     find_checkpoint,
     find_checkpoints,
@@ -88,6 +92,7 @@ __all__ = [
     "LoadedLanguageModel",
     "LoadedRun",
     "LossScale",
+    "ModelSource",
     "OptimizerState",
     "RunFiles",
     "StartRecord",
@@ -114,6 +119,7 @@ __all__ = [
     "load_weights",
     "locked_run",
     "mean_weights",
+    "open_model",
     "open_run",
     "read_tensors",
     "read_weights",

@@ -13,13 +13,12 @@ import itertools
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mtmoe.checkpoint.run_state import RunManifest, RunVersion, StartRecord, SurgeryRecord, TeacherRecord
-from mtmoe.config import Recipe, recipe_from_dict, recipe_to_toml
+from mtmoe.config import Recipe, recipe_from_toml, recipe_to_toml
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file, vocabulary_name
@@ -199,16 +198,27 @@ def check_file(run: RunFiles, path: Path) -> Path:
     Raises:
         UserError: it cannot be read, or holds something else.
     """
+    read_checked(run, path)
+    return path
+
+
+def read_checked(run: RunFiles, path: Path) -> bytes | None:
+    """Return the content of a file as :func:`check_file` checks it; None where it is missing.
+
+    Raises:
+        UserError: as that.
+    """
     expected = load_manifest(run).files.get(path.name)
-    if expected is None or not path.exists():
-        return path
-    found = _sha256(read_bytes(path))
-    if found != expected:
+    if not path.exists():
+        return None
+    content = read_bytes(path)
+    found = _sha256(content)
+    if expected is not None and found != expected:
         raise UserError(
             f"{path}: damaged: its SHA-256 is {found}, {run.manifest.name} says {expected}",
             fix=f"restore it from a backup, or copy {path.name} of the data directory that the run was trained on",
         )
-    return path
+    return content
 
 
 def save_launch(run: RunFiles, launch: str) -> None:
@@ -275,6 +285,10 @@ def _no_run(directory: Path) -> UserError:
         runs = list(_runs_in(directory.parent))
         near = difflib.get_close_matches(directory.name, [run.name for run in runs], n=1, cutoff=0.5)
         meant = [run for run in runs if run.name in near]
+    elif directory.is_file():
+        problem = f"{directory}: is a file, not a run directory"
+        fix = "a package translates and scores, but this needs the run that it was made of"
+        runs, meant = [], []
     else:
         problem = f"{directory}: is not a run directory (it has no recipe.toml)"
         if (directory / "manifest.json").is_file():
@@ -310,8 +324,4 @@ def load_run_recipe(run: RunFiles) -> Recipe:
     Raises:
         UserError: it is damaged.
     """
-    try:
-        settings = tomllib.loads(read_bytes(run.recipe).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise UserError(f"{run.recipe}: damaged: {error}", fix="restore it from a backup") from None
-    return recipe_from_dict(settings, run.recipe)
+    return recipe_from_toml(read_bytes(run.recipe), run.recipe)

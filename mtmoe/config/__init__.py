@@ -1,7 +1,7 @@
 """Recipes: one TOML file is one experiment, and this package is the only definition of its settings."""
 
 from mtmoe.config.recipe_files import shipped_families, shipped_recipes
-from mtmoe.config.recipe_reading import load_recipe, recipe_from_dict, recipe_to_toml
+from mtmoe.config.recipe_reading import load_recipe, recipe_from_dict, recipe_from_toml, recipe_to_toml
 from mtmoe.config.setting_descriptions import SettingDescription, describe_settings, find_settings
 from mtmoe.config.settings import Recipe
 
@@ -12,6 +12,7 @@ __all__ = [
     "find_settings",
     "load_recipe",
     "recipe_from_dict",
+    "recipe_from_toml",
     "recipe_to_toml",
     "shipped_families",
     "shipped_recipes",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -57,6 +58,27 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     merged.setdefault("name", _NOT_OF_A_NAME.sub("_", path.stem) or "recipe")
     _switch_off(merged, Recipe)
     return _validated(merged, origin, path)
+
+
+def recipe_from_toml(content: bytes, path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Validate a resolved recipe, which extends no other, as :func:`recipe_to_toml` writes it.
+
+    Args:
+        path: what messages call it.
+        overrides: as for :func:`load_recipe`.
+
+    Raises:
+        UserError: it is damaged, or a setting is none.
+    """
+    try:
+        settings = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UserError(f"{path}: damaged: {error}", fix="restore it from a backup") from None
+    origin: dict[str, str] = {}
+    for override in overrides:
+        _apply_override(settings, origin, override)
+    _switch_off(settings, Recipe)
+    return _validated(settings, origin, path)
 
 
 def recipe_from_dict(settings: Mapping[str, Any], path: Path) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mtmoe.checkpoint import load_run_recipe, open_run
+from mtmoe.checkpoint import open_model
 from mtmoe.corpus_survey.corpus_location import Corpus
 from mtmoe.corpus_survey.text_fields import LanguagePair
 from mtmoe.data.raw.lines import open_decompressed
@@ -115,7 +115,7 @@ def _run_identity(name: str, run: Path, criteria: Criteria, languages: LanguageP
         files = lexicon_files(run)
         is_reversed(run, files.data, languages)
         return {"lexicon": file_digest(files.lexicon)}
-    recipe = load_run_recipe(open_run(run))
+    recipe = open_model(run).recipe()
     data, wanted = recipe.data, "language-model" if name.endswith("_lm") else "translation"
     if recipe.task != wanted:
         raise UserError(

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 
-from mtmoe.checkpoint import RunFiles, check_file, open_run
-from mtmoe.config import load_recipe
+from mtmoe.checkpoint import ModelSource, open_model
 from mtmoe.config.settings import Decoding
-from mtmoe.data.prepared.source_words import load_source_words
+from mtmoe.data.prepared.lexicon import LEXICON_NAME, parse_lexicon
+from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, parse_source_words
 from mtmoe.data.word_dictionaries import dictionary_of
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
@@ -89,7 +89,7 @@ class Translator:
 
     def __init__(
         self,
-        run: str | Path,
+        run: str | Path | ModelSource,
         *,
         device: str | None = None,
         checkpoint: str = "best",
@@ -98,10 +98,10 @@ class Translator:
         terms: Terminology | None = None,
         rescoring: RescoringRuns | None = None,
     ) -> None:
-        """Load a run directory of ``mtmoe train``.
+        """Load a run directory of ``mtmoe train``, or a package of ``mtmoe package``.
 
         Args:
-            run: the directory.
+            run: the directory or the package's file, or what :func:`mtmoe.checkpoint.open_model` made of it.
             device: cpu, cuda or cuda:N; by default cuda where there is one.
             checkpoint: best, last, a step, the name of a checkpoint, or the mean of several (``last:3``, ``best:3``).
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
@@ -114,23 +114,25 @@ class Translator:
                 a precision that the device has no arithmetic for.
         """
         overrides, rescoring = tuple(overrides), rescoring or RescoringRuns()
-        self.decoding = decoding_settings(run, overrides)
+        source = open_model(run)
+        self.decoding = decoding_settings(source, overrides)
         check_settings_are_used(overrides, rescoring, terms)
         _check_one_chooses(self.decoding, rescoring)
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
-        self.loaded = load_together(run, ensemble, checkpoint, chosen)
+        self.loaded = load_together(source, ensemble, checkpoint, chosen)
         prepare_for_search(
             self.loaded.model, self.decoding.precision, with_shortlist=self.decoding.shortlist is not None
         )
         self._device = next(self.loaded.model.parameters()).device
         self._rescorer = Rescorer(rescoring, self.loaded, self.decoding, self._device)
-        run_files = open_run(Path(run))
-        lexicon = check_file(run_files, run_files.lexicon) if self.decoding.shortlist is not None else run_files.lexicon
-        self._shortlist = shortlist_of(self.decoding, lexicon, self.loaded.subwords.size)
+        self._shortlist = shortlist_of(
+            self.decoding,
+            lambda: parse_lexicon(source.read(LEXICON_NAME), source.shown(LEXICON_NAME), self.loaded.subwords.size),
+        )
         data = self.loaded.recipe.data
         self._terms = terms
-        self._typing_errors = self._errors_of_typing(run_files)
+        self._typing_errors = self._errors_of_typing(source)
         self._line_constraints = self._constraints_of(compares_text=False)
         user_symbols = self.loaded.recipe.subwords.user_symbols
         self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols)
@@ -149,7 +151,7 @@ class Translator:
             words_apart=has_spaces(data.target_language),
         )
         self._confidence = load_confidence(
-            run_files,
+            source,
             self.loaded.checkpoint.name,
             self.decoding,
             is_alone=not ensemble and self._rescorer.fused is None and not rescoring.reranks,
@@ -258,12 +260,15 @@ class Translator:
             corrections.append(corrected)
         return read, corrections
 
-    def _errors_of_typing(self, run: RunFiles) -> TypingErrors | None:
+    def _errors_of_typing(self, source: ModelSource) -> TypingErrors | None:
         """Return what finds them; None if the run has no words to compare with, or spelling is left as it is."""
         language = self.loaded.recipe.data.source_language
-        if not self.decoding.usual_spelling or self._depends_on_letters or not run.source_words.exists():
+        if not self.decoding.usual_spelling or self._depends_on_letters:
             return None
-        counts = load_source_words(check_file(run, run.source_words))
+        content = source.read(SOURCE_WORDS_NAME)
+        if content is None:
+            return None
+        counts = parse_source_words(content, source.shown(SOURCE_WORDS_NAME))
         return TypingErrors(counts, partial(dictionary_of, language), language)
 
     def _constraints_in_turn(self) -> Iterator[LineConstraints]:
@@ -364,11 +369,11 @@ def _check_one_chooses(decoding: Decoding, rescoring: RescoringRuns) -> None:
         )
 
 
-def decoding_settings(run: str | Path, overrides: Iterable[str] = ()) -> Decoding:
-    """Return the decoding settings of a run, with ``decoding.key=value`` overrides.
+def decoding_settings(run: str | Path | ModelSource, overrides: Iterable[str] = ()) -> Decoding:
+    """Return the decoding settings of a run or package, with ``decoding.key=value`` overrides.
 
     Raises:
-        UserError: not a run, not a decoding setting, or a value that is out of range.
+        UserError: neither of them, not a decoding setting, or a value that is out of range.
     """
     overrides = tuple(overrides)
     for override in overrides:
@@ -377,4 +382,4 @@ def decoding_settings(run: str | Path, overrides: Iterable[str] = ()) -> Decodin
                 f"--set {override}: the run is trained, so only decoding settings can change",
                 fix="--set decoding.beam_size=8",
             )
-    return load_recipe(open_run(Path(run)).recipe, overrides).decoding
+    return open_model(run).recipe(overrides).decoding

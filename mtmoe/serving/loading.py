@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint import open_run
-from mtmoe.config import load_recipe
+from mtmoe.checkpoint import open_model
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
@@ -36,7 +35,7 @@ def directions_of(paths: Sequence[Path]) -> Directions:
 
 
 def _directions_of(path: Path) -> list[ServedDirection]:
-    return list(directions_of_run(str(path), load_recipe(open_run(path).recipe).data))
+    return list(directions_of_run(str(path), open_model(path).recipe().data))
 
 
 def load_run(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mtmoe
-from mtmoe.checkpoint import load_run_recipe, open_run
+from mtmoe.checkpoint import open_model
 from mtmoe.config.settings import Data
 from mtmoe.errors import UserError
 from mtmoe.inference.files.answers import Answers, chunk_translator
@@ -139,7 +139,7 @@ class _Job:
     def _license(self) -> str:
         """Return the terms of the text, and those of the text that the runs have learned from."""
         of_text = f"{self.text.name}: {self.options.license or 'terms not stated'}"
-        recipes = [load_run_recipe(open_run(run)) for run in self.runs]
+        recipes = [open_model(run).recipe() for run in self.runs]
         sources = {source.name: source.license for recipe in recipes for source in recipe.data.train}
         learned = ", ".join(f"{name}: {terms or 'terms not stated'}" for name, terms in sources.items())
         return f"{of_text}; translated by models of {learned}"
@@ -159,7 +159,7 @@ def _check_files(options: SynthesisOptions, text: Path, output: Path) -> None:
 
 
 def _data_of_one_pair(run: Path) -> Data:
-    recipe = load_run_recipe(open_run(run))
+    recipe = open_model(run).recipe()
     if recipe.task == "language-model":
         raise UserError(f"{run}: is a language model, which translates nothing", fix="name a run that translates")
     if recipe.data.multilingual is not None:

@@ -35,7 +35,13 @@ def read_json(path: Path, schema: type[Record], *, fix: str, format_version: int
         UserError: it cannot be read (see :func:`~mtmoe.system.readable_files.read_bytes`), is not JSON, has another
             version, or a value is not of the schema: with the key, what was found and what is expected.
     """
-    content = read_bytes(path)
+    return parse_json(read_bytes(path), path, schema, fix=fix, format_version=format_version)
+
+
+def parse_json(
+    content: bytes | str, path: Path, schema: type[Record], *, fix: str, format_version: int | None = None
+) -> Record:
+    """Parse as :func:`read_json` does, of a text that is there already (a line of a file, say)."""
     if format_version is not None:
         found = parse_json(content, path, _Versioned, fix=fix).format_version
         if found != format_version:
@@ -43,11 +49,6 @@ def read_json(path: Path, schema: type[Record], *, fix: str, format_version: int
                 f"{path}: format version {found}, but this mtmoe reads version {format_version}",
                 fix="use the mtmoe that made it, or make it anew into a new directory",
             )
-    return parse_json(content, path, schema, fix=fix)
-
-
-def parse_json(content: bytes | str, path: Path, schema: type[Record], *, fix: str) -> Record:
-    """Parse as :func:`read_json` does, of a text that is there already (a line of a file, say)."""
     try:
         return schema.model_validate_json(content)
     except ValidationError as error:

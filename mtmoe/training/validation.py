@@ -11,6 +11,7 @@ from torch import Tensor
 from mtmoe.config import Recipe
 from mtmoe.data.batches.running_text import rows_of_text
 from mtmoe.data.batches.token_batches import Batch, sequential_batches
+from mtmoe.data.prepared.lexicon import load_lexicon
 from mtmoe.data.prepared.preparation import Prepared
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.data.subwords.vocabularies import Vocabulary
@@ -79,7 +80,7 @@ class Validator:
         self.source_lines: list[str] = []
         self.reference_lines: list[str] = []
         self.parts: list[_Part] = []
-        self.shortlist = shortlist_of(recipe.decoding, prepared.lexicon_path, subwords.size)
+        self.shortlist = shortlist_of(recipe.decoding, lambda: load_lexicon(prepared.lexicon_path, subwords.size))
         begin, parts = 0, self.corpus.parts
         for part in parts:
             chosen = slice(begin, begin + min(part.num_pairs, -(-settings.translate_sentences // len(parts))))

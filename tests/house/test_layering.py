@@ -25,7 +25,7 @@ LAYERS = [
     ("distributed",),
     ("checkpoint",),
     ("inference", "evaluation"),
-    ("synthesis", "filtering"),
+    ("synthesis", "filtering", "sharing"),
     ("training",),
     ("report",),
     ("explanation", "expert_surgery"),

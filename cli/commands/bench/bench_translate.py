@@ -20,7 +20,7 @@ from ...options import (
     devices_of,
     devices_option,
     json_option,
-    run_argument,
+    model_argument,
     threads_option,
     translators_option,
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@run_argument
+@model_argument
 @click.option("--source", "source_path", type=FILE, help="Translate this file.  [default: the run's first test set]")
 @click.option("--reference", "reference_path", type=FILE, help="Its translation, for BLEU.")
 @click.option(
@@ -87,12 +87,12 @@ def translate(
 
     from mtmoe.benchmark.machine import hardware_name
     from mtmoe.benchmark.translation_speed import SpeedTest, cases_of, run_translation_benchmark
-    from mtmoe.checkpoint import load_run_recipe, open_run
+    from mtmoe.checkpoint import open_model
     from mtmoe.device import choose_device
     from mtmoe.inference.translator import decoding_settings
     from mtmoe.system.cpu_cores import num_cores
 
-    recipe = load_run_recipe(open_run(run))
+    recipe = open_model(run).recipe()
     tokeniser: Tokeniser = "13a"
     source, reference, language = _text_to_translate(run, recipe, source_path, reference_path)
     if reference is not None:

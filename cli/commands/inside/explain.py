@@ -12,14 +12,14 @@ from mtmoe.errors import UserError
 
 from ...console import note, number_of_bytes, shown_progress, write_data
 from ...lines import STANDARD_INPUT, read_lines
-from ...options import FILE, checkpoint_option, decoding_set_option, device_option, run_argument
+from ...options import FILE, checkpoint_option, decoding_set_option, device_option, model_argument
 
 _MOST_ALTERNATIVES = 100
 _MOST_EXPERTS = 1000
 
 
 @click.command()
-@run_argument
+@model_argument
 @click.argument("file", metavar="[FILE]", default=STANDARD_INPUT, type=FILE)
 @click.option(
     "--output", type=FILE, default=Path("explanation.html"), show_default=True, help="Where to write the page (HTML)."

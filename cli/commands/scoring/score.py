@@ -18,7 +18,7 @@ from ...options import (
     decoding_set_option,
     device_option,
     json_option,
-    run_argument,
+    model_argument,
     with_option,
 )
 
@@ -31,7 +31,7 @@ _SETTINGS = ("max_source_tokens", "over_long", "batch_tokens", "beam_size")
 
 
 @click.command()
-@run_argument
+@model_argument
 @click.argument("source", metavar="SOURCE", type=FILE)
 @click.argument("targets", metavar="[TARGET...]", nargs=-1, type=FILE)
 @click.option("--tokens", "with_tokens", is_flag=True, help="Write the log-probability of each subword too.")
@@ -154,9 +154,9 @@ def _line_dict(scored: Any, tokens: Sequence[str]) -> dict[str, Any]:
 
 
 def _is_language_model(run: Path) -> bool:
-    from mtmoe.checkpoint import load_run_recipe, open_run
+    from mtmoe.checkpoint import open_model
 
-    return load_run_recipe(open_run(run)).task == "language-model"
+    return open_model(run).recipe().task == "language-model"
 
 
 def _score_text(run: Path, text: Path, checkpoint: str, device: str | None, as_json: bool) -> None:

@@ -10,13 +10,13 @@ from mtmoe.errors import UserError
 from mtmoe.system.process_settings import prepare_for_translation
 
 from ...console import note
-from ...options import DIRECTORY, FILE, RealRange, checkpoint_option, decoding_set_option, device_option
+from ...options import FILE, MODEL, RealRange, checkpoint_option, decoding_set_option, device_option
 
 _DAY_SECONDS = 86_400
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", type=DIRECTORY, nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", type=MODEL, nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is all of them.")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Its port; 0 is any free one."

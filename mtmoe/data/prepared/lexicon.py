@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
-from mtmoe.system.readable_files import check_readable, unreadable
-from mtmoe.system.safetensors_files import save_tensors, utf8_name
+from mtmoe.system.readable_files import read_bytes
+from mtmoe.system.safetensors_files import save_tensors
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
 LEXICON_NAME = "lexicon.safetensors"
@@ -79,23 +79,31 @@ def load_lexicon(path: Path, vocabulary_size: int) -> Lexicon:
     Raises:
         UserError: it is not there, cannot be read, or belongs to another vocabulary.
     """
-    if not path.exists():
+    return parse_lexicon(read_bytes(path) if path.exists() else None, path, vocabulary_size)
+
+
+def parse_lexicon(content: bytes | None, path: Path, vocabulary_size: int) -> Lexicon:
+    """Read the content of a file that :func:`save_lexicon` wrote; None stands for a file that is not there.
+
+    Args:
+        path: what messages call it.
+
+    Raises:
+        UserError: as :func:`load_lexicon`.
+    """
+    if content is None:
         raise UserError(
             f"{path}: there is no such file, and decoding.shortlist needs it (older versions of mtmoe made none)",
             fix=f"run `mtmoe preprocess` into a new directory and copy its {path.name} there, "
             "or --set decoding.shortlist=false",
         )
-    check_readable(path)
     try:
-        with utf8_name(path) as name:
-            stored = load_file(name)
+        stored = load(content)
         if stored.keys() != set(_FILE_KEYS):
             raise ValueError(f"it has {', '.join(sorted(stored))}, not {' and '.join(_FILE_KEYS)}")
         lexicon = Lexicon(*(stored[key] for key in _FILE_KEYS))
         size = _checked(lexicon)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    except (SafetensorError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged: {error}", fix=_RENEW) from None
     if size != vocabulary_size:
         raise UserError(

@@ -48,9 +48,18 @@ def load_source_words(path: Path) -> dict[str, int]:
     Raises:
         UserError: it cannot be read or is damaged.
     """
+    return parse_source_words(read_bytes(path), path)
+
+
+def parse_source_words(content: bytes, path: Path) -> dict[str, int]:
+    """Read the content of such a file; ``path`` is what messages call it.
+
+    Raises:
+        UserError: it is damaged.
+    """
     found = {}
     try:
-        for line in read_bytes(path).decode().splitlines():
+        for line in content.decode().splitlines():
             word, number = line.split("\t")
             found[word] = int(number)
     except ValueError as error:

@@ -205,18 +205,23 @@ def _fewer_characters(settings: Subwords) -> str:
 
 
 class SubwordModel:
-    """A trained model. Pickled by its path, so that worker processes can be given one."""
+    """A trained model. Pickled by its path, so that worker processes can be given one; with its content, if that came
+    from elsewhere."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, content: bytes | None = None) -> None:
         """Load the model file.
+
+        Args:
+            content: of the file, where it has been read, or is part of another.
 
         Raises:
             UserError: when there is no such file, or it is no SentencePiece model with this project's special ids.
         """
-        self.path = Path(path)
-        if not self.path.exists():
-            raise UserError(f"{self.path}: no such subword model", fix="run `mtmoe preprocess` first")
-        content = read_bytes(self.path)
+        self.path, self._given = Path(path), content
+        if content is None:
+            if not self.path.exists():
+                raise UserError(f"{self.path}: no such subword model", fix="run `mtmoe preprocess` first")
+            content = read_bytes(self.path)
         try:
             self._processor = sentencepiece.SentencePieceProcessor()
             self._processor.LoadFromSerializedProto(content)  # the constructor would pass over an empty one
@@ -238,7 +243,7 @@ class SubwordModel:
         return cls(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SubwordModel, (self.path,))
+        return (SubwordModel, (self.path, self._given))
 
     @property
     def size(self) -> int:

@@ -30,13 +30,16 @@ model.decode([[i] for i in range(size)])
 """
 
 
-def check_in_child_process(path: Path) -> None:
+def check_in_child_process(path: Path, content: bytes | None = None) -> None:
     """Load and use the model in a child process of its own, which may die of it.
+
+    Args:
+        content: of the file, if it has been read.
 
     Raises:
         UserError: it cannot be read, or the child process was ended by it, did not end, or refused it.
     """
-    content = read_bytes(path)
+    content = read_bytes(path) if content is None else content
     command = [sys.executable, "-I", "-c", _TRIAL, str(_MOST_MEMORY_BYTES)]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=_MOST_SECONDS, check=False)

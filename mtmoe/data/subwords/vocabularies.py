@@ -20,6 +20,8 @@ from mtmoe.system.readable_files import read_bytes
 Vocabulary = SubwordModel | WordVocabulary
 
 _SUBWORDS, _WORDS = "subwords.model", "words.txt"
+VOCABULARY_NAMES = (_SUBWORDS, _WORDS)
+"""Of its file in a directory: one of subwords, one of words."""
 
 
 def make_vocabulary(
@@ -119,8 +121,11 @@ def vocabulary_name(path: Path) -> str:
     return _WORDS if path.name == _WORDS else _SUBWORDS
 
 
-def load_foreign_vocabulary(path: Path) -> Vocabulary:
+def load_foreign_vocabulary(path: Path, content: bytes | None = None) -> Vocabulary:
     """Load a vocabulary that nobody here has made, or that may have changed since.
+
+    Args:
+        content: of the file, where it has been read, or is part of another.
 
     SentencePiece reads its models in C++, where a damaged or crafted one can end the process: a child process tries it
     first.
@@ -129,10 +134,14 @@ def load_foreign_vocabulary(path: Path) -> Vocabulary:
         UserError: the child did not survive it; else as the two kinds do.
     """
     if path.name != _WORDS:
-        check_in_child_process(path)
-    return load_vocabulary(path)
+        check_in_child_process(path, content)
+    return load_vocabulary(path, content)
 
 
-def load_vocabulary(path: Path) -> Vocabulary:
-    """Load either kind of vocabulary; raise UserError as the two kinds do."""
-    return WordVocabulary(path) if path.name == _WORDS else SubwordModel(path)
+def load_vocabulary(path: Path, content: bytes | None = None) -> Vocabulary:
+    """Load either kind of vocabulary, of the content that was read of it, else of its file.
+
+    Raises:
+        UserError: as the two kinds do.
+    """
+    return WordVocabulary(path, content) if path.name == _WORDS else SubwordModel(path, content)

@@ -61,17 +61,21 @@ def frequent_words(sentences: Iterable[str], settings: Subwords, progress: Progr
 
 
 class WordVocabulary:
-    """The same interface as :class:`~mtmoe.data.subwords.sentencepiece_model.SubwordModel`. Pickled by its path."""
+    """The same interface as :class:`~mtmoe.data.subwords.sentencepiece_model.SubwordModel`, pickled as that."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, content: bytes | None = None) -> None:
         """Read the file.
+
+        Args:
+            content: of the file, where it has been read, or is part of another.
 
         Raises:
             UserError: there is no such file, or it is none that :func:`count_words` wrote.
         """
-        self.path = Path(path)
+        self.path, self._given = Path(path), content
+        content = read_bytes(self.path) if content is None else content
         try:
-            words = read_bytes(self.path).decode("utf-8").split("\n")[:-1]
+            words = content.decode("utf-8").split("\n")[:-1]
         except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: damaged: {error}", fix="use a list that `mtmoe preprocess` wrote") from None
         self._ids = {word: number for number, word in enumerate(words)}
@@ -86,7 +90,7 @@ class WordVocabulary:
                 del self._ids[word]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (WordVocabulary, (self.path,))
+        return (WordVocabulary, (self.path, self._given))
 
     @property
     def size(self) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtmoe.inference.files.line_formats import JsonFormat
-from mtmoe.system.readable_files import read_bytes
 
 if TYPE_CHECKING:
     from mtmoe.inference.files.translation_options import TranslationOptions
@@ -41,10 +40,11 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
 
 def _calibration_digest(run: str | Path) -> str:
     """Return the SHA-256 of what the confidence of lines is reckoned by; empty where there is none."""
-    from mtmoe.checkpoint import open_run
+    from mtmoe.checkpoint import open_model
+    from mtmoe.inference.scoring.confidence import CONFIDENCE_NAME
 
-    path = open_run(Path(run)).confidence
-    return hashlib.sha256(read_bytes(path)).hexdigest() if path.exists() else ""
+    content = open_model(run).read(CONFIDENCE_NAME)
+    return "" if content is None else hashlib.sha256(content).hexdigest()
 
 
 def weights_identity(run: str | Path, name: str) -> dict[str, Any]:
@@ -54,10 +54,11 @@ def weights_identity(run: str | Path, name: str) -> dict[str, Any]:
     Raises:
         UserError: no run or no checkpoint of that name.
     """
-    from mtmoe.checkpoint import find_checkpoints, open_run, stored_digest
+    from mtmoe.checkpoint import open_model
 
-    found = find_checkpoints(open_run(Path(run)), name)
+    source = open_model(run)
+    found = source.checkpoints(name)
     return {
         "checkpoint": " ".join(checkpoint.name for checkpoint in found),
-        "weights": " ".join(map(stored_digest, found)),
+        "weights": " ".join(map(source.digest, found)),
     }

@@ -1,4 +1,4 @@
-"""Ensemble loading: from run directories to what translates and scores, one run or several together."""
+"""Ensemble loading: from run directories and packages to what translates and scores, one run or several together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from mtmoe.checkpoint import Checkpoint, LoadedRun, load_model, open_run
+from mtmoe.checkpoint import Checkpoint, LoadedRun, ModelSource, load_model, open_model
 from mtmoe.config import Recipe
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.errors import UserError
@@ -26,7 +26,10 @@ class LoadedEnsemble(NamedTuple):
 
 
 def load_together(
-    run: str | Path, others: Sequence[Member], checkpoint: str = "best", device: str | torch.device = "cpu"
+    run: str | Path | ModelSource,
+    others: Sequence[Member],
+    checkpoint: str = "best",
+    device: str | torch.device = "cpu",
 ) -> LoadedRun | LoadedEnsemble:
     """Load a run as :func:`mtmoe.checkpoint.load_model` does; with others an ensemble.
 
@@ -36,19 +39,21 @@ def load_together(
     Raises:
         UserError: as ``load_model``; two runs have different subwords (both are named); a weight is not above 0.
     """
-    _check_members(Path(run), others)
-    first = load_model(run, checkpoint, device)
+    source, sources = open_model(run), [open_model(other.run) for other in others]
+    _check_members(source, sources)
+    first = load_model(source, checkpoint, device)
     if not others:
         return first
-    models = [first.model, *(load_model(other.run, checkpoint, device).model for other in others)]
+    models = [first.model, *(load_model(other, checkpoint, device).model for other in sources)]
     ensemble = Ensemble(models, [1.0, *(other.weight for other in others)]).eval()
     return LoadedEnsemble(first.recipe, first.subwords, ensemble, first.checkpoint)
 
 
-def _check_members(run: Path, others: Sequence[Member]) -> None:
+def _check_members(first: ModelSource, others: Sequence[ModelSource]) -> None:
+    subwords = first.read(first.vocabulary_name) if others else None
     for other in others:
-        if open_run(run).subwords.read_bytes() != open_run(other.run).subwords.read_bytes():
+        if other.read(other.vocabulary_name) != subwords:
             raise UserError(
-                f"{other.run} has other subwords than {run}, so they cannot translate together",
+                f"{other.path} has other subwords than {first.path}, so they cannot translate together",
                 fix="train both on the same data directory: mtmoe train RECIPE RUN --data DATA",
             )

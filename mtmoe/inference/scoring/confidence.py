@@ -12,11 +12,11 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from mtmoe.checkpoint import RunFiles
+from mtmoe.checkpoint import ModelSource, RunFiles
 from mtmoe.config.settings import Decoding
 from mtmoe.inference.translation import Translation
 from mtmoe.system.atomic_files import write_atomically
-from mtmoe.system.json_files import JsonRecord, read_json
+from mtmoe.system.json_files import JsonRecord, parse_json
 
 Feature = Literal[
     "mean_log_probability", "lowest_log_probability", "log_num_tokens", "length_difference", "is_suspicious"
@@ -24,6 +24,7 @@ Feature = Literal[
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 """Of a translation's subwords the mean and the lowest log-probability; the logarithm of their number; how far apart the
 logarithms of both sides' lengths in characters are; whether its looks are suspicious."""
+CONFIDENCE_NAME = "confidence.json"
 CONFIDENCE_FORMAT_VERSION = 1
 
 
@@ -79,9 +80,9 @@ def save_confidence(run: RunFiles, confidence: Confidence) -> None:
 
 
 def load_confidence(
-    run: RunFiles, checkpoint: str, decoding: Decoding, *, is_alone: bool, is_mean: bool = False
+    source: ModelSource, checkpoint: str, decoding: Decoding, *, is_alone: bool, is_mean: bool = False
 ) -> Confidence | None:
-    """Return the calibration of a run's checkpoint; None if there is none that says something of its translations.
+    """Return the calibration of a model's checkpoint; None if there is none that says something of its translations.
 
     Numbers of samples, of the choice of minimum Bayes risk, of a mean of checkpoints, or of several models are others
     than those that it was fitted to.
@@ -95,10 +96,15 @@ def load_confidence(
         UserError: its file is damaged.
     """
     searches_usually = decoding.sampling is None and decoding.minimum_bayes_risk is None
-    if not (is_alone and searches_usually) or is_mean or not run.confidence.exists():
+    if not (is_alone and searches_usually) or is_mean:
         return None
-    fix = f"make it anew: mtmoe calibrate {_shown(run.directory)}"
-    confidence = read_json(run.confidence, Confidence, fix=fix, format_version=CONFIDENCE_FORMAT_VERSION)
+    content = source.read(CONFIDENCE_NAME)
+    if content is None:
+        return None
+    fix = f"make it anew: mtmoe calibrate {_shown(source.path)}"
+    confidence = parse_json(
+        content, source.shown(CONFIDENCE_NAME), Confidence, fix=fix, format_version=CONFIDENCE_FORMAT_VERSION
+    )
     return confidence if confidence.checkpoint == checkpoint else None
 
 

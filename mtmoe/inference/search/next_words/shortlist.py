@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from torch.nn import functional as F
 
 from mtmoe.config.settings import Decoding
 from mtmoe.config.settings import Shortlist as ShortlistSettings
-from mtmoe.data.prepared.lexicon import Lexicon, load_lexicon
+from mtmoe.data.prepared.lexicon import Lexicon
 from mtmoe.inference.search.beam_groups import group_starts
 from mtmoe.inference.search.next_words.likeliest import Ban, NextWords
 from mtmoe.inference.search.search_model import SearchModel
@@ -56,15 +55,9 @@ class Shortlist:
         return own
 
 
-def shortlist_of(decoding: Decoding, lexicon_path: Path, vocabulary_size: int) -> Shortlist | None:
-    """Build what ``decoding.shortlist`` says; None where it is absent.
-
-    Raises:
-        UserError: there is no lexicon, a damaged one, or one of another vocabulary.
-    """
-    if decoding.shortlist is None:
-        return None
-    return Shortlist(load_lexicon(lexicon_path, vocabulary_size), decoding.shortlist)
+def shortlist_of(decoding: Decoding, lexicon: Callable[[], Lexicon]) -> Shortlist | None:
+    """Build what ``decoding.shortlist`` says, of a lexicon that is loaded if it is needed; None where it is absent."""
+    return None if decoding.shortlist is None else Shortlist(lexicon(), decoding.shortlist)
 
 
 _BLOCK_WORDS = 64

@@ -1,0 +1,1 @@
+"""Commands for models that travel: ``package``, ``push``, ``pull``."""

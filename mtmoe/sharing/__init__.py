@@ -1,0 +1,1 @@
+"""Models that travel: behind ``mtmoe package``, ``mtmoe push`` and ``mtmoe pull``."""
