@@ -30,22 +30,24 @@ def describe(recipe_or_run: str, show_settings: bool, overrides: tuple[str, ...]
     counts its translation models with the output layer and its language models without; both counts are told. It
     takes no memory, whatever the model's size.
     """
-    recipe = own_recipe(_recipe_file(recipe_or_run), overrides)
+    recipe = _recipe(recipe_or_run, overrides)
     if show_settings:
         _write_settings(recipe, as_json)
     else:
         _write_model(recipe, as_json)
 
 
-def _recipe_file(recipe_or_run: str) -> str:
+def _recipe(recipe_or_run: str, overrides: tuple[str, ...]) -> Recipe:
+    from mtmoe.checkpoint import open_model, open_run
     from mtmoe.config import shipped_recipes
 
+    path = Path(recipe_or_run)
+    if path.suffix == ".mtmoe":
+        return open_model(path).recipe(overrides)
     # `make demo` makes a folder of that name; a recipe's name means the recipe.
-    if not Path(recipe_or_run).is_dir() or recipe_or_run in shipped_recipes():
-        return recipe_or_run
-    from mtmoe.checkpoint import open_run
-
-    return str(open_run(Path(recipe_or_run)).recipe)
+    if not path.is_dir() or recipe_or_run in shipped_recipes():
+        return own_recipe(recipe_or_run, overrides)
+    return own_recipe(str(open_run(path).recipe), overrides)
 
 
 # ------------------------------------------------------------------------------------------------- model

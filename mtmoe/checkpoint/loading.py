@@ -111,13 +111,12 @@ def check_fits(model: Network, weights: Mapping[str, Tensor], where: Path) -> No
     """
     own = dict(model.named_parameters())
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    fix = "weights and recipe.toml belong together: restore both from the same run or package"
     if missing or unknown:
-        raise UserError(
-            f"{where}: does not fit the recipe: missing {missing[:3]}, unknown {unknown[:3]}",
-            fix="the checkpoint and recipe.toml of a run belong together",
-        )
+        raise UserError(f"{where}: does not fit the recipe: missing {missing[:3]}, unknown {unknown[:3]}", fix=fix)
     for name, parameter in own.items():
         if parameter.shape != weights[name].shape:
             raise UserError(
-                f"{where}: {name} has shape {list(weights[name].shape)}, the recipe wants {list(parameter.shape)}"
+                f"{where}: {name} has shape {list(weights[name].shape)}, the recipe wants {list(parameter.shape)}",
+                fix=fix,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from mtmoe.config import Recipe
 from mtmoe.system.home_directory import expanded
@@ -13,7 +14,8 @@ _PATHS = {"path", "run", "data_dir", "teachers"}
 
 
 def portable_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe with the last part alone of each path of this machine.
+    """Return the recipe with the last part alone of each path of this machine, and addresses without names and
+    passwords.
 
     Directories have names of people, customers and projects, which are not for whoever gets the model; and elsewhere
     the paths mean nothing.
@@ -30,4 +32,7 @@ def _shortened(value: Any, key: str = "") -> Any:
         return [_shortened(inner, key) for inner in value]
     if isinstance(value, str) and (key in _PATHS or (key == "dataset" and expanded(value).is_dir())):
         return PurePath(value).name
+    if isinstance(value, str) and key == "url":
+        parts = urlsplit(value)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return value

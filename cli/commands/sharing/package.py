@@ -103,13 +103,15 @@ def _as_json(file: Path, done: Packaging) -> dict[str, object]:
 
 
 def _show(done: Packaging) -> None:
-    rows = [("the run itself", "", *_scores(done.before))]
+    rows = []
     for choice in done.choices:
         chosen = f"{choice.precision}, as written" if choice.precision == done.chosen.precision else choice.precision
         rows.append((chosen, number_of_bytes(choice.num_bytes), *_scores(choice.quality)))
-    write_table(("weights", "size", "BLEU", "chrF2"), rows if done.before else [row[:4] for row in rows[1:]])
-    if done.before is not None:
-        write_data(f"dev set, {done.before.num_sentences:,} sentences: {done.before.bleu_signature}\n")
+    if done.before is None:
+        write_table(("weights", "size"), [row[:2] for row in rows])
+        return
+    write_table(("weights", "size", "BLEU", "chrF2"), [("the run itself", "", *_scores(done.before)), *rows])
+    write_data(f"dev set, {done.before.num_sentences:,} sentences: {done.before.bleu_signature}\n")
 
 
 def _scores(quality: DevQuality | None) -> tuple[str, str]:

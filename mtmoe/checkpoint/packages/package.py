@@ -176,7 +176,13 @@ class Package:
         Raises:
             UserError: as :func:`mtmoe.config.recipe_from_toml`.
         """
-        return recipe_from_toml(self._there(RECIPE), self.shown(RECIPE), overrides)
+        content, overrides = self._there(RECIPE), tuple(overrides)
+        try:
+            recipe = recipe_from_toml(content, self.shown(RECIPE))
+        except UserError as error:
+            fix = f"it was made by mtmoe {self.manifest.mtmoe_version}: if that is newer than this one, update mtmoe"
+            raise UserError(error.problem, fix=fix) from None
+        return recipe_from_toml(content, self.shown(RECIPE), overrides) if overrides else recipe
 
     @property
     def vocabulary_name(self) -> str:
