@@ -111,7 +111,7 @@ def _use(facts: CardFacts) -> Iterator[str]:
         yield "import mtmoe"
         yield ""
         yield 'translator = mtmoe.Translator("model.mtmoe")'
-        yield 'print([translation.text for translation in translator.translate(["..."])])'
+        yield 'texts = [translation.text for translation in translator.translate(["..."])]'
         yield "```"
         yield ""
 
