@@ -12,7 +12,7 @@ from tests.distributed.processes.group import run_group
 from tests.distributed.processes.recipes import TWO_LEVELS, language_model, small_recipe
 from tests.distributed.processes.workers import Job, Trained, train_all
 
-NUM_STEPS = 12
+NUM_STEPS = 5  # a batch of each size
 BALANCED = {"gate": "strictly-balanced", "threshold_loss_weight": 0.5}
 THOROUGH = {
     "expert_optimizer": "factored-adam",

@@ -18,7 +18,10 @@ TIMEOUT_SECONDS = 240  # far more than any needs on an idle machine
 
 # Forked from a process that has imported torch but never used its threads.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["mtmoe.training.trainer", "tests.distributed.processes.group"])
+# What the first collective imports (torch._dynamo) is there, too, so that no process pays for it.
+_CONTEXT.set_forkserver_preload(
+    ["torch._dynamo", "numpy.random", "mtmoe.training.trainer", "tests.distributed.processes.workers", __name__]
+)
 
 
 def run_group(num_processes: int, function: Callable[..., Any], *arguments: Any, timeout: float = 0.0) -> list[Any]:
