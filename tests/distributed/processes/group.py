@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import random
 import socket
@@ -14,14 +13,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-TIMEOUT_SECONDS = 240  # far more than any needs on an idle machine
+from tests.forked import CONTEXT
 
-# Forked from a process that has imported torch but never used its threads.
-_CONTEXT = multiprocessing.get_context("forkserver")
-# What the first collective imports (torch._dynamo) is there, too, so that no process pays for it.
-_CONTEXT.set_forkserver_preload(
-    ["torch._dynamo", "numpy.random", "mtmoe.training.trainer", "tests.distributed.processes.workers", __name__]
-)
+TIMEOUT_SECONDS = 240  # far more than any needs on an idle machine
 
 
 def run_group(num_processes: int, function: Callable[..., Any], *arguments: Any, timeout: float = 0.0) -> list[Any]:
@@ -46,8 +40,8 @@ def start_group(
     port = _free_port()
     pipes, processes = [], []
     for rank in range(num_processes):
-        receiver, sender = _CONTEXT.Pipe(duplex=False)
-        process = _CONTEXT.Process(target=_run, args=(sender, rank, num_processes, port, function, arguments))
+        receiver, sender = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=_run, args=(sender, rank, num_processes, port, function, arguments))
         process.start()
         sender.close()
         pipes.append(receiver)
