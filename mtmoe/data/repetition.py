@@ -1,11 +1,12 @@
 """Repetition: what people would not write so often in a row, or with so few different words.
 
-A model that has lost the thread goes round in circles: "the man who saw the man who saw the man". Two things tell it.
+A model that has lost the thread goes round in circles: "the man who saw the man who saw the man". Three things tell it.
 
 - A *phrase* stands behind itself more often than its length allows: "no, no, no" is plausible, "l'heure actuelle
   l'heure actuelle" is not (:class:`RepetitionLimits`).
 - A *chain* has few different words in changing order, each three times on average: "S-S-M-S-S-M"
   (:func:`window_of_chain`).
+- A *stutter* has the same few signs six times without a space: "olololololol", but no digits (:func:`has_stutter`).
 
 What repeats something itself may be translated with repetitions. A symbol is a subword in the search
 (:mod:`mtmoe.inference.text.subword_repetition`) and a word in a text (:mod:`mtmoe.data.words`), whatever signs are
@@ -14,9 +15,12 @@ between words. Digits count as letters.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
+
+import regex
 
 from mtmoe.data.words import num_alphanumerics, words_of
 
@@ -29,6 +33,10 @@ MANY_LETTERS = 8
 MOST_DIFFERENT = 10
 """Of the words of a chain: with more, three times each is a text."""
 SYMBOLS_OF_CHAIN = 3 * MOST_DIFFERENT
+TIMES_OF_STUTTER = 6
+SIGNS_OF_STUTTER = 6
+"""Most signs that a stutter repeats."""
+_STUTTER = regex.compile(rf"([^\s\d]{{1,{SIGNS_OF_STUTTER}}}?)\1{{{TIMES_OF_STUTTER - 1}}}", regex.IGNORECASE)
 
 
 class Measures(NamedTuple, Generic[SymbolT]):
@@ -161,16 +169,35 @@ def limits_of_text(source: str) -> RepetitionLimits:
     return limits_after(words_of(source.casefold()), OF_WORDS, OF_TEXT)
 
 
+def has_stutter(text: str) -> bool:
+    """Return whether one to six signs that are no digits stand six times in a row in a text, without a space."""
+    return _STUTTER.search(text) is not None
+
+
 def has_loop(text: str, *sources: str) -> bool:
-    """Return whether a text loops: a phrase or a chain that no one of the sources explains.
+    """Return whether a text loops: a phrase, a chain or a stutter that no one of the sources explains.
+
+    A source explains what it repeats itself, and words that it has as often as the text: placeholders and names.
 
     Args:
         sources: what the text is a translation of, and other translations of it.
     """
+    if has_stutter(text) and not any(map(has_stutter, sources)):
+        return True
     words = words_of(text.casefold())
     if len(set(words)) == len(words):
         return False
-    return _loops(words, OF_TEXT) and all(_loops(words, limits_of_text(source)) for source in sources)
+    return _loops(words, OF_TEXT) and all(
+        _loops(_told_apart(words, source), limits_of_text(source)) for source in sources
+    )
+
+
+def _told_apart(words: Sequence[str], source: str) -> list[str]:
+    """Return words so that those of which a source has as many are all different."""
+    found, wanted = Counter(words_of(source.casefold())), Counter(words)
+    return [
+        f"{word} {number}" if found[word] >= wanted[word] else word for number, word in enumerate(words)
+    ]  # no word has a space in it
 
 
 def _loops(words: Sequence[str], limits: RepetitionLimits) -> bool:

@@ -18,8 +18,9 @@ from mtmoe.data.word_dictionaries import dictionary_of
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.line_constraints import LineConstraints
-from mtmoe.inference.constraints.pass_through import PassThrough
+from mtmoe.inference.constraints.pass_through import Masking, PassThrough
 from mtmoe.inference.constraints.search_task import SearchTask
+from mtmoe.inference.constraints.stand_ins import copied_names
 from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.divided_lines import LineAssembly
 from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_case
@@ -36,8 +37,9 @@ from mtmoe.inference.search.beam_search import search_all
 from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.text.lines import DividedLine, SourcePart
+from mtmoe.inference.text.lines import DividedLine, SourcePart, decode_line
 from mtmoe.inference.text.typing_errors import Correction, TypingErrors, as_typed
+from mtmoe.inference.text.unmasking import has_stand_ins
 from mtmoe.inference.translation import Translation
 from mtmoe.languages import has_spaces
 from mtmoe.precision import check_precision
@@ -135,7 +137,8 @@ class Translator:
         self._typing_errors = self._errors_of_typing(source)
         self._line_constraints = self._constraints_of(compares_text=False)
         user_symbols = self.loaded.recipe.subwords.user_symbols
-        self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols)
+        names = partial(copied_names, source, self.loaded.subwords)
+        self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols, names)
         self._search_model = self._rescorer.searching(self.loaded.model)
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         scores_all = self._rescorer.fused is not None
@@ -196,10 +199,10 @@ class Translator:
         wanted = _Wanted(num_best, with_alignment, with_scores)
         translations = [Translation("")] * len(requests)
         waiting = list(range(len(requests)))
-        lost_numbers = [False] * len(requests)
+        maskings = [Masking()] * len(requests)
         told = progress
         for line_constraints in self._constraints_in_turn():
-            work = self._prepared([(requests[i], lost_numbers[i]) for i in waiting], wanted, line_constraints)
+            work = self._prepared([(requests[i], maskings[i]) for i in waiting], wanted, line_constraints)
             with full_precision():
                 found = search_all(
                     self._search_model,
@@ -217,11 +220,16 @@ class Translator:
             if not work.parts:
                 told("translate", work.num_blank, work.num_blank, "sentences")
             self._memory_trimming.translated(len(work.parts))
-            lost_numbers = [
-                bool(self._pass_through.lost_numbers(request.text, translation.text))
-                for request, translation in zip(requests, translations, strict=True)
-            ]
-            waiting = [i for i in waiting if lost_numbers[i] or self._is_in_circles(translations[i])]
+            better = {
+                index: Masking(
+                    with_numbers=bool(self._pass_through.lost_numbers(requests[index].text, translations[index].text)),
+                    with_stand_ins=has_all,
+                )
+                for index, has_all in zip(waiting, self._have_stand_ins(work, found), strict=True)
+            }
+            waiting = [i for i in waiting if better[i] != Masking() or self._is_in_circles(translations[i])]
+            for index in waiting:
+                maskings[index] = better[index]
             if not waiting:
                 break
             told = silent
@@ -296,15 +304,15 @@ class Translator:
         )
 
     def _prepared(
-        self, lines: Sequence[tuple[Request, bool]], wanted: _Wanted, line_constraints: LineConstraints
+        self, lines: Sequence[tuple[Request, Masking]], wanted: _Wanted, line_constraints: LineConstraints
     ) -> _Work:
         """Divide lines into parts, and say what their translations must have.
 
         Args:
-            lines: requests, and whether the numbers of each are masked.
+            lines: requests, and what is masked of each.
         """
         requests = [request for request, _ in lines]
-        sources = self._pass_through.divided(requests, with_numbers=[masks_numbers for _, masks_numbers in lines])
+        sources = self._pass_through.divided(requests, [masking for _, masking in lines])
         parts = [part for source in sources for part in source.parts]
         options = SearchOptions.from_settings(
             self.decoding,
@@ -312,6 +320,17 @@ class Translator:
             keep_attention=wanted.with_alignment or any(part.items for part in parts),
         )
         return _Work(requests, sources, parts, options, line_constraints, line_constraints.tasks(requests, sources))
+
+    def _have_stand_ins(self, work: _Work, found: Sequence[Sequence[Hypothesis]]) -> Iterator[bool]:
+        """Yield for each line whether its translation has each stand-in of the source just once."""
+        hypotheses = iter(found)
+        for source in work.sources:
+            bests = [next(hypotheses)[0] for _ in source.parts]
+            yield all(
+                has_stand_ins(decode_line(best.ids, self.loaded.subwords), part.items)
+                for part, best in zip(source.parts, bests, strict=True)
+                if any(item.stand_in for item in part.items)
+            )
 
     def _num_candidates(self, num_best: int) -> int:
         """Return how many hypotheses the search is to find of each sentence, so that ``num_best`` can be chosen."""

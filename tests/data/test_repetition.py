@@ -42,6 +42,12 @@ LOOPS = [
     ("Tom", "he said that he would, he said that he would come", True),
     ("Hm", "x " + "a b c d e f g h i j k l m n o p q r s t " * 2, True),
     ("Hm", "ハハハ", False),
+    ("Hm", "Il fait lolololololol.", True),
+    ("Hm", "Le ::::::: du", True),
+    ("hahahahahaha", "hihihihihihi", False),
+    ("Hm", "Aaaaah... 1000000", False),
+    ("<unk> of <unk> and <unk>, <unk>", "<unk> <unk> <unk> <unk> de et", False),
+    ("<unk> of <unk>", "<unk> <unk> <unk> <unk> de et", True),
     ("Hm", "それはそれはそれは何", True),
     ("Hm", "काम काम काम काम", True),
     ("What I like to do is what you see", "Ce que je fais ce que je fais se voit", True),  # far apart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,9 @@ def score(
         return
     if not targets:
         raise click.UsageError("Missing argument 'TARGET...': a translation model scores translations of SOURCE")
+    from mtmoe.checkpoint import open_model
     from mtmoe.device import choose_device
+    from mtmoe.inference.constraints.stand_ins import copied_names
     from mtmoe.inference.models.ensemble_loading import load_together
     from mtmoe.inference.scoring.forced_decoding import Score, perplexity, score_pairs
     from mtmoe.inference.text.lines import encode_targets
@@ -101,7 +104,8 @@ def score(
         return [pieces[i] for i in (*ids, EOS)]
 
     scores: list[list[Score]] = [[] for _ in targets]
-    scorers = [score_pairs(loaded, sources, lines, decoding=decoding) for lines in target_lines]
+    names = partial(copied_names, open_model(run), loaded.subwords)
+    scorers = [score_pairs(loaded, sources, lines, decoding=decoding, names=names) for lines in target_lines]
     with shown_progress(beside_output=not as_json) as progress:
         for number, row in enumerate(zip(*scorers, strict=True), start=1):
             columns = []

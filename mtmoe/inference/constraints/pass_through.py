@@ -8,10 +8,12 @@ these masked, too.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import regex
 
@@ -21,6 +23,7 @@ from mtmoe.data.cleaning.language_tokens import language_tokens, tokened
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.inference.constraints.placeholders import can_be_spelt
+from mtmoe.inference.constraints.stand_ins import KINDS_OF_NAMES, Item, stand_ins
 from mtmoe.inference.requests import Request
 from mtmoe.inference.text.lines import DividedLine, divide_sources, source_text
 from mtmoe.inference.text.masking import MaskedText, Span, masked
@@ -36,18 +39,33 @@ _SEPARATORS = {
 """What may stand in a translation where a number has a sign between its digits."""
 
 
+class Masking(NamedTuple):
+    """How items of a line are masked: the numbers too; with stand-ins where the sentence needs them."""
+
+    with_numbers: bool = False
+    with_stand_ins: bool = True
+
+
 class PassThrough:
     """Finds what passes through in the lines that a translator is given."""
 
     def __init__(
-        self, decoding: Decoding, subwords: SubwordModel, data: Data, user_symbols: Sequence[str] = ()
+        self,
+        decoding: Decoding,
+        subwords: SubwordModel,
+        data: Data,
+        user_symbols: Sequence[str] = (),
+        names: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """Get ready for lines.
 
         Args:
             data: the languages, of the recipe.
             user_symbols: of the vocabulary; the model was trained to understand them, so they are left to it.
+            names: called when the first line needs them; returns names that the model copies
+                (:func:`mtmoe.inference.constraints.stand_ins.copied_names`).
         """
+        self._load_names = names
         self._decoding, self._data, self._subwords = decoding, data, subwords
         self._user_symbols = frozenset(user_symbols)
         self._too_slow: dict[str, str] = {}
@@ -61,29 +79,44 @@ class PassThrough:
     def _spellings(self) -> Spellings:
         return Spellings(self._subwords.pieces)
 
-    def masked(self, request: Request, *, with_numbers: bool = False) -> MaskedText:
-        """Return the line of a request, in normal form, without what is masked.
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        return self._load_names()
+
+    def masked(self, request: Request, *, with_numbers: bool = False, with_stand_ins: bool = True) -> MaskedText:
+        """Return the line of a request, in normal form, without what is masked, or with stand-ins for it.
 
         What the beginning or a phrase of the translation has already stays where it is.
 
         Args:
             with_numbers: mask numbers as well, because the model has not written them.
+            with_stand_ins: let names stand where a sentence needs them (:mod:`mtmoe.inference.constraints.stand_ins`).
         """
         text = source_text(request.text, self._data)
         if self._pattern is None:
             return MaskedText(text)
         given = (request.prefix, *request.phrases)
-        spans, kept = [], []
+        items, kept = [], []
         try:
             for kind, match in self._matches(text):
                 is_given = any(match[0] in each for each in given)
                 if not is_given and self._is_masked(kind, match[0], with_numbers=with_numbers):
-                    spans.append(Span(match.start(), match.end(), kind == "tags"))
+                    items.append(Item(kind, match.start(), match.end()))
                 else:
                     kept.append(match[0])
         except TookTooLong:  # the report of the line tells
             return MaskedText(text)
-        return masked(text, spans)._replace(kept_whole=tuple(dict.fromkeys(kept))) if spans else MaskedText(text)
+        if not items:
+            return MaskedText(text)
+        names = self._stand_ins(text, items) if with_stand_ins else [""] * len(items)
+        spans = [Span(item.begin, item.end, item.kind == "tags", name) for item, name in zip(items, names, strict=True)]
+        return masked(text, spans)._replace(kept_whole=tuple(dict.fromkeys(kept)))
+
+    def _stand_ins(self, text: str, items: Sequence[Item]) -> list[str]:
+        if not any(item.kind in KINDS_OF_NAMES for item in items):
+            return [""] * len(items)
+        known = language_tokens(self._data) if self._data.multilingual is not None else ()
+        return stand_ins(text, items, self._names, len(text) - len(tokened(text, known).text))
 
     def masked_pair(self, source: str, target: str) -> tuple[str, str]:
         """Return a line and a translation of it as the model reads and writes them: without what is masked.
@@ -96,24 +129,29 @@ class PassThrough:
         if self._untranslated(line, Request(source)):
             return "", ""
         text = normalise_line(target)
-        spans, place = [], 0
+        spans: list[Span] = []
+        ends: dict[str, int] = {}  # of what was found last: a text that stands for a name may stand anywhere
         for item in line.items:
-            begin = text.find(item.text, place)
+            order = item.text if item.stand_in else ""
+            begin = text.find(item.text, ends.get(order, 0))
             if begin < 0 or text.count(item.text) != sum(other.text == item.text for other in line.items):
                 return source, target
-            place = begin + len(item.text)
-            spans.append(Span(begin, place, item.is_tag))
+            ends[order] = begin + len(item.text)
+            spans.append(Span(begin, ends[order], item.is_tag, item.stand_in))
+        spans.sort()
+        if any(after.begin < before.end for before, after in itertools.pairwise(spans)):
+            return source, target
         return line.text, masked(text, spans).text
 
-    def divided(self, requests: Sequence[Request], *, with_numbers: Sequence[bool] = ()) -> list[DividedLine]:
+    def divided(self, requests: Sequence[Request], maskings: Sequence[Masking] = ()) -> list[DividedLine]:
         """Return the lines of requests in the parts that are translated one by one, without what is masked.
 
         Args:
-            with_numbers: for each line as for :meth:`masked`; none may be given for none of them.
+            maskings: what is masked of each line; none may be given for the usual of all.
         """
         lines = [
-            self.masked(request, with_numbers=bool(with_numbers) and with_numbers[place])
-            for place, request in enumerate(requests)
+            self.masked(request, with_numbers=masking.with_numbers, with_stand_ins=masking.with_stand_ins)
+            for request, masking in zip(requests, maskings or [Masking()] * len(requests), strict=True)
         ]
         # Which part of a line a phrase belongs to is not known, so such a line stays whole.
         whole = [bool(request.phrases) for request in requests]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +56,7 @@ def score_pairs(
     targets: Iterable[str],
     *,
     decoding: Decoding | None = None,
+    names: Callable[[], Sequence[str]] = tuple,
     progress: Progress = silent,
 ) -> Iterator[Score]:
     """Score line after line: one score for each pair, in order, none left out.
@@ -69,6 +70,7 @@ def score_pairs(
         sources: source lines; read a window at a time.
         targets: their translations.
         decoding: in place of the recipe's, as for translating.
+        names: as for :class:`mtmoe.inference.constraints.pass_through.PassThrough`.
 
     Raises:
         UserError: one side has more lines; both counts are named. Raised before scoring where the counts
@@ -79,7 +81,9 @@ def score_pairs(
         total = len(sources)
     else:
         total = None
-    return _scores(loaded, iter(sources), iter(targets), decoding or loaded.recipe.decoding, progress, total)
+    decoding, recipe = decoding or loaded.recipe.decoding, loaded.recipe
+    pass_through = PassThrough(decoding, loaded.subwords, recipe.data, recipe.subwords.user_symbols, names)
+    return _scores(loaded, pass_through, iter(sources), iter(targets), decoding, progress, total)
 
 
 def perplexity(scores: Iterable[Score]) -> float:
@@ -148,6 +152,7 @@ def force_decode(
 
 def _scores(
     loaded: LoadedRun | LoadedEnsemble,
+    pass_through: PassThrough,
     sources: Iterator[str],
     targets: Iterator[str],
     decoding: Decoding,
@@ -164,16 +169,19 @@ def _scores(
             _check_line_counts(num_sources, num_targets)
         if not source_lines:
             return
-        yield from _window_scores(loaded, source_lines, target_lines, decoding)
+        yield from _window_scores(loaded, pass_through, source_lines, target_lines, decoding)
         num_done += len(source_lines)
         progress("score", num_done, total, "sentences")
 
 
 def _window_scores(
-    loaded: LoadedRun | LoadedEnsemble, source_lines: Sequence[str], target_lines: Sequence[str], decoding: Decoding
+    loaded: LoadedRun | LoadedEnsemble,
+    pass_through: PassThrough,
+    source_lines: Sequence[str],
+    target_lines: Sequence[str],
+    decoding: Decoding,
 ) -> list[Score]:
     recipe = loaded.recipe
-    pass_through = PassThrough(decoding, loaded.subwords, recipe.data, recipe.subwords.user_symbols)
     pairs = list(map(pass_through.masked_pair, source_lines, target_lines))
     sources = encode_sources([source for source, _ in pairs], loaded.subwords, decoding, recipe.data)
     targets = encode_targets([target for _, target in pairs], loaded.subwords)

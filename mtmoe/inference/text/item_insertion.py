@@ -34,31 +34,60 @@ class Unmasked(NamedTuple):
         return tuple(sorted({*of_words, *of_items}, key=lambda link: (link[1], link[0])))
 
 
-def with_inserted(text: str, items: Sequence[MaskedItem], places: Sequence[int]) -> Unmasked:
+class _Character(NamedTuple):
+    """Where a character of a translation with items is from: the number of an item, or -1; and its place in the
+    translation without items, or -1."""
+
+    item: int = -1
+    place: int = -1
+
+
+def with_inserted(
+    text: str, items: Sequence[MaskedItem], places: Sequence[int], num_replaced: Sequence[int] = ()
+) -> Unmasked:
     """Return the text with the items at places in it, white space around them as around those of the source.
 
     Args:
-        places: ascending, in the text.
+        places: of each item, in the text; those that replace nothing are ascending.
+        num_replaced: of each item, the characters behind its place that it replaces, and whose white space it has; none
+            may be given for none of them.
     """
-    pieces: list[tuple[str, int]] = []  # text, and the item that it is; -1: of the translation
-    end = 0
-    for number, (item, place) in enumerate(zip(items, places, strict=True)):
-        pieces.append((text[end:place], -1))
-        pieces.append((item.text, number))
-        end = place
-    pieces.append((text[end:], -1))
+    replaced = num_replaced or [0] * len(items)
     whole = ""
-    owners: list[int] = []  # of each character: the item, or -1
-    for content, owner in pieces:
-        if not content:
-            continue
-        behind = items[owner] if owner >= 0 else None
-        before = items[owners[-1]] if owners and owners[-1] >= 0 else None
-        if whole and _needs_space(whole[-1], content[0], before, behind):
-            whole, owners = f"{whole} ", [*owners, -1]
-        whole += content
-        owners += [owner] * len(content)
-    return _counted(whole, owners, text, len(items))
+    origins: list[_Character] = []
+    end = 0
+    for number in sorted(range(len(items)), key=lambda number: (places[number], replaced[number] > 0)):
+        place, item = places[number], items[number]
+        between = range(end, place)
+        whole = _appended(whole, origins, text[end:place], [_Character(-1, at) for at in between], items, replaced)
+        stood = place if replaced[number] else -1
+        whole = _appended(whole, origins, item.text, [_Character(number, stood)] * len(item.text), items, replaced)
+        end = place + replaced[number]
+    rest = [_Character(-1, at) for at in range(end, len(text))]
+    whole = _appended(whole, origins, text[end:], rest, items, replaced)
+    return _counted(whole, origins, text, len(items))
+
+
+def _appended(
+    whole: str,
+    origins: list[_Character],
+    content: str,
+    of_content: Sequence[_Character],
+    items: Sequence[MaskedItem],
+    replaced: Sequence[int],
+) -> str:
+    """Return the text with a content behind it, after a space where one is missing; ``origins`` grows with it."""
+    if not content:
+        return whole
+    before, behind = (
+        items[at.item] if at is not None and at.item >= 0 and not replaced[at.item] else None
+        for at in (origins[-1] if origins else None, of_content[0])
+    )
+    if whole and (before or behind) and _needs_space(whole[-1], content[0], before, behind):
+        whole += " "
+        origins.append(_Character())
+    origins += of_content
+    return whole + content
 
 
 def _needs_space(last: str, first: str, before: MaskedItem | None, behind: MaskedItem | None) -> bool:
@@ -85,25 +114,18 @@ def _is_spaced_letter(sign: str) -> bool:
     return sign.isalnum() and not is_written_without_spaces(sign)
 
 
-def _counted(whole: str, owners: Sequence[int], text: str, num_items: int) -> Unmasked:
+def _counted(whole: str, origins: Sequence[_Character], text: str, num_items: int) -> Unmasked:
     """Return the text in normal form, and the words of the translation and of the items in it."""
     final = normalise_line(whole)  # a byte that is no character becomes U+FFFD, as decoding has it
     item_words: list[list[int]] = [[] for _ in range(num_items)]
     old_of_character = _word_of_each_character(text)
-    place = 0
     found: dict[int, int] = {}
     for number, word in enumerate(_WORD.finditer(whole)):
-        for character in range(word.start(), word.end()):
-            owner = owners[character]
-            if owner >= 0:
-                if number not in item_words[owner]:
-                    item_words[owner].append(number)
-                continue
-            while place < len(text) and text[place].isspace():
-                place += 1
-            if place < len(text):
+        for item, place in origins[word.start() : word.end()]:
+            if item >= 0 and number not in item_words[item]:
+                item_words[item].append(number)
+            if place >= 0:
                 found.setdefault(old_of_character[place], number)
-                place += 1
     new_words = tuple(found.get(old, 0) for old in range(len(text.split())))
     return Unmasked(final, new_words, tuple(map(tuple, item_words)))
 

@@ -27,19 +27,21 @@ _HAS_WORD = re.compile(r"\w")
 
 class Span(NamedTuple):
     """An item in a line: from the character ``begin`` up to ``end``. is_tag: markup, which belongs to a word beside
-    it."""
+    it. stand_in: a word that takes its place; empty where it leaves a hole."""
 
     begin: int
     end: int
     is_tag: bool = False
+    stand_in: str = ""
 
 
 class MaskedItem(NamedTuple):
     """An item that was cut out.
 
-    place: characters of the masked text before it. first_word: number, in the whole line, of the word that it begins
-    in. is_joined, goes_on: whether it had no white space before and behind it. partner: index, among the items of the
-    line, of the other tag of its pair; -1 if it has none.
+    place: characters of the masked text before it, or before its stand-in. first_word: number, in the whole line, of
+    the word that it begins in. is_joined, goes_on: whether it had no white space before and behind it. partner: index,
+    among the items of the line, of the other tag of its pair; -1 if it has none. stand_in: the word in its place; empty
+    where there is a hole.
     """
 
     text: str
@@ -49,6 +51,7 @@ class MaskedItem(NamedTuple):
     goes_on: bool = False
     is_tag: bool = False
     partner: int = -1
+    stand_in: str = ""
 
 
 class MaskedText(NamedTuple):
@@ -64,6 +67,11 @@ class MaskedText(NamedTuple):
     def has_words(self) -> bool:
         """Return whether anything is left that can be translated."""
         return _HAS_WORD.search(self.text) is not None
+
+
+def stand_in_pattern(item: MaskedItem) -> re.Pattern[str]:
+    """Return an expression that finds the stand-in of an item as a word."""
+    return re.compile(rf"(?<!\w){re.escape(item.stand_in)}(?!\w)")
 
 
 def masked(text: str, spans: Sequence[Span]) -> MaskedText:
@@ -83,11 +91,16 @@ def masked(text: str, spans: Sequence[Span]) -> MaskedText:
         end = span.end
         is_joined = span.begin > 0 and text[span.begin - 1] != " "
         goes_on = end < len(text) and text[end] != " "
-        rest, end = _closed_up(rest, text, end, is_tag=span.is_tag)
-        _keep_inside(items, len(rest))
         word = number_of_word[span.begin]
-        item = MaskedItem(text[span.begin : span.end], len(rest), word, is_joined, goes_on, span.is_tag)
-        items.append(item)
+        item = MaskedItem(text[span.begin : span.end], 0, word, is_joined, goes_on, span.is_tag, stand_in=span.stand_in)
+        if span.stand_in:
+            items.append(item._replace(place=len(rest)))
+            begins.append((len(rest), span.begin))
+            rest += span.stand_in
+        else:
+            rest, end = _closed_up(rest, text, end, is_tag=span.is_tag)
+            _keep_inside(items, len(rest))
+            items.append(item._replace(place=len(rest)))
     begins.append((len(rest), end))
     rest += text[end:]
     return MaskedText(rest, tuple(_paired(items)), _word_numbers(rest, number_of_word, begins))
@@ -150,7 +163,7 @@ def _merged(spans: Sequence[Span]) -> Iterator[Span]:
     waiting: Span | None = None
     for span in spans:
         if waiting and waiting.end == span.begin and not (waiting.is_tag or span.is_tag):
-            waiting = waiting._replace(end=span.end)
+            waiting = waiting._replace(end=span.end, stand_in=waiting.stand_in or span.stand_in)
             continue
         if waiting:
             yield waiting

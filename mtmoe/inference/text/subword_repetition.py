@@ -15,12 +15,15 @@ from mtmoe.data.repetition import (
     MOST_DIFFERENT,
     MOST_SYMBOLS,
     OF_SUBWORDS,
+    SIGNS_OF_STUTTER,
     SYMBOLS_OF_CHAIN,
+    TIMES_OF_STUTTER,
     Measures,
     RepetitionLimits,
     ends_in_period,
     following_that_chains,
     following_that_loops,
+    has_stutter,
     limits_after,
     limits_of_text,
     window_of_chain,
@@ -99,13 +102,15 @@ class Repetition:
 class SubwordTexts:
     """The texts of a vocabulary, made once for all lines.
 
-    spellings: what each subword spells, a space before a word. words: those that it has, in small letters.
+    spellings: what each subword spells, a space before a word. small: the same in small letters. words: those that it
+    has, in small letters.
     """
 
     def __init__(self, spellings: Sequence[str]) -> None:
         """Find the words in what the subwords spell."""
         self.spellings = spellings
-        self.words = [words_of(spelling.casefold()) for spelling in spellings]
+        self.small = [spelling.casefold() for spelling in spellings]
+        self.words = list(map(words_of, self.small))
         self.most_words = max(map(len, self.words), default=0)
         self._by_first: dict[tuple[str, ...], list[int]] = {}
         for subword, words in enumerate(self.words):
@@ -169,7 +174,9 @@ class TextRepetition(Repetition):
         words = words_of(text)
         is_begun = bool(words) and is_of_word(text[-1]) and not stands_alone(words[-1])
         found = self._behind(words, is_begun)
-        return frozenset(found | self._going_on(words[:-1], words[-1])) if is_begun else frozenset(found)
+        if is_begun:
+            found |= self._going_on(words[:-1], words[-1])
+        return frozenset(found | self._stuttering(text))
 
     def _behind(self, words: Sequence[str], is_begun: bool) -> set[int]:
         """Return the subwords that are one too many behind the words; with ``is_begun`` they do not go on with the
@@ -197,6 +204,26 @@ class TextRepetition(Repetition):
     def _goes_on(self, subword: int) -> bool:
         """Return whether a subword goes on with a word, if one is begun."""
         return is_of_word(self._texts.spellings[subword]) and not stands_alone(self._texts.words[subword][0])
+
+    def _stuttering(self, text: str) -> set[int]:
+        """Return the subwords that would complete a stutter of which at least half is there."""
+        found: set[int] = set()
+        tail = text[-TIMES_OF_STUTTER * SIGNS_OF_STUTTER :]
+        for period in range(1, SIGNS_OF_STUTTER + 1):
+            there = period
+            while there < len(tail) and tail[-there - 1] == tail[-there - 1 + period]:
+                there += 1
+            missing = TIMES_OF_STUTTER * period - there
+            if not 0 < missing <= TIMES_OF_STUTTER * period // 2:
+                continue
+            ending = "".join(tail[len(tail) - period + place % period] for place in range(missing))
+            if has_stutter(tail + ending) and not self._source_stutters:
+                found |= {number for number, signs in enumerate(self._texts.small) if signs.startswith(ending)}
+        return found
+
+    @cached_property
+    def _source_stutters(self) -> bool:
+        return has_stutter(self._text)
 
     def _one_too_many(self, words: Sequence[str]) -> _Endings:
         """Return what may not follow the words."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtmoe.inference.text.item_insertion import Unmasked, with_inserted
 from mtmoe.inference.text.lines import SourcePart
-from mtmoe.inference.text.masking import CLOSING, OPENING, MaskedItem
+from mtmoe.inference.text.masking import CLOSING, OPENING, MaskedItem, stand_in_pattern
 from mtmoe.inference.text.spelling import spelling
 
 _WORD = re.compile(r"\S+")
@@ -104,11 +104,28 @@ def unmasked(
     closed = {
         gap for kept in kept_whole for found in re.finditer(re.escape(kept), text) for gap in range(*found.span())[1:]
     }
+    standing = [_place_of_stand_in(item, text, begin) for item in items]
+    for item, place in zip(items, standing, strict=True):
+        closed |= set(range(place + 1, place + len(item.stand_in)))
     gaps = [gap for gap in _gaps(text, words_apart=words_apart) if gap >= begin and gap not in closed] or [len(text)]
     scale = len(aligned.source.text) / max(1, source_length)
     scaled = [item._replace(place=round(item.place * scale)) for item in items]
-    costs_IG = np.array([_costs(item, scaled, np.array(gaps), aligned) for item in scaled])
-    return with_inserted(text, items, [gaps[gap] for gap in ascending(costs_IG)])
+    costs = [_costs(item, scaled, np.array(gaps), aligned) for item, at in zip(scaled, standing, strict=True) if at < 0]
+    inserted = iter([gaps[gap] for gap in ascending(np.array(costs))] if costs else ())
+    places = [next(inserted) if place < 0 else place for place in standing]
+    num_replaced = [len(item.stand_in) if place >= 0 else 0 for item, place in zip(items, standing, strict=True)]
+    return with_inserted(text, items, places, num_replaced)
+
+
+def _place_of_stand_in(item: MaskedItem, text: str, begin: int) -> int:
+    """Return where the stand-in of an item is in a text, from ``begin`` on; -1 if it is not there just once."""
+    found = [match.start() for match in stand_in_pattern(item).finditer(text)] if item.stand_in else []
+    return found[0] if len(found) == 1 and found[0] >= begin else -1
+
+
+def has_stand_ins(text: str, items: Sequence[MaskedItem]) -> bool:
+    """Return whether a translation has the stand-in of each item that has one just once."""
+    return all(_place_of_stand_in(item, text, 0) >= 0 for item in items if item.stand_in)
 
 
 def _gaps(text: str, *, words_apart: bool) -> list[int]:

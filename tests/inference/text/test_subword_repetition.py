@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtmoe.data.repetition import OF_TEXT, OF_WORDS, limits_after
+from mtmoe.data.repetition import OF_TEXT, OF_WORDS, has_stutter, limits_after
 from mtmoe.data.words import words_of
 from mtmoe.inference.text.spelling import spelling
 from mtmoe.inference.text.subword_repetition import Repetition, SubwordLetters, SubwordTexts, TextRepetition
@@ -81,6 +81,21 @@ def test_by_their_text_phrases_are_the_same_in_other_subwords_and_another_case()
     assert repetition.looping_words(()) == frozenset()
     allowing = TextRepetition("the women, the women", SubwordTexts(SPELT))
     assert allowing.looping_words(ids_of("▁the", "▁women", "▁the")) == frozenset()
+
+
+STUTTERS = ["lo", "ol", "l", "o", "lolo", "x", ":", "::", "1", " lo"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(range(len(STUTTERS))), max_size=9))
+def test_subwords_that_complete_a_stutter_are_banned(ids):
+    text = "".join(STUTTERS[i] for i in ids)
+    if has_stutter(text):
+        return
+    expected = {i for i, signs in enumerate(STUTTERS) if has_stutter(text + signs)}
+    found = TextRepetition("x", SubwordTexts(STUTTERS)).looping_words(ids)
+    assert expected <= found
+    assert not TextRepetition("hahahahahahaha", SubwordTexts(STUTTERS)).looping_words([0, 0, 0, 0, 0])
 
 
 def test_letters_and_words_of_subwords_are_counted_and_bytes_once_a_character():

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtmoe.inference.text.item_insertion import Unmasked
+from mtmoe.inference.text.masking import Span, masked
 from mtmoe.inference.text.unmasking import Aligned, Spelt, ascending, spelt, unmasked
-from tests.inference.text.test_masking import cut
+from tests.inference.text.test_masking import PATTERN, cut
 
 
 def words(text: str) -> Spelt:
@@ -84,6 +86,40 @@ def test_links_of_words_and_items_are_those_of_the_whole_texts():
     assert found.text == "Visitez {{ x }} maintenant"
     links = tuple((rest.word_numbers[i], j) for i, j in ((0, 0), (1, 1)))
     assert found.links(links, rest.items) == ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4))
+
+
+NAMES = {"{x}": "Tom", "{y}": "27"}
+
+
+def put_for_names(line: str, translation: str) -> Unmasked:
+    """The translation of a line in which names stand for some items."""
+    found = list(PATTERN.finditer(line))
+    rest = masked(line, [Span(*match.span(), False, NAMES.get(match[0], "")) for match in found])
+    source, target = words(rest.text), words(translation)
+    attention_TS = np.eye(len(target.middles), len(source.middles)) + 1e-3
+    return unmasked(Aligned(source, target, attention_TS), len(rest.text), rest.items, words_apart=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "translation", "expected"),
+    [
+        ("{x} is here.", "Tom est ici.", "{x} est ici."),
+        ("{x} is here.", "Voici l'Tom.", "Voici l'{x}."),  # with the white space that the name has
+        ("{x} has {y} dogs 😀.", "27 chiens a Tom.", "{y} chiens a {x} 😀."),
+        ("{x} is 😀 here", "est Tom ici", "est {x} 😀 ici"),
+        ("{x} is here", "Il est ici", "Il {x} est ici"),  # the name was lost
+        ("{x} is here", "Tom, Tom et Tommy", "Tom {x}, Tom et Tommy"),  # which of them is not known
+    ],
+)
+def test_items_stand_where_what_stood_for_them_is(line, translation, expected):
+    assert put_for_names(line, translation).text == expected
+
+
+def test_links_of_what_stood_for_an_item_are_the_items():
+    found = put_for_names("{x} has {{ z }} here", "ici Tom a")
+    assert found.text == "ici {x} {{ z }} a"
+    assert found.new_words == (0, 1, 5)
+    assert found.item_words == ((1,), (2, 3, 4))
 
 
 PIECES = ["<pad>", "<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁a", "b", "▁é", "."]
