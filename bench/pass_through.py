@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mtmoe.evaluation.repeated_phrases import has_loop
 
 from mtmoe.data.perturbations.insertion import drawn_place, inserted, removed
 from mtmoe.data.perturbations.items import ITEM_KINDS, drawn_item
+from mtmoe.data.repetition import has_loop
 from mtmoe.evaluation.quality import measure_quality
 from mtmoe.inference.translator import Translator
 
@@ -58,7 +58,7 @@ def told(name: str, text: str, translator: Translator, lines: Sequence[str]) -> 
     begin = time.process_time()
     found = [translation.text for translation in translator.stream(lines, with_scores=False)]
     seconds = time.process_time() - begin
-    loops = sum(has_loop(one, [line]) for one, line in zip(found, lines, strict=True))
+    loops = sum(has_loop(one, line) for one, line in zip(found, lines, strict=True))
     print(f"{name}: {text}: {len(lines):,} lines, {loops:,} loops, {seconds:.1f} CPU-seconds", flush=True)
     return found
 
