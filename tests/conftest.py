@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-# A suite in the background of a script inherits that SIGINT is ignored, and so would the commands that it interrupts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A suite in the background of a script inherits that SIGINT is ignored, under nohup that SIGHUP is, and so would the
+# commands that it interrupts.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)

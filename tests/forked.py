@@ -18,14 +18,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+from tests.paths import ROOT
 
 MOST_SECONDS = 600.0
-CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT = multiprocessing.get_context("forkserver")
 # torch._dynamo is what the first optimizer imports.
-CONTEXT.set_forkserver_preload(
+_CONTEXT.set_forkserver_preload(
     [
         "torch._dynamo",
         "numpy.random",
@@ -40,34 +44,54 @@ CONTEXT.set_forkserver_preload(
 )
 
 
+_ENVIRONMENT = dict(os.environ)
+
+
+def context() -> ForkServerContext:
+    """Return the context of :mod:`multiprocessing` whose processes are forked.
+
+    The process that they are forked from starts with the first, in the environment and the directory that the tests
+    started in, whatever the test that needs it has changed.
+    """
+    changed = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(_ENVIRONMENT)
+    try:
+        with contextlib.chdir(ROOT):
+            forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(changed)
+    return _CONTEXT
+
+
 class Ended(NamedTuple):
-    """What a command has done. status: negative for the signal that killed it."""
+    """What a process has done. status: negative for the signal that killed it."""
 
     status: int
     stdout: str
     stderr: str
 
 
-class Command:
-    """`mtmoe` at work with these arguments, in the tests' working directory."""
+class Process:
+    """A function at work in a process of its own, in the tests' working directory.
+
+    What it returns is the exit status, if it is a number; what it raises is written as Python writes it.
+    """
 
     def __init__(
         self,
+        function: Callable[..., object],
         *arguments: object,
         stdin: str | os.PathLike[str] = os.devnull,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, and wait until it has taken signals in hand. ``environment`` is in place of the tests'."""
-        self._outputs = tempfile.TemporaryDirectory()
+        """Start it. ``function`` is found by its name; ``environment`` is in place of the tests'."""
+        self._name, self._outputs = function.__name__, tempfile.TemporaryDirectory()
         streams = [os.fspath(stdin), *(str(path) for path in self._paths())]
-        begun, theirs = CONTEXT.Pipe(duplex=False)
-        words, variables = [str(argument) for argument in arguments], dict(environment or os.environ)
-        self._process = CONTEXT.Process(target=_become_command, args=(theirs, words, streams, variables))
+        call = (function, arguments, streams, dict(environment or os.environ))
+        self._process = context().Process(target=_begin, args=call)
         self._process.start()
-        theirs.close()
-        with contextlib.suppress(EOFError):  # it has ended already
-            begun.recv()
-        begun.close()
 
     def _paths(self) -> tuple[Path, Path]:
         return Path(self._outputs.name, "stdout"), Path(self._outputs.name, "stderr")
@@ -91,7 +115,7 @@ class Command:
         if self.is_alive_after(MOST_SECONDS):
             self._process.kill()
             self._process.join()
-            raise subprocess.TimeoutExpired("mtmoe", MOST_SECONDS, *(path.read_bytes() for path in self._paths()))
+            raise subprocess.TimeoutExpired(self._name, MOST_SECONDS, *(path.read_bytes() for path in self._paths()))
         status = self._process.exitcode
         assert status is not None
         output, talk = (path.read_text(encoding="utf-8", errors="replace") for path in self._paths())
@@ -99,23 +123,32 @@ class Command:
         return Ended(status, output, talk)
 
 
+class Command(Process):
+    """`mtmoe` at work with these arguments. It has taken signals in hand."""
+
+    def __init__(self, *arguments: object, **more: Any) -> None:
+        """Start it. ``more``: of :class:`Process`."""
+        begun, theirs = context().Pipe(duplex=False)
+        super().__init__(_command, theirs, [str(argument) for argument in arguments], **more)
+        theirs.close()
+        with contextlib.suppress(EOFError):  # it has ended already
+            begun.recv()
+        begun.close()
+
+
+def run(function: Callable[..., object], *arguments: Any, **more: Any) -> Ended:
+    """Call a function in a process of its own, to its end. ``more``: of :class:`Process`."""
+    return Process(function, *arguments, **more).end()
+
+
 def run_command(*arguments: object, **more: Any) -> Ended:
-    """Run `mtmoe` to its end. ``more``: of :class:`Command`."""
+    """Run `mtmoe` to its end. ``more``: of :class:`Process`."""
     return Command(*arguments, **more).end()
 
 
-def call(function: Callable[..., object], *arguments: Any) -> int:
-    """Call a function of a module in a process of its own, and return its exit status; negative for a signal."""
-    process = CONTEXT.Process(target=function, args=arguments)
-    process.start()
-    process.join(MOST_SECONDS)
-    status = process.exitcode
-    process.kill()
-    assert status is not None, f"{function.__name__} does not end"
-    return status
-
-
-def _become_command(begun: Connection, words: list[str], streams: list[str], environment: dict[str, str]) -> None:
+def _begin(
+    function: Callable[..., object], arguments: tuple[Any, ...], streams: list[str], environment: dict[str, str]
+) -> None:
     for number, path in enumerate(streams):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o600)
         os.dup2(opened, number)
@@ -134,6 +167,11 @@ def _become_command(begun: Connection, words: list[str], streams: list[str], env
         import torch
 
         torch.set_num_threads(int(threads))
+    status = function(*arguments)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _command(begun: Connection, words: list[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as `python -m mtmoe` begins
     sys.argv = ["mtmoe", *words]
     from mtmoe.cli import run

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.campaign import damage, inputs, scarcity, settings
@@ -16,15 +17,15 @@ PARTS = {"inputs": inputs.cases, "settings": settings.cases, "damage": damage.ca
 _SHARES = {"inputs": 0.36, "settings": 0.32, "damage": 0.27, "scarcity": 0.05}
 
 
-def main() -> int:
-    """Return 0 if nothing was found."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Return 0 if nothing was found. ``words``: the arguments; None for those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="another one spoils other things")
     parser.add_argument("--count", type=int, default=3400, help="cases in all")
     parser.add_argument("--part", choices=PARTS, action="append", help="these alone")
     parser.add_argument("--only", default="", help="the case of this name alone")
     parser.add_argument("--sound", type=Path, help="where what is sound is kept for the next time")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     verdicts: list[Verdict] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mtmoe-sound-") as temporary:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import forked
 
 _WORDS = ("the", "a", "man", "woman", "dog", "cat", "red", "house", "walks", "runs", "sees", "sleeps", "today")
 _TABLES = """
@@ -58,7 +58,7 @@ class Sound:
         self.recipe, self.data, self.run, self.lm = (place / name for name in ("tiny.toml", "data", "run", "lm"))
 
     def make(self) -> Sound:
-        """Write the text and run the commands; a minute of one core."""
+        """Write the text and run the commands; some seconds of one core."""
         self.place.mkdir(parents=True, exist_ok=True)
         generator = random.Random(1)
         for part, num_pairs in (("train", 200), ("valid", 6), ("test", 8)):
@@ -82,11 +82,9 @@ class Sound:
         }
 
     def _command(self, *arguments: str | Path) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "mtmoe", *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} ends with status {done.returncode}:\n{done.stderr}")
+        done = forked.run_command(*arguments, environment={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.status:
+            raise RuntimeError(f"mtmoe {' '.join(map(str, arguments))} ends with status {done.status}:\n{done.stderr}")
 
 
 def recipe_text(place: Path) -> str:

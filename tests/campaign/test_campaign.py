@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-from tests.campaign.harness import Case, Outcome, judge
-from tests.paths import ROOT
+from tests import forked
+from tests.campaign.__main__ import main
+from tests.campaign.harness import Case, Outcome, judge, run_cases
+from tests.campaign.setup import Sound
 
 FINE = "error: no.txt: no such file\ncheck the path\n"
 
@@ -49,31 +49,32 @@ def test_the_judge_notices_a_file_that_was_changed():
     assert _judged(0, "", changed=("in/t0",)) == "changed: in/t0"
 
 
-def test_a_small_campaign_finds_nothing():
-    command = [sys.executable, "-m", "tests.campaign", "--seed", "7", "--count", "40"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
+    """Text, data and runs."""
+    return Sound(tmp_path_factory.mktemp("sound")).make()
+
+
+def test_a_small_campaign_finds_nothing(sound: Sound) -> None:
+    done = forked.run(main, ["--seed", "7", "--count", "40", "--sound", str(sound.place)])
+    assert done.status == 0, f"{done.stdout}\n{done.stderr}"
     assert "findings" in done.stdout
 
 
-def test_a_hang_and_an_overwritten_file_are_found_in_real_commands(tmp_path):
-    script = f"""
-import sys
-from pathlib import Path
-from tests.campaign.harness import Case, run_cases
-from tests.campaign.setup import Sound
-sound = Sound(Path({str(tmp_path)!r}) / "sound").make()
-def prepare(place):
-    (place / "in").mkdir()
-    (place / "in" / "weights").write_text("mine")
-cases = [Case("a", ("export", str(sound.run), "in/weights"), prepare),
-         Case("b", ("describe", "wmt14-en-fr-32"), most_seconds=0.02)]
-for verdict in run_cases(cases):
-    print(verdict.case.name, verdict.findings)
-"""
-    command = [sys.executable, "-c", script]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+def _a_hang_and_an_overwritten_file(sound: Sound) -> None:
+    def prepare(place: Path) -> None:
+        (place / "in").mkdir()
+        (place / "in" / "weights").write_text("mine")
+
+    cases = [
+        Case("a", ("export", str(sound.run), "in/weights"), prepare),
+        Case("b", ("describe", "wmt14-en-fr-32"), most_seconds=0.02),
+    ]
+    for verdict in run_cases(cases):
+        print(verdict.case.name, verdict.findings)
+
+
+def test_a_hang_and_an_overwritten_file_are_found_in_real_commands(sound: Sound) -> None:
+    done = forked.run(_a_hang_and_an_overwritten_file, sound)
     assert "a ('changed: in/weights',)" in done.stdout, done.stderr
     assert "b ('hang: killed" in done.stdout

@@ -106,12 +106,13 @@ def test_output_that_nobody_reads_ends_the_command_quietly(fail: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("closed", "status", "output"), [("<&-", 0, "wmt14-en-fr"), ("2>&-", 0, "wmt14-en-fr"), (">&-", 141, "")]
+    ("closed", "status", "output"),
+    [("<&-", 0, "training.max_steps"), ("2>&-", 0, "training.max_steps"), (">&-", 141, "")],
 )
 def test_a_standard_stream_that_was_closed_before_the_start_is_no_traceback(
     closed: str, status: int, output: str
 ) -> None:
-    command = f"{shlex.quote(sys.executable)} -m mtmoe recipes {closed}"
+    command = f"{shlex.quote(sys.executable)} -m mtmoe settings {closed}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert result.returncode == status
     assert output in result.stdout
@@ -150,7 +151,7 @@ def test_too_little_memory_is_a_message_with_what_was_said_and_the_settings(fail
 
 
 def test_an_address_space_that_is_too_small_for_the_libraries_is_told_before_they_crash() -> None:
-    command = f"ulimit -v 400000; {shlex.quote(sys.executable)} -m mtmoe recipes"
+    command = f"ulimit -v 400000; {shlex.quote(sys.executable)} -m mtmoe settings"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (

@@ -8,7 +8,6 @@ import os
 import re
 import resource
 import shutil
-import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -24,6 +23,7 @@ from mtmoe.diagnosis import directory, hardware, processes, software
 from mtmoe.diagnosis.check import Check, run_check
 from mtmoe.diagnosis.examination import examine
 from mtmoe.system import cpu_cores as processor
+from tests.distributed.processes.commands import invoke_in_group
 from tests.paths import ROOT
 
 
@@ -297,15 +297,10 @@ def test_a_process_that_finds_nobody_says_so_for_itself(monkeypatch, tmp_path) -
     assert "GLOO_SOCKET_IFNAME" in check.advice
 
 
-def test_under_torchrun_the_main_process_tells_of_all(tmp_path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mtmoe"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, "doctor", str(tmp_path / "run"), "--json"],
-        capture_output=True, text=True, timeout=300, env=environment, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    examination = json.loads(done.stdout)
+def test_of_several_processes_the_main_one_tells_of_all(tmp_path) -> None:
+    first, other = invoke_in_group(2, "doctor", tmp_path / "run", "--json")
+    assert (first.status, other.status, other.output) == (0, 0, ""), first.talk + other.talk
+    examination = json.loads(first.output)
     assert len(examination["reports"]) == 1, "one for the machine"
     assert [check["name"] for check in examination["together"]] == ["same software", "shared files", "clocks"]
     assert {check["state"] for check in examination["together"]} == {"ok"}

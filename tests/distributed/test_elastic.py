@@ -21,6 +21,7 @@ from tests.distributed.processes.elastic import (
     sentences_of_corpus,
     sentences_of_epoch,
     train,
+    train_in_another_job,
 )
 from tests.distributed.processes.elastic_worker import KILLED, KILLED_IN_SAVE, STOPPED, read_notes
 from tests.distributed.processes.group import run_group
@@ -28,11 +29,9 @@ from tests.distributed.processes.group import run_group
 NUM_STEPS = 26  # a little more than an epoch
 
 
-def torchrun(
-    place: Path, fates: Sequence[Sequence[object]], *options: str, max_restarts: int = 0
-) -> subprocess.CompletedProcess[str]:
+def torchrun(place: Path, fates: Sequence[Sequence[object]]) -> subprocess.CompletedProcess[str]:
     """Run a job to its end, and what befalls its workers on the way."""
-    command = job(place, fates, *options, max_restarts=max_restarts)
+    command = job(place, fates)
     return subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment(), check=False)
 
 
@@ -50,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
 def test_workers_that_are_killed_also_in_a_save_or_stopped_lose_nothing_of_the_run(whole):
     place, recipe = whole
     fates = [[0, 1, 7, KILLED], [1, 0, 9, KILLED_IN_SAVE], [2, 1, 15, STOPPED]]
-    stopped = torchrun(place, fates, max_restarts=3)
+    stopped = torchrun(place, fates)
     assert stopped.stderr.count("which this torchrun job trains") == 2, stopped.stderr
     assert "stopped after step 15, which is saved" in stopped.stderr
     assert steps_saved(place / "run")[-1] == 15
@@ -61,12 +60,11 @@ def test_workers_that_are_killed_also_in_a_save_or_stopped_lose_nothing_of_the_r
     assert first[:2] in ([1, 5], [1, 7])
     assert first[2] in (7, 9)
 
-    refused = torchrun(place, [])
-    assert "holds a run already" in refused.stderr, "another job must not go on with it by itself"
+    refused = run_group(2, train_in_another_job, recipe, place, False)
+    assert "holds a run already" in refused[0], "another job must not go on with it by itself"
     assert steps_saved(place / "run")[-1] == 15
 
-    finished = torchrun(place, [], "--resume")
-    assert finished.returncode == 0, finished.stderr
+    assert run_group(2, train_in_another_job, recipe, place, True) == ["", ""]
     assert_same_bits(place / "whole", place / "run", NUM_STEPS)
     batches = num_batches(recipe, place / "data")
     assert 15 < batches < NUM_STEPS

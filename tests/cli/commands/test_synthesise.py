@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.distributed.processes.commands import invoke_in_group
 
 
 @pytest.fixture
@@ -62,12 +61,9 @@ def test_processes_of_torchrun_share_the_lines(invoke: Any, tiny_run: Any, text:
     expected, output = tmp_path / "one.tsv", tmp_path / "two.tsv"
     command = ["synthesise", tiny_run.run, text, "--method", "sampling", "--device", "cpu"]
     assert invoke(*command[:3], expected, *command[3:]).exit_code == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mtmoe"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [*torchrun, *command[:3], output, *command[3:]]
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[[data.train]]") == 1
+    done = invoke_in_group(2, *command[:3], output, *command[3:])
+    assert [each.status for each in done] == [0, 0], [each.talk for each in done]
+    assert sum(each.output.count("[[data.train]]") for each in done) == 1
     pairs = [[line.split("\t")[:2] for line in path.read_text().split("\n")] for path in (expected, output)]
     assert pairs[0] == pairs[1]
 

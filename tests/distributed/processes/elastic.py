@@ -15,6 +15,7 @@ from mtmoe.checkpoint import RunFiles, last_checkpoint, load_training
 from mtmoe.config import Recipe, recipe_to_toml
 from mtmoe.data.prepared.preparation import open_prepared
 from mtmoe.data.subwords.vocabularies import load_vocabulary
+from mtmoe.errors import UserError
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.trainer import batch_stream, run_training
 from mtmoe.vocabulary import EOS
@@ -44,12 +45,22 @@ def train(recipe: Recipe, run: Path, data: Path, notes: Path, resume: bool, last
     run_training(recipe, run, data, resume=resume, reporter=SilentReporter())
 
 
-def job(place: Path, fates: Sequence[Sequence[object]], *options: str, max_restarts: int = 3) -> list[str]:
+def train_in_another_job(recipe: Recipe, place: Path, resume: bool) -> str:
+    """What each process of a second job does with PLACE/run; return the error that it gets."""
+    os.environ["TORCHELASTIC_RUN_ID"] = "another"
+    try:
+        train(recipe, place / "run", place / "data", place / "notes", resume)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def job(place: Path, fates: Sequence[Sequence[object]]) -> list[str]:
     """The command of a job of two processes that trains PLACE/toy.toml into PLACE/run."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     worker = ["-m", "tests.distributed.processes.elastic_worker", str(place / "notes"), json.dumps(fates)]
     files = [str(place / "toy.toml"), str(place / "run"), "--data", str(place / "data")]
-    return [*launcher, "--max-restarts", str(max_restarts), *worker, "train", *files, "--device", "cpu", *options]
+    return [*launcher, "--max-restarts", "3", *worker, "train", *files, "--device", "cpu"]
 
 
 def environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from tests.forked import CONTEXT
+from tests import forked
 
 TIMEOUT_SECONDS = 240  # far more than any needs on an idle machine
 
@@ -37,11 +37,11 @@ def start_group(
     num_processes: int, function: Callable[..., Any], *arguments: Any
 ) -> tuple[list[Connection], list[ForkServerProcess]]:
     """The processes, and where each will put what it returns."""
-    port = _free_port()
+    port, context = _free_port(), forked.context()
     pipes, processes = [], []
     for rank in range(num_processes):
-        receiver, sender = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=_run, args=(sender, rank, num_processes, port, function, arguments))
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_run, args=(sender, rank, num_processes, port, function, arguments))
         process.start()
         sender.close()
         pipes.append(receiver)
