@@ -12,10 +12,10 @@ mtmoe := $(bin)/mtmoe
 # threads each would wait for each other. The order of the files is that of tests/conftest.py.
 cores   := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 workers := $(shell echo $$(( $(cores) < 6 ? $(cores) * 3 / 2 : 8 )))
-pytest  := OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+pytest  := MAKEFLAGS= OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs format clean
+.PHONY: help install demo test check types docs format clean
 
 help:
 	@echo "make install   make $(VENV) with mtmoe in it, at the versions of constraints.txt"
@@ -56,8 +56,11 @@ test: $(stamp)
 check: $(stamp)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 types test
+
+# Beside the tests: they leave a core idle now and then, and mypy takes one for a minute.
+types: $(stamp)
 	$(bin)/mypy
-	$(pytest)
 
 docs: $(stamp)
 	$(bin)/python -m sphinx -q -W --keep-going docs build/docs

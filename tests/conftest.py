@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 
 import pytest
 from hypothesis import settings
 
+from tests import forked
+
 LONGEST = (
     "tests/training/test_trainer.py",
+    "tests/training/test_language_model_training.py",
     "tests/distributed/test_parity.py",
     "tests/distributed/test_elastic.py",
+    "tests/documents/test_documents_run.py",
     "tests/campaign/test_kills.py",
-    "tests/campaign/test_campaign.py",
-    "tests/cli/commands/test_commands.py",
     "tests/distributed/",
+    "tests/inference/test_stability.py",
     "tests/cli/",
     "tests/training/",
 )
@@ -26,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
     items.sort(key=lambda item: next((n for n, place in enumerate(LONGEST) if item.nodeid.startswith(place)), 99))
 
+
+multiprocessing.get_context = forked.get_context
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext, ForkServerContext
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -63,6 +63,17 @@ def context() -> ForkServerContext:
         os.environ.clear()
         os.environ.update(changed)
     return _CONTEXT
+
+
+_get_context = multiprocessing.get_context
+
+
+def get_context(method: str | None = None) -> BaseContext:
+    """Return what :func:`multiprocessing.get_context` does, but for "spawn" the context whose processes are forked.
+
+    With it, workers of the code under test begin at once, too. Those of a program that a test starts are its own.
+    """
+    return context() if method == "spawn" else _get_context(method)
 
 
 class Ended(NamedTuple):

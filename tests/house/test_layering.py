@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,9 @@ def imports_of(name: str, path: Path) -> Iterator[Import]:
         yield from (Import(name, other) for other in found if other.startswith("mtmoe."))
 
 
-IMPORTS = [each for name, path in modules() for each in imports_of(name, path)]
+@functools.cache
+def all_imports() -> list[Import]:
+    return [each for name, path in modules() for each in imports_of(name, path)]
 
 
 def layer(module: str, place: int, layers: list[tuple[str, ...]]) -> int:
@@ -105,7 +108,7 @@ def test_every_package_has_a_layer() -> None:
 
 def test_imports_point_to_lower_layers() -> None:
     wrong = []
-    for each in IMPORTS:
+    for each in all_imports():
         importer, imported = (f"{module}.".split(".")[1] for module in each)
         if imported.startswith("__version__"):
             continue
@@ -115,13 +118,13 @@ def test_imports_point_to_lower_layers() -> None:
 
 
 def test_evaluation_knows_nothing_of_inference() -> None:
-    of_quality = [each.imported for each in IMPORTS if each.importer.startswith("mtmoe.evaluation.")]
+    of_quality = [each.imported for each in all_imports() if each.importer.startswith("mtmoe.evaluation.")]
     assert of_quality
     assert not [name for name in of_quality if ".inference" in name]
 
 
 def test_within_inference_imports_point_one_way_too() -> None:
-    inside = [each for each in IMPORTS if all(module.startswith("mtmoe.inference.") for module in each)]
+    inside = [each for each in all_imports() if all(module.startswith("mtmoe.inference.") for module in each)]
     assert len(inside) > 50
     wrong = [
         str(each)

@@ -84,7 +84,7 @@ def assert_same(translator: Translator, found: Sequence[Translation], expected: 
         assert one.log_probability == pytest.approx(other.log_probability, abs=1e-5, rel=relative)
 
 
-@pytest.mark.parametrize(("batch", "num_sentences"), [(1, 30), (7, 210), (64, 400)])
+@pytest.mark.parametrize(("batch", "num_sentences"), [(1, 15), (7, 105), (64, 400)])
 def test_a_batch_of_any_size_gives_the_same_translations_to_the_last_character(
     translator: Translator, sentences: list[str], together: list[Translation], batch: int, num_sentences: int
 ) -> None:
