@@ -175,7 +175,8 @@ class Decoding(Settings):
         default=True,
         description="No phrase stands in a row more often than people write it: a word of fewer than 4 letters three "
         "times, a phrase of fewer than 8 twice, a longer one once; nor do few different words follow each other, each "
-        "three times, or the same signs six times without a space. More often where the source repeats something as often.",
+        "three times, or the same signs six times without a space. More often where the source repeats something as "
+        "often.",
     )
     pass_through: tuple[str, ...] = Field(
         default=PASSED_THROUGH,
