@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +14,13 @@ from mtmoe.checkpoint import ModelSource, open_model
 from mtmoe.config.settings import Decoding
 from mtmoe.data.prepared.lexicon import LEXICON_NAME, parse_lexicon
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, parse_source_words
+from mtmoe.data.repetition import has_loop
 from mtmoe.data.word_dictionaries import dictionary_of
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.line_constraints import LineConstraints
 from mtmoe.inference.constraints.pass_through import Masking, PassThrough
 from mtmoe.inference.constraints.search_task import SearchTask
-from mtmoe.inference.constraints.stand_ins import copied_names
 from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.divided_lines import LineAssembly
 from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_case
@@ -38,6 +38,7 @@ from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.text.lines import DividedLine, SourcePart, decode_line
+from mtmoe.inference.text.stand_ins import copied_names
 from mtmoe.inference.text.typing_errors import Correction, TypingErrors, as_typed
 from mtmoe.inference.text.unmasking import has_stand_ins
 from mtmoe.inference.translation import Translation
@@ -54,6 +55,18 @@ class _Wanted(NamedTuple):
     num_best: int
     with_alignment: bool
     with_scores: bool
+
+
+class _Flaws(NamedTuple):
+    """What is wrong with the translation of a line.
+
+    lacks_stand_ins: one of the source is not there just once. loops: a part of it does. settled: texts of the parts
+    that do not, where others do.
+    """
+
+    lacks_stand_ins: bool
+    loops: bool
+    settled: frozenset[str] = frozenset()
 
 
 class _Work(NamedTuple):
@@ -200,9 +213,10 @@ class Translator:
         translations = [Translation("")] * len(requests)
         waiting = list(range(len(requests)))
         maskings = [Masking()] * len(requests)
+        settled: set[str] = set()
         told = progress
         for line_constraints in self._constraints_in_turn():
-            work = self._prepared([(requests[i], maskings[i]) for i in waiting], wanted, line_constraints)
+            work = self._prepared([(requests[i], maskings[i]) for i in waiting], wanted, line_constraints, settled)
             with full_precision():
                 found = search_all(
                     self._search_model,
@@ -220,16 +234,17 @@ class Translator:
             if not work.parts:
                 told("translate", work.num_blank, work.num_blank, "sentences")
             self._memory_trimming.translated(len(work.parts))
-            better = {
-                index: Masking(
-                    with_numbers=bool(self._pass_through.lost_numbers(requests[index].text, translations[index].text)),
-                    with_stand_ins=has_all,
-                )
-                for index, has_all in zip(waiting, self._have_stand_ins(work, found), strict=True)
-            }
-            waiting = [i for i in waiting if better[i] != Masking() or self._is_in_circles(translations[i])]
-            for index in waiting:
-                maskings[index] = better[index]
+            again = []
+            in_circles = [self._is_in_circles(translations[index]) for index in waiting]
+            for index, flaws in zip(waiting, self._flaws(work, found, in_circles), strict=True):
+                lost_numbers = self._pass_through.lost_numbers(requests[index].text, translations[index].text)
+                maskings[index] = Masking(bool(lost_numbers), not flaws.lacks_stand_ins)
+                if maskings[index] != Masking():
+                    again.append(index)
+                elif flaws.loops:
+                    again.append(index)
+                    settled |= flaws.settled
+            waiting = again
             if not waiting:
                 break
             told = silent
@@ -304,12 +319,17 @@ class Translator:
         )
 
     def _prepared(
-        self, lines: Sequence[tuple[Request, Masking]], wanted: _Wanted, line_constraints: LineConstraints
+        self,
+        lines: Sequence[tuple[Request, Masking]],
+        wanted: _Wanted,
+        line_constraints: LineConstraints,
+        settled: Collection[str],
     ) -> _Work:
         """Divide lines into parts, and say what their translations must have.
 
         Args:
             lines: requests, and what is masked of each.
+            settled: texts of parts that are translated once more as they were before.
         """
         requests = [request for request, _ in lines]
         sources = self._pass_through.divided(requests, [masking for _, masking in lines])
@@ -319,18 +339,39 @@ class Translator:
             num_best=self._num_candidates(wanted.num_best),
             keep_attention=wanted.with_alignment or any(part.items for part in parts),
         )
-        return _Work(requests, sources, parts, options, line_constraints, line_constraints.tasks(requests, sources))
+        tasks = line_constraints.tasks(requests, sources)
+        if settled:
+            before = self._line_constraints.tasks(requests, sources)
+            tasks = [
+                usual if part.text in settled else task for part, task, usual in zip(parts, tasks, before, strict=True)
+            ]
+        return _Work(requests, sources, parts, options, line_constraints, tasks)
 
-    def _have_stand_ins(self, work: _Work, found: Sequence[Sequence[Hypothesis]]) -> Iterator[bool]:
-        """Yield for each line whether its translation has each stand-in of the source just once."""
+    def _flaws(
+        self, work: _Work, found: Sequence[Sequence[Hypothesis]], are_suspicious: Sequence[bool]
+    ) -> Iterator[_Flaws]:
+        """Yield what of each line should be searched for once more.
+
+        Args:
+            are_suspicious: of each line, whether its translation loops, as a whole.
+        """
         hypotheses = iter(found)
-        for source in work.sources:
-            bests = [next(hypotheses)[0] for _ in source.parts]
-            yield all(
-                has_stand_ins(decode_line(best.ids, self.loaded.subwords), part.items)
-                for part, best in zip(source.parts, bests, strict=True)
+        for source, is_suspicious in zip(work.sources, are_suspicious, strict=True):
+            parts = [(part, next(hypotheses)) for part in source.parts]
+            lacks_stand_ins = any(
+                not has_stand_ins(self._text(of_part[0]), part.items)
+                for part, of_part in parts
                 if any(item.stand_in for item in part.items)
             )
+            if len(parts) == 1 or not is_suspicious:
+                yield _Flaws(lacks_stand_ins, is_suspicious)
+                continue
+            loops = [any(has_loop(self._text(one), part.text) for one in of_part) for part, of_part in parts]
+            settled = [part.text for (part, _), loop in zip(parts, loops, strict=True) if not loop]
+            yield _Flaws(lacks_stand_ins, any(loops), frozenset(settled))
+
+    def _text(self, hypothesis: Hypothesis) -> str:
+        return decode_line(hypothesis.ids, self.loaded.subwords)
 
     def _num_candidates(self, num_best: int) -> int:
         """Return how many hypotheses the search is to find of each sentence, so that ``num_best`` can be chosen."""

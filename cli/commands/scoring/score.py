@@ -77,10 +77,10 @@ def score(
         raise click.UsageError("Missing argument 'TARGET...': a translation model scores translations of SOURCE")
     from mtmoe.checkpoint import open_model
     from mtmoe.device import choose_device
-    from mtmoe.inference.constraints.stand_ins import copied_names
     from mtmoe.inference.models.ensemble_loading import load_together
     from mtmoe.inference.scoring.forced_decoding import Score, perplexity, score_pairs
     from mtmoe.inference.text.lines import encode_targets
+    from mtmoe.inference.text.stand_ins import copied_names
     from mtmoe.inference.translator import decoding_settings
     from mtmoe.system.process_settings import prepare_for_translation
     from mtmoe.vocabulary import EOS

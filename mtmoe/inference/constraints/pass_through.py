@@ -23,11 +23,11 @@ from mtmoe.data.cleaning.language_tokens import language_tokens, tokened
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.inference.constraints.placeholders import can_be_spelt
-from mtmoe.inference.constraints.stand_ins import KINDS_OF_NAMES, Item, stand_ins
 from mtmoe.inference.requests import Request
 from mtmoe.inference.text.lines import DividedLine, divide_sources, source_text
 from mtmoe.inference.text.masking import MaskedText, Span, masked
 from mtmoe.inference.text.spelling import Spellings
+from mtmoe.inference.text.stand_ins import KINDS_OF_NAMES, Item, stand_ins
 
 _DIGIT = re.compile(r"\d")
 _SEPARATORS = {
@@ -63,7 +63,7 @@ class PassThrough:
             data: the languages, of the recipe.
             user_symbols: of the vocabulary; the model was trained to understand them, so they are left to it.
             names: called when the first line needs them; returns names that the model copies
-                (:func:`mtmoe.inference.constraints.stand_ins.copied_names`).
+                (:func:`mtmoe.inference.text.stand_ins.copied_names`).
         """
         self._load_names = names
         self._decoding, self._data, self._subwords = decoding, data, subwords
@@ -90,7 +90,7 @@ class PassThrough:
 
         Args:
             with_numbers: mask numbers as well, because the model has not written them.
-            with_stand_ins: let names stand where a sentence needs them (:mod:`mtmoe.inference.constraints.stand_ins`).
+            with_stand_ins: let names stand where a sentence needs them (:mod:`mtmoe.inference.text.stand_ins`).
         """
         text = source_text(request.text, self._data)
         if self._pattern is None:

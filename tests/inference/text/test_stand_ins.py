@@ -15,9 +15,9 @@ from mtmoe.data.prepared.lexicon import LEXICON_NAME, Lexicon, save_lexicon
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel, train_subwords
 from mtmoe.inference.constraints.pass_through import Masking, PassThrough
-from mtmoe.inference.constraints.stand_ins import Item, copied_names, names_among, stand_ins
 from mtmoe.inference.requests import Request
 from mtmoe.inference.scoring.forced_decoding import score_pairs
+from mtmoe.inference.text.stand_ins import Item, copied_names, names_among, stand_ins
 from mtmoe.inference.translator import Translator
 from mtmoe.vocabulary import PAD
 from tests.inference.conftest import SENTENCES, untrained_run

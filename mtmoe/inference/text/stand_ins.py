@@ -4,6 +4,8 @@
 one. Where a placeholder takes the place of a word, a name that the model has learned to copy stands there while the
 line is translated, and a number for what counts. An item that was put beside a sentence leaves no such hole, and gets
 none. Where the model does not write a stand-in just once, the line is translated again without.
+
+Letters: V vocabulary, C candidates of a source subword.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _COUNTS = regex.compile(
     r"(?i)(?<![a-z])(?:n|nr|no|num|number|count|counter|total|amount|size|length|quantity|qty|percent|percentage|age|"
     r"years?|days?|hours?|minutes?|seconds?|min|max|limit|index|pages?)(?![a-z])"
 )
-_NUMBER_FORMAT = regex.compile(r"%.*[diouxXeEfFgG]")
+_NUMBER_FORMATS = "diouxXeEfFgG"
 _HAS_NAME = regex.compile(r"\p{L}{2}")
 _GOES_ON = regex.compile(r" \p{Ll}")
 _WORD_BEFORE = regex.compile(r"[\p{L}\p{M}\p{N}] $")
@@ -75,10 +77,8 @@ def _meaning(kind: str, text: str) -> Literal["name", "number", "unknown"]:
     """Return what an item is, as far as its text tells: ``{0}`` may be anything."""
     if kind in ("urls", "emails"):
         return "name"
-    if kind == "printf" and _NUMBER_FORMAT.fullmatch(text):
-        return "number"
     if kind == "printf":
-        return "name" if text[-1] in "sS@" else "unknown"
+        return "number" if text[-1] in _NUMBER_FORMATS else "name" if text[-1] in "sS@" else "unknown"
     if kind != "braces" or not _HAS_NAME.search(text) or text.startswith("{%"):
         return "unknown"
     return "number" if _COUNTS.search(text.replace("_", " ")) else "name"
