@@ -11,6 +11,7 @@ from typing import cast
 from mtmoe.errors import UserError
 
 from .console import write_data
+from .entry import OutputClosed
 
 STANDARD_INPUT = STANDARD_OUTPUT = Path("-")
 """How a command line names it where it asks for a FILE."""
@@ -27,6 +28,24 @@ def opened_output(path: Path | None) -> Iterator[Callable[[str], None]]:
 
     with opened_atomically(path) as file:
         yield lambda text: cast(None, file.write(text.encode("utf-8")))
+
+
+def write_whole(path: Path | None, content: bytes) -> None:
+    """Write bytes to standard output, to a device, or to a file that appears when all is written.
+
+    Raises:
+        OutputClosed: nobody reads standard output any more.
+    """
+    if path is not None:
+        from mtmoe.system.atomic_files import write_atomically
+
+        write_atomically(path, content)
+        return
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise OutputClosed from None
 
 
 def read_lines(path: Path) -> list[str]:

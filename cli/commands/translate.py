@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtmoe.documents.document_jobs import SourceDocument
+from mtmoe.documents.registry import DOCUMENT_FORMATS
 from mtmoe.errors import UserError
 from mtmoe.inference.files.line_formats import LINE_FORMATS, FormatOptions
 from mtmoe.inference.files.translate_files import check_read_again, output_conflict, plain_name, translate_files
@@ -20,7 +22,14 @@ from mtmoe.system.atomic_files import is_special
 from mtmoe.system.process_settings import prepare_for_translation
 
 from ..console import note
-from ..lines import STANDARD_INPUT, STANDARD_OUTPUT, opened_output
+from ..document_translation import (
+    DocumentWishes,
+    document_options,
+    documents_among,
+    translate_as_documents,
+    translate_one_document,
+)
+from ..lines import STANDARD_INPUT, STANDARD_OUTPUT, opened_output, write_whole
 from ..options import (
     BEAM,
     COLUMN,
@@ -39,6 +48,7 @@ from ..options import (
 from ..translation_display import TranslationNotes, progress_once_told
 
 if TYPE_CHECKING:
+    from mtmoe.documents.document import DocumentPart
     from mtmoe.inference.constraints.terminology import Terminology
     from mtmoe.inference.requests import Member
 
@@ -49,12 +59,10 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(list(LINE_FORMATS)),
-    default="text",
-    show_default=True,
-    help="Format of the lines, in and out.",
+    type=click.Choice([*LINE_FORMATS, *DOCUMENT_FORMATS]),
+    help="Format, in and out: of lines, or of documents.  [default: that of FILE's name or content, else text]",
 )
-@click.option("--column", type=COLUMN, help="Column of the source, from 1, in --format tsv.  [default: 1]")
+@click.option("--column", type=COLUMN, help="Column of the source, from 1, in --format tsv.  [default: 1; in csv all]")
 @click.option(
     "--prefix-column",
     type=COLUMN,
@@ -81,6 +89,7 @@ if TYPE_CHECKING:
 @click.option("--input", "input_paths", metavar="FILE", multiple=True, help="Another FILE. Can be repeated.")
 @click.option("--output", "output_path", type=FILE, help="Write this file instead of standard output.")
 @click.option("--output-dir", type=DIRECTORY, help="Write a file of the same name in this directory for each FILE.")
+@document_options
 @click.option("--resume", is_flag=True, help="Go on with an output that an interrupted command left unfinished.")
 @translators_option
 @with_option
@@ -90,7 +99,7 @@ if TYPE_CHECKING:
 def translate(
     run: Path,
     files: tuple[str, ...],
-    format_name: str,
+    format_name: str | None,
     column: int | None,
     prefix_column: int | None,
     num_best: int | None,
@@ -105,6 +114,10 @@ def translate(
     input_paths: tuple[str, ...],
     output_path: Path | None,
     output_dir: Path | None,
+    document_parts: tuple[DocumentPart, ...] | None,
+    retranslate: bool,
+    memory_path: Path | None,
+    direction: str | None,
     resume: bool,
     num_workers: int,
     ensemble: tuple[Member, ...],
@@ -112,7 +125,7 @@ def translate(
     overrides: tuple[str, ...],
     device: str | None,
 ) -> None:
-    """Translate standard input, or files: one line out per line in.
+    """Translate standard input, or files: one line out per line in; or documents, which keep their form.
 
     FILE can be compressed, a pattern such as 'news/*.en', or - for standard input. The order is kept, an empty line
     stays empty.
@@ -126,6 +139,9 @@ def translate(
             log_probability, tokens, token_log_probabilities, warnings, confidence (after `mtmoe calibrate`),
             corrections (typing errors of the line: written, read_as), alignment (with --alignment), terms (with
             --terms: source, target, applied) and alternatives (with --nbest)
+
+    Documents (report.docx, page.html, text.xliff ...) are translated sentence by sentence. Bold text, links and the
+    like go to the words that come from those they were on; what is no text stays as it is, byte for byte.
 
     A term of --terms is found as whole words (in languages without spaces anywhere), in any case if it is written
     without capitals, else only as it is written; the longest counts. Its translation stands as it is written and as
@@ -148,6 +164,12 @@ def translate(
     if output_path == STANDARD_OUTPUT:
         output_path = None
     devices = devices_of(device, num_workers)
+    wishes = DocumentWishes(document_parts, retranslate, memory_path, direction)
+    documents = documents_among(inputs, format_name)
+    is_document = bool(documents) or format_name in DOCUMENT_FORMATS
+    if not is_document:
+        wishes.check_unused()
+    format_name = format_name or (documents[0].format.name if documents else "text")
     if with_scores and format_name == "json":
         raise click.UsageError("--scores has no meaning with --format json: scores are always in it")
     if prefix_column is not None and format_name != "tsv":
@@ -159,9 +181,14 @@ def translate(
         if language_model is None:
             raise click.UsageError("--lm-weight is the weight of a language model: give --lm")
         overrides = (*overrides, f"decoding.language_model.weight={lm_weight}")
-    line_format = LINE_FORMATS[format_name](
-        FormatOptions(with_scores, with_alignment, terms_path is not None, num_best, column, prefix_column)
-    )
+    if is_document:
+        if num_best is not None or with_scores or with_alignment:
+            raise click.UsageError(f"--nbest, --scores and --alignment belong to lines, not to --format {format_name}")
+        line_format = LINE_FORMATS["text"]()
+    else:
+        line_format = LINE_FORMATS[format_name](
+            FormatOptions(with_scores, with_alignment, terms_path is not None, num_best, column, prefix_column)
+        )
     from mtmoe.data.raw.lines import is_open_pipe
     from mtmoe.inference.scoring.rescoring import RescoringRuns
 
@@ -174,7 +201,12 @@ def translate(
     if output_dir or resume:
         check_read_again(inputs)
     to_file = output_path is not None and not is_special(output_path)
-    if inputs and (output_dir or to_file) and not any(map(is_open_pipe, inputs)):
+    if is_document and documents and (output_dir or to_file):
+        done = translate_as_documents(options, documents, output_path, output_dir, wishes, column=column, resume=resume)
+    elif is_document:
+        _translate_document_to_stream(options, documents, format_name, output_path, wishes, column)
+        return
+    elif inputs and (output_dir or to_file) and not any(map(is_open_pipe, inputs)):
         with progress_once_told() as progress:
             done = translate_files(
                 options, inputs, output_path, output_dir=output_dir, resume=resume, progress=progress, listener=notes
@@ -187,6 +219,23 @@ def translate(
     if suspicious := done.suspicious_lines():
         note(suspicious)
     done.raise_unreadable()
+
+
+def _translate_document_to_stream(
+    options: TranslationOptions,
+    documents: Sequence[SourceDocument],
+    format_name: str,
+    output_path: Path | None,
+    wishes: DocumentWishes,
+    column: int | None,
+) -> None:
+    """Translate one document, from a file or standard input, to a device or standard output."""
+    from mtmoe.documents.translate_documents import read_document
+
+    source = documents[0] if documents else SourceDocument(Path("standard input"), DOCUMENT_FORMATS[format_name])
+    content = read_document(source.path) if documents else sys.stdin.buffer.read()
+    translated = translate_one_document(options, content, source, wishes, column=column)
+    write_whole(output_path, translated)
 
 
 def _read_terms(path: Path | None) -> Terminology | None:
@@ -214,9 +263,12 @@ def _check_usage(
     resume: bool,
 ) -> None:
     conflict = output_conflict(inputs, output_path, output_dir)
+    if format_name in DOCUMENT_FORMATS and len(inputs) > 1 and not output_dir:
+        raise click.UsageError("several documents need --output-dir")
     compressed = output_path.suffix if output_path and plain_name(output_path) != output_path.name else ""
     complaints = {
-        f"--column belongs to --format tsv, not to --format {format_name}": column is not None and format_name != "tsv",
+        f"--column belongs to --format tsv, not to --format {format_name}": column is not None
+        and format_name not in ("tsv", "csv"),
         "give either --output or --output-dir": output_path is not None and output_dir is not None,
         "--output-dir needs a FILE to translate": output_dir is not None and not inputs,
         "--resume needs a FILE to translate, and --output or --output-dir": resume

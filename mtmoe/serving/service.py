@@ -13,10 +13,9 @@ from mtmoe.serving.detection import Detected, detect
 from mtmoe.serving.directions import Directions, ServedDirection
 from mtmoe.serving.engine import Job, TranslationEngine, Wanted
 from mtmoe.serving.loading import ServedRun
-from mtmoe.serving.markup import Markup
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.refusal import Refusal
-from mtmoe.serving.texts import PlainText, Text
+from mtmoe.serving.texts import MarkupText, PlainText, Text
 
 
 class RequestLimits(NamedTuple):
@@ -43,7 +42,8 @@ class TextToTranslate(NamedTuple):
     def parsed(self) -> Text:
         """Return what has the lines of the text."""
         if self.markup:
-            return Markup(self.text)
+            languages = self.direction.source, self.direction.target
+            return MarkupText(self.text, *languages, in_sentences=not self.one_line)
         return PlainText(" ".join(self.text.split()) if self.one_line else self.text)
 
 
@@ -102,14 +102,13 @@ class TranslationService:
         """
         parsed = [text.parsed() for text in texts]
         self._check_size(texts, parsed)
+        if any(text.markup for text in texts):
+            wanted = wanted._replace(with_alignment=True)
         first = await self._translated(texts, [text.lines for text in parsed], wanted)
-        second_lines = [
-            text.second_lines([translation.text for translation in translations])
-            for text, translations in zip(parsed, first, strict=True)
-        ]
+        second_lines = [text.second_lines(translations) for text, translations in zip(parsed, first, strict=True)]
         second = await self._translated(texts, second_lines, Wanted())
         return [
-            _translated_text(text, found, [translation.text for translation in pieces], wanted.num_best - 1)
+            _translated_text(text, found, pieces, wanted.num_best - 1)
             for text, found, pieces in zip(parsed, first, second, strict=True)
         ]
 
@@ -234,28 +233,28 @@ def _late() -> Refusal:
 
 def _without_token(translation: Translation, direction: ServedDirection) -> Translation:
     """Return the translation with an alignment that does not count the language token."""
-    if not direction.token or not translation.alignment:
+    if not direction.token:
         return translation
     links = tuple((source - 1, target) for source, target in translation.alignment if source)
-    return translation._replace(alignment=links)
+    others = tuple(_without_token(other, direction) for other in translation.alternatives)
+    return translation._replace(alignment=links, alternatives=others)
 
 
 def _translated_text(
-    text: Text, found: Sequence[Translation], pieces: Sequence[str], num_alternatives: int
+    text: Text, found: Sequence[Translation], pieces: Sequence[Translation], num_alternatives: int
 ) -> TranslatedText:
-    """Put the translations of lines together. An alternative has the alternative of each line that has one."""
-    best = text.joined([translation.text for translation in found], pieces)
+    """Put the translations of lines together. An alternative has the alternative of each line that has one; there is
+    none where tags have no place in it."""
+    best = text.joined(found, pieces)
     alternatives = []
     for rank in range(num_alternatives):
         if not any(len(translation.alternatives) > rank for translation in found):
             break
         lines = [
-            translation.alternatives[rank].text
-            if len(translation.alternatives) > rank
-            and text.takes(place, translation.text, translation.alternatives[rank].text)
-            else translation.text
-            for place, translation in enumerate(found)
+            translation.alternatives[rank] if len(translation.alternatives) > rank else translation
+            for translation in found
         ]
-        alternatives.append(text.joined(lines, pieces))
+        if text.second_lines(lines) == text.second_lines(found):
+            alternatives.append(text.joined(lines, pieces))
     together = tuple(map(TranslatedLine, text.lines, found))
     return TranslatedText(best, tuple(alternatives), together)

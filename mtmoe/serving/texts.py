@@ -6,6 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from mtmoe.documents.document import Document, DocumentOptions, Skeleton
+from mtmoe.documents.formats.html import marked_html
+from mtmoe.documents.tokens import Translated
+
 _LINE_END = re.compile("\r\n|\n|\r")
 _EDGES = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
 
@@ -18,15 +22,11 @@ class Text(Protocol):
         """Lines to translate, none of them blank."""
         ...
 
-    def second_lines(self, translations: Sequence[str]) -> Sequence[str]:
+    def second_lines(self, translations: Sequence[Translated]) -> Sequence[str]:
         """Return further lines that are needed, because of what the first ones were translated into."""
         ...
 
-    def takes(self, place: int, best: str, alternative: str) -> bool:
-        """Return whether an alternative can stand in the place of a line's best translation."""
-        ...
-
-    def joined(self, translations: Sequence[str], second: Sequence[str]) -> str:
+    def joined(self, translations: Sequence[Translated], second: Sequence[Translated]) -> str:
         """Return the text with the translations in the place of its lines."""
         ...
 
@@ -49,12 +49,26 @@ class PlainText:
             self.between[-1] += line[3] + text[end:behind]
             begin = behind
 
-    def second_lines(self, translations: Sequence[str]) -> Sequence[str]:
+    def second_lines(self, translations: Sequence[Translated]) -> Sequence[str]:
         return ()
 
-    def takes(self, place: int, best: str, alternative: str) -> bool:
-        return True
+    def joined(self, translations: Sequence[Translated], second: Sequence[Translated] = ()) -> str:
+        texts = [*(translation.text for translation in translations), ""]
+        return "".join(between + text for between, text in zip(self.between, texts, strict=True))
 
-    def joined(self, translations: Sequence[str], second: Sequence[str] = ()) -> str:
-        parts = [between + translation for between, translation in zip(self.between, [*translations, ""], strict=True)]
-        return "".join(parts)
+
+class MarkupText:
+    """Text with tags (HTML, XML): they go where the word alignment says."""
+
+    def __init__(self, text: str, source: str, target: str, *, in_sentences: bool = True) -> None:
+        options = DocumentOptions(source, target, parts=(), in_sentences=in_sentences)
+        skeleton = Skeleton(options)
+        self._marked = marked_html(text, skeleton)
+        self._document = Document(skeleton, lambda fill: fill(self._marked).encode())
+        self.lines = self._document.lines
+
+    def second_lines(self, translations: Sequence[Translated]) -> Sequence[str]:
+        return self._document.second_lines(translations)
+
+    def joined(self, translations: Sequence[Translated], second: Sequence[Translated] = ()) -> str:
+        return self._document.filled(self._marked, translations, second)

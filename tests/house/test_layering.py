@@ -26,6 +26,7 @@ LAYERS = [
     ("distributed",),
     ("checkpoint",),
     ("inference", "evaluation"),
+    ("documents",),
     ("synthesis", "filtering", "sharing"),
     ("training",),
     ("report",),

@@ -9,7 +9,7 @@ from tests.paths import ROOT
 
 TESTS = ROOT / "tests"
 # Folders of tests that are of no one package.
-OF_NO_PACKAGE = ("campaign", "documents", "gpu", "house")
+OF_NO_PACKAGE = ("campaign", "documentation", "gpu", "house")
 _PATCHED = re.compile(
     r"(?:setattr|delattr|setitem|patch(?:\.object)?)\(\s*[^()]*?[\"'.](_[A-Za-z]\w*)[\"']?\s*,", re.DOTALL
 )

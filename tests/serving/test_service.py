@@ -55,12 +55,12 @@ def test_line_ends_can_be_white_space() -> None:
     assert found.text == "A B"
 
 
-def test_markup_whose_tags_are_lost_is_translated_once_more_in_pieces() -> None:
-    text = TextToTranslate("a <b>b</b>", DIRECTION._replace(token=""), markup=True)
-    [found], asked = translated(text, num_best=2)
+def test_markup_goes_along_with_the_words_or_else_the_text_is_translated_in_pieces() -> None:
+    direction = DIRECTION._replace(token="")
+    [found], asked = translated(TextToTranslate("a <b>b</b>", direction, markup=True), num_best=2)
     assert found.text == "A <b>B</b>"
-    assert found.alternatives == ("A <b>B</b>",), "its alternative has lost the tags"
-    assert [[line.text for line in batch] for batch in asked] == [["a <1>b</1>"]]
-    [lost], asked = translated(TextToTranslate("a <b>&lt;1&gt;</b>", DIRECTION._replace(token=""), markup=True))
-    assert [[line.text for line in batch] for batch in asked] == [["a <1><1></1>"], ["a", "<1>"]]
-    assert lost.text == "A <b>&lt;1&gt;</b>"
+    assert found.alternatives == (), "nobody knows where its tags would go"
+    assert [[line.text for line in batch] for batch in asked] == [["a b"]]
+    [lost], asked = translated(TextToTranslate("a b c <b>d</b>", direction, markup=True))
+    assert [[line.text for line in batch] for batch in asked] == [["a b c d"], ["a b c", "d"]]
+    assert lost.text == "A B C <b>D</b>"

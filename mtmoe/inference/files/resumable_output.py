@@ -24,7 +24,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -38,7 +38,7 @@ from mtmoe.inference.files.journal import (
     read_entries,
     sync_file,
 )
-from mtmoe.system.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place
+from mtmoe.system.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place, write_atomically
 from mtmoe.system.locks import try_lock
 
 _READ_BYTES = 1 << 20
@@ -87,12 +87,14 @@ class ResumableOutput:
         outputs: Sequence[str] = (),
         work: str = "translation",
         afresh: str = "leave out --resume to translate anew",
+        composed: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """
         Args:
             identity: everything that the output depends on, besides the inputs; as JSON can say it.
             outputs: the names of all outputs of a command that may have several.
             work, afresh: what the output is, and how it is begun anew; for messages.
+            composed: returns the output, made of all that was written; by default it is just that.
 
         Raises:
             OSError: the output cannot be written, or is no file.
@@ -107,6 +109,7 @@ class ResumableOutput:
         self._identity = {"version": _IDENTITY_VERSION, **identity, "input": dict(zip(names, contents, strict=True))}
         self._outputs = list(outputs)
         self._work, self._afresh = work, afresh
+        self._composed = composed
         self.faults = LineFaults()
         """Of the lines that were answered before the output was opened."""
 
@@ -166,7 +169,7 @@ class ResumableOutput:
             self.faults = done.faults if done else LineFaults()
             if done and done.is_finished:
                 if self._partial.exists():
-                    put_in_place(self._partial, self._place)
+                    self._complete()
                 yield None
                 return
             if done is None:
@@ -179,7 +182,15 @@ class ResumableOutput:
                 yield output
             if output.is_finished:
                 self.faults = output.faults
-                put_in_place(self._partial, self._place)
+                self._complete()
+
+    def _complete(self) -> None:
+        """Let the output take its place."""
+        if self._composed is None:
+            put_in_place(self._partial, self._place)
+            return
+        write_atomically(self._place, self._composed(self._partial.read_bytes()))
+        self._partial.unlink()
 
     def remove_journal(self) -> None:
         """Remove the journal of a complete output, and mark the output as this job's."""
@@ -294,6 +305,11 @@ class PartialOutput:
         self.faults = self.faults.plus(faults)
         done = {"lines": self.num_lines_done, "bytes": self._file.tell()}
         append_entry(self._journal, {**done, **self.faults.as_entry()})
+
+    def written(self) -> bytes:
+        """Return all that is written."""
+        self._file.seek(0)
+        return self._file.read()
 
     def finish(self) -> None:
         """Say that all is written."""

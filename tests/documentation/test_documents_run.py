@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from mtmoe.cli import main
 
-from tests.documents.test_documentation import code_blocks
+from tests.documentation.test_documentation import code_blocks
 from tests.parallel_text import sentences, write_lines, write_tmx
 from tests.paths import ROOT
 

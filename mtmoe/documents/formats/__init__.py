@@ -1,0 +1,1 @@
+"""Formats of documents, one module each; ``mtmoe/documents/registry.py`` has them all."""
