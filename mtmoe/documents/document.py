@@ -21,7 +21,8 @@ class DocumentOptions(NamedTuple):
     """Which text of a document is translated.
 
     source, target: codes of the languages. parts: besides the text itself. retranslate: translate what has a
-    translation in the document already, too. column: of a table, from 1; None: all.
+    translation in the document already, too. column: of a table, from 1; None: all. most_bytes: of what is read of a
+    container, unpacked.
     """
 
     source: str = ""
@@ -30,6 +31,7 @@ class DocumentOptions(NamedTuple):
     retranslate: bool = False
     column: int | None = None
     in_sentences: bool = True
+    most_bytes: int = 1 << 28
 
     @property
     def languages(self) -> SegmentLanguages:

@@ -70,6 +70,8 @@ DOCUMENT_FORMATS: dict[str, DocumentFormat] = {
     )
 }
 """All formats by name: what ``mtmoe translate --format`` offers besides lines."""
+PLAIN_TEXT = DocumentFormat("txt", "plain_text", (".txt",), "text/plain")
+"""Of a server; `mtmoe translate` has lines for it."""
 _BY_SUFFIX = {suffix: each for each in DOCUMENT_FORMATS.values() for suffix in each.suffixes}
 _BY_ROOT = {b"xliff": "xliff", b"tmx": "tmx", b"html": "html"}
 _ROOT = re.compile(

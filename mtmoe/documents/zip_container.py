@@ -11,9 +11,8 @@ from collections.abc import Mapping
 
 from mtmoe.errors import UserError
 
-_MOST_BYTES = 1 << 29
 _MOST_RATIO = 200
-"""Of what is read of a container, and how many times larger than its compressed bytes a large member may be."""
+"""How many times larger than its compressed bytes a large member may be."""
 _LARGE_MEMBER = 1 << 24
 _MOST_MEMBERS = 65_000
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -31,11 +30,12 @@ def is_zip(content: bytes) -> bool:
 class ZipContainer:
     """The members of a zip file."""
 
-    def __init__(self, content: bytes, name: str) -> None:
+    def __init__(self, content: bytes, name: str, most_bytes: int = 1 << 28) -> None:
         """Read the directory.
 
         Args:
             name: of the file, for errors.
+            most_bytes: of all that is read.
 
         Raises:
             UserError: it is no zip file, damaged, encrypted, or made to fill the memory.
@@ -58,7 +58,7 @@ class ZipContainer:
             raise UserError(f"{name}: has members of the same name, or too many", fix="save it once more")
         if any(info.flag_bits & _ENCRYPTED for info in self._infos):
             raise UserError(f"{name}: is encrypted with a password", fix="save it without a password")
-        self._num_read = 0
+        self._num_read, self._most_bytes = 0, most_bytes
 
     @property
     def names(self) -> list[str]:
@@ -79,7 +79,7 @@ class ZipContainer:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(f"{self.name}: {member} is compressed in an unusual way", fix="save the document once more")
         is_blown_up = info.file_size > max(_LARGE_MEMBER, _MOST_RATIO * info.compress_size)
-        if is_blown_up or self._num_read > _MOST_BYTES:
+        if is_blown_up or self._num_read > self._most_bytes:
             raise UserError(
                 f"{self.name}: {member} would be {info.file_size:,} bytes in memory, more than such a file is believed",
                 fix="divide the document, if it is one",

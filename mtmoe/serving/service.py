@@ -6,16 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
+from mtmoe.documents.document import DocumentOptions
+from mtmoe.documents.registry import DocumentFormat
 from mtmoe.errors import UserError
 from mtmoe.inference.requests import Request
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.detection import Detected, detect
 from mtmoe.serving.directions import Directions, ServedDirection
+from mtmoe.serving.document_store import DocumentStore
 from mtmoe.serving.engine import Job, TranslationEngine, Wanted
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.refusal import Refusal
 from mtmoe.serving.texts import MarkupText, PlainText, Text
+
+_LINES_AT_A_TIME = 32
+_WAIT_SECONDS = 1.0
+_MOST_UNPACKED = 20
+"""Bytes of a document's parts for a byte of the document."""
 
 
 class RequestLimits(NamedTuple):
@@ -24,6 +32,9 @@ class RequestLimits(NamedTuple):
     max_characters: int = 20_000
     max_lines: int = 500
     timeout_seconds: float = 60.0
+    max_document_bytes: int = 20_000_000
+    max_document_lines: int = 20_000
+    document_seconds: float = 3600.0
 
     @property
     def max_body_bytes(self) -> int:
@@ -79,6 +90,7 @@ class TranslationService:
         """
         self.directions = Directions([direction for run in runs for direction in run.directions])
         self.engine, self.metrics, self.limits = engine, metrics, limits
+        self.documents = DocumentStore()
         self.num_characters = 0
         """Characters of all texts so far."""
         self._most_alternatives = {run.name: run.most_alternatives for run in runs}
@@ -111,6 +123,53 @@ class TranslationService:
             _translated_text(text, found, pieces, wanted.num_best - 1)
             for text, found, pieces in zip(parsed, first, second, strict=True)
         ]
+
+    async def translate_document(
+        self, content: bytes, name: str, format: DocumentFormat, direction: ServedDirection
+    ) -> bytes:
+        """Translate a document. Its lines are asked for a few at a time, so that other requests are not kept waiting.
+
+        Args:
+            name: of the file, for refusals.
+
+        Raises:
+            Refusal: it is damaged, too large, or not done in time.
+        """
+        options = DocumentOptions(
+            direction.source, direction.target, most_bytes=_MOST_UNPACKED * len(content) + (1 << 24)
+        )
+        try:
+            document = await asyncio.to_thread(format.read, content, name, options)
+        except UserError as error:
+            raise _told(error) from None
+        lines = document.lines
+        if len(lines) > self.limits.max_document_lines:
+            most = self.limits.max_document_lines
+            raise Refusal(413, f"the document has {len(lines)} sentences, and {most} are the most")
+        try:
+            async with asyncio.timeout(self.limits.document_seconds):
+                found = await self._lines_of_document(direction, lines)
+                second = await self._lines_of_document(direction, document.second_lines(found))
+        except TimeoutError:
+            raise _late() from None
+        return await asyncio.to_thread(document.content, found, second)
+
+    async def _lines_of_document(self, direction: ServedDirection, lines: Sequence[str]) -> list[Translation]:
+        found: list[Translation] = []
+        while len(found) < len(lines):
+            part = lines[len(found) : len(found) + _LINES_AT_A_TIME]
+            try:
+                job = self._submit(direction, part, Wanted(with_alignment=True))
+            except Refusal as refusal:
+                if refusal.status != 429:
+                    raise
+                await asyncio.sleep(_WAIT_SECONDS)
+                continue
+            try:
+                found += [_without_token(each, direction) for each in await _result(job)]
+            finally:
+                self.engine.cancel(job, "cancelled")
+        return found
 
     async def stream(self, text: TextToTranslate) -> AsyncIterator[str]:
         """Yield the translation of a plain text in pieces, line by line, as soon as they are known.

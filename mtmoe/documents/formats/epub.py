@@ -26,7 +26,7 @@ def read(content: bytes, name: str, options: DocumentOptions) -> Document:
     Raises:
         UserError: it is damaged, encrypted, or no EPUB.
     """
-    container = ZipContainer(content, name)
+    container = ZipContainer(content, name, options.most_bytes)
     if _CONTAINER not in container:
         raise UserError(f"{name}: is no EPUB", fix="name its format with --format")
     kinds = _kinds(container)

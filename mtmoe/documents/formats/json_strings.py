@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring
 from typing import Any
 
 from mtmoe.documents.decoding import decode_text
@@ -27,16 +26,16 @@ def read(content: bytes, name: str, options: DocumentOptions) -> Document:
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
-        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        where = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
         raise UserError(
-            f"{name}{place}: is no JSON: {what}", fix="repair it; for an object on each line, say --format json"
+            f"{name}{where}: is no JSON: {what}", fix="repair it; for an object on each line, say --format json"
         ) from None
     skeleton = Skeleton(options)
     parts: list[str] = []
     place = 0
     while match := _STRING.search(text, place):
-        value, end = scanstring(text, match.end(), True)
+        value, end = _scanned(text, match.end())
         raw = text[match.start() : end]
         if not _KEY.match(text, end):
             before = len(skeleton.segments)
@@ -46,6 +45,13 @@ def read(content: bytes, name: str, options: DocumentOptions) -> Document:
         place = end
     whole = "".join([*parts, text[place:]])
     return Document(skeleton, lambda fill: decoded.encoded(fill(whole)))
+
+
+def _scanned(text: str, place: int) -> tuple[str, int]:
+    """Return what the string says that begins at a place, and the place behind it."""
+    decoder: Any = json.JSONDecoder()
+    value, end = decoder.parse_string(text, place, True)
+    return value, end
 
 
 def _written(text: Any) -> str:

@@ -53,7 +53,7 @@ def read(content: bytes, name: str, options: DocumentOptions) -> Document:
     Raises:
         UserError: it is damaged, encrypted, or none of these.
     """
-    container = ZipContainer(content, name)
+    container = ZipContainer(content, name, options.most_bytes)
     if _TYPES not in container:
         raise UserError(f"{name}: is no Office Open XML (docx, xlsx, pptx)", fix="name its format with --format")
     types = parse_xml(container.read(_TYPES), f"{name}: {_TYPES}").root

@@ -26,7 +26,7 @@ def read(content: bytes, name: str, options: DocumentOptions) -> Document:
     Raises:
         UserError: it is damaged, encrypted, or none of these.
     """
-    container = ZipContainer(content, name)
+    container = ZipContainer(content, name, options.most_bytes)
     if _CONTENT not in container:
         raise UserError(f"{name}: is no OpenDocument (odt, ods, odp)", fix="name its format with --format")
     if _MANIFEST in container and b"encryption-data" in container.read(_MANIFEST):

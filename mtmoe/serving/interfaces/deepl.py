@@ -1,4 +1,4 @@
-"""DeepL's interface, version 2: /v2/translate, /v2/languages, /v2/usage."""
+"""DeepL's interface, version 2: /v2/translate, /v2/document, /v2/languages, /v2/usage."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from mtmoe.serving.directions import AUTO
-from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Interface, json_response, listed
-from mtmoe.serving.interfaces.libretranslate import with_direction
+from mtmoe.serving.document_store import format_of_upload
+from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Interface, file_response, json_response, listed
+from mtmoe.serving.interfaces.libretranslate import direction_of_document, with_direction
 from mtmoe.serving.language_names import name_in_english
 from mtmoe.serving.refusal import Refusal
 
@@ -59,6 +60,58 @@ async def translate(call: Call) -> Response:
     return json_response({"translations": answers})
 
 
+class DocumentBody(BaseModel):
+    """What /v2/document is sent, beside the file."""
+
+    target_lang: str = Field(description="Code of the language to translate into, such as DE.")
+    source_lang: str | None = Field(default=None, description="Code of the document's language; it must be given where "
+                                    "the server translates several into that one.")  # fmt: skip
+    filename: str = Field(default="", description="Name of the file, if it has another one in the form.")
+
+
+class DocumentKeyBody(BaseModel):
+    """What tells that a document is one's own."""
+
+    document_key: str = Field(description="As the upload was answered.")
+
+
+async def upload(call: Call) -> Response:
+    """Take in a document, and begin to translate it."""
+    body, file = call.body(DocumentBody), call.file()
+    for field in (*_REFUSED, "output_format"):
+        if call.fields.get(field):
+            raise Refusal(400, f"{field} is not supported")
+    name = body.filename or file.name
+    suffix, format = format_of_upload(name, file.content)
+    direction = direction_of_document(call.service, body.source_lang or AUTO, body.target_lang)
+    call.service.documents.check_room(len(file.content))
+    translating = call.service.translate_document(file.content, "the document", format, direction)
+    number, document = call.service.documents.start(translating, suffix, format, len(file.content))
+    return json_response({"document_id": number, "document_key": document.key})
+
+
+async def document_status(call: Call) -> Response:
+    """Tell how far a document is."""
+    number = call.request.path_params["document"]
+    document = call.service.documents.find(number, call.body(DocumentKeyBody).document_key)
+    answer: dict[str, Any] = {"document_id": number, "status": document.status}
+    if document.status == "done":
+        answer["billed_characters"] = 0
+    if document.status == "error":
+        answer["message"] = answer["error_message"] = document.message
+    return json_response(answer)
+
+
+async def document_result(call: Call) -> Response:
+    """Send a document that is translated, once."""
+    number = call.request.path_params["document"]
+    document = call.service.documents.find(number, call.body(DocumentKeyBody).document_key)
+    if document.status != "done":
+        raise Refusal(503, "the document is not translated yet" if document.status != "error" else document.message)
+    call.service.documents.fetched(number)
+    return file_response(document.content, f"translation{document.suffix}", document.format.mime_type)
+
+
 async def languages(call: Call) -> Response:
     """List the languages: those of texts, or with ``type=target`` those to translate into."""
     kind = call.fields.get("type", "source")
@@ -81,6 +134,11 @@ def _shown(code: str, *, with_region: bool = True) -> str:
 
 ENDPOINTS = [
     Endpoint(INTERFACE, "POST", "/v2/translate", translate, "Translate texts.", TranslateBody),
+    Endpoint(INTERFACE, "POST", "/v2/document", upload, "Translate a document.", DocumentBody, takes_file=True),
+    Endpoint(
+        INTERFACE, "POST", "/v2/document/{document}", document_status, "Tell how far a document is.", DocumentKeyBody
+    ),
+    Endpoint(INTERFACE, "POST", "/v2/document/{document}/result", document_result, "Send a document.", DocumentKeyBody),
     Endpoint(INTERFACE, "GET", "/v2/languages", languages, "List the languages."),
     Endpoint(INTERFACE, "POST", "/v2/languages", languages, "List the languages."),
     Endpoint(INTERFACE, "GET", "/v2/usage", usage, "Tell how much was translated."),

@@ -7,11 +7,14 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,6 +24,8 @@ from mtmoe.serving.refusal import Refusal
 from mtmoe.serving.service import TranslationService
 
 _MOST_FIELDS = 1000
+_MOST_BYTES_OF_FIELDS = 65_536
+"""Of a form with a file, beside that."""
 _SCHEMES = ("bearer ", "deepl-auth-key ")
 CLIENT_LEFT = 499
 """Status in log and metrics of a request whose client left before the answer; nobody is sent it."""
@@ -44,6 +49,13 @@ class Server(NamedTuple):
     log: Callable[[str], None] = lambda line: None
 
 
+class UploadedFile(NamedTuple):
+    """A file of a form."""
+
+    name: str
+    content: bytes
+
+
 class Call(NamedTuple):
     """A request whose body was read. fields: of its JSON object or form, and of its query."""
 
@@ -54,6 +66,17 @@ class Call(NamedTuple):
     @property
     def service(self) -> TranslationService:
         return self.server.service
+
+    def file(self) -> UploadedFile:
+        """Return the file of the form.
+
+        Raises:
+            Refusal: there is none.
+        """
+        found = self.fields.get("file")
+        if not isinstance(found, UploadedFile):
+            raise Refusal(400, "file: a file is needed, in a form of the type multipart/form-data")
+        return found
 
     def body(self, model: type[BodyT]) -> BodyT:
         """Return the fields as the interface has them.
@@ -73,7 +96,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 class Endpoint(NamedTuple):
-    """A path, and what answers it. model: of its body, for the description; is_open: needs no key."""
+    """A path, and what answers it. model: of its body, for the description; is_open: needs no key; takes_file: its body
+    is a form with a file."""
 
     interface: Interface
     method: str
@@ -82,6 +106,7 @@ class Endpoint(NamedTuple):
     summary: str
     model: type[BaseModel] | None = None
     is_open: bool = False
+    takes_file: bool = False
 
     def route(self, server: Server) -> Route:
         """Return what Starlette is given."""
@@ -109,7 +134,9 @@ async def _answered(endpoint: Endpoint, server: Server, request: Request) -> Res
     begun = time.perf_counter()
     response, status, who = None, CLIENT_LEFT, ""
     try:
-        fields = await _fields(request, server.service.limits.max_body_bytes, server.service.limits.timeout_seconds)
+        limits = server.service.limits
+        max_bytes = limits.max_document_bytes + _MOST_BYTES_OF_FIELDS if endpoint.takes_file else limits.max_body_bytes
+        fields = await _fields(request, max_bytes, limits.timeout_seconds, takes_file=endpoint.takes_file)
         if server.keys is not None and not endpoint.is_open:
             who = _checked_key(server.keys, request, fields, endpoint.interface.keyless_status)
         response = await _unless_client_leaves(request, endpoint.handler(Call(server, request, fields)))
@@ -172,7 +199,9 @@ def _checked_key(keys: ApiKeys, request: Request, fields: Mapping[str, Any], sta
     return name
 
 
-async def _fields(request: Request, max_bytes: int, timeout_seconds: float) -> dict[str, Any]:
+async def _fields(
+    request: Request, max_bytes: int, timeout_seconds: float, *, takes_file: bool = False
+) -> dict[str, Any]:
     """Return the fields of a request: of its query, and of a body that is a JSON object or a form.
 
     Raises:
@@ -187,6 +216,8 @@ async def _fields(request: Request, max_bytes: int, timeout_seconds: float) -> d
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not body:
         return fields
+    if kind == "multipart/form-data" and takes_file:
+        return {**fields, **await _form_with_file(request, body)}
     try:
         if kind == "application/x-www-form-urlencoded":
             return {**fields, **_form(body.decode("ascii"))}
@@ -209,6 +240,28 @@ async def _body(request: Request, max_bytes: int) -> bytes:
             raise too_large
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _form_with_file(request: Request, body: bytes) -> dict[str, Any]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+        yield b""
+
+    try:
+        parser = MultiPartParser(
+            request.headers, stream(), max_files=1, max_fields=_MOST_FIELDS, max_part_size=_MOST_BYTES_OF_FIELDS
+        )
+        parser.spool_max_size = len(body) + 1  # it is in memory already: nothing goes to the disk
+        form = await parser.parse()
+        try:
+            return {
+                name: UploadedFile(value.filename or "", await value.read()) if isinstance(value, UploadFile) else value
+                for name, value in form.multi_items()
+            }
+        finally:
+            await form.close()
+    except (MultiPartException, MultipartParseError, KeyError, UnicodeDecodeError, ValueError):
+        raise Refusal(400, "the body is no form of the type multipart/form-data, or has more than one file") from None
 
 
 def _form(text: str) -> dict[str, Any]:
@@ -239,6 +292,12 @@ def _no_number(name: str) -> float:
 def listed(texts: str | Sequence[str]) -> list[str]:
     """Return a list of one text or of several."""
     return [texts] if isinstance(texts, str) else list(texts)
+
+
+def file_response(content: bytes, name: str, mime_type: str) -> Response:
+    """Return an answer that browsers save. name: of letters, digits and dots alone."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(content, headers=headers, media_type=mime_type)
 
 
 def percent(probability: float) -> float:

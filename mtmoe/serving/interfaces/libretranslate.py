@@ -1,4 +1,4 @@
-"""LibreTranslate's interface: /translate, /detect, /languages, /frontend/settings."""
+"""LibreTranslate's interface: /translate, /translate_file, /detect, /languages, /frontend/settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from mtmoe.serving.detection import Detected
-from mtmoe.serving.directions import AUTO
+from mtmoe.serving.directions import AUTO, ServedDirection
+from mtmoe.serving.document_store import format_of_upload, supported_suffixes
 from mtmoe.serving.engine import Wanted
-from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Interface, json_response, listed, percent
+from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Interface, file_response, json_response, listed, percent
 from mtmoe.serving.language_names import name_in_english
 from mtmoe.serving.refusal import Refusal
 from mtmoe.serving.service import TextToTranslate, TranslationService
@@ -70,6 +71,48 @@ async def translate(call: Call) -> Response:
     return json_response({key: values[0] if isinstance(body.q, str) else values for key, values in columns.items()})
 
 
+class TranslateFileBody(BaseModel):
+    """What /translate_file is sent, beside the file."""
+
+    source: str = Field(description="Code of the document's language; or auto, where only one is translated.")
+    target: str = Field(description="Code of the language to translate into.")
+    api_key: str = Field(default="", description="Where the server asks for one.")
+
+
+def direction_of_document(service: TranslationService, source: str, target: str) -> ServedDirection:
+    """Return the direction of a document: its language is not detected, but the only one may be left out.
+
+    Raises:
+        Refusal: the direction is not served, or there are several.
+    """
+    if source.lower() != AUTO:
+        return service.directions.find(source, target)
+    wanted = service.directions.target_of(target)
+    sources = [each.source for each in service.directions if each.target == wanted]
+    if len(sources) != 1:
+        raise Refusal(400, f"the language of a document is needed, one of {', '.join(sources)}")
+    return service.directions.find(sources[0], wanted)
+
+
+async def translate_file(call: Call) -> Response:
+    """Translate a document, and tell where to fetch it."""
+    body, file = call.body(TranslateFileBody), call.file()
+    suffix, format = format_of_upload(file.name, file.content)
+    direction = direction_of_document(call.service, body.source, body.target)
+    call.service.documents.check_room(len(file.content))
+    content = await call.service.translate_document(file.content, "the document", format, direction)
+    number = call.service.documents.add(content, suffix, format)
+    url = call.request.url.replace(path=f"/download_file/{number}{suffix}", query="")
+    return json_response({"translatedFileUrl": str(url)})
+
+
+async def download_file(call: Call) -> Response:
+    """Send a translated document; who knows its name was told it."""
+    name = call.request.path_params["name"]
+    document = call.service.documents.find(name.partition(".")[0])
+    return file_response(document.content, f"translation{document.suffix}", document.format.mime_type)
+
+
 async def detect(call: Call) -> Response:
     """Tell which language a text is in."""
     text = " ".join(listed(call.body(DetectBody).q))
@@ -96,8 +139,8 @@ async def settings(call: Call) -> Response:
             "keyRequired": call.server.keys is not None,
             "charLimit": call.service.limits.max_characters,
             "frontendTimeout": 500,
-            "filesTranslation": False,
-            "supportedFilesFormat": [],
+            "filesTranslation": True,
+            "supportedFilesFormat": supported_suffixes(),
             "suggestions": False,
             "language": {
                 "source": {"code": first.source, "name": name_in_english(first.source)},
@@ -113,6 +156,16 @@ def _shown(detected: Detected) -> dict[str, Any]:
 
 ENDPOINTS = [
     Endpoint(INTERFACE, "POST", "/translate", translate, "Translate a text or several.", TranslateBody),
+    Endpoint(
+        INTERFACE,
+        "POST",
+        "/translate_file",
+        translate_file,
+        "Translate a document.",
+        TranslateFileBody,
+        takes_file=True,
+    ),
+    Endpoint(INTERFACE, "GET", "/download_file/{name}", download_file, "Send a translated document.", is_open=True),
     Endpoint(INTERFACE, "POST", "/detect", detect, "Detect the language of a text.", DetectBody),
     Endpoint(INTERFACE, "GET", "/languages", languages, "List the languages.", is_open=True),
     Endpoint(INTERFACE, "GET", "/frontend/settings", settings, "Tell what the server can do.", is_open=True),
