@@ -214,12 +214,11 @@ def _direction(run: Path | str, direction: str | None) -> tuple[str, str, str]:
     Raises:
         UserError: the run has several directions and none is named, or it has another one.
     """
-    from mtmoe.checkpoint import open_run
-    from mtmoe.config import load_recipe
+    from mtmoe.checkpoint import open_model
     from mtmoe.data.cleaning.language_tokens import language_token
     from mtmoe.languages import normal_code, parse_direction
 
-    data = load_recipe(open_run(Path(run)).recipe).data
+    data = open_model(Path(run)).recipe().data
     if data.multilingual is None:
         own = f"{data.source_language}-{data.target_language}"
         if direction is not None and not _same(parse_direction(direction), parse_direction(own)):

@@ -38,8 +38,9 @@ def test_deepl_translates_a_document(keyed: Any, translator: Translator, tmp_pat
     paragraphs = [" ".join(each.text.split()) for each in docx.Document(str(tmp_path / "b.docx")).paragraphs]
     assert paragraphs == [each.text for each in translator.translate(SENTENCES[:3])]
     handle = client.translate_document_upload(b"no zip", target_lang="FR", filename="a.docx")
-    with pytest.raises(deepl.DeepLException, match="is no zip file"):
-        client.translate_document_wait_until_done(handle)
+    failed = client.translate_document_wait_until_done(handle)
+    assert not failed.ok
+    assert "is no zip file" in str(failed.error_message)
     with pytest.raises(deepl.DeepLException, match="files of this kind are not translated"):
         client.translate_document_upload(b"MZ", target_lang="FR", filename="a.exe")
     handle.document_key = "0" * 64
