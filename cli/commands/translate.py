@@ -125,10 +125,10 @@ def translate(
     overrides: tuple[str, ...],
     device: str | None,
 ) -> None:
-    """Translate standard input, or files: one line out per line in; or documents, which keep their form.
+    """Translate standard input or files: one line out per line in.
 
     FILE can be compressed, a pattern such as 'news/*.en', or - for standard input. The order is kept, an empty line
-    stays empty.
+    stays empty. Documents keep their form (below).
 
     \b
     text    a line has columns with tabs between: the number of the input line (with --nbest), score and

@@ -159,16 +159,26 @@ class _Target:
             return scope.behind
         return min(allowed, key=cost)
 
+    def _behind_signs(self, word: Word, item: Item) -> int:
+        """Return the place behind a word for an item: behind as much of its punctuation as in the source."""
+        if word.is_punctuation:
+            return word.end
+        if self.text.startswith(item.signs, word.core_end, word.end):
+            return word.core_end + len(item.signs)
+        return word.end if item.behind_sign else word.core_end
+
     def _placed_item(self, item: Item, gap: int, scope: _Scope, ranges: Sequence[tuple[int, int, int, int]]) -> _Placed:
         before = self.words[gap - 1] if gap > scope.first else None
         behind = self.words[gap] if gap < scope.behind else None
         space_before = space_behind = ""
-        if item.joined_left and before:
-            place = before.end if item.behind_sign or before.is_punctuation else before.core_end
+        if item.lead and behind and self.text.startswith(item.lead, behind.begin, behind.end):
+            place = behind.begin + len(item.lead)
+        elif item.joined_left and before:
+            place = self._behind_signs(before, item)
         elif item.joined_right and not item.before_sign and behind:
-            place = behind.begin if behind.is_punctuation else behind.core_begin
+            place = behind.core_begin if item.lead and not behind.is_punctuation else behind.begin
         elif item.before_sign and before:
-            place, space_before = (before.end if before.is_punctuation else before.core_end), " "
+            place, space_before = self._behind_signs(before, item), " "
         elif behind:
             is_joined = item.joined_left or (item.joined_right and not item.before_sign)
             place, space_behind = behind.begin, "" if is_joined else " "

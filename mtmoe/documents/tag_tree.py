@@ -46,8 +46,9 @@ def words_of(text: str) -> list[Word]:
 class Item(NamedTuple):
     """Markup at one place of a text. gap: so many words stand before it.
 
-    joined_left, joined_right: no white space there. behind_sign: it stands behind the punctuation of its word.
-    before_sign: punctuation follows at once.
+    joined_left, joined_right: no white space there. signs: punctuation of the word before it that stands before it,
+    too; behind_sign: all there is. before_sign: punctuation follows at once. lead: punctuation that the word behind it
+    begins with, and that stands before it.
     """
 
     content: str
@@ -55,8 +56,10 @@ class Item(NamedTuple):
     gap: int
     joined_left: bool
     joined_right: bool
+    signs: str
     behind_sign: bool
     before_sign: bool
+    lead: str
 
 
 class Pair(NamedTuple):
@@ -243,6 +246,8 @@ def _item(content: str, node: _Raw, text: str, words: Sequence[Word]) -> Item:
         gap,
         joined_left,
         joined_right,
+        "" if before is None else text[before.core_end : min(before.end, node.begin)],
         before is not None and before.core_end < before.end <= node.begin,
         bool(following) and following in CLOSING,
+        "" if gap == len(words) else text[words[gap].begin : node.begin],
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from mtmoe.cli import main
-from tests.documentation.test_documents_run import shown_commands
 
+from tests.documentation.test_documents_run import shown_commands
 from tests.inference.conftest import SENTENCES, untrained_run
 from tests.paths import ROOT
 

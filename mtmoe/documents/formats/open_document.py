@@ -27,7 +27,7 @@ def read(content: bytes, name: str, options: DocumentOptions) -> Document:
         UserError: it is damaged, encrypted, or none of these.
     """
     container = ZipContainer(content, name, options.most_bytes)
-    if _CONTENT not in container:
+    if _CONTENT not in container and _STYLES not in container:
         raise UserError(f"{name}: is no OpenDocument (odt, ods, odp)", fix="name its format with --format")
     if _MANIFEST in container and b"encryption-data" in container.read(_MANIFEST):
         raise UserError(f"{name}: is encrypted with a password", fix="save it without a password")

@@ -83,6 +83,11 @@ def test_what_is_not_to_be_translated_stays() -> None:
     assert b'<span class="notranslate">Moby <span>Dick</span></span>' in translated(named, as_it_is)
 
 
+def test_what_stands_between_signs_alone_stays_there() -> None:
+    text = "They are: <code>a</code>, <code>b</code>, <code>c</code>. See (<img src=x>)."
+    assert translated(document(text), as_it_is).decode() == text
+
+
 def test_texts_of_attributes_are_a_part_of_their_own() -> None:
     text = '<p title="A &quot;b&quot;">c <img alt=\'A dog\' src="A dog"></p>'
     assert document(text).lines == ['A "b"', "A dog", "c"]

@@ -43,9 +43,9 @@ def test_deepl_translates_a_document(keyed: Any, translator: Translator, tmp_pat
     assert "is no zip file" in str(failed.error_message)
     with pytest.raises(deepl.DeepLException, match="files of this kind are not translated"):
         client.translate_document_upload(b"MZ", target_lang="FR", filename="a.exe")
-    handle.document_key = "0" * 64
+    stranger = deepl.DocumentHandle(handle.document_id, "0" * 64)
     with pytest.raises(deepl.DeepLException, match="no such document"):
-        client.translate_document_get_status(handle)
+        client.translate_document_get_status(stranger)
 
 
 def upload(server: Any, name: str, content: bytes, key: str = "", **fields: str) -> requests.Response:
