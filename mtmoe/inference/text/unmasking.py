@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import regex
 from torch import Tensor
 
 from mtmoe.inference.text.item_insertion import Unmasked, with_inserted
@@ -22,6 +23,10 @@ from mtmoe.inference.text.masking import CLOSING, OPENING, MaskedItem, stand_in_
 from mtmoe.inference.text.spelling import spelling
 
 _WORD = re.compile(r"\S+")
+_ONE_WORD = regex.compile(
+    r"[\p{Katakana}\u30fc]{2}|\p{Latin}{2}|\d{2}|.[\p{M}\u0e30\u0e32\u0e33\u0e45]|[\u0e40-\u0e44]."
+)
+"""Two signs that nothing is put between. Vowels of Thai stand before or behind their consonant."""
 _QUOTES = "'\""
 _SPACE = 0.01
 """Cost of white space where the source has none: it decides between the two sides of a space alone."""
@@ -32,10 +37,11 @@ that are equally good otherwise."""
 
 class Spelt(NamedTuple):
     """Subwords as text, white space before it left out; ``middles`` has the place of each subword in it, that of white
-    space alone being where the next word begins."""
+    space alone being where the next word begins; ``ends`` has where subwords end, or nothing if that is not known."""
 
     text: str
     middles: np.ndarray
+    ends: frozenset[int] = frozenset()
 
 
 def spelt(ids: Sequence[int], pieces: Sequence[str]) -> Spelt:
@@ -49,7 +55,8 @@ def spelt(ids: Sequence[int], pieces: Sequence[str]) -> Spelt:
         np.interp(places, ends_of_characters, np.arange(len(text) + 1)) for places in (byte_begins, byte_ends[1:])
     )
     stripped = text.lstrip(" ")
-    return Spelt(stripped, (begins + ends) / 2 - (len(text) - len(stripped)))
+    cut = len(text) - len(stripped)
+    return Spelt(stripped, (begins + ends) / 2 - cut, frozenset(int(end) - cut for end in ends if end == int(end)))
 
 
 class Aligned(NamedTuple):
@@ -107,7 +114,8 @@ def unmasked(
     standing = [_place_of_stand_in(item, text, begin) for item in items]
     for item, place in zip(items, standing, strict=True):
         closed |= set(range(place + 1, place + len(item.stand_in)))
-    gaps = [gap for gap in _gaps(text, words_apart=words_apart) if gap >= begin and gap not in closed] or [len(text)]
+    possible = _gaps(text) if words_apart else _gaps_between_signs(aligned.target)
+    gaps = [gap for gap in possible if gap >= begin and gap not in closed] or [len(text)]
     scale = len(aligned.source.text) / max(1, source_length)
     scaled = [item._replace(place=round(item.place * scale)) for item in items]
     costs = [_costs(item, scaled, np.array(gaps), aligned) for item, at in zip(scaled, standing, strict=True) if at < 0]
@@ -128,10 +136,19 @@ def has_stand_ins(text: str, items: Sequence[MaskedItem]) -> bool:
     return all(_place_of_stand_in(item, text, 0) >= 0 for item in items if item.stand_in)
 
 
-def _gaps(text: str, *, words_apart: bool) -> list[int]:
+def _gaps_between_signs(target: Spelt) -> list[int]:
+    """Return the places of a text without spaces between words where an item can stand: between subwords, but not
+    within what is surely a word (katakana, Latin letters, digits) nor before a mark or vowel of the sign before it."""
+    text, ends = target.text, target.ends
+    return [
+        gap
+        for gap in range(len(text) + 1)
+        if gap in (0, len(text)) or ((gap in ends or not ends) and not _ONE_WORD.match(text, gap - 1))
+    ]
+
+
+def _gaps(text: str) -> list[int]:
     """Return the places of a text where an item can stand: beside words, and between a word and its punctuation."""
-    if not words_apart:
-        return list(range(len(text) + 1))
     gaps = {0, len(text)}
     for word in _WORD.finditer(text):
         begin = word.end() - len(word[0].lstrip(OPENING + _QUOTES))

@@ -79,6 +79,27 @@ def test_languages_without_spaces_take_an_item_between_any_two_signs():
     assert found.text == "看 😀 书"
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["▁", "ファイル", "を開く"], "ファイル {x} を開く"),
+        (["▁フ", "ァイル", "を開く"], "ファイル {x} を開く"),
+        (["▁看", "书"], "看 {x} 书"),
+        (["▁เปิด", "แฟ้ม"], "เปิด {x} แฟ้ม"),
+        (["▁ก", "ำแฟ"], "{x} กำแฟ"),
+    ],
+)
+def test_an_item_is_not_put_into_a_word_that_has_no_spaces_around_it(ids, expected):
+    """The attention would have it after the first sign."""
+    rest = cut("one {x} two")
+    target = spelt(range(4, 4 + len(ids)), ["<pad>", "<unk>", "<s>", "</s>", *ids])
+    attention_TS = np.array([[0.9, 0.0], *[[0.0, 0.9]] * (len(ids) - 1)])
+    if ids[0] == "▁" or ids[1] == "ァイル":
+        attention_TS[1] = [0.4, 0.5]
+    aligned = Aligned(words(rest.text), target, attention_TS)
+    assert unmasked(aligned, len(rest.text), rest.items, words_apart=False).text == expected
+
+
 def test_links_of_words_and_items_are_those_of_the_whole_texts():
     rest = cut("Visit {{ x }} now")
     source, target = words(rest.text), words("Visitez maintenant")
