@@ -44,7 +44,8 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-_ENVIRONMENT = dict(os.environ)
+# Threads that wait for each other sleep: where there are more of them than cores they would spin for minutes.
+_ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
 
 
 def context() -> ForkServerContext:

@@ -24,8 +24,9 @@ from mtmoe.checkpoint import (
     load_training,
     locked_run,
     read_tensors,
+    writing,
 )
-from mtmoe.config import recipe_from_dict
+from mtmoe.config import Recipe, recipe_from_dict
 from mtmoe.config.settings import Augmentation
 from mtmoe.data.prepared.preparation import open_prepared, prepare
 from mtmoe.errors import UserError
@@ -37,7 +38,8 @@ from mtmoe.training import trainer as trainer_module
 from mtmoe.training.reporting import SilentReporter
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import run_training
-from tests.hardware import BF16
+from tests import forked
+from tests.hardware import NEEDS_BF16
 from tests.toy import toy_settings, write_text
 
 
@@ -91,13 +93,20 @@ THOROUGH = {
 
 FACTORED = {"expert_optimizer": "factored-adam", "weight_decay": 0.01}
 HALVED = THOROUGH | FACTORED | {"expert_weights": "bf16"}
-VARIANTS = {"plain": {}, "averaged-accumulated-sampled": THOROUGH, "factored": FACTORED, "experts-in-bf16": HALVED}
+VARIANTS = [
+    pytest.param("fp32", THOROUGH, id="averaged-accumulated-sampled"),
+    pytest.param("fp32", FACTORED, id="factored"),
+    *(
+        pytest.param(precision, more, id=f"{name}-{precision}", marks=NEEDS_BF16 if precision == "bf16" else ())
+        for name, more in (("plain", {}), ("all-of-these-and-experts-in-bf16", HALVED))
+        for precision in ("bf16", "fp16", "fp32")
+    ),
+]
 
 
-@pytest.mark.parametrize("more", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize("precision", [BF16, "fp16", "fp32"])
+@pytest.mark.parametrize(("precision", "more"), VARIANTS)
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(
-    toy, toy_data, tmp_path, more, precision
+    toy, toy_data, tmp_path, precision, more
 ):
     recipe = toy(precision=precision, **more)
     train(recipe, tmp_path / "whole", toy_data)
@@ -200,33 +209,23 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(toy, toy_
     assert any(not torch.equal(a[key], c[key]) for key in a)
 
 
-_KILLED_IN_A_SAVE = """
-import os, signal, sys
-from pathlib import Path
-import mtmoe.checkpoint.writing as checkpoint
-from mtmoe.config import load_recipe
-from mtmoe.training.reporting import SilentReporter
-from mtmoe.training.trainer import run_training
-original, saves = checkpoint.save_tensors, []
-def save_tensors(path, tensors):
-    saves.append(path)
-    original(path, tensors)
-    if len(saves) == 4:  # the second file of the second checkpoint is written, its state.json is not
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save_tensors = save_tensors
-recipe, run, data = sys.argv[1:]
-run_training(load_recipe(recipe), Path(run), Path(data), resume=False, reporter=SilentReporter())
-"""
+def _train_and_be_killed_in_a_save(recipe: Recipe, run: Path, data: Path) -> None:
+    original, saves = writing.save_tensors, []
+
+    def save_tensors(path, tensors):
+        saves.append(path)
+        original(path, tensors)
+        if len(saves) == 4:  # the second file of the second checkpoint is written, its state.json is not
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    writing.save_tensors = save_tensors
+    train(recipe, run, data)
 
 
 def test_kill_9_in_the_middle_of_a_save_leaves_the_checkpoint_before_it_and_resume_is_exact(toy, toy_data, tmp_path):
-    from mtmoe.config import recipe_to_toml
-
     recipe = toy()
-    (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
-    command = [sys.executable, "-c", _KILLED_IN_A_SAVE, str(tmp_path / "toy.toml"), str(tmp_path / "killed")]
-    killed = subprocess.run([*command, str(toy_data)], capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = forked.run(_train_and_be_killed_in_a_save, recipe, tmp_path / "killed", toy_data)
+    assert killed.status == -signal.SIGKILL, killed.stderr
     run = RunFiles(tmp_path / "killed")
     assert [c.step for c in list_checkpoints(run)] == [4]
     assert any(path.name.startswith(".unfinished") for path in run.checkpoints.iterdir())
@@ -235,19 +234,6 @@ def test_kill_9_in_the_middle_of_a_save_leaves_the_checkpoint_before_it_and_resu
     assert not any(path.name.startswith(".") for path in run.checkpoints.iterdir())
     train(recipe, tmp_path / "whole", toy_data)
     assert_same_bits(tmp_path / "whole", run.directory)
-
-
-_TRAIN = """
-import sys, torch
-from pathlib import Path
-from mtmoe.config import load_recipe
-from mtmoe.training.reporting import SilentReporter
-from mtmoe.training.trainer import run_training
-torch.set_num_threads(2)
-recipe, run, data, resume, *overrides = sys.argv[1:]
-recipe = load_recipe(recipe, overrides)
-run_training(recipe, Path(run), Path(data), resume=resume == "resume", reporter=SilentReporter())
-"""
 
 
 _MANY_SHAPES = """
@@ -279,19 +265,16 @@ def test_memory_does_not_grow_with_the_number_of_batch_shapes():
     assert float(result.stdout) < 5, "MiB for 160 new shapes"
 
 
+def _train_with_two_threads(recipe: Recipe, run: Path, data: Path, resume: bool) -> None:
+    torch.set_num_threads(2)
+    train(recipe, run, data, resume=resume)
+
+
 def test_resume_in_a_new_process_with_two_threads_has_the_bits_of_a_whole_run(toy, toy_data, tmp_path):
-    from mtmoe.config import recipe_to_toml
-
-    recipe = toy(max_steps=8, batch_tokens=1500, ema={"decay": 0.9, "every_steps": 2})
-    (tmp_path / "toy.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
-
-    def train_apart(run: str, resume: str, *overrides: str) -> None:
-        command = [sys.executable, "-c", _TRAIN, str(tmp_path / "toy.toml"), str(tmp_path / run), str(toy_data)]
-        subprocess.run([*command, resume, *overrides], check=True)
-
-    train_apart("whole", "begin")
-    train_apart("parts", "begin", "training.max_steps=4")
-    train_apart("parts", "resume")
+    for run, max_steps, resume in (("whole", 8, False), ("parts", 4, False), ("parts", 8, True)):
+        recipe = toy(max_steps=max_steps, batch_tokens=1500, ema={"decay": 0.9, "every_steps": 2})
+        done = forked.run(_train_with_two_threads, recipe, tmp_path / run, toy_data, resume)
+        assert done.status == 0, done.stderr
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
 
 
