@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -83,8 +84,11 @@ def test_runs_with_other_subwords_are_refused_by_name(
 ) -> None:
     foreign = tmp_path / "foreign"
     shutil.copytree(other_run, foreign, symlinks=True)
-    with (foreign / "subwords.model").open("ab") as file:
-        file.write(b"\0")
+    content = (foreign / "subwords.model").read_bytes() + b"\0"
+    (foreign / "subwords.model").write_bytes(content)
+    manifest = json.loads((foreign / "manifest.json").read_text())
+    manifest["files"]["subwords.model"] = hashlib.sha256(content).hexdigest()
+    (foreign / "manifest.json").write_text(json.dumps(manifest))
     result = invoke("translate", tiny_run.run, "--with", foreign, input="the man\n")
     assert result.exit_code == 1
     assert f"{foreign} has other subwords than {tiny_run.run}, so they cannot translate together" in result.stderr
