@@ -43,6 +43,8 @@ from .commands.serving.add_key import add_key
 from .commands.serving.serve import serve
 from .commands.settings import settings
 from .commands.sharing.package import package
+from .commands.sharing.pull import pull
+from .commands.sharing.push import push
 from .commands.synthesise import synthesise
 from .commands.train import train
 from .commands.translate import translate
@@ -220,6 +222,8 @@ for _command in (
     compare,
     calibrate,
     package,
+    push,
+    pull,
     average,
     export,
     experts,

@@ -46,6 +46,8 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "bleu",
         "calibrate",
         "package",
+        "push",
+        "pull",
         "average",
         "export",
         "plan",

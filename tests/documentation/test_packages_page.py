@@ -15,6 +15,7 @@ from mtmoe.cli import main
 from tests.documentation.test_documents_run import shown_commands
 from tests.inference.conftest import SENTENCES, untrained_run
 from tests.paths import ROOT
+from tests.sharing.fake_hub import TOKEN, FakeHub
 
 PAGE = (ROOT / "docs" / "howto" / "packages.md").read_text(encoding="utf-8")
 
@@ -31,15 +32,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_how_to_of_packages_works(folder):
-    commands = [shown for shown in shown_commands(PAGE) if shown.arguments[0] not in ("push", "pull")]
+def test_the_how_to_of_packages_works(folder, monkeypatch):
+    commands = shown_commands(PAGE)
     assert [shown.arguments[0] for shown in commands] == [
-        *("package", "translate", "score", "explain", "bleu", "describe")
+        *("package", "translate", "score", "explain", "bleu", "describe", "push", "pull")
     ]
-    for shown in commands:
-        source = Path(shown.source).read_bytes() if shown.source else b""
-        result = CliRunner().invoke(main, shown.arguments, input=source)
-        assert result.exit_code == 0, f"mtmoe {shlex.join(shown.arguments)}\n{result.stderr}"
+    with FakeHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("MTMOE_CACHE", str(folder / "cache"))
+        for shown in commands:
+            source = Path(shown.source).read_bytes() if shown.source else b""
+            result = CliRunner().invoke(main, shown.arguments, input=source)
+            assert result.exit_code == 0, f"mtmoe {shlex.join(shown.arguments)}\n{result.stderr}"
+            assert TOKEN not in result.output
+    assert result.stdout == "mine-en-de.mtmoe\n"
+    assert (folder / "mine-en-de.mtmoe").read_bytes() == (folder / "mine.mtmoe").read_bytes()
     for program in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
         exec(compile(program, "packages.md", "exec"), {})
 

@@ -68,8 +68,21 @@ def exclusive(directory: Path) -> Iterator[None]:
 # --------------------------------------------------------------------------------------------------- https
 
 
-def download(url: str, path: Path, *, sha256: str, num_bytes: int = 0, progress: Progress = silent) -> None:
+def download(
+    url: str,
+    path: Path,
+    *,
+    sha256: str,
+    num_bytes: int = 0,
+    authorization: str = "",
+    pinned_by: str = "the recipe pins",
+    progress: Progress = silent,
+) -> None:
     """Fetch ``url`` to ``path``; what an interrupted call left in ``path.part`` is not fetched again.
+
+    Args:
+        authorization: header of that name for this address, and not for others that it redirects to.
+        pinned_by: who knows the checksum, for messages.
 
     Raises:
         UserError: the server cannot be reached or refuses, sends more than it or the recipe says, or more than fits on
@@ -77,27 +90,27 @@ def download(url: str, path: Path, *, sha256: str, num_bytes: int = 0, progress:
     """
     part = path.with_name(path.name + ".part")
     resumed = part.is_file() and part.stat().st_size > 0
-    found = _fetch_whole(url, part, path, num_bytes, progress)
+    found = _fetch_whole(url, part, path, num_bytes, authorization, progress)
     if found != sha256 and resumed:
         # The part may have been damaged, or belong to another version of the file.
         part.unlink()
-        found = _fetch_whole(url, part, path, num_bytes, progress)
+        found = _fetch_whole(url, part, path, num_bytes, authorization, progress)
     if found != sha256:
         part.unlink()
         raise UserError(
-            f"{url}: SHA-256 of what the server sent is {found}, but the recipe pins {sha256}",
+            f"{url}: SHA-256 of what the server sent is {found}, but {pinned_by} {sha256}",
             fix="the file was changed or damaged on its way: try again, or pin the new sum after looking at the file",
         )
     put_in_place(part, path)
 
 
-def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, progress: Progress) -> str:
+def _fetch_whole(url: str, part: Path, path: Path, num_bytes: int, authorization: str, progress: Progress) -> str:
     """Append to the part until it is whole, however often the connection breaks; return its SHA-256."""
     num_fruitless = 0
     while True:
         before = part.stat().st_size if part.is_file() else 0
         try:
-            if _fetch_rest(url, part, num_bytes, progress):
+            if _fetch_rest(url, part, num_bytes, authorization, progress):
                 return file_sha256(part)
             reason = "the connection broke"
         except urllib.error.HTTPError as error:
@@ -132,10 +145,12 @@ def _unreachable(url: str, path: Path, reason: str) -> Unreachable:
     )
 
 
-def _fetch_rest(url: str, part: Path, num_bytes: int, progress: Progress) -> bool:
+def _fetch_rest(url: str, part: Path, num_bytes: int, authorization: str, progress: Progress) -> bool:
     """Request once what the part lacks; True when the server says that this was all."""
     done = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "mtmoe", "Accept-Encoding": "identity"})
+    if authorization:
+        request.add_unredirected_header("Authorization", authorization)
     if done:
         request.add_header("Range", f"bytes={done}-")
     try:
