@@ -15,7 +15,7 @@ LONGEST = (
     "tests/training/test_language_model_training.py",
     "tests/distributed/test_parity.py",
     "tests/distributed/test_elastic.py",
-    "tests/documents/test_documents_run.py",
+    "tests/documentation/test_documents_run.py",
     "tests/campaign/test_kills.py",
     "tests/distributed/",
     "tests/inference/test_stability.py",

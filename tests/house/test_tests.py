@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.conftest import LONGEST
 from tests.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -36,6 +37,10 @@ def test_a_test_stands_in_the_folder_of_what_it_tests() -> None:
         if folder not in folders or folder not in home:
             wrong.append(f"{path.relative_to(ROOT)}: is named after a module of {home}")
     assert wrong == []
+
+
+def test_what_is_said_to_take_longest_is_there() -> None:
+    assert [place for place in LONGEST if not (ROOT / place).exists()] == []
 
 
 def test_no_test_patches_a_private_name() -> None:
