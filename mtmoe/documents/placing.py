@@ -78,8 +78,9 @@ class _Target:
             if isinstance(node, Pair):
                 result.append(next(of_pairs))
                 continue
-            least = self._gap(node, scope, ranges, least)
-            result.append(self._placed_item(node, least, scope, ranges))
+            gap = self._gap(node, scope, ranges, least if node.is_half else scope.first)
+            least = gap if node.is_half else least
+            result.append(self._placed_item(node, gap, scope, ranges))
         return tuple(result)
 
     def _is_of(self, word: int, pair: Pair, scope: _Scope) -> bool:

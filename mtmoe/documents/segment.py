@@ -43,6 +43,7 @@ class Segment:
         self._languages = languages or SegmentLanguages()
         self._escaped = escaped
         self._as_it_was = _as_written(tokens, escaped)
+        tokens = _with_marks_whole(tokens, escaped)
         before, core, behind = _without_ends(tokens)
         self._before, self._behind = (_as_written(ends, escaped) for ends in (before, behind))
         self.tagged: TaggedText = tagged_text(core)
@@ -186,6 +187,36 @@ def _without_ends(tokens: Sequence[Token]) -> tuple[list[Token], list[Token], li
         core[-1], space = _divided(core[-1], len(core[-1].content.rstrip()))
         behind.insert(0, space)
     return before, core, behind
+
+
+def _with_marks_whole(tokens: Sequence[Token], escaped: Callable[[str], str]) -> list[Token]:
+    """Return the tokens with each pair of tags that holds no letter and stands at a word as one: the number of a
+    footnote goes where its word goes. Where the word goes on behind it (a formula), all of that is one."""
+    found = list(tokens)
+    pairs = partners(tokens)
+    for begin in sorted(pairs, reverse=True):
+        end = begin + next(n for n, token in enumerate(found[begin:]) if token is tokens[pairs[begin]])
+        text = "".join(token.content for token in found[begin:end] if token.kind == "text")
+        if not any(map(str.isalnum, text)) or any(map(str.isalpha, text)):
+            continue
+        left = found[begin - 1].content if begin and found[begin - 1].kind == "text" else ""
+        right = found[end + 1].content if end + 1 < len(found) and found[end + 1].kind == "text" else ""
+        touches_left, touches_right = left[-1:].isalpha(), right[:1].isalpha()
+        if not touches_left:
+            continue
+        content = _as_written(found[begin : end + 1], escaped)
+        if touches_right:
+            start = max((n + 1 for n, sign in enumerate(left) if not sign.isalnum()), default=0)
+            stop = next((n for n, sign in enumerate(right) if not sign.isalnum()), len(right))
+            whole = escaped(left[start:]) + content + escaped(right[:stop])
+            found[begin - 1 : end + 2] = [
+                Token("text", left[:start]),
+                Token("alone", whole, "formula", is_shown=True),
+                Token("text", right[stop:]),
+            ]
+        else:
+            found[begin : end + 1] = [Token("alone", content, "mark")]
+    return found
 
 
 def _divided(token: Token, place: int) -> tuple[Token, Token]:

@@ -48,7 +48,7 @@ class Item(NamedTuple):
 
     joined_left, joined_right: no white space there. signs: punctuation of the word before it that stands before it,
     too; behind_sign: all there is. before_sign: punctuation follows at once. lead: punctuation that the word behind it
-    begins with, and that stands before it.
+    begins with, and that stands before it. is_half: it is a tag without its partner, and half tags keep their order.
     """
 
     content: str
@@ -60,6 +60,7 @@ class Item(NamedTuple):
     behind_sign: bool
     before_sign: bool
     lead: str
+    is_half: bool
 
 
 class Pair(NamedTuple):
@@ -125,6 +126,7 @@ class _Raw(NamedTuple):
     space_before: bool = False
     space_behind: bool = False
     inner: tuple[_Raw, ...] = ()
+    is_half: bool = False
 
 
 class _Reader:
@@ -147,7 +149,7 @@ class _Reader:
             if token.kind == "text":
                 self._add(token.content)
             elif closed is None:
-                yield self._item(token.content, token.is_shown, place + 1)
+                yield self._item(token.content, token.is_shown, place + 1)._replace(is_half=token.kind != "alone")
             elif not any(each.kind == "text" and each.content.strip() for each in self._tokens[place:closed]):
                 between = self._tokens[place : closed + 1]
                 self._add("".join(each.content for each in between if each.kind == "text"))
@@ -250,4 +252,5 @@ def _item(content: str, node: _Raw, text: str, words: Sequence[Word]) -> Item:
         before is not None and before.core_end < before.end <= node.begin,
         bool(following) and following in CLOSING,
         "" if gap == len(words) else text[words[gap].begin : node.begin],
+        node.is_half,
     )

@@ -51,9 +51,13 @@ def _zip_text(content: bytes) -> str:
     with zipfile.ZipFile(io.BytesIO(content)) as container:
         assert container.testzip() is None
         for name in container.namelist():
-            if name.endswith((".xml", ".xhtml", ".html", ".ncx", ".opf")):
+            if not name.startswith("META-INF") and name.endswith((".xml", ".xhtml", ".html", ".ncx", ".opf")):
                 xml = container.read(name)
-                texts.append("".join("".join(etree.fromstring(xml).itertext()).split()) if xml else "")
+                texts.append(
+                    "".join("".join(etree.fromstring(xml, etree.XMLParser(recover=True)).itertext()).split())
+                    if xml
+                    else ""
+                )
     return "\n".join(texts)
 
 

@@ -53,6 +53,11 @@ class Draws:
         return self.random.random() < probability
 
 
+def _is_within_word(before: str, behind: str) -> bool:
+    """Return whether a word goes on between two characters; a number beside letters is a mark, as of a footnote."""
+    return before.isalnum() and behind.isalnum() and before.isalpha() == behind.isalpha()
+
+
 # ---------------------------------------------------------------------------------------------------------- HTML
 
 
@@ -134,7 +139,7 @@ class _HtmlReader(HTMLParser):
                 self.skeleton.append(data)
             self._last = " "
             return
-        if self._tag_since and self._last.isalnum() and data[:1].isalnum():
+        if self._tag_since and _is_within_word(self._last, data[:1]):
             self.problems.append(f"a tag within a word: {self._last}|{data[:9]}")
         self._tag_since = False
         self._last = data[-1:] or self._last
@@ -291,7 +296,7 @@ def _within_words(target: Any) -> Iterator[str]:
         if kept and event == "start" and (element.text or "").strip():
             last = " "
         if text:
-            if tag_since and last.isalnum() and text[0].isalnum() and element is not target:
+            if tag_since and _is_within_word(last, text[0]) and element is not target:
                 yield f"a tag within a word: {last}|{text[:9]}"
             last, tag_since = text[-1], False
 
@@ -417,7 +422,7 @@ def _docx_words(paragraph: Any) -> Iterator[str]:
         color = run.find(f"{{{W}}}rPr/{{{W}}}color")
         format = "" if color is None else color.get(f"{{{W}}}val")
         content = text.text or ""
-        if content and format != last_format and last.isalnum() and content[0].isalnum():
+        if content and format != last_format and _is_within_word(last, content[0]):
             yield f"a run ends within a word: {last}|{content[:9]}"
         if content:
             last, last_format = content[-1], format

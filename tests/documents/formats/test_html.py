@@ -59,6 +59,8 @@ def test_where_nothing_comes_from_the_words_of_a_pair_the_text_is_translated_in_
         ("See <code>a = b</code>.", "SEE <code>a = b</code>."),
         ("Run <code>x</code> now", "NOW <code>x</code> RUN"),
         ("a<img src=x> b", "B A<img src=x>"),
+        ("A car<sup>1</sup> is", "IS CAR<sup>1</sup> A"),
+        ("Drink H<sub>2</sub>O now", "NOW H<sub>2</sub>O DRINK"),
         ("<b><i>all of it</i></b>", "<b><i>IT OF ALL</i></b>"),
     ],
 )
