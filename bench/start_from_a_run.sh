@@ -105,10 +105,9 @@ fine_tuning() {
 
 child() {
     steps 600 500
-    options+=(--set model.dropout=0.3 "${few_files[@]}")
-    mtmoe train demo "runs/child-$seed" --from "$parent" --set training.start.vocabulary=extended \
-        --set subwords.vocabulary_size=1500 "${options[@]}"
-    mtmoe train demo "runs/scratch-$seed" --set subwords.vocabulary_size=2500 "${options[@]}"
+    options+=(--set subwords.vocabulary_size=2500 --set model.dropout=0.3 "${few_files[@]}")
+    mtmoe train demo "runs/child-$seed" --from "$parent" --set training.start.vocabulary=extended "${options[@]}"
+    mtmoe train demo "runs/scratch-$seed" "${options[@]}"
     heading "everyday sentences"
     mtmoe bleu "runs/child-$seed" "runs/scratch-$seed" --source old.test.en --reference old.test.de
 }
