@@ -42,7 +42,8 @@ def test_a_pin_satisfies_what_pyproject_asks_for() -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    assert PROJECT["project"]["version"] == mtmoe.__version__
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "mtmoe.__version__"}
     assert f"\n## {mtmoe.__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 
