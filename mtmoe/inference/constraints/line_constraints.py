@@ -94,7 +94,7 @@ class LineConstraints:
     def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
         """Return the task of a source with what is required of its translation: phrases, terms and placeholders."""
         if self._subword_texts is not None:
-            task = task._replace(repetition=TextRepetition(source.text, self._subword_texts))
+            task = task._replace(repetition=TextRepetition(source.text_with_items(), self._subword_texts))
         elif self._subword_letters is not None:
             task = task._replace(repetition=Repetition(source.ids, self._subword_letters))
         if not self._terms and self._pattern is None and not phrases:

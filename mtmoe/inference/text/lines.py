@@ -39,6 +39,13 @@ class SourcePart(NamedTuple):
     kept_whole: tuple[str, ...] = ()
     """Texts into which no item is put, wherever the translation has them."""
 
+    def text_with_items(self) -> str:
+        """Return the text with what was cut out of it, so that words stand side by side only where they did before."""
+        text = self.text
+        for item in reversed(self.items):
+            text = f"{text[: item.place]} {item.text} {text[item.place + len(item.stand_in) :]}"
+        return text
+
     def word_of_line(self, number: int) -> int:
         """Return the place in the normalised line of a word of the part."""
         if not self.repeats_token:

@@ -134,6 +134,13 @@ def test_a_masked_line_has_the_name_and_knows_where_it_is(run):
     assert plain.parts[0].text == "is here."
 
 
+def test_a_part_tells_what_stood_where_so_that_words_are_neighbours_only_where_they_were(run):
+    found, _ = passing(run)
+    (line,) = found.divided([Request("{name} is here, <x/> here 😀 here.")])
+    assert line.parts[0].text.split() == ["Tom", "is", "here,", "here", "here."]
+    assert line.parts[0].text_with_items().split() == ["{name}", "is", "here,", "<x/>", "here", "😀", "here."]
+
+
 def test_a_pair_is_masked_as_it_was_translated_in_any_order(run):
     found, (one, *_) = passing(run)
     source, target = found.masked_pair("{name} is with 😀 us", "avec 😀 nous est {name}")
