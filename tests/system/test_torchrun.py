@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mtmoe.config import load_recipe
+from mtmoe.distributed.mesh import joined_processes
 from mtmoe.errors import UserError
 from mtmoe.system.torchrun import Place, check_master_address, place_of_process
+from tests import forked
 
 _RIGHT = {
     "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
@@ -80,22 +84,22 @@ def test_the_doctor_tells_it_as_a_check(monkeypatch: pytest.MonkeyPatch, tmp_pat
     ]
 
 
+def _join() -> None:
+    try:
+        with joined_processes(load_recipe("demo"), torch.device("cpu")):
+            pass
+    except UserError as error:
+        print(error)
+
+
 def test_a_port_that_is_taken_is_told_at_once() -> None:
-    program = (
-        "import torch\nfrom mtmoe.config import load_recipe\nfrom mtmoe.distributed.mesh import joined_processes\n"
-        "from mtmoe.errors import UserError\n"
-        "try:\n    with joined_processes(load_recipe('demo'), torch.device('cpu')): pass\n"
-        "except UserError as error:\n    print(error)\n"
-    )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         changed = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": port}
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=os.environ | changed, capture_output=True, text=True, timeout=60
-        )
-    assert done.returncode == 0, done.stderr
+        done = forked.run(_join, environment=os.environ | changed)
+    assert done.status == 0, done.stderr
     assert f"MASTER_PORT = {port}: " in done.stdout
     assert "--master-port" in done.stdout
 
@@ -113,7 +117,7 @@ def test_processes_that_do_not_come_are_waited_for_as_long_as_the_setting_says()
         port = str(free.getsockname()[1])
     changed = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | changed, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], env=os.environ | changed, capture_output=True, text=True, timeout=240
     )  # torch's own patience is 300 s
     assert done.returncode == 0, done.stderr
     assert "1/2 clients joined" in done.stdout
