@@ -109,11 +109,16 @@ class _Target:
         if best is None:
             return None
         first, behind = best
-        if pair.with_suffix and behind < scope.behind and self.words[behind].is_punctuation:
+        if pair.with_suffix and behind < scope.behind and self._is_sign_of(behind, pair):
             behind += not any(first <= behind < last for first, last in taken)
-        if pair.with_prefix and first > scope.first and self.words[first - 1].is_punctuation:
+        if pair.with_prefix and first > scope.first and self._is_sign_of(first - 1, pair):
             first -= not any(begin <= first - 1 < last for begin, last in taken)
         return first, behind
+
+    def _is_sign_of(self, word: int, pair: Pair) -> bool:
+        """Return whether a word is punctuation that may belong to a pair beside it."""
+        source = self.sources[word]
+        return self.words[word].is_punctuation and (source is None or pair.first <= source < pair.behind)
 
     def _edges(self, pair: Pair, first: int, behind: int, scope: _Scope) -> tuple[int, int]:
         """Return the places of a pair around words: what is around all of its scope has the punctuation, too."""
@@ -160,6 +165,16 @@ class _Target:
             return scope.behind
         return min(allowed, key=cost)
 
+    def _within_same_word(self, item: Item, scope: _Scope) -> int | None:
+        """Return the place within a word that is as in the source, where the item stands within its punctuation."""
+        if item.host < 0:
+            return None
+        for place in range(scope.first, scope.behind):
+            word = self.words[place]
+            if self.sources[place] == item.host and self.text[word.begin : word.end] == item.host_text:
+                return word.begin + item.host_offset
+        return None
+
     def _behind_signs(self, word: Word, item: Item) -> int:
         """Return the place behind a word for an item: behind as much of its punctuation as in the source."""
         if word.is_punctuation:
@@ -172,7 +187,9 @@ class _Target:
         before = self.words[gap - 1] if gap > scope.first else None
         behind = self.words[gap] if gap < scope.behind else None
         space_before = space_behind = ""
-        if item.lead and behind and self.text.startswith(item.lead, behind.begin, behind.end):
+        if (within := self._within_same_word(item, scope)) is not None:
+            place, space_before = within, "" if item.joined_left else " "
+        elif item.lead and behind and self.text.startswith(item.lead, behind.begin, behind.end):
             place = behind.begin + len(item.lead)
         elif item.joined_left and before:
             place = self._behind_signs(before, item)

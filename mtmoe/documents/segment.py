@@ -113,8 +113,8 @@ class Segment:
                 begin = content[: len(content) - len(content.lstrip())]
                 end = content[len(content.rstrip()) :]
                 content = begin + next(remaining).text + end
-                if self._languages.target_has_spaces and last.isalnum() and content[:1].isalnum():
-                    content = f" {content}"
+            if self._languages.target_has_spaces and not is_markup and last.isalnum() and content[:1].isalnum():
+                content = f" {content}"
             if not is_markup and content:
                 last = content[-1]
             pieces.append((content, is_markup))

@@ -49,6 +49,7 @@ class Item(NamedTuple):
     joined_left, joined_right: no white space there. signs: punctuation of the word before it that stands before it,
     too; behind_sign: all there is. before_sign: punctuation follows at once. lead: punctuation that the word behind it
     begins with, and that stands before it. is_half: it is a tag without its partner, and half tags keep their order.
+    host, host_text, host_offset: the word within whose punctuation it stands, and where; -1 if it stands in none.
     """
 
     content: str
@@ -61,6 +62,9 @@ class Item(NamedTuple):
     before_sign: bool
     lead: str
     is_half: bool
+    host: int
+    host_text: str
+    host_offset: int
 
 
 class Pair(NamedTuple):
@@ -240,7 +244,10 @@ def _item(content: str, node: _Raw, text: str, words: Sequence[Word]) -> Item:
     before = words[gap - 1] if gap else None
     following = text[node.begin : node.begin + 1]
     is_pair = node.closing is not None
-    joined_left = bool(gap) and (text[node.begin - 1 : node.begin] != " " if is_pair else not node.space_before)
+    joined_left = text[node.begin - 1 : node.begin] not in ("", " ") if is_pair else not node.space_before
+    beside = [number for number in (gap - 1, gap) if 0 <= number < len(words)]
+    hosts = [number for number in beside if words[number].begin < node.begin < words[number].end]
+    host = hosts[0] if hosts and not text[node.begin - 1 : node.begin + 1].isalnum() else -1
     joined_right = following not in ("", " ") if is_pair else not node.space_behind
     return Item(
         content,
@@ -253,4 +260,7 @@ def _item(content: str, node: _Raw, text: str, words: Sequence[Word]) -> Item:
         bool(following) and following in CLOSING,
         "" if gap == len(words) else text[words[gap].begin : node.begin],
         node.is_half,
+        host,
+        text[words[host].begin : words[host].end] if host >= 0 else "",
+        node.begin - words[host].begin if host >= 0 else 0,
     )

@@ -86,7 +86,10 @@ def test_what_is_not_to_be_translated_stays() -> None:
 
 
 def test_what_stands_between_signs_alone_stays_there() -> None:
-    text = "They are: <code>a</code>, <code>b</code>, <code>c</code>. See (<img src=x>)."
+    text = (
+        "They are: <code>a</code>, <code>b</code>, <code>c</code>. See (<img src=x>). "
+        "Git (<code>d</code>, <code>e</code>) and <code>f</code>(1)/<code>g</code>(1)."
+    )
     assert translated(document(text), as_it_is).decode() == text
 
 
