@@ -193,15 +193,15 @@ class _Target:
             place = behind.begin + len(item.lead)
         elif item.joined_left and before:
             place = self._behind_signs(before, item)
+            space_before = " " if self.text[place - 1 : place].isdecimal() else ""  # 42 and a mark 1 are not 421
         elif item.joined_right and not item.before_sign and behind:
             place = behind.core_begin if item.lead and not behind.is_punctuation else behind.begin
         elif item.before_sign and before:
             place, space_before = self._behind_signs(before, item), " "
         elif behind:
-            is_joined = item.joined_left or (item.joined_right and not item.before_sign)
-            place, space_behind = behind.begin, "" if is_joined else " "
+            place, space_behind = behind.begin, "" if item.joined_right and not item.before_sign else " "
         elif before:
-            place, space_before = before.end, "" if item.joined_left or item.joined_right else " "
+            place, space_before = before.end, "" if item.joined_left else " "
         else:
             place = scope.begin
         for first, _, begin, end in ranges:

@@ -197,7 +197,7 @@ def _with_marks_whole(tokens: Sequence[Token], escaped: Callable[[str], str]) ->
     for begin in sorted(pairs, reverse=True):
         end = begin + next(n for n, token in enumerate(found[begin:]) if token is tokens[pairs[begin]])
         text = "".join(token.content for token in found[begin:end] if token.kind == "text")
-        if not any(map(str.isalnum, text)) or any(map(str.isalpha, text)):
+        if not text.strip() or any(sign.isalpha() or sign.isspace() for sign in text):
             continue
         left = found[begin - 1].content if begin and found[begin - 1].kind == "text" else ""
         right = found[end + 1].content if end + 1 < len(found) and found[end + 1].kind == "text" else ""
