@@ -23,9 +23,9 @@ class ActiveHypotheses(NamedTuple, Generic[StateT]):
     length_X: np.ndarray
     log_probability_X: np.ndarray
     ids_X: list[tuple[int, ...]]
-    """Words so far, where a decoding rule needs them; else empty."""
+    """Words so far; none where no decoding rule needs them."""
     copying_X: list[tuple[Copying, ...]]
-    """Soft terms in the middle of which it may be, where there are any in the search; else empty."""
+    """Soft terms in the middle of which it may be."""
     tokens_X: Tensor
     """The last word of each, on the device."""
     coverage_XS: Tensor

@@ -39,6 +39,9 @@ class BackPointers:
     def __init__(self) -> None:
         self._steps: dict[int, Step] = {}
 
+    def __len__(self) -> int:
+        return len(self._steps)
+
     def record(self, number: int, step: Step) -> None:
         """Keep a step; numbers ascend."""
         self._steps[number] = step

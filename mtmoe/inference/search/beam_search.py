@@ -1,14 +1,15 @@
 """Beam search with GNMT's score, greedy search, diverse beams and sampling, of any number of sources.
 
 Sources are searched many at a time. One that is done leaves, and when enough have left others enter, so that the
-model always has about as many rows to work on. What is found for a source depends on nothing but the source and the
-constraints on its translation.
+model always has about as many rows to work on. They may come at any time (`search_source.py`): what is found for a
+source depends on nothing but the source and the constraints on its translation.
 
 A step: the decoder reads the last words; decoding rules say what may come (`search_constraints.py`); the candidates are
 found (`candidates.py`) and pruned; some end (`finished_hypotheses.py`), some go on (`selection/`), until the beam is
 done (`early_stopping.py`).
 
-Letters: B sentences (sources), Q beams, X active hypotheses (rows of the decoder), C candidates of a hypothesis.
+Letters: B sentences (sources, by their places), Q beams, X active hypotheses (rows of the decoder), C candidates of a
+hypothesis.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from mtmoe.inference.constraints.search_task import SearchTask
+from mtmoe.inference.constraints.soft_terms import Copying
 from mtmoe.inference.search.active_hypotheses import ActiveHypotheses, widened
 from mtmoe.inference.search.back_pointers import BackPointers, Step
 from mtmoe.inference.search.candidates import CandidateExpansion, Candidates
@@ -29,9 +31,11 @@ from mtmoe.inference.search.finished_hypotheses import FinishedHypotheses, Finis
 from mtmoe.inference.search.gnmt_score import length_penalty
 from mtmoe.inference.search.hypothesis import NOTHING, Hypothesis
 from mtmoe.inference.search.next_words.shortlist import Shortlist
+from mtmoe.inference.search.places import Places, with_room_for
 from mtmoe.inference.search.search_constraints import SearchConstraints, copying_after
 from mtmoe.inference.search.search_model import MemoryT, SearchModel, StateT
 from mtmoe.inference.search.search_options import SearchOptions
+from mtmoe.inference.search.search_source import SearchSource, SourceQueue
 from mtmoe.inference.search.selection.beam_allocation import select_with_banks
 from mtmoe.inference.search.selection.best_candidates import Cells, Selection
 from mtmoe.inference.search.selection.diverse_beams import select_diverse
@@ -109,25 +113,16 @@ def search_all(
     if shortlist is not None and options.sampling:
         raise ValueError("words are drawn from all of the vocabulary, not from a shortlist")
     results = [[NOTHING] for _ in sources]
-    worded = [index for index, source in enumerate(sources) if len(source)]
+    worded = [
+        SearchSource.of(index, source, task, options)
+        for index, (source, task) in enumerate(zip(sources, tasks, strict=True))
+        if len(source)
+    ]
     done = len(sources) - len(worded)
-    num_words_B = [len(sources[index]) for index in worded]
-    worded_tasks = [tasks[index] for index in worded]
-    constraints = SearchConstraints(worded_tasks, num_words_B, options)
     num_searches = max(1, min(num_threads, MAX_SEARCHES, len(worded)))
-    waiting = WaitingSources(num_words_B, num_searches=num_searches)
+    waiting = WaitingSources(worded, num_searches=num_searches)
     searches = [
-        BeamSearch(
-            model,
-            [sources[index] for index in worded],
-            worded_tasks,
-            options,
-            constraints,
-            batch_tokens // num_searches,
-            device,
-            shortlist,
-            waiting,
-        )
+        BeamSearch(model, options, batch_tokens // num_searches, device, shortlist, waiting)
         for _ in range(num_searches)
     ]
     found = run_in_threads([search.run for search in searches], num_threads) if num_searches > 1 else searches[0].run()
@@ -135,7 +130,7 @@ def search_all(
         if item is None:
             continue
         index, hypotheses = item
-        results[worded[index]] = hypotheses
+        results[index] = hypotheses
         done += 1
         progress("translate", done, len(sources), "sentences")
     return results
@@ -147,31 +142,33 @@ class BeamSearch(Generic[MemoryT, StateT]):
     def __init__(
         self,
         model: SearchModel[MemoryT, StateT],
-        sources: Sequence[Sequence[int]],
-        tasks: Sequence[SearchTask],
         options: SearchOptions,
-        constraints: SearchConstraints,
         batch_tokens: int,
         device: torch.device | str,
         shortlist: Shortlist | None,
-        waiting: WaitingSources,
+        waiting: SourceQueue,
     ) -> None:
-        """Get ready to search; arguments as for :func:`search_all`, ``waiting``: indices of the sources to take."""
-        self.model, self.sources, self.tasks, self.options, self.device = model, sources, tasks, options, device
-        self.constraints, self.waiting = constraints, waiting
+        """Get ready to search; arguments as for :func:`search_all`, ``waiting``: the sources to take."""
+        self.model, self.options, self.device, self.waiting = model, options, device, waiting
         self.num_beams = options.num_beams
         self.capacity = batch_tokens // (self.num_beams * options.width)
-        self.source_length_B = np.array([len(source) for source in sources], dtype=np.int64) + 1
-        self.expansion = CandidateExpansion(model, options, constraints, shortlist, device)
-        max_length_B = np.array(constraints.max_length_B, dtype=np.int64)
-        self.finished = FinishedHypotheses(np.repeat(max_length_B, self.num_beams), options)
+        self.constraints = SearchConstraints(options)
+        self.expansion = CandidateExpansion(model, options, self.constraints, shortlist, device)
+        self.finished = FinishedHypotheses(options)
         self.step = 0
-        self.first_step_B = np.zeros(len(sources), dtype=np.int64)
+        self.places = Places()
+        self.source_of_place: dict[int, SearchSource] = {}
+        self.source_length_B = np.zeros(0, dtype=np.int64)
+        self.first_step_B = np.zeros(0, dtype=np.int64)
         self.back_pointers = BackPointers()
 
     @torch.inference_mode()
     def run(self) -> Iterator[tuple[int, list[Hypothesis]] | None]:
-        """Yield indices of sources and their hypotheses, as they are done; None after each step, where one can stop."""
+        """Yield keys of sources and their hypotheses, as they are done; None after each step, where one can stop, and
+        where sources can be added to those that wait.
+
+        It ends when none is left. It can then be called again.
+        """
         active = self._with_new_sources(None)
         while active is not None:
             before = active
@@ -181,54 +178,73 @@ class BeamSearch(Generic[MemoryT, StateT]):
             yield from self._sources_done(before, active)
             yield None
             active = self._with_new_sources(active if len(active.beam_X) else None)
-            if active is not None:
-                self.back_pointers.forget_before(int(self.first_step_B[active.beam_X // self.num_beams].min()))
+            first = self.step if active is None else int(self.first_step_B[active.beam_X // self.num_beams].min())
+            self.back_pointers.forget_before(first)
 
     # ------------------------------------------------------------------------------------------ coming and going
 
     def _with_new_sources(self, active: ActiveHypotheses[StateT] | None) -> ActiveHypotheses[StateT] | None:
         """Return the active hypotheses with those of the sources for which there is room."""
-        indices = self._next_sources(active)
-        if not indices:
+        sources = self._next_sources(active)
+        if not sources:
             return active
-        new = self._started(indices)
+        new = self._started(sources)
         return new if active is None else active.join(new)
 
-    def _next_sources(self, active: ActiveHypotheses[StateT] | None) -> list[int]:
+    def _next_sources(self, active: ActiveHypotheses[StateT] | None) -> list[SearchSource]:
         if self.waiting.is_over:
             return []
         inside = np.unique(active.beam_X // self.num_beams) if active is not None else np.zeros(0, dtype=np.int64)
         longest = int(self.source_length_B[inside].max(initial=0))
 
-        def num_wanted(next_source: int, num_waiting: int) -> int:
-            most = max(1, self.capacity // max(longest, int(self.source_length_B[next_source])))
+        def num_wanted(next_source: SearchSource, num_waiting: int) -> int:
+            most = max(1, self.capacity // max(longest, len(next_source.ids) + 1))
             room = most - len(inside)
             return 0 if len(inside) and room < min(-(-most // _REFILL_SHARE), num_waiting) else room
 
         return self.waiting.take(num_wanted)
 
-    def _started(self, indices: list[int]) -> ActiveHypotheses[StateT]:
+    def _started(self, sources: list[SearchSource]) -> ActiveHypotheses[StateT]:
         """Encode sources and return their empty hypotheses."""
-        sources = [self.sources[index] for index in indices]
-        state, lengths_B = self._encoded(sources)
-        rows_X = np.repeat(np.arange(len(indices)), self.num_beams)
-        beam_X = np.concatenate([self.options.beams_of(index) for index in indices])
-        self.first_step_B[indices] = self.step
-        self.expansion.enter(indices, sources, [self.tasks[index] for index in indices])
+        state, lengths_B = self._encoded([source.ids for source in sources])
+        places = [self._enter(source) for source in sources]
+        self.expansion.enter(places, sources)
+        rows_X = np.repeat(np.arange(len(sources)), self.num_beams)
+        beam_X = np.concatenate([self.options.beams_of(place) for place in places])
         active = ActiveHypotheses(
-            beam_X=np.arange(len(indices)),
+            beam_X=np.arange(len(sources)),
             length_X=np.zeros(len(beam_X), dtype=np.int64),
             log_probability_X=np.zeros(len(beam_X)),
-            ids_X=[()] * len(beam_X) if self.constraints.restricts_steps else [],
-            copying_X=[()] * len(beam_X) if self.constraints.tracks_copying else [],
+            ids_X=[()] * len(beam_X),
+            copying_X=[()] * len(beam_X),
             tokens_X=torch.full((len(beam_X),), BOS, device=self.device),
             coverage_XS=torch.zeros(
-                len(indices), int(lengths_B.max()) if self.options.coverage_beta else 0, device=self.device
+                len(sources), int(lengths_B.max()) if self.options.coverage_beta else 0, device=self.device
             ),
             source_lengths_X=lengths_B,
             state=state,
         )
         return active.select(rows_X)._replace(beam_X=beam_X)
+
+    def _enter(self, source: SearchSource) -> int:
+        """Give a source a place; return it."""
+        place = self.places.take()
+        self.source_of_place[place] = source
+        self.source_length_B = with_room_for(self.source_length_B, place)
+        self.first_step_B = with_room_for(self.first_step_B, place)
+        self.source_length_B[place], self.first_step_B[place] = len(source.ids) + 1, self.step
+        self.constraints.enter(place, source.constraints)
+        for beam in self.options.beams_of(place):
+            self.finished.enter(beam, source.constraints.max_length)
+        return place
+
+    def _leave(self, place: int) -> tuple[SearchSource, list[list[FinishedHypothesis]]]:
+        """Free the place of a source; return it and the finished hypotheses of its beams."""
+        self.expansion.leave(place)
+        self.constraints.leave(place)
+        self.places.give_back(place)
+        finished = [self.finished.leave(beam) for beam in self.options.beams_of(place)]
+        return self.source_of_place.pop(place), finished
 
     def _encoded(self, sources: Sequence[Sequence[int]]) -> tuple[StateT, Tensor]:
         """Return the state before the first step, and lengths_B, EOS counted."""
@@ -246,28 +262,21 @@ class BeamSearch(Generic[MemoryT, StateT]):
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yield what was found for the sources that have no active hypothesis any more."""
         gone = set((before.beam_X // self.num_beams).tolist()).difference((after.beam_X // self.num_beams).tolist())
-        for index in sorted(gone):
-            beams = self.options.beams_of(index)
-            found = [
-                [self._hypothesis(one, index) for one in self.finished.of_beam_Q[beam][: self.options.num_best]]
-                for beam in beams
-            ]
-            for beam in beams:
-                self.finished.of_beam_Q[beam].clear()
-            self.expansion.leave(index)
-            yield index, best_of_beams(found, self.options)
+        for source, of_beams in [self._leave(place) for place in sorted(gone)]:
+            found = [[self._hypothesis(one, source) for one in beam[: self.options.num_best]] for beam in of_beams]
+            yield source.key, best_of_beams(found, self.options)
 
-    def _hypothesis(self, finished: FinishedHypothesis, index: int) -> Hypothesis:
+    def _hypothesis(self, finished: FinishedHypothesis, source: SearchSource) -> Hypothesis:
         """Return a finished hypothesis of a source, word by word."""
         path = self.back_pointers.path(finished)
         log_probability, gain = finished.log_probability, 0.0
-        if self.tasks[index].soft_terms:  # they have decided what is found, and are in nothing that is told of it
+        if source.task.soft_terms:  # they have decided what is found, and are in nothing that is told of it
             log_probability = sum(reversed(path.log_probabilities))
             added = finished.log_probability - log_probability
             gain = added / length_penalty(finished.num_tokens, self.options.length_alpha)
         attention = None
         if self.options.keep_attention:
-            attention = self.back_pointers.attention(finished.step, path.rows, int(self.source_length_B[index]))
+            attention = self.back_pointers.attention(finished.step, path.rows, len(source.ids) + 1)
         return Hypothesis(
             ids=path.ids,
             log_probability=log_probability,
@@ -299,9 +308,10 @@ class BeamSearch(Generic[MemoryT, StateT]):
         attention = attention_XS if self.options.keep_attention else None
         step = Step(going_on.rows.tolist(), words_X.tolist(), log_probabilities_X.tolist(), attention)
         self.back_pointers.record(self.step, step)
-        ids_X, copying_X = active.ids_X, active.copying_X
+        ids_X: list[tuple[int, ...]] = [()] * len(words_X)
+        copying_X: list[tuple[Copying, ...]] = [()] * len(words_X)
         if self.constraints.restricts_steps:
-            ids_X = [(*ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
+            ids_X = [(*active.ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
         if self.constraints.tracks_copying:
             copying_X = copying_after(restrictions, going_on.rows, words_X, log_probabilities_X)
         return active.select(going_on.rows)._replace(

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from mtmoe.inference.constraints.decoding_rule import Restriction
-from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.active_hypotheses import ActiveHypotheses
 from mtmoe.inference.search.gnmt_score import coverage_penalty
 from mtmoe.inference.search.next_words.banned_words import ban_of, banned_mask
@@ -26,6 +25,7 @@ from mtmoe.inference.search.next_words.shortlist import ListedWords, Shortlist
 from mtmoe.inference.search.search_constraints import SearchConstraints
 from mtmoe.inference.search.search_model import SearchModel
 from mtmoe.inference.search.search_options import SearchOptions
+from mtmoe.inference.search.search_source import SearchSource
 from mtmoe.inference.search.selection.pruning import prune_unlikely_words
 from mtmoe.vocabulary import EOS, NUM_SPECIAL, PAD
 
@@ -60,21 +60,24 @@ class CandidateExpansion:
         self.scratch = Scratch()
         self.keys_Q: dict[int, list[int]] = {}
 
-    def enter(self, indices: Sequence[int], sources: Sequence[Sequence[int]], tasks: Sequence[SearchTask]) -> None:
-        """Get ready for sources; ``indices``: their numbers in the search."""
+    def enter(self, places: Sequence[int], sources: Sequence[SearchSource]) -> None:
+        """Get ready for sources; ``places``: theirs in the search."""
         if self.listed is not None:
-            self.listed.enter(indices, sources, [self.constraints.shortlist_words(index) for index in indices])
+            wanted = [source.constraints.shortlist_words() for source in sources]
+            self.listed.enter(places, [source.ids for source in sources], wanted)
         if self.options.sampling:
-            for index, task in zip(indices, tasks, strict=True):
-                num_positions = self.constraints.max_length_B[index] + 1
-                for sample, beam in enumerate(self.options.beams_of(index)):
-                    self.keys_Q[beam] = sample_keys(self.options.sampling.seed, task.number, sample, num_positions)
+            for place, source in zip(places, sources, strict=True):
+                num_positions = source.constraints.max_length + 1
+                for sample, beam in enumerate(self.options.beams_of(place)):
+                    self.keys_Q[beam] = sample_keys(
+                        self.options.sampling.seed, source.task.number, sample, num_positions
+                    )
 
-    def leave(self, index: int) -> None:
+    def leave(self, place: int) -> None:
         """Forget a source."""
         if self.listed is not None:
-            self.listed.leave(index)
-        for beam in self.options.beams_of(index):
+            self.listed.leave(place)
+        for beam in self.options.beams_of(place):
             self.keys_Q.pop(beam, None)
 
     def expand(

@@ -1,6 +1,8 @@
-"""Search constraints: all decoding rules of a search, applied to its active hypotheses.
+"""Search constraints: all decoding rules of the sources of a search, applied to its active hypotheses.
 
-Letters: B sentences (sources), X active hypotheses.
+Each source has rules of its own, built before it enters: what they say does not depend on what else is searched.
+
+Letters: B sentences (sources, by their places), X active hypotheses.
 """
 
 from __future__ import annotations
@@ -18,49 +20,101 @@ from mtmoe.inference.constraints.registry import DECODING_RULES
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.constraints.soft_terms import Copying
 from mtmoe.inference.search.active_hypotheses import ActiveHypotheses
+from mtmoe.inference.search.places import with_room_for
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
 
+_ONLY_SOURCE = 0
+"""The number that rules know a source by; each is the only one of its rules."""
 
-class SearchConstraints:
-    """What decoding rules say of the translations of all sources."""
 
-    def __init__(self, tasks: Sequence[SearchTask], num_words_B: Sequence[int], options: SearchOptions) -> None:
-        """Build the rules that the tasks and the options ask for.
+class SourceConstraints:
+    """What decoding rules say of the translation of one source."""
+
+    def __init__(self, task: SearchTask, num_words: int, options: SearchOptions) -> None:
+        """Build the rules that the task and the options ask for.
 
         Args:
-            num_words_B: subwords of each source, EOS not counted.
+            num_words: subwords of the source, EOS not counted.
 
         Raises:
-            UserError: the options exclude what a task needs.
+            UserError: the options exclude what the task needs.
         """
-        self.num_beams = options.num_beams
-        built = [kind.for_search(tasks, num_words_B, options) for kind in DECODING_RULES]
-        self._rules: list[DecodingRule] = [rule for rule in built if rule is not None]
+        self._rules = _rules(task, num_words, options)
         self._at_steps = [rule for rule in self._rules if rule.restricts_steps]
-        self._needs_attention = any(rule.needs_attention for rule in self._at_steps)
-        never = frozenset({EOS}).union(*(rule.never_produced for rule in self._rules))  # EOS is no word
-        symbols = {word for word in never if word < NUM_SPECIAL}
+        self.needs_attention = any(rule.needs_attention for rule in self._at_steps)
+        """Whether its hypotheses carry the soft terms in the middle of which they may be."""
+        never = frozenset().union(*(rule.never_produced for rule in self._rules))
+        own = never - _symbols_never_produced(options)
+        self.always = Restriction(banned=own) if own else UNRESTRICTED
+        """What may come after any hypothesis."""
+        self.restricts_steps = bool(self._at_steps) or self.always is not UNRESTRICTED
+        self.max_length = options.max_length(num_words)
+        for rule in self._rules:
+            self.max_length = rule.max_length(_ONLY_SOURCE, self.max_length)
+        self.requires_text = any(rule.requires_text(_ONLY_SOURCE) for rule in self._rules)
+
+    def may_restrict(self, ids: Words) -> bool:
+        """Return whether :meth:`restriction` may have more to say after ``ids`` than what is so always."""
+        return any(rule.may_restrict(_ONLY_SOURCE, ids) for rule in self._at_steps)
+
+    def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
+        """Return what all rules together allow after one hypothesis."""
+        joint = self.always
+        for rule in self._at_steps:
+            joint = joint.joined(rule.restriction(hypothesis))
+            if joint.only_proposed and not joint.may_end:
+                break  # nothing that others say could change it
+        return joint
+
+    def num_missing(self, ids: Words) -> int:
+        """Return how many words suffice to complete what the translation must have."""
+        return sum(rule.num_missing(_ONLY_SOURCE, ids) for rule in self._at_steps)
+
+    def shortlist_words(self) -> list[int]:
+        """Return the words that must be in the shortlist of the source."""
+        return list(itertools.chain.from_iterable(rule.shortlist_words(_ONLY_SOURCE) for rule in self._rules))
+
+
+class SearchConstraints:
+    """The constraints of the sources that are in a search, by their places in it."""
+
+    def __init__(self, options: SearchOptions) -> None:
+        """Begin without sources."""
+        self.num_beams = options.num_beams
+        symbols = _symbols_never_produced(options)
         self.not_words = slice(0, NUM_SPECIAL) if len(symbols) == NUM_SPECIAL else sorted(symbols)
         """Special symbols that are no candidates at any step, as an index into the vocabulary."""
-        self._always = Restriction(banned=never - symbols) if never - symbols else UNRESTRICTED
-        self.restricts_steps = bool(self._at_steps) or self._always is not UNRESTRICTED
-        sources = range(len(tasks))
-        self.max_length_B = [self._max_length(source, options.max_length(num_words_B[source])) for source in sources]
-        self.requires_text_B = np.array([self._requires_text(source) for source in sources], dtype=bool)
+        self.requires_text_B = np.zeros(0, dtype=bool)
+        self._of_place: dict[int, SourceConstraints] = {}
+        self._num_restricting = self._num_tracking = 0
 
-    def _max_length(self, source: int, max_length: int) -> int:
-        for rule in self._rules:
-            max_length = rule.max_length(source, max_length)
-        return max_length
+    def enter(self, place: int, constraints: SourceConstraints) -> None:
+        """Take in those of a source."""
+        self.requires_text_B = with_room_for(self.requires_text_B, place)
+        self.requires_text_B[place] = constraints.requires_text
+        self._of_place[place] = constraints
+        self._num_restricting += constraints.restricts_steps
+        self._num_tracking += constraints.needs_attention
 
-    def _requires_text(self, source: int) -> bool:
-        return any(rule.requires_text(source) for rule in self._rules)
+    def leave(self, place: int) -> None:
+        """Forget those of a source."""
+        constraints = self._of_place.pop(place)
+        self._num_restricting -= constraints.restricts_steps
+        self._num_tracking -= constraints.needs_attention
+
+    def __getitem__(self, place: int) -> SourceConstraints:
+        return self._of_place[place]
+
+    @property
+    def restricts_steps(self) -> bool:
+        """Return whether any source has rules that are asked at steps, so that hypotheses carry their words."""
+        return self._num_restricting > 0
 
     @property
     def tracks_copying(self) -> bool:
         """Return whether active hypotheses carry the soft terms in the middle of which they may be."""
-        return self._needs_attention
+        return self._num_tracking > 0
 
     def restrictions(
         self, active: ActiveHypotheses[Any], attention_XS: Tensor, is_last_X: np.ndarray
@@ -72,39 +126,33 @@ class SearchConstraints:
         """
         if not self.restricts_steps:
             return []
-        attention = attention_XS.double().cpu().numpy() if self._needs_attention else None
+        attention = attention_XS.double().cpu().numpy() if self.tracks_copying else None
         restrictions = []
         for row, (ids, beam, is_last) in enumerate(zip(active.ids_X, active.beam_X.tolist(), is_last_X, strict=True)):
             if is_last:
                 restrictions.append(UNRESTRICTED)
                 continue
-            source = beam // self.num_beams
-            if not any(rule.may_restrict(source, ids) for rule in self._at_steps):
-                restrictions.append(self._always)
+            constraints = self._of_place[beam // self.num_beams]
+            if not constraints.may_restrict(ids):
+                restrictions.append(constraints.always)
                 continue
-            hypothesis = PartialHypothesis(source, ids, self.max_length_B[source])
+            hypothesis = PartialHypothesis(_ONLY_SOURCE, ids, constraints.max_length)
             if attention is not None:
                 hypothesis = hypothesis._replace(attention_S=attention[row], copying=active.copying_X[row])
-            restrictions.append(self.restriction(hypothesis))
-        is_free = not self._needs_attention and all(restriction is UNRESTRICTED for restriction in restrictions)
+            restrictions.append(constraints.restriction(hypothesis))
+        is_free = attention is None and all(restriction is UNRESTRICTED for restriction in restrictions)
         return [] if is_free else restrictions
 
-    def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
-        """Return what all rules together allow after one hypothesis."""
-        joint = self._always
-        for rule in self._at_steps:
-            joint = joint.joined(rule.restriction(hypothesis))
-            if joint.only_proposed and not joint.may_end:
-                break  # nothing that others say could change it
-        return joint
 
-    def num_missing(self, source: int, ids: Words) -> int:
-        """Return how many words suffice to complete what the translation of a source must have."""
-        return sum(rule.num_missing(source, ids) for rule in self._at_steps)
+def _rules(task: SearchTask, num_words: int, options: SearchOptions) -> list[DecodingRule]:
+    built = (rule.for_search([task], [num_words], options) for rule in DECODING_RULES)
+    return [rule for rule in built if rule is not None]
 
-    def shortlist_words(self, source: int) -> list[int]:
-        """Return the words that must be in the shortlist of a source."""
-        return list(itertools.chain.from_iterable(rule.shortlist_words(source) for rule in self._rules))
+
+def _symbols_never_produced(options: SearchOptions) -> frozenset[int]:
+    """Return the special symbols that are no words of a translation, whatever its task."""
+    never = itertools.chain.from_iterable(rule.never_produced for rule in _rules(SearchTask(), 1, options))
+    return frozenset([EOS, *(word for word in never if word < NUM_SPECIAL)])  # EOS is no word
 
 
 def copying_after(

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from mtmoe.inference.search.search_source import SearchSource
+
 T = TypeVar("T")
 
 MAX_SEARCHES = 4
@@ -23,30 +25,25 @@ MAX_SEARCHES = 4
 class WaitingSources:
     """The sources that no search has taken yet, longest first, so that what does not fit into memory fails at once."""
 
-    def __init__(self, lengths_B: Sequence[int], *, num_searches: int = 1) -> None:
+    def __init__(self, sources: Sequence[SearchSource], *, num_searches: int = 1) -> None:
         """Sort the sources.
 
         ``num_searches``: how many share them; none takes more than its part of all at a time.
         """
-        self._indices = deque(sorted(range(len(lengths_B)), key=lambda index: (-lengths_B[index], index)))
-        self._most = -(-len(lengths_B) // num_searches)
+        self._sources = deque(sorted(sources, key=lambda source: (-len(source.ids), source.key)))
+        self._most = -(-len(sources) // num_searches)
         self._lock = threading.Lock()
 
     @property
     def is_over(self) -> bool:
-        """Return whether no source is left."""
-        return not self._indices
+        return not self._sources
 
-    def take(self, num_wanted: Callable[[int, int], int]) -> list[int]:
-        """Return the next ones.
-
-        ``num_wanted(next index, number waiting)`` says how many, and is asked only if there are any.
-        """
+    def take(self, num_wanted: Callable[[SearchSource, int], int]) -> list[SearchSource]:
         with self._lock:
-            if not self._indices:
+            if not self._sources:
                 return []
-            number = min(num_wanted(self._indices[0], len(self._indices)), self._most, len(self._indices))
-            return [self._indices.popleft() for _ in range(number)]
+            number = min(num_wanted(self._sources[0], len(self._sources)), self._most, len(self._sources))
+            return [self._sources.popleft() for _ in range(number)]
 
 
 class _Ended:

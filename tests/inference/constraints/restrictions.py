@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtmoe.inference.constraints.decoding_rule import PartialHypothesis, Restriction
 from mtmoe.inference.constraints.search_task import SearchTask
-from mtmoe.inference.search.search_constraints import SearchConstraints
+from mtmoe.inference.search.search_constraints import SourceConstraints
 from mtmoe.inference.search.search_options import SearchOptions
 
 
@@ -22,4 +22,4 @@ def restriction_after(
         min_length_ratio=float(min_length),
         no_repeat_ngram=no_repeat_ngram,
     )
-    return SearchConstraints([task], [1], options).restriction(PartialHypothesis(0, ids, max_length))
+    return SourceConstraints(task, 1, options).restriction(PartialHypothesis(0, ids, max_length))

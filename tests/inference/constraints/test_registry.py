@@ -16,7 +16,7 @@ from mtmoe.inference.constraints.decoding_rule import (
 from mtmoe.inference.constraints.phrases import Phrases
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.beam_search import search_all
-from mtmoe.inference.search.search_constraints import SearchConstraints
+from mtmoe.inference.search.search_constraints import SearchConstraints, SourceConstraints
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, UNK
 
@@ -103,17 +103,21 @@ def test_a_word_that_is_never_produced_is_in_no_translation(random_model):
 
 
 def test_rules_that_nothing_asks_for_are_not_asked():
-    constraints = SearchConstraints([SearchTask()], [3], OPTIONS)
+    constraints = SearchConstraints(OPTIONS)
+    assert constraints.not_words == slice(0, NUM_SPECIAL)
+    constraints.enter(0, SourceConstraints(SearchTask(), 3, OPTIONS))
     assert not constraints.restricts_steps
     assert not constraints.tracks_copying
-    assert constraints.not_words == slice(0, NUM_SPECIAL)
-    assert SearchConstraints([SearchTask(prefix_ids=(A,))], [3], OPTIONS).restricts_steps
+    constraints.enter(1, SourceConstraints(SearchTask(prefix_ids=(A,)), 3, OPTIONS))
+    assert constraints.restricts_steps
+    constraints.leave(1)
+    assert not constraints.restricts_steps
 
 
 def test_without_the_rule_of_unknown_words_only_the_end_is_no_word(monkeypatch):
     others = [rule for rule in registry.DECODING_RULES if rule.__name__ != "NeverUnknown"]
     monkeypatch.setattr("mtmoe.inference.search.search_constraints.DECODING_RULES", others)
-    assert SearchConstraints([SearchTask()], [3], OPTIONS).not_words == [3]
+    assert SearchConstraints(OPTIONS).not_words == [3]
 
 
 def test_restrictions_join_as_their_docstring_says():

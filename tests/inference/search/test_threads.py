@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from mtmoe.errors import UserError
+from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.search.beam_search import search_all
 from mtmoe.inference.search.search_options import SearchOptions
+from mtmoe.inference.search.search_source import SearchSource
 from mtmoe.inference.search.threads import WaitingSources, run_in_threads
 
 OPTIONS = SearchOptions(
@@ -40,15 +42,20 @@ def test_threads_find_what_one_search_finds(random_model, num_threads):
 
 
 def test_the_searches_share_all_of_the_sources_evenly():
-    waiting = WaitingSources([3, 9, 1, 5, 4, 7, 2], num_searches=2)
-    first = waiting.take(lambda index, num_waiting: 100)
-    assert first == [1, 5, 3, 4]  # longest first, and no more than half
+    lengths = [3, 9, 1, 5, 4, 7, 2]
+    sources = [SearchSource.of(key, [4] * length, SearchTask(), OPTIONS) for key, length in enumerate(lengths)]
+    waiting = WaitingSources(sources, num_searches=2)
+
+    def taken(num_wanted):
+        return [source.key for source in waiting.take(num_wanted)]
+
+    assert taken(lambda source, num_waiting: 100) == [1, 5, 3, 4]  # longest first, and no more than half
     asked = []
-    assert waiting.take(lambda *arguments: asked.append(arguments) or 0) == []
-    assert asked == [(0, 3)]
-    assert waiting.take(lambda index, num_waiting: 2) == [0, 6]
-    assert waiting.take(lambda index, num_waiting: 2) == [2]
-    assert waiting.take(lambda index, num_waiting: 1 / 0) == []
+    assert taken(lambda *arguments: asked.append(arguments) or 0) == []
+    assert asked == [(sources[0], 3)]
+    assert taken(lambda source, num_waiting: 2) == [0, 6]
+    assert taken(lambda source, num_waiting: 2) == [2]
+    assert taken(lambda source, num_waiting: 1 / 0) == []
 
 
 def test_each_thread_computes_with_one_thread_and_the_setting_comes_back():

@@ -29,13 +29,13 @@ def select_with_banks(
         parts.append(select_best(scores_XC[free], active.beam_X[free], width).of_rows(free))
     for beam in np.unique(active.beam_X[requires_X]):
         rows = np.flatnonzero(active.beam_X == beam)
-        source = int(beam) // constraints.num_beams
-        total = constraints.num_missing(source, ())
+        source = constraints[int(beam) // constraints.num_beams]
+        total = source.num_missing(())
         num_banks = min(total + 1, width)
         bank_XC = np.full((len(rows), scores_XC.shape[1]), num_banks - 1)
         for place, row in enumerate(rows):
             for column in np.flatnonzero(scores_XC[row, 1:] > -np.inf) + 1:
-                missing = constraints.num_missing(source, (*active.ids_X[row], int(words_XC[row, column])))
+                missing = source.num_missing((*active.ids_X[row], int(words_XC[row, column])))
                 bank_XC[place, column] = max(0, total - missing) * num_banks // (total + 1)
         parts.append(allocate_beam(scores_XC[rows], bank_XC, num_banks, width).of_rows(rows))
     return merged(parts, active.beam_X)
