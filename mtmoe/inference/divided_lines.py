@@ -62,7 +62,7 @@ class LineAssembly:
                 num_words = first + len(translation.text.split())
             if source.untranslated:
                 whole = whole._replace(text=source.untranslated)
-            terms, lost = self._line_constraints.report(request.text, [part.text for part in source.parts], whole.text)
+            terms, lost = self._line_constraints.report(request, [part.text for part in source.parts], whole.text)
             lost += self._pass_through.report(request.text, whole.text) if source.parts else []
             warnings = dict.fromkeys(filter(None, (source.warning, *whole.warnings, *lost)))
             whole = whole._replace(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from mtmoe.checkpoint import ModelSource, open_model
 from mtmoe.config.settings import Decoding
+from mtmoe.data.repetition import has_loop
 from mtmoe.data.prepared.lexicon import LEXICON_NAME, parse_lexicon
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, parse_source_words
-from mtmoe.data.repetition import has_loop
 from mtmoe.data.word_dictionaries import dictionary_of
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError
@@ -27,16 +27,17 @@ from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_ca
 from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
 from mtmoe.inference.models.memory_trimming import MemoryTrimming
-from mtmoe.inference.requests import Member, Request
+from mtmoe.inference.requests import Member, Request, Wanted
 from mtmoe.inference.scoring.confidence import load_confidence
 from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
 from mtmoe.inference.scoring.n_best_lists import NBestLists
 from mtmoe.inference.scoring.reencoding import Reencoder
 from mtmoe.inference.scoring.rescoring import Rescorer, RescoringRuns, check_settings_are_used
-from mtmoe.inference.search.beam_search import search_all
+from mtmoe.inference.search.beam_search import BeamSearch, search_all
 from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
+from mtmoe.inference.search.search_source import SourceQueue
 from mtmoe.inference.text.lines import DividedLine, SourcePart, decode_line
 from mtmoe.inference.text.stand_ins import copied_names
 from mtmoe.inference.text.typing_errors import Correction, TypingErrors, as_typed
@@ -49,12 +50,21 @@ from mtmoe.progress import Progress, silent
 WINDOW_LINES = 2048
 
 
-class _Wanted(NamedTuple):
-    """What is wanted of each translation: the arguments of :meth:`Translator.translate`."""
+class LineRead(NamedTuple):
+    """A line as it came, and as it is translated: without typing errors, in the usual case."""
 
-    num_best: int
-    with_alignment: bool
-    with_scores: bool
+    as_written: Request
+    case: CaseOfLine
+    request: Request
+    corrections: tuple[Correction, ...]
+
+
+class LinePass(NamedTuple):
+    """How a line is searched. masking: what is masked of it. settled: texts of its parts that are translated once more
+    as they were before."""
+
+    masking: Masking = Masking()
+    settled: frozenset[str] = frozenset()
 
 
 class _Flaws(NamedTuple):
@@ -69,7 +79,7 @@ class _Flaws(NamedTuple):
     settled: frozenset[str] = frozenset()
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """Lines, the parts that they are translated in, and what these must have."""
 
     requests: Sequence[Request]
@@ -111,6 +121,7 @@ class Translator:
         overrides: Iterable[str] = (),
         ensemble: Sequence[Member] = (),
         terms: Terminology | None = None,
+        soft_terms: float | None = None,
         rescoring: RescoringRuns | None = None,
     ) -> None:
         """Load a run directory of ``mtmoe train``, or a package of ``mtmoe package``.
@@ -122,6 +133,7 @@ class Translator:
             overrides: decoding settings in place of the recipe's, such as ``"decoding.beam_size=8"``.
             ensemble: further runs with the same subwords that translate together with this one.
             terms: how terms are to be translated (:func:`mtmoe.inference.constraints.terminology.read_terms`).
+            soft_terms: ``decoding.soft_terms`` where neither recipe nor overrides say anything: for terms of requests.
             rescoring: runs of other models that take part in the search or in its ranking.
 
         Raises:
@@ -131,7 +143,10 @@ class Translator:
         overrides, rescoring = tuple(overrides), rescoring or RescoringRuns()
         source = open_model(run)
         self.decoding = decoding_settings(source, overrides)
-        check_settings_are_used(overrides, rescoring, terms)
+        if soft_terms is None:
+            check_settings_are_used(overrides, rescoring, terms)
+        elif not any(override.startswith("decoding.soft_terms") for override in overrides):
+            self.decoding = self.decoding.model_copy(update={"soft_terms": self.decoding.soft_terms or soft_terms})
         _check_one_chooses(self.decoding, rescoring)
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
@@ -207,16 +222,14 @@ class Translator:
         if isinstance(lines, str):
             raise ValueError("translate() takes a list of lines; for one line, write translate([line])")
         as_written = [line if isinstance(line, Request) else Request(line, number=n) for n, line in enumerate(lines)]
-        cases = [self._in_usual_case(request) for request in as_written]
-        requests, corrections = self._in_usual_spelling([line.request for line in cases])
-        wanted = _Wanted(num_best, with_alignment, with_scores)
-        translations = [Translation("")] * len(requests)
-        waiting = list(range(len(requests)))
-        maskings = [Masking()] * len(requests)
-        settled: set[str] = set()
+        read = [self.read(request) for request in as_written]
+        wanted = Wanted(num_best, with_alignment, with_scores)
+        translations = [Translation("")] * len(read)
+        waiting = list(range(len(read)))
+        passes = [LinePass()] * len(read)
         told = progress
-        for line_constraints in self._constraints_in_turn():
-            work = self._prepared([(requests[i], maskings[i]) for i in waiting], wanted, line_constraints, settled)
+        for line_constraints in self.constraints_in_turn():
+            work = self.prepared([(read[i], passes[i]) for i in waiting], wanted, line_constraints)
             with full_precision():
                 found = search_all(
                     self._search_model,
@@ -229,39 +242,68 @@ class Translator:
                     shortlist=self._shortlist,
                     num_threads=torch.get_num_threads() if self._device.type == "cpu" else 1,
                 )
-                for index, translation in zip(waiting, self._assembled(work, found, wanted), strict=True):
-                    translations[index] = translation
+                assembled = list(self.assembled(work, found, wanted))
+            for index, translation in zip(waiting, assembled, strict=True):
+                translations[index] = translation
             if not work.parts:
                 told("translate", work.num_blank, work.num_blank, "sentences")
             self._memory_trimming.translated(len(work.parts))
-            again = []
-            in_circles = [self._is_in_circles(translations[index]) for index in waiting]
-            for index, flaws in zip(waiting, self._flaws(work, found, in_circles), strict=True):
-                lost_numbers = self._pass_through.lost_numbers(requests[index].text, translations[index].text)
-                maskings[index] = Masking(bool(lost_numbers), not flaws.lacks_stand_ins)
-                if maskings[index] != Masking():
-                    again.append(index)
-                elif flaws.loops:
-                    again.append(index)
-                    settled |= flaws.settled
-            waiting = again
+            better = zip(waiting, self.once_more([read[i] for i in waiting], work, found, assembled), strict=True)
+            again = {index: line_pass for index, line_pass in better if line_pass is not None}
+            waiting = list(again)
+            for index, line_pass in again.items():
+                passes[index] = line_pass
             if not waiting:
                 break
             told = silent
-        final = [
-            in_case_of_line(translation, line)._replace(corrections=as_typed(corrected, request.text))
-            for translation, line, corrected, request in zip(translations, cases, corrections, as_written, strict=True)
-        ]
-        if self._confidence is None or not with_scores:
+        return [self.finished(line, translation, wanted) for line, translation in zip(read, translations, strict=True)]
+
+    # ----------------------------------- the steps of a line, which `continuous_translation.py` takes one by one, too
+
+    def read(self, request: Request) -> LineRead:
+        """Return a line as it is translated."""
+        case = self._in_usual_case(request)
+        read = case.request
+        corrections: tuple[Correction, ...] = ()
+        if self._typing_errors is not None and not (read.prefix or read.phrases or read.terms):
+            text, corrections = self._typing_errors.corrected(read.text)
+            read = read._replace(text=text) if corrections else read
+        return LineRead(request, case, read, corrections)
+
+    def once_more(
+        self,
+        lines: Sequence[LineRead],
+        work: Work,
+        found: Sequence[Sequence[Hypothesis]],
+        translations: Sequence[Translation],
+    ) -> Iterator[LinePass | None]:
+        """Yield for each line of a search how it is searched once more, because its translation lacks a number or a
+        stand-in, or has a loop; None where it is good.
+
+        Args:
+            work: of these lines; found: the hypotheses of its parts; translations: what they were assembled to.
+        """
+        in_circles = [self._is_in_circles(translation) for translation in translations]
+        flaws_of_lines = self._flaws(work, found, in_circles)
+        for line, translation, flaws in zip(lines, translations, flaws_of_lines, strict=True):
+            lost_numbers = self._pass_through.lost_numbers(line.request.text, translation.text)
+            masking = Masking(bool(lost_numbers), not flaws.lacks_stand_ins)
+            if masking != Masking():
+                yield LinePass(masking)
+            else:
+                yield LinePass(settled=flaws.settled) if flaws.loops else None
+
+    def finished(self, line: LineRead, translation: Translation, wanted: Wanted) -> Translation:
+        """Return the last translation of a line as it is told: in the case of the line, with all that is known."""
+        final = in_case_of_line(translation, line.case)
+        final = final._replace(corrections=as_typed(line.corrections, line.as_written.text))
+        if self._confidence is None or not wanted.with_scores:
             return final
-        return [
-            translation._replace(confidence=self._confidence.probability(request.text, translation))
-            for translation, request in zip(final, as_written, strict=True)
-        ]
+        return final._replace(confidence=self._confidence.probability(line.as_written.text, final))
 
     def _in_usual_case(self, request: Request) -> CaseOfLine:
         """Return the line as it is translated; as it is written if terms or expressions may depend on its case."""
-        if not self.decoding.usual_case or self._depends_on_letters:
+        if not self.decoding.usual_case or self._depends_on_letters or request.terms:
             return CaseOfLine(request)
         return in_usual_case(request, self.loaded.recipe.data)
 
@@ -270,18 +312,6 @@ class Translator:
         """Whether terms or expressions are looked for, which may depend on case and spelling."""
         names = (*self.decoding.pass_through, *self.decoding.placeholders)
         return bool(self._terms) or any(name.startswith("/") for name in names)
-
-    def _in_usual_spelling(self, requests: list[Request]) -> tuple[list[Request], list[tuple[Correction, ...]]]:
-        """Return the lines without typing errors, and what was corrected in each."""
-        read, corrections = [], []
-        for request in requests:
-            corrected: tuple[Correction, ...] = ()
-            if self._typing_errors is not None and not (request.prefix or request.phrases):
-                text, corrected = self._typing_errors.corrected(request.text)
-                request = request._replace(text=text) if corrected else request
-            read.append(request)
-            corrections.append(corrected)
-        return read, corrections
 
     def _errors_of_typing(self, source: ModelSource) -> TypingErrors | None:
         """Return what finds them; None if the run has no words to compare with, or spelling is left as it is."""
@@ -294,7 +324,7 @@ class Translator:
         counts = parse_source_words(content, source.shown(SOURCE_WORDS_NAME))
         return TypingErrors(counts, partial(dictionary_of, language), language)
 
-    def _constraints_in_turn(self) -> Iterator[LineConstraints]:
+    def constraints_in_turn(self) -> Iterator[LineConstraints]:
         """Yield the constraints of all lines, and then those of lines that are searched once more."""
         yield self._line_constraints
         yield self._strict_constraints
@@ -318,37 +348,33 @@ class Translator:
             compares_text=compares_text,
         )
 
-    def _prepared(
-        self,
-        lines: Sequence[tuple[Request, Masking]],
-        wanted: _Wanted,
-        line_constraints: LineConstraints,
-        settled: Collection[str],
-    ) -> _Work:
+    def prepared(
+        self, lines: Sequence[tuple[LineRead, LinePass]], wanted: Wanted, line_constraints: LineConstraints
+    ) -> Work:
         """Divide lines into parts, and say what their translations must have.
 
         Args:
-            lines: requests, and what is masked of each.
-            settled: texts of parts that are translated once more as they were before.
+            lines: as they were read, and how each is searched.
         """
-        requests = [request for request, _ in lines]
-        sources = self._pass_through.divided(requests, [masking for _, masking in lines])
+        requests = [line.request for line, _ in lines]
+        sources = self._pass_through.divided(requests, [line_pass.masking for _, line_pass in lines])
         parts = [part for source in sources for part in source.parts]
-        options = SearchOptions.from_settings(
-            self.decoding,
-            num_best=self._num_candidates(wanted.num_best),
-            keep_attention=wanted.with_alignment or any(part.items for part in parts),
-        )
+        keep_attention = wanted.with_alignment or any(part.items for part in parts)
+        options = self.search_options(wanted, keep_attention=keep_attention)
         tasks = line_constraints.tasks(requests, sources)
-        if settled:
-            before = self._line_constraints.tasks(requests, sources)
-            tasks = [
-                usual if part.text in settled else task for part, task, usual in zip(parts, tasks, before, strict=True)
+        if any(line_pass.settled for _, line_pass in lines):
+            usual_tasks = self._line_constraints.tasks(requests, sources)
+            are_settled = [
+                part.text in line_pass.settled
+                for source, (_, line_pass) in zip(sources, lines, strict=True)
+                for part in source.parts
             ]
-        return _Work(requests, sources, parts, options, line_constraints, tasks)
+            choices = zip(are_settled, usual_tasks, tasks, strict=True)
+            tasks = [usual if is_settled else task for is_settled, usual, task in choices]
+        return Work(requests, sources, parts, options, line_constraints, tasks)
 
     def _flaws(
-        self, work: _Work, found: Sequence[Sequence[Hypothesis]], are_suspicious: Sequence[bool]
+        self, work: Work, found: Sequence[Sequence[Hypothesis]], are_suspicious: Sequence[bool]
     ) -> Iterator[_Flaws]:
         """Yield what of each line should be searched for once more.
 
@@ -373,6 +399,22 @@ class Translator:
     def _text(self, hypothesis: Hypothesis) -> str:
         return decode_line(hypothesis.ids, self.loaded.subwords)
 
+    @property
+    def is_on_cpu(self) -> bool:
+        """Return whether it computes on the processor."""
+        return self._device.type == "cpu"
+
+    def search_options(self, wanted: Wanted, *, keep_attention: bool) -> SearchOptions:
+        """Return the options of the search for what is wanted of translations."""
+        num_candidates = self._num_candidates(wanted.num_best)
+        return SearchOptions.from_settings(self.decoding, num_best=num_candidates, keep_attention=keep_attention)
+
+    def open_search(self, options: SearchOptions, waiting: SourceQueue) -> BeamSearch[Any, Any]:
+        """Return a search that sources can enter at any time."""
+        return BeamSearch(
+            self._search_model, options, self.decoding.batch_tokens, self._device, self._shortlist, waiting
+        )
+
     def _num_candidates(self, num_best: int) -> int:
         """Return how many hypotheses the search is to find of each sentence, so that ``num_best`` can be chosen."""
         if self._risk is None:
@@ -380,7 +422,7 @@ class Translator:
         self._risk.check_num_best(num_best)
         return self._risk.num_candidates
 
-    def _assembled(self, work: _Work, found: Sequence[Sequence[Hypothesis]], wanted: _Wanted) -> Iterator[Translation]:
+    def assembled(self, work: Work, found: Sequence[Sequence[Hypothesis]], wanted: Wanted) -> Iterator[Translation]:
         """Yield the translation of each line, of what was found for its parts."""
         # Several are ranked by their scores where a line is split, and by other models; and what was found with a
         # language model has probabilities that are not the model's own.

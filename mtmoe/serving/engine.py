@@ -1,13 +1,9 @@
-"""Engine: one thread translates what all requests ask for, in batches of what is waiting.
+"""Engine: threads translate what all requests ask for, in searches that new lines enter as others leave them.
 
-A batch is made when the one before it is done. It takes lines of every request that wants the same of the same run, one
-of each in turn, so that a sentence does not wait for all lines of a long text. A line's translation does not depend on
-its batch, since nothing that a search finds does (`inference/search/beam_search.py`).
-
-Clients that were answered together ask again one after the other. So that the first of them does not get a batch of its
-own, while the others wait for it, the engine then waits for a moment, a part of the time that the batch took.
-
-New lines do not enter a batch that is being searched.
+Each thread steps a search of its own for each run (and for each number of translations that are wanted of a line), and
+takes lines in after each step: one of each request in turn, so that a sentence does not wait for all lines of a long
+text. The threads share the lines evenly. A line's translation does not depend on the others, since nothing that a
+search finds does (`inference/search/beam_search.py`).
 """
 
 from __future__ import annotations
@@ -18,47 +14,63 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from mtmoe.inference.requests import Request
+from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.refusal import Refusal
 
-_RATE_DECAY = 0.9
-_GATHERING_SHARE = 0.2
-"""Of the time of a batch, that at most is waited for clients that it has answered."""
-_LONGEST_GATHERING_SECONDS = 0.05
+_RATE_DECAY = 0.99
 _LONGEST_RETRY_SECONDS = 60
 
-
-class Wanted(NamedTuple):
-    """What is wanted of each line: arguments of :meth:`mtmoe.Translator.translate`."""
-
-    num_best: int = 1
-    with_alignment: bool = False
-    with_scores: bool = False
-
-
-Translate = Callable[[Sequence[Request], Wanted], list[Translation]]
-"""From lines to their translations, in order."""
 Told = Callable[[int, Translation], None]
-"""Told the place of a line in its job and its translation, in the engine's thread, as soon as it is known."""
+"""Told the place of a line in its job and its translation, in a thread of the engine, as soon as it is known."""
+
+
+class Running(Protocol):
+    """A search that lines can enter at any time, such as :class:`mtmoe.inference.continuous_translation`'s."""
+
+    @property
+    def num_lines(self) -> int:
+        """Return how many lines are at work."""
+        ...
+
+    def add(self, number: int, request: Request, wanted: Wanted) -> None:
+        """Take in a line; ``number``: told with its translation."""
+        ...
+
+    def step(self) -> Sequence[tuple[int, Translation]]:
+        """Take a step; return the lines that are done with it. After an error no line is at work."""
+        ...
+
+
+class Model(Protocol):
+    """What translates."""
+
+    def open(self, wanted: Wanted) -> Running:
+        """Begin a search for lines of which as many translations are wanted."""
+        ...
+
+    def translate(self, lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
+        """Translate lines by themselves."""
+        ...
 
 
 class Limits(NamedTuple):
     """Bounds of what waits and of what is translated at once."""
 
     queue_lines: int = 2000
-    batch_lines: int = 64
-    batch_characters: int = 8000
-    """A batch ends with the line that exceeds it."""
+    batch_lines: int = 128
+    """At work in a thread."""
+    batch_characters: int = 16_000
+    """Of these lines; the last one taken may exceed it."""
 
 
 class Listener:
-    """Is told what the engine does, in its thread; this one does nothing."""
+    """Is told what the engine does, in its threads; this one does nothing."""
 
-    def batch_done(self, run: str, num_lines: int, seconds: float) -> None:
-        """Note that a batch was translated."""
+    def step_done(self, run: str, num_lines: int, seconds: float) -> None:
+        """Note that a search took a step with so many lines."""
 
     def lines_dropped(self, reason: str, num_lines: int) -> None:
         """Note that lines were not translated: ``cancelled``, ``late`` or ``failed``."""
@@ -73,62 +85,88 @@ class Job:
         self.next_place = 0
         self._found: list[Translation | None] = [None] * len(lines)
         self._num_found = 0
+        self._lock = threading.Lock()
 
     @property
     def num_waiting(self) -> int:
-        """Return how many lines no batch has taken yet."""
+        """Return how many lines no search has taken yet."""
         return len(self.lines) - self.next_place
 
     def found(self, place: int, translation: Translation) -> None:
         """Take in the translation of a line; with the last one the job is done."""
-        self._found[place] = translation
-        self._num_found += 1
         if self.told is not None and not self.future.done():
             self.told(place, translation)
-        if self._num_found == len(self.lines) and self.future.set_running_or_notify_cancel():
+        with self._lock:
+            self._found[place] = translation
+            self._num_found += 1
+            is_done = self._num_found == len(self.lines)
+        if is_done and self.future.set_running_or_notify_cancel():
             self.future.set_result([each for each in self._found if each is not None])
 
     def failed(self, error: BaseException) -> None:
         """End the job with an error, unless it has ended already."""
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
+        with self._lock:
+            if not self.future.done() and self.future.set_running_or_notify_cancel():
+                self.future.set_exception(error)
 
 
 class _Taken(NamedTuple):
     job: Job
     place: int
 
+    @property
+    def request(self) -> Request:
+        return self.job.lines[self.place]
+
+
+class _Lane:
+    """A search of one thread, and the lines in it."""
+
+    def __init__(self, run: str, model: Model, wanted: Wanted) -> None:
+        self.run, self.model, self.num_best = run, model, wanted.num_best
+        self.running = model.open(wanted)
+        self.taken: dict[int, _Taken] = {}
+        self._next_number = 0
+
+    def add(self, taken: _Taken) -> None:
+        number, self._next_number = self._next_number, self._next_number + 1
+        self.running.add(number, taken.request, taken.job.wanted)
+        self.taken[number] = taken
+
 
 class TranslationEngine:
-    """Translates the lines of all jobs in one thread.
+    """Translates the lines of all jobs.
 
-    >>> with TranslationEngine({"runs/demo": translate}) as engine:                            # doctest: +SKIP
+    >>> with TranslationEngine({"runs/demo": model}) as engine:                                # doctest: +SKIP
     ...     engine.submit("runs/demo", [Request("Where is the station?")]).future.result()
     """
 
     def __init__(
         self,
-        runs: Mapping[str, Translate],
+        models: Mapping[str, Model],
         limits: Limits = Limits(),  # noqa: B008, it is immutable
         *,
+        num_threads: int = 1,
         listener: Listener | None = None,
         prepare_thread: Callable[[], None] = lambda: None,
     ) -> None:
-        """Get ready; :meth:`start` starts the thread.
+        """Get ready; :meth:`start` starts the threads.
 
         Args:
-            runs: what translates, by the name of the run.
-            prepare_thread: called in the thread before anything is translated.
+            models: what translates, by the name of the run.
+            prepare_thread: called in each thread before anything is translated.
         """
-        self._runs, self._limits = dict(runs), limits
+        self._models, self._limits = dict(models), limits
         self._listener = listener if listener is not None else Listener()
         self._prepare_thread = prepare_thread
         self._jobs: deque[Job] = deque()
         self._num_waiting = 0
+        self._num_at_work = 0
         self._changed = threading.Condition()
         self._is_closed = False
-        self._lines_per_second = 0.0
-        self._thread = threading.Thread(target=self._work, name="mtmoe-translation", daemon=True)
+        self._lines_done = self._seconds = 0.0  # the recent ones
+        names = (f"mtmoe-translation-{number}" for number in range(num_threads))
+        self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
 
     def __enter__(self) -> TranslationEngine:
         self.start()
@@ -138,26 +176,35 @@ class TranslationEngine:
         self.close()
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Take no more jobs, and return when all that were taken are done."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
 
     @property
     def is_alive(self) -> bool:
         """Return whether jobs are taken and translated."""
-        return self._thread.is_alive() and not self._is_closed
+        return all(thread.is_alive() for thread in self._threads) and not self._is_closed
 
     @property
     def num_waiting(self) -> int:
-        """Return the number of lines that no batch has taken yet."""
+        """Return the number of lines that no search has taken yet."""
         return self._num_waiting
+
+    def replace(self, run: str, model: Model) -> None:
+        """Translate with another model from here on. Lines at work stay with the one that they are with, which is let
+        go of when they are done."""
+        with self._changed:
+            self._models[run] = model
+            self._changed.notify_all()
 
     def submit(
         self,
@@ -189,63 +236,122 @@ class TranslationEngine:
                 )
             self._jobs.append(job)
             self._num_waiting += len(lines)
-            self._changed.notify()
+            self._changed.notify_all()
         return job
 
     def cancel(self, job: Job, reason: str = "cancelled") -> None:
-        """Drop the lines of a job that no batch has taken; nobody waits for them any more."""
+        """Drop the lines of a job that no search has taken; nobody waits for them any more."""
         job.future.cancel()
         with self._changed:
             self._dropped(job, reason)
 
     def _seconds_of_waiting(self) -> int:
-        seconds = self._num_waiting / self._lines_per_second if self._lines_per_second else 1.0
+        rate = len(self._threads) * self._lines_done / self._seconds if self._seconds else 0.0
+        seconds = self._num_waiting / rate if rate else 1.0
         return max(1, min(_LONGEST_RETRY_SECONDS, math.ceil(seconds)))
 
-    # ---------------------------------------------------------------------------------------- in the thread
+    # ---------------------------------------------------------------------------------------- in the threads
 
     def _work(self) -> None:
         self._prepare_thread()
+        lanes: list[_Lane] = []
         while True:
             with self._changed:
-                while not self._jobs and not self._is_closed:
+                while not (self._jobs or self._is_closed or any(map(self._has_to_do, lanes))):
                     self._changed.wait()
-                batch = self._next_batch()
-                if not batch and not self._jobs and self._is_closed:
+                if self._is_closed and not self._jobs and not any(lane.taken for lane in lanes):
                     return
-            if batch:
-                begun = time.perf_counter()
-                self._translate(batch)
-                self._gather(batch, time.perf_counter() - begun)
+            self._take_turn(lanes)
 
-    def _gather(self, batch: Sequence[_Taken], seconds: float) -> None:
-        """Wait until as many jobs are there as the batch has answered, if that were several, but not for long."""
-        num_answered = len({id(taken.job) for taken in batch if not taken.job.num_waiting})
-        if num_answered > 1:
-            longest = min(_GATHERING_SHARE * seconds, _LONGEST_GATHERING_SECONDS)
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or len(self._jobs) >= num_answered, longest)
+    def _has_to_do(self, lane: _Lane) -> bool:
+        """Return whether a lane has lines, or a model that was replaced; the lock is held."""
+        return bool(lane.taken) or lane.model is not self._models[lane.run]
 
-    def _next_batch(self) -> list[_Taken]:
-        """Take the lines of a batch from the jobs that want the same as the one that has waited longest."""
-        if not self._jobs:
-            return []
-        first = self._jobs[0]
-        alike = [job for job in self._jobs if (job.run, job.wanted) == (first.run, first.wanted)]
-        batch: list[_Taken] = []
-        num_characters = 0
-        while alike and len(batch) < self._limits.batch_lines and num_characters < self._limits.batch_characters:
-            for job in alike:
-                batch.append(_Taken(job, job.next_place))
-                num_characters += len(job.lines[job.next_place].text)
-                job.next_place += 1
-            alike = [job for job in alike if job.num_waiting]
-        self._num_waiting -= len(batch)
-        served = {id(taken.job) for taken in batch}
-        others = [job for job in self._jobs if id(job) not in served]
-        unfinished = [job for job in self._jobs if id(job) in served and job.num_waiting]
-        self._jobs = deque([*others, *unfinished])
-        return batch
+    def _take_turn(self, lanes: list[_Lane]) -> None:
+        """Take lines in, and a step in each lane; drop those that are done and have a model that was replaced."""
+        with self._changed:
+            taken = self._next_lines([each for lane in lanes for each in lane.taken.values()])
+            models = dict(self._models)
+        for each in taken:
+            self._enter(lanes, each, models)
+        for lane in list(lanes):
+            goes_on = self._step(lane) if lane.taken else lane.model is models[lane.run]
+            if not goes_on:
+                lanes.remove(lane)
+
+    def _next_lines(self, at_work: Sequence[_Taken]) -> list[_Taken]:
+        """Take the lines for which a thread has room, one of each job in turn; the lock is held.
+
+        Args:
+            at_work: those that the thread has.
+        """
+        share = math.ceil((self._num_waiting + self._num_at_work) / len(self._threads))
+        room = min(self._limits.batch_lines, share) - len(at_work)
+        num_characters = sum(len(each.request.text) for each in at_work)
+        taken: list[_Taken] = []
+        while self._jobs and len(taken) < room and num_characters < self._limits.batch_characters:
+            job = self._jobs.popleft()
+            taken.append(_Taken(job, job.next_place))
+            num_characters += len(taken[-1].request.text)
+            job.next_place += 1
+            if job.num_waiting:
+                self._jobs.append(job)
+        self._num_waiting -= len(taken)
+        self._num_at_work += len(taken)
+        return taken
+
+    def _enter(self, lanes: list[_Lane], taken: _Taken, models: Mapping[str, Model]) -> None:
+        """Give a line to a search, which is opened if need be; a line that none can take ends its job."""
+        run, wanted = taken.job.run, taken.job.wanted
+        try:
+            found = (lane for lane in lanes if lane.model is models[run] and lane.num_best == wanted.num_best)
+            if (lane := next(found, None)) is None:
+                lane = _Lane(run, models[run], wanted)
+                lanes.append(lane)
+            lane.add(taken)
+        except Exception as error:  # whatever it is, it must not end the thread, nor the jobs of others
+            self._failed(taken.job, error)
+            self._leave(1)
+
+    def _step(self, lane: _Lane) -> bool:
+        """Take a step of a search, and tell what is found. If it fails, the lines in it are translated one by one.
+
+        Returns:
+            Whether it can go on.
+        """
+        num_lines, begun = len(lane.taken), time.perf_counter()
+        try:
+            done = lane.running.step()
+        except Exception:
+            for each in lane.taken.values():
+                self._translate_alone(lane.model, each)
+            return False
+        seconds = time.perf_counter() - begun
+        self._listener.step_done(lane.run, num_lines, seconds)
+        self._lines_done = _RATE_DECAY * self._lines_done + len(done)
+        self._seconds = _RATE_DECAY * self._seconds + seconds
+        for number, translation in done:
+            each = lane.taken.pop(number)
+            self._leave(1)
+            each.job.found(each.place, translation)
+        return True
+
+    def _translate_alone(self, model: Model, taken: _Taken) -> None:
+        try:
+            if not taken.job.future.done():
+                taken.job.found(taken.place, model.translate([taken.request], taken.job.wanted)[0])
+        except Exception as error:
+            self._failed(taken.job, error)
+        self._leave(1)
+
+    def _leave(self, num_lines: int) -> None:
+        with self._changed:
+            self._num_at_work -= num_lines
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        job.failed(error)
+        with self._changed:
+            self._dropped(job, "failed")
 
     def _dropped(self, job: Job, reason: str) -> None:
         """Take a job out of the queue; the lock is held."""
@@ -253,30 +359,3 @@ class TranslationEngine:
             self._jobs.remove(job)
             self._num_waiting -= job.num_waiting
             self._listener.lines_dropped(reason, job.num_waiting)
-
-    def _translate(self, batch: Sequence[_Taken]) -> None:
-        run, wanted = batch[0].job.run, batch[0].job.wanted
-        begun = time.perf_counter()
-        try:
-            translations = self._runs[run]([taken.job.lines[taken.place] for taken in batch], wanted)
-        except Exception as error:  # whatever it is, it must not end the thread, nor the jobs of others
-            jobs = list({id(taken.job): taken.job for taken in batch}.values())
-            if len(jobs) == 1:
-                self._failed(jobs[0], error)
-                return
-            for job in jobs:
-                self._translate([taken for taken in batch if taken.job is job])
-            return
-        seconds = time.perf_counter() - begun
-        rate = len(batch) / max(seconds, 1e-6)
-        self._lines_per_second = (
-            _RATE_DECAY * self._lines_per_second + (1 - _RATE_DECAY) * rate if self._lines_per_second else rate
-        )
-        self._listener.batch_done(run, len(batch), seconds)
-        for taken, translation in zip(batch, translations, strict=True):
-            taken.job.found(taken.place, translation)
-
-    def _failed(self, job: Job, error: Exception) -> None:
-        job.failed(error)
-        with self._changed:
-            self._dropped(job, "failed")

@@ -7,31 +7,54 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtmoe.checkpoint import open_model
-from mtmoe.inference.requests import Request
+from mtmoe.inference.continuous_translation import ContinuousTranslation
+from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
 from mtmoe.serving.directions import Directions, ServedDirection, directions_of_run
-from mtmoe.serving.engine import Translate, Wanted
+from mtmoe.serving.engine import Model
 
 _WARM_UP = "1 2 3."
+_SHARE_OF_GLOSSARY_TERMS = 0.5
+"""How likely a term is copied where all of the attention is on it, if the run does not say: of the shares in
+docs/benchmarks/search_features.md the one with the most terms that costs no BLEU."""
 
 
 class ServedRun(NamedTuple):
-    """A run that is served. most_alternatives: that its search finds beside the best translation."""
+    """A run that is served. most_alternatives: that its search finds beside the best translation. is_on_cpu: whether it
+    computes on the processor."""
 
     name: str
     directions: Sequence[ServedDirection]
-    translate: Translate
+    model: Model
     most_alternatives: int
+    is_on_cpu: bool = True
 
 
-def directions_of(paths: Sequence[Path]) -> Directions:
-    """Return the directions of runs, without their models.
+class LoadedModel:
+    """A translator as the engine works with it."""
+
+    def __init__(self, translator: Translator) -> None:
+        self._translator = translator
+
+    def open(self, wanted: Wanted) -> ContinuousTranslation:
+        """Begin a search for lines of which as many translations are wanted."""
+        return ContinuousTranslation(self._translator, wanted)
+
+    def translate(self, lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
+        """Translate lines by themselves."""
+        return self._translator.translate(
+            lines, wanted.num_best, with_alignment=wanted.with_alignment, with_scores=wanted.with_scores
+        )
+
+
+def directions_of(paths: Sequence[Path], pivot: str | None = None) -> Directions:
+    """Return the directions of runs, without their models; ``pivot``: as for :class:`Directions`.
 
     Raises:
-        UserError: no run, a language model, or two runs of the same direction.
+        UserError: no run, a language model, two runs of the same direction, or a pivot that serves nothing.
     """
-    return Directions([direction for path in paths for direction in _directions_of(path)])
+    return Directions([direction for path in paths for direction in _directions_of(path)], pivot)
 
 
 def _directions_of(path: Path) -> list[ServedDirection]:
@@ -47,12 +70,10 @@ def load_run(
         UserError: as :class:`mtmoe.Translator`; or a language model.
     """
     directions = _directions_of(path)
-    translator = Translator(path, device=device, checkpoint=checkpoint, overrides=overrides)
-
-    def translate(lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
-        return translator.translate(
-            lines, wanted.num_best, with_alignment=wanted.with_alignment, with_scores=wanted.with_scores
-        )
-
+    translator = Translator(
+        path, device=device, checkpoint=checkpoint, overrides=overrides, soft_terms=_SHARE_OF_GLOSSARY_TERMS
+    )
     translator.translate([f"{directions[0].token} {_WARM_UP}".strip()], with_alignment=True)
-    return ServedRun(str(path), directions, translate, translator.decoding.beam_size - 1)
+    return ServedRun(
+        str(path), directions, LoadedModel(translator), translator.decoding.beam_size - 1, translator.is_on_cpu
+    )

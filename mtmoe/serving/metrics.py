@@ -13,6 +13,7 @@ from mtmoe.serving.engine import Listener
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _LINES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -31,9 +32,11 @@ class Metrics(Listener):
         self._lines = Counter("lines", "Lines asked for, by direction.", ["direction"], **made)
         self._characters = Counter("characters", "Characters of these lines.", ["direction"], **made)
         self._dropped = Counter("dropped_lines", "Lines that were accepted and not translated.", ["reason"], **made)
-        self._batch_lines = Histogram("batch_lines", "Lines of a batch.", ["run"], buckets=_LINES, **made)
-        self._batch_seconds = Histogram("batch_seconds", "Time of a batch.", ["run"], buckets=_SECONDS, **made)
-        waiting = Gauge("waiting_lines", "Lines that no batch has taken yet.", **made)
+        self._step_lines = Histogram("step_lines", "Lines of a step of a search.", ["run"], buckets=_LINES, **made)
+        self._step_seconds = Histogram(
+            "step_seconds", "Time of a step of a search.", ["run"], buckets=_STEP_SECONDS, **made
+        )
+        waiting = Gauge("waiting_lines", "Lines that no search has taken yet.", **made)
         waiting.set_function(lambda: float(num_waiting()))
         Gauge("start_time_seconds", "When the server began, in seconds since 1970.", **made).set(time.time())
 
@@ -47,9 +50,9 @@ class Metrics(Listener):
         self._lines.labels(direction).inc(num_lines)
         self._characters.labels(direction).inc(num_characters)
 
-    def batch_done(self, run: str, num_lines: int, seconds: float) -> None:
-        self._batch_lines.labels(run).observe(num_lines)
-        self._batch_seconds.labels(run).observe(seconds)
+    def step_done(self, run: str, num_lines: int, seconds: float) -> None:
+        self._step_lines.labels(run).observe(num_lines)
+        self._step_seconds.labels(run).observe(seconds)
 
     def lines_dropped(self, reason: str, num_lines: int) -> None:
         self._dropped.labels(reason).inc(num_lines)

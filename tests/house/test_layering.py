@@ -40,14 +40,14 @@ LAYERS = [
     ("__main__", ""),  # the program, and the lazy names of `import mtmoe`
 ]
 WITHIN_INFERENCE = [
-    ("requests",),
     ("text",),
-    ("search", "constraints"),  # a search asks its decoding rules, and a rule reads the options of the search
+    # A search asks its decoding rules, and a rule reads the options of the search; a request may have terms.
+    ("search", "constraints", "requests"),
     ("models",),
     ("scoring", "translation"),  # a translation has the parts of its score, and n-best lists are of translations
     ("divided_lines", "letter_case"),
     ("translator",),
-    ("worker_pool",),
+    ("worker_pool", "continuous_translation"),
     ("files",),
 ]
 MOST_MODULES = 16

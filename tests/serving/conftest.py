@@ -12,19 +12,17 @@ from typing import Any, NamedTuple
 import pytest
 import uvicorn
 
-from mtmoe.inference.requests import Request
-from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
 from mtmoe.serving.api_keys import add_api_key, read_api_keys
 from mtmoe.serving.application import application
-from mtmoe.serving.directions import ServedDirection
-from mtmoe.serving.engine import Limits, TranslationEngine, Wanted
+from mtmoe.serving.engine import Limits, TranslationEngine
 from mtmoe.serving.interfaces.endpoint import Server
 from mtmoe.serving.loading import ServedRun, load_run
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.server import listening
 from mtmoe.serving.service import RequestLimits, TranslationService
 from tests.inference.conftest import SENTENCES, untrained_run
+from tests.serving.models import HeldRun
 
 
 class Answer(NamedTuple):
@@ -53,8 +51,8 @@ class RunningServer:
     ) -> None:
         self.log: list[str] = []
         self.metrics = Metrics(lambda: self.engine.num_waiting)
-        translate = {run.name: run.translate for run in runs}
-        self.engine = TranslationEngine(translate, Limits(queue_lines=queue_lines), listener=self.metrics)
+        models = {run.name: run.model for run in runs}
+        self.engine = TranslationEngine(models, Limits(queue_lines=queue_lines), listener=self.metrics)
         service = TranslationService(runs, self.engine, self.metrics, limits)
         server = Server(service, read_api_keys(keys) if keys else None, self.log.append)
         app = application(server, cors_origins=cors_origins)
@@ -128,24 +126,6 @@ def keyed(english_french: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     key = add_api_key(keys, "anna")
     with RunningServer([load_run(english_french, device="cpu")], keys=keys) as running:
         yield running, key
-
-
-class HeldRun:
-    """A run whose translations are the lines in capitals, and which waits for ``go`` before each batch."""
-
-    def __init__(self) -> None:
-        self.go, self.begun = threading.Semaphore(0), threading.Semaphore(0)
-        self.batches: list[list[str]] = []
-
-    def __call__(self, lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
-        self.batches.append([line.text for line in lines])
-        self.begun.release()
-        assert self.go.acquire(timeout=60)
-        return [Translation(line.text.upper()) for line in lines]
-
-    def served(self) -> ServedRun:
-        """Return it as a run from English to French."""
-        return ServedRun("held", [ServedDirection("en", "fr", "held")], self, 4)
 
 
 @pytest.fixture

@@ -1,20 +1,24 @@
-"""The engine: batches of what is waiting, in turn; nothing depends on what else is in flight."""
+"""The engine: lines of all jobs in turn; nothing depends on what else is in flight."""
 
 from __future__ import annotations
 
 import random
+import threading
+import weakref
 from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
 
 from mtmoe.errors import UserError
-from mtmoe.inference.requests import Request
+from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
-from mtmoe.serving.engine import Limits, Listener, TranslationEngine, Wanted
+from mtmoe.serving.engine import Limits, Listener, TranslationEngine
+from mtmoe.serving.loading import LoadedModel
 from mtmoe.serving.refusal import Refusal
 from tests.inference.conftest import SENTENCES
+from tests.serving.models import AtOnce
 
 
 def requests(*texts: str) -> list[Request]:
@@ -37,14 +41,14 @@ def test_what_waits_is_translated_together_and_a_short_text_does_not_wait_for_a_
     assert held.batches == [["a"], ["l1", "s", "l2", "l3"], ["l4", "l5"]]
 
 
-def test_a_batch_is_of_one_run_and_one_wish_and_nobody_waits_for_ever(held: Any) -> None:
-    other_batches: list[int] = []
+def test_a_search_is_of_one_run_and_one_wish_and_nobody_waits_for_ever(held: Any) -> None:
+    other_batches: list[tuple[int, int]] = []
 
     def other(lines: Any, wanted: Wanted) -> list[Translation]:
-        other_batches.append(wanted.num_best)
+        other_batches.append((wanted.num_best, len(lines)))
         return [Translation(line.text) for line in lines]
 
-    with TranslationEngine({"r": held, "o": other}, Limits(batch_lines=2)) as engine:
+    with TranslationEngine({"r": held, "o": AtOnce(other)}, Limits(batch_lines=4)) as engine:
         engine.submit("r", requests("a"))
         assert held.begun.acquire(timeout=60)
         long = engine.submit("r", requests("b", "c", "d", "e"))
@@ -52,10 +56,50 @@ def test_a_batch_is_of_one_run_and_one_wish_and_nobody_waits_for_ever(held: Any)
         held.go.release(2)
         for job in jobs:  # before the rest of the long one, for which nobody has said go
             assert texts(job) == ["x"]
-        assert held.batches[:2] == [["a"], ["b", "c"]]
+        assert held.batches[:2] == [["a"], ["b"]]
         held.go.release()
         assert texts(long) == ["B", "C", "D", "E"]
-    assert other_batches == [1, 2]
+    assert sorted(other_batches) == [(1, 2), (2, 1)]
+
+
+def test_threads_share_what_there_is(held: Any) -> None:
+    with TranslationEngine({"r": held}, num_threads=2) as engine:
+        job = engine.submit("r", requests("a", "b", "c", "d"))
+        assert held.begun.acquire(timeout=60)
+        assert held.begun.acquire(timeout=60), "another thread waits for go, too"
+        held.go.release(2)
+        assert texts(job) == ["A", "B", "C", "D"]
+    assert sorted(map(len, held.batches)) == [2, 2]
+
+
+def test_a_model_is_replaced_without_harm_to_what_is_at_work(held: Any) -> None:
+    def translate(lines: Any, wanted: Wanted) -> list[Translation]:
+        return [Translation("new") for _ in lines]
+
+    with TranslationEngine({"r": held}) as engine:
+        before = engine.submit("r", requests("a"))
+        assert held.begun.acquire(timeout=60)
+        engine.replace("r", AtOnce(translate))
+        after = engine.submit("r", requests("b"))
+        held.go.release()
+        assert (texts(before), texts(after)) == (["A"], ["new"])
+        engine.replace("r", held)
+        held.go.release()
+        assert texts(engine.submit("r", requests("c"))) == ["C"]
+
+
+def test_nothing_keeps_a_model_that_was_replaced() -> None:
+    def translate(lines: Any, wanted: Wanted) -> list[Translation]:
+        return [Translation(line.text) for line in lines]
+
+    old = AtOnce(translate)
+    released = threading.Event()
+    weakref.finalize(old, released.set)
+    with TranslationEngine({"r": old}, num_threads=2) as engine:
+        assert texts(engine.submit("r", requests("a", "b", "c"))) == ["a", "b", "c"]
+        engine.replace("r", AtOnce(translate))
+        del old
+        assert released.wait(60)
 
 
 def test_a_batch_ends_with_many_characters(held: Any) -> None:
@@ -122,7 +166,7 @@ def test_an_error_is_told_to_whose_lines_it_is_alone() -> None:
             raise UserError("no")
         return [Translation(line.text) for line in lines]
 
-    engine = TranslationEngine({"r": translate}, Limits(batch_lines=4))
+    engine = TranslationEngine({"r": AtOnce(translate)}, Limits(batch_lines=4))
     bad, good = engine.submit("r", requests("x", "bad", "y", "z")), engine.submit("r", requests("c", "d", "e"))
     with engine:  # both were there before the first batch
         assert texts(good) == ["c", "d", "e"]
@@ -155,17 +199,15 @@ def test_lines_are_told_one_by_one(held: Any) -> None:
     assert told == [(0, "A"), (1, "B")]
 
 
-def test_a_line_is_translated_as_alone_whatever_else_is_in_flight(translator: Translator) -> None:
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_line_is_translated_as_alone_whatever_else_is_in_flight(translator: Translator, num_threads: int) -> None:
     generator = random.Random(5)
     words = " ".join(SENTENCES).split()
     lines = [" ".join(generator.choices(words, k=generator.randint(1, 12))) for _ in range(18)]
     alone = {line: translator.translate([line], with_scores=False)[0].text for line in lines}
     assert len(set(alone.values())) > 10
 
-    def translate(lines: Any, wanted: Wanted) -> list[Translation]:
-        return translator.translate(lines, wanted.num_best, with_scores=wanted.with_scores)
-
-    engine = TranslationEngine({"r": translate}, Limits(batch_lines=7))
+    engine = TranslationEngine({"r": LoadedModel(translator)}, Limits(batch_lines=7), num_threads=num_threads)
     jobs = [engine.submit("r", requests(*lines[n : n + 3]), Wanted(num_best=1 + n % 2)) for n in range(0, 18, 3)]
     with engine:
         for n, job in zip(range(0, 18, 3), jobs, strict=True):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from mtmoe.inference.requests import Request
+from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.directions import ServedDirection
-from mtmoe.serving.engine import TranslationEngine, Wanted
+from mtmoe.serving.engine import TranslationEngine
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.service import TextToTranslate, TranslatedText, TranslationService
+from tests.serving.models import AtOnce
 
 DIRECTION = ServedDirection("en", "de", "r", "<2de>")
 
@@ -30,8 +31,8 @@ def translated(*texts: TextToTranslate, num_best: int = 1) -> tuple[list[Transla
             for line in lines
         ]
 
-    with TranslationEngine({"r": translate}) as engine:
-        service = TranslationService([ServedRun("r", [DIRECTION], translate, 3)], engine, Metrics())
+    with TranslationEngine({"r": AtOnce(translate)}) as engine:
+        service = TranslationService([ServedRun("r", [DIRECTION], AtOnce(translate), 3)], engine, Metrics())
         return asyncio.run(service.translate(texts, Wanted(num_best, with_alignment=True))), asked
 
 

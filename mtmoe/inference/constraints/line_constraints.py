@@ -57,9 +57,8 @@ class LineConstraints:
         Raises:
             UserError: terms need one beam, and the settings have none, or several.
         """
-        for key in ("sampling", "diverse_beams"):
-            if terms and getattr(decoding, key):
-                raise UserError(f"terms need one beam, but decoding.{key} is on", fix=f"leave out --terms or {key}")
+        self._decoding = decoding
+        self._check_one_beam(terms)
         self._subwords = subwords
         self._terms = terms
         self._words_apart, self._targets_apart = words_apart, targets_apart
@@ -77,10 +76,20 @@ class LineConstraints:
         # By line, so that the time is not spent once more to report of it.
         self._too_slow: dict[str, str] = {}
 
+    def _check_one_beam(self, terms: Terminology | None) -> None:
+        for key in ("sampling", "diverse_beams"):
+            if terms and getattr(self._decoding, key):
+                raise UserError(f"terms need one beam, but decoding.{key} is on", fix=f"leave out --terms or {key}")
+
     def tasks(self, requests: Sequence[Request], sources: Sequence[DividedLine]) -> list[SearchTask]:
-        """Return the constraints on the translation of each part of lines. A line begins as its first part does."""
+        """Return the constraints on the translation of each part of lines. A line begins as its first part does.
+
+        Raises:
+            UserError: a request has terms, which need one beam, and the settings have none, or several.
+        """
         tasks = []
         for request, source in zip(requests, sources, strict=True):
+            self._check_one_beam(request.terms)
             prefix_ids: list[int] = []
             if request.prefix:
                 [prefix_ids] = encode_targets([request.prefix], self._subwords)
@@ -88,23 +97,30 @@ class LineConstraints:
                 prefix_ids = [] if UNK in prefix_ids else prefix_ids
             for place, part in enumerate(source.parts):
                 task = SearchTask(tuple(prefix_ids) if place == 0 else (), number=request.number)
-                tasks.append(self.added(task, part, request.phrases))
+                tasks.append(self.added(task, part, request.phrases, request.terms))
         return tasks
 
-    def added(self, task: SearchTask, source: SourcePart, phrases: Sequence[str] = ()) -> SearchTask:
+    def added(
+        self,
+        task: SearchTask,
+        source: SourcePart,
+        phrases: Sequence[str] = (),
+        terms_of_line: Terminology | None = None,
+    ) -> SearchTask:
         """Return the task of a source with what is required of its translation: phrases, terms and placeholders."""
+        terminology = terms_of_line or self._terms
         if self._subword_texts is not None:
             task = task._replace(repetition=TextRepetition(source.text_with_items(), self._subword_texts))
         elif self._subword_letters is not None:
             task = task._replace(repetition=Repetition(source.ids, self._subword_letters))
-        if not self._terms and self._pattern is None and not phrases:
+        if not terminology and self._pattern is None and not phrases:
             return task
-        terms = self._found(source.text)
+        terms = self._found(source.text, terminology)
         # What the vocabulary cannot write cannot be demanded; the report tells of it.
         ids_of = {term: ids for term in terms if (ids := self._written(term.target))}
         demanded = [ids for phrase in phrases if (ids := self._written(phrase))]
         if self._is_soft:
-            task = task._replace(soft_terms=self._soft(ids_of, source))
+            task = task._replace(soft_terms=self._soft(ids_of, source, terminology))
         else:
             demanded += ids_of.values()
         if demanded:
@@ -135,18 +151,20 @@ class LineConstraints:
         [ids] = encode_targets([text], self._subwords)
         return () if UNK in ids or not self._piece_texts.text(ids).strip(" ") else tuple(ids)
 
-    def _soft(self, ids_of: dict[Term, Words], source: SourcePart) -> tuple[SoftTerm, ...]:
+    def _soft(
+        self, ids_of: dict[Term, Words], source: SourcePart, terminology: Terminology | None
+    ) -> tuple[SoftTerm, ...]:
         """Return the terms with the subwords that they are in the source.
 
         A term that the subwords do not spell, because its letters are unknown to them, has none.
         """
-        if not ids_of or self._terms is None:
+        if not ids_of or terminology is None:
             return ()
         parts = [spelling(piece_id, self._subwords.pieces) for piece_id in source.ids]
         owners = [place for place, content in enumerate(parts) for _ in content]
         text = b"".join(parts).decode(errors="surrogateescape")
         positions: dict[Term, set[int]] = {term: set() for term in ids_of}
-        for term, begin in self._terms.places(text, apart=self._words_apart):
+        for term, begin in terminology.places(text, apart=self._words_apart):
             first = len(text[:begin].encode(errors="surrogateescape"))
             num_bytes = len(text[begin : begin + len(term.source)].encode(errors="surrogateescape"))
             if term in positions:
@@ -162,20 +180,26 @@ class LineConstraints:
         ends_in_word = is_of_word(self._piece_texts.text_of[ids[-1]][-1])
         return self._piece_texts.going_on if self._targets_apart and ends_in_word else frozenset()
 
-    def report(self, line: str, parts: Sequence[str], translation: str) -> tuple[tuple[TermReport, ...], list[str]]:
+    def report(
+        self, request: Request, parts: Sequence[str], translation: str
+    ) -> tuple[tuple[TermReport, ...], list[str]]:
         """Return the terms of a line, and warnings of what its translation does not have.
 
         Args:
-            line: as it was given.
+            request: the line as it was given.
             parts: the sources that it was translated as.
         """
-        terms = dict.fromkeys(term for part in parts for term in self._found(part))
+        terminology = request.terms or self._terms
+        terms = dict.fromkeys(term for part in parts for term in self._found(part, terminology))
         reports = tuple(TermReport(term.source, term.target, self._has(translation, term.target)) for term in terms)
         warnings = [f"the term {r.source!r} is not translated as {r.target!r}" for r in reports if not r.applied]
         if not (parts and self._pattern):
             return reports, warnings
         try:
-            wanted, there = self._texts_of_placeholders(normalise_line(line)), self._texts_of_placeholders(translation)
+            wanted, there = (
+                self._texts_of_placeholders(normalise_line(request.text)),
+                self._texts_of_placeholders(translation),
+            )
         except TookTooLong as expression:
             within = f"decoding.placeholders: {expression} was not found within {SECONDS_A_LINE:g} s"
             warnings.append(f"{within}, so that none is sure to be in the translation; simplify the expression")
@@ -195,8 +219,8 @@ class LineConstraints:
             place = translation.find(text, place + 1)
         return False
 
-    def _found(self, text: str) -> tuple[Term, ...]:
-        return self._terms.found(text, apart=self._words_apart) if self._terms else ()
+    def _found(self, text: str, terminology: Terminology | None) -> tuple[Term, ...]:
+        return terminology.found(text, apart=self._words_apart) if terminology else ()
 
     def _texts_of_placeholders(self, text: str) -> list[str]:
         return [match[0] for match in self._matches(text)]
