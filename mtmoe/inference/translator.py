@@ -12,9 +12,9 @@ import torch
 
 from mtmoe.checkpoint import ModelSource, open_model
 from mtmoe.config.settings import Decoding
-from mtmoe.data.repetition import has_loop
 from mtmoe.data.prepared.lexicon import LEXICON_NAME, parse_lexicon
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, parse_source_words
+from mtmoe.data.repetition import has_loop
 from mtmoe.data.word_dictionaries import dictionary_of
 from mtmoe.device import choose_device
 from mtmoe.errors import UserError

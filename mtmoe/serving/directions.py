@@ -15,12 +15,19 @@ AUTO = "auto"
 
 
 class ServedDirection(NamedTuple):
-    """A direction, by normal codes. token: what a multilingual run reads in front of a line; else empty."""
+    """A direction, by normal codes. token: what a multilingual run reads in front of a line; else empty. onward: where
+    the run translates into a third language, by which direction its translation is translated."""
 
     source: str
     target: str
     run: str
     token: str = ""
+    onward: ServedDirection | None = None
+
+    @property
+    def runs(self) -> str:
+        """Return the runs that it takes, for people."""
+        return self.run if self.onward is None else f"{self.run}, then {self.onward.run}"
 
     def __str__(self) -> str:
         return f"{self.source}-{self.target}"
@@ -47,17 +54,36 @@ def directions_of_run(run: str, data: Data) -> Iterator[ServedDirection]:
 class Directions:
     """All directions that are served."""
 
-    def __init__(self, served: Sequence[ServedDirection]) -> None:
+    def __init__(self, served: Sequence[ServedDirection], pivot: str | None = None) -> None:
         """Take them in.
 
+        Args:
+            pivot: code of a language by way of which directions are served that no run has; None: they are not.
+
         Raises:
-            UserError: two runs translate in the same direction.
+            UserError: two runs translate in the same direction; no direction goes by way of the pivot.
         """
         self._served: dict[Direction, ServedDirection] = {}
         for each in served:
             other = self._served.setdefault(Direction(each.source, each.target), each)
             if other is not each:
                 raise UserError(f"{other.run} and {each.run} both translate {each}", fix="serve one of them")
+        if pivot is not None:
+            self._add_by_pivot(normal_code(pivot))
+
+    def _add_by_pivot(self, pivot: str) -> None:
+        runs = list(self)
+        added = False
+        for first in (each for each in runs if each.target == pivot):
+            for second in (each for each in runs if each.source == pivot and each.target != first.source):
+                whole = first._replace(target=second.target, onward=second)
+                added |= self._served.setdefault(Direction(whole.source, whole.target), whole) is whole
+        if not added:
+            there = ", ".join(map(str, runs))
+            raise UserError(
+                f"no direction goes by way of {pivot!r} that no run has: there is {there}",
+                fix="leave out --pivot, or serve runs into and out of that language",
+            )
 
     def __iter__(self) -> Iterator[ServedDirection]:
         return iter(self._served.values())
@@ -75,6 +101,10 @@ class Directions:
     def targets_of(self, source: str) -> list[str]:
         """Return what a language can be translated into."""
         return [each.target for each in self if each.source == source]
+
+    def pivoted_targets_of(self, source: str) -> list[str]:
+        """Return what a language is translated into by way of another one."""
+        return [each.target for each in self if each.source == source and each.onward is not None]
 
     def source_of(self, code: str) -> str:
         """Return the served source language that a code means: ``en`` of ``EN``, ``eng`` and ``en-US``.

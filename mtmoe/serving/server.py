@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from mtmoe.errors import UserError
+from mtmoe.inference.search.threads import MAX_SEARCHES
 from mtmoe.serving.api_keys import read_api_keys
 from mtmoe.serving.application import application
 from mtmoe.serving.detection import detect
 from mtmoe.serving.engine import Limits, TranslationEngine
+from mtmoe.serving.glossaries import Glossaries
 from mtmoe.serving.interfaces.endpoint import Server
 from mtmoe.serving.loading import ServedRun, directions_of, load_run
 from mtmoe.serving.metrics import Metrics
+from mtmoe.serving.reloading import Reloading
 from mtmoe.serving.service import RequestLimits, TranslationService
 from mtmoe.system.process_settings import use_threads
 
@@ -30,7 +33,9 @@ _MOST_CONNECTIONS = 1000
 
 
 class ServerOptions(NamedTuple):
-    """How a server is run. port 0: any free one. certificate, private_key: of TLS."""
+    """How a server is run. port 0: any free one. certificate, private_key: of TLS. glossaries: directory of those that
+    clients make. pivot: language by way of which to translate where no run does. reload_seconds: how often to look
+    whether a run has another checkpoint."""
 
     runs: Sequence[Path]
     host: str = "127.0.0.1"
@@ -45,29 +50,36 @@ class ServerOptions(NamedTuple):
     certificate: Path | None = None
     private_key: Path | None = None
     logs_requests: bool = True
+    glossaries: Path | None = None
+    pivot: str | None = None
+    reload_seconds: float | None = None
 
 
 def serve(options: ServerOptions, tell: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends it at once.
+    """Serve until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP loads all runs anew.
 
     Args:
         tell: takes lines for whoever runs the server. They have no text of requests.
 
     Raises:
-        UserError: a run, file of keys, address or certificate that cannot be used.
+        UserError: a run, file of keys, glossary, address or certificate that cannot be used.
     """
     keys = None if options.api_keys is None else read_api_keys(options.api_keys)
     tls = _tls(options)
-    directions_of(options.runs)  # a mistake is told before models are loaded
+    glossaries = Glossaries(options.glossaries)
+    directions_of(options.runs, options.pivot)  # a mistake is told before models are loaded
+    overrides = tuple(options.overrides)
+    load = partial(load_run, device=options.device, checkpoint=options.checkpoint, overrides=overrides)
     with listening(options.host, options.port) as listener, contextlib.ExitStack() as stack:
-        runs = [
-            load_run(path, device=options.device, checkpoint=options.checkpoint, overrides=options.overrides)
-            for path in options.runs
-        ]
-        engine, metrics = stack.enter_context(_engine_of(runs, options.queue_lines))
-        service = TranslationService(runs, engine, metrics, options.limits)
+        runs = [load(path) for path in options.runs]
+        engine, metrics = _engine_of(runs, options.queue_lines)
+        stack.enter_context(engine)
+        service = TranslationService(runs, engine, metrics, options.limits, pivot=options.pivot)
+        reloading = Reloading(runs, engine, load, options.checkpoint, tell, every_seconds=options.reload_seconds)
+        stack.enter_context(reloading)
+        del runs  # so that nothing but the engine keeps a model
         detect("Hello", service.directions.sources)  # loads the identifier, which takes seconds
-        served = Server(service, keys, tell if options.logs_requests else lambda line: None)
+        served = Server(service, keys, tell if options.logs_requests else lambda line: None, glossaries)
         config = uvicorn.Config(
             application(served, cors_origins=options.cors_origins),
             log_config=None,
@@ -83,49 +95,52 @@ def serve(options: ServerOptions, tell: Callable[[str], None]) -> None:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         for direction in service.directions:
-            tell(f"{direction} by {direction.run}")
+            tell(f"{direction} by {direction.runs}")
         listener.listen(config.backlog)  # who reads the next line may ask at once
         tell(f"serving {scheme}://{shown}:{port}")
-        server = DrainingServer(config, tell)
+        server = DrainingServer(config, tell, reloading.ask)
         server.run(sockets=[listener])
     if not server.force_exit:
         tell("stopped: every accepted request was answered")
 
 
-@contextlib.contextmanager
-def _engine_of(runs: Sequence[ServedRun], queue_lines: int) -> Iterator[tuple[TranslationEngine, Metrics]]:
+def _engine_of(runs: Sequence[ServedRun], queue_lines: int) -> tuple[TranslationEngine, Metrics]:
     import torch
 
     metrics = Metrics(lambda: engine.num_waiting)
+    num_cores = torch.get_num_threads()
+    # As `mtmoe translate` does: several searches, each with its part of the cores.
+    num_threads = min(num_cores, MAX_SEARCHES) if all(run.is_on_cpu for run in runs) else 1
     engine = TranslationEngine(
-        {run.name: run.translate for run in runs},
+        {run.name: run.model for run in runs},
         Limits(queue_lines=queue_lines),
+        num_threads=num_threads,
         listener=metrics,
         # OpenMP counts threads for each thread that starts some.
-        prepare_thread=partial(use_threads, torch.get_num_threads()),
+        prepare_thread=partial(use_threads, num_cores // num_threads),
     )
-    with engine:
-        yield engine, metrics
+    return engine, metrics
 
 
 class DrainingServer(uvicorn.Server):
-    """Takes no more connections after the first SIGTERM or SIGINT, and ends when all requests are answered."""
+    """Takes no more connections after the first SIGTERM or SIGINT, and ends when all requests are answered; calls
+    ``reload`` at SIGHUP."""
 
-    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None], reload: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell = tell
+        self._tell, self._reload = tell, reload
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop at signals, and return in peace: whoever stops a server this way wanted it to end."""
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self._stop)
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in numbers:
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
     def _stop(self) -> None:

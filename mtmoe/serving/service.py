@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from mtmoe.documents.document import DocumentOptions
 from mtmoe.documents.registry import DocumentFormat
 from mtmoe.errors import UserError
-from mtmoe.inference.requests import Request
+from mtmoe.inference.constraints.terminology import Terminology
+from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.detection import Detected, detect
 from mtmoe.serving.directions import Directions, ServedDirection
 from mtmoe.serving.document_store import DocumentStore
-from mtmoe.serving.engine import Job, TranslationEngine, Wanted
+from mtmoe.serving.engine import Job, TranslationEngine
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.refusal import Refusal
@@ -43,12 +44,14 @@ class RequestLimits(NamedTuple):
 
 
 class TextToTranslate(NamedTuple):
-    """A text and its direction. markup: it has tags (HTML, XML). one_line: line ends in it are white space."""
+    """A text and its direction. markup: it has tags (HTML, XML). one_line: line ends in it are white space. terms: how
+    terms in it are to be translated."""
 
     text: str
     direction: ServedDirection
     markup: bool = False
     one_line: bool = False
+    terms: Terminology | None = None
 
     def parsed(self) -> Text:
         """Return what has the lines of the text."""
@@ -82,13 +85,18 @@ class TranslationService:
         engine: TranslationEngine,
         metrics: Metrics,
         limits: RequestLimits = RequestLimits(),  # noqa: B008, it is immutable
+        *,
+        pivot: str | None = None,
     ) -> None:
         """Take in what the service works with.
 
+        Args:
+            pivot: code of a language by way of which directions are served that no run has.
+
         Raises:
-            UserError: two runs translate in the same direction.
+            UserError: two runs translate in the same direction; no direction goes by way of the pivot.
         """
-        self.directions = Directions([direction for run in runs for direction in run.directions])
+        self.directions = Directions([direction for run in runs for direction in run.directions], pivot)
         self.engine, self.metrics, self.limits = engine, metrics, limits
         self.documents = DocumentStore()
         self.num_characters = 0
@@ -179,13 +187,16 @@ class TranslationService:
         """
         parsed = PlainText(text.text)
         self._check_size([text], [parsed])
+        if text.direction.onward is not None:
+            [found] = await self.translate([text])
+            return _only(found.text)
         loop = asyncio.get_running_loop()
         found: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
 
         def told(place: int, translation: Translation) -> None:
             loop.call_soon_threadsafe(found.put_nowait, (place, translation.text))
 
-        job = self._submit(text.direction, parsed.lines, Wanted(), told)
+        job = self._submit(text.direction, parsed.lines, [text.terms] * len(parsed.lines), Wanted(), told)
         return self._pieces(parsed, job, found)
 
     async def _pieces(self, text: PlainText, job: Job, found: asyncio.Queue[tuple[int, str]]) -> AsyncIterator[str]:
@@ -233,26 +244,34 @@ class TranslationService:
         by_direction: dict[ServedDirection, list[int]] = {}
         for place, text in enumerate(texts):
             by_direction.setdefault(text.direction, []).append(place)
-        jobs: list[tuple[list[int], Job]] = []
+        jobs: list[Job] = []
         results: list[list[Translation]] = [[] for _ in texts]
         reason = "cancelled"
+
+        def begin(direction: ServedDirection, together: list[str], terms: list[Terminology | None]) -> None:
+            last = direction.onward is None
+            most = min(wanted.num_best, 1 + self._most_alternatives[direction.run]) if last else 1
+            jobs.append(self._submit(direction, together, terms, wanted._replace(num_best=most)))
+
         try:
             for direction, places in by_direction.items():
                 together = [line for place in places for line in lines[place]]
-                most = 1 + self._most_alternatives[direction.run]
-                jobs.append(
-                    (places, self._submit(direction, together, wanted._replace(num_best=min(wanted.num_best, most))))
-                )
+                begin(direction, together, [texts[place].terms for place in places for _ in lines[place]])
             async with asyncio.timeout(self.limits.timeout_seconds):
-                for places, job in jobs:
-                    found = iter(await _result(job))
+                for number, (direction, places) in enumerate(by_direction.items()):
+                    found = [_without_token(each, direction) for each in await _result(jobs[number])]
+                    if direction.onward is not None:
+                        begin(direction.onward, [each.text for each in found], [None] * len(found))
+                        second = [_without_token(each, direction.onward) for each in await _result(jobs[-1])]
+                        found = list(map(_together, found, second))
+                    of_lines = iter(found)
                     for place in places:
-                        results[place] = [_without_token(next(found), texts[place].direction) for _ in lines[place]]
+                        results[place] = [next(of_lines) for _ in lines[place]]
         except TimeoutError:
             reason = "late"
             raise _late() from None
         finally:
-            for _, job in jobs:
+            for job in jobs:
                 self.engine.cancel(job, reason)
         return results
 
@@ -260,18 +279,38 @@ class TranslationService:
         self,
         direction: ServedDirection,
         lines: Sequence[str],
+        terms: Sequence[Terminology | None],
         wanted: Wanted,
         told: Callable[[int, Translation], None] | None = None,
     ) -> Job:
         requests = [
-            Request(f"{direction.token} {line}" if direction.token else line, number=number)
-            for number, line in enumerate(lines)
+            Request(f"{direction.token} {line}" if direction.token else line, number=number, terms=terms_of_line)
+            for number, (line, terms_of_line) in enumerate(zip(lines, terms, strict=True))
         ]
         job = self.engine.submit(direction.run, requests, wanted, told)
         num_characters = sum(map(len, lines))
         self.num_characters += num_characters
         self.metrics.lines_asked(str(direction), len(lines), num_characters)
         return job
+
+
+async def _only(text: str) -> AsyncIterator[str]:
+    yield text
+
+
+def _together(first: Translation, second: Translation) -> Translation:
+    """Return the translation of a translation, with what is known of both."""
+    links = [(i, k) for i, j in first.alignment for other, k in second.alignment if other == j]
+    confidence = None
+    if first.confidence is not None and second.confidence is not None:
+        confidence = first.confidence * second.confidence
+    return second._replace(
+        alignment=tuple(dict.fromkeys(links)),
+        confidence=confidence,
+        corrections=first.corrections,
+        suspicions=tuple(dict.fromkeys((*first.suspicions, *second.suspicions))),
+        warnings=tuple(dict.fromkeys((*first.warnings, *second.warnings))),
+    )
 
 
 async def _result(job: Job) -> list[Translation]:

@@ -55,6 +55,24 @@ _DAY_SECONDS = 86_400
     show_default=True,
     help="Seconds after which a request is given up.",
 )
+@click.option(
+    "--glossaries",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the glossaries that clients make in DIR; without it, none can be made.",
+)
+@click.option(
+    "--pivot",
+    metavar="LANGUAGE",
+    help="Where no run translates a direction, go by way of this language: de-en and en-fr serve de-fr, too.",
+)
+@click.option(
+    "--reload",
+    "reload_seconds",
+    type=RealRange(0, _DAY_SECONDS, min_open=True),
+    metavar="SECONDS",
+    help="Look every so many seconds whether a run has another checkpoint, and go on with it. SIGHUP does so at once.",
+)
 @click.option("--tls-certificate", "certificate", type=FILE, help="Serve HTTPS with this certificate chain (PEM) ...")
 @click.option("--tls-key", "private_key", type=FILE, help="... and its private key (PEM).")
 @click.option("--quiet", is_flag=True, help="Do not write a line about each request to standard error.")
@@ -71,6 +89,9 @@ def serve(
     max_lines: int,
     queue_lines: int,
     timeout_seconds: float,
+    glossaries: Path | None,
+    pivot: str | None,
+    reload_seconds: float | None,
     certificate: Path | None,
     private_key: Path | None,
     quiet: bool,
@@ -86,14 +107,15 @@ def serve(
     \b
     /                       a page to translate at
     /translate              LibreTranslate; also /detect, /languages, /frontend/settings
-    /v2/translate           DeepL; also /v2/languages, /v2/usage
+    /v2/translate           DeepL; also /v2/languages, /v2/usage, /v2/glossaries
     /v1/chat/completions    OpenAI; also /v1/models
     /health, /ready         for whoever watches the server
     /metrics                for Prometheus
     /openapi.json           all of it described
 
     Needs the extra: pip install 'mtmoe[serve]'. Only this machine can ask, unless --host says otherwise. SIGTERM and
-    Ctrl-C answer what was accepted, and end with status 0; given twice, they end at once.
+    Ctrl-C answer what was accepted, and end with status 0; given twice, they end at once. SIGHUP loads all RUNs anew,
+    without a lost request.
     """
     if (certificate is None) != (private_key is None):
         raise click.UsageError("--tls-certificate and --tls-key belong together: give both")
@@ -118,5 +140,8 @@ def serve(
         certificate=certificate,
         private_key=private_key,
         logs_requests=not quiet,
+        glossaries=glossaries,
+        pivot=pivot,
+        reload_seconds=reload_seconds,
     )
     serve(options, note)

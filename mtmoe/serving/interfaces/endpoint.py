@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mtmoe.serving.api_keys import ApiKeys
+from mtmoe.serving.glossaries import Glossaries
 from mtmoe.serving.refusal import Refusal
 from mtmoe.serving.service import TranslationService
 
@@ -47,6 +48,7 @@ class Server(NamedTuple):
     service: TranslationService
     keys: ApiKeys | None = None
     log: Callable[[str], None] = lambda line: None
+    glossaries: Glossaries = Glossaries(None)
 
 
 class UploadedFile(NamedTuple):
@@ -57,11 +59,13 @@ class UploadedFile(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request whose body was read. fields: of its JSON object or form, and of its query."""
+    """A request whose body was read. fields: of its JSON object or form, and of its query. who: the name of its key;
+    empty where none is asked for."""
 
     server: Server
     request: Request
     fields: Mapping[str, Any]
+    who: str = ""
 
     @property
     def service(self) -> TranslationService:
@@ -139,7 +143,7 @@ async def _answered(endpoint: Endpoint, server: Server, request: Request) -> Res
         fields = await _fields(request, max_bytes, limits.timeout_seconds, takes_file=endpoint.takes_file)
         if server.keys is not None and not endpoint.is_open:
             who = _checked_key(server.keys, request, fields, endpoint.interface.keyless_status)
-        response = await _unless_client_leaves(request, endpoint.handler(Call(server, request, fields)))
+        response = await _unless_client_leaves(request, endpoint.handler(Call(server, request, fields, who)))
     except Refusal as refusal:
         response = refusal_response(endpoint.interface, refusal)
     except ClientDisconnect:

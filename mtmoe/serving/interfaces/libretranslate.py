@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from mtmoe.inference.requests import Wanted
 from mtmoe.serving.detection import Detected
 from mtmoe.serving.directions import AUTO, ServedDirection
 from mtmoe.serving.document_store import format_of_upload, supported_suffixes
-from mtmoe.serving.engine import Wanted
 from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Interface, file_response, json_response, listed, percent
 from mtmoe.serving.language_names import name_in_english
 from mtmoe.serving.refusal import Refusal
@@ -125,9 +125,13 @@ async def languages(call: Call) -> Response:
     """List the languages, with what each can be translated into."""
     directions = call.service.directions
     codes = dict.fromkeys([*directions.sources, *directions.targets])
-    return json_response(
-        [{"code": code, "name": name_in_english(code), "targets": directions.targets_of(code)} for code in codes]
-    )
+    shown = []
+    for code in codes:
+        entry: dict[str, Any] = {"code": code, "name": name_in_english(code), "targets": directions.targets_of(code)}
+        if pivoted := directions.pivoted_targets_of(code):
+            entry["pivoted_targets"] = pivoted
+        shown.append(entry)
+    return json_response(shown)
 
 
 async def settings(call: Call) -> Response:

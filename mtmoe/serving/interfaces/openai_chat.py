@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
+from mtmoe.inference.requests import Wanted
 from mtmoe.serving.directions import ServedDirection
-from mtmoe.serving.engine import Wanted
 from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Interface, json_response
 from mtmoe.serving.refusal import Refusal
 from mtmoe.serving.service import TextToTranslate

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from mtmoe.inference.constraints.terminology import Term, Terminology
+from mtmoe.inference.requests import Wanted
 from mtmoe.inference.text.suspicion import SENTENCES
-from mtmoe.serving.engine import Wanted
+from mtmoe.serving.glossaries import checked_entries
 from mtmoe.serving.interfaces.endpoint import Call, Endpoint, Handler, Interface, json_response, percent
 from mtmoe.serving.interfaces.libretranslate import with_direction
 from mtmoe.serving.service import TranslatedLine
@@ -23,6 +25,7 @@ _FILES = {
     "/texts.js": ("texts.js", "text/javascript"),
 }
 _MOST_ALTERNATIVES = 8
+_MOST_TERMS = 200
 # Nothing from anywhere else, and no script but the page's own: text that were taken for HTML could do nothing.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -39,6 +42,9 @@ class LinesBody(BaseModel):
     alternatives: Annotated[int, Field(ge=0, le=_MOST_ALTERNATIVES)] = Field(
         default=0, description="Further translations wanted of each line; there may be fewer."
     )
+    terms: Annotated[list[tuple[str, str]], Field(max_length=_MOST_TERMS)] = Field(
+        default=[], description="Terms of the text, each with its translation."
+    )
     api_key: str = Field(default="", description="Where the server asks for one.")
 
 
@@ -46,6 +52,9 @@ async def translate(call: Call) -> Response:
     """Translate a text, and tell all that is known of each line."""
     body = call.body(LinesBody)
     text, detected = with_direction(call.service, body.text, body.source, body.target)
+    if body.terms and text.direction.onward is None:
+        entries = checked_entries([(number, *pair) for number, pair in enumerate(body.terms, start=1)])
+        text = text._replace(terms=Terminology(Term(*entry) for entry in entries))
     wanted = Wanted(1 + body.alternatives, with_alignment=True, with_scores=True)
     [found] = await call.service.translate([text], wanted)
     answer: dict[str, Any] = {
@@ -69,6 +78,7 @@ def _shown(line: TranslatedLine) -> dict[str, Any]:
         "confidence": translation.confidence,
         "suspicions": [{"kind": kind, "meaning": SENTENCES[kind]} for kind in translation.suspicions],
         "corrections": [correction._asdict() for correction in translation.corrections],
+        "terms": [term._asdict() for term in translation.terms],
         "warnings": translation.warnings,
     }
 

@@ -144,7 +144,8 @@ async function translate() {
       method: "POST",
       headers: { "Content-Type": "application/json", ...(key() ? { Authorization: `Bearer ${key()}` } : {}) },
       body: JSON.stringify({
-        text: source.value, source: sourceLanguage.value, target: targetLanguage.value, alternatives: ALTERNATIVES
+        text: source.value, source: sourceLanguage.value, target: targetLanguage.value, alternatives: ALTERNATIVES,
+        terms: terms()
       }),
       signal
     });
@@ -171,6 +172,12 @@ async function translate() {
   } catch (error) {
     if (error.name !== "AbortError") state("offline", "error");
   }
+}
+
+function terms() {
+  // A line without a translation is one that is being written.
+  const pairs = byId("terms").value.split("\n").map((line) => line.split(/[=\t]/u).map((side) => side.trim()));
+  return [...new Map(pairs.filter((pair) => pair.length === 2 && pair.every((side) => side)))];
 }
 
 function shownText() {
@@ -367,6 +374,7 @@ byId("key-form").addEventListener("submit", (event) => {
   changed(0);
 });
 source.addEventListener("input", () => changed());
+byId("terms").addEventListener("input", () => changed());
 sourceLanguage.addEventListener("change", () => { listTargets(); changed(0); });
 targetLanguage.addEventListener("change", () => { listTargets(); changed(0); });
 byId("swap").addEventListener("click", swap);

@@ -13,7 +13,8 @@ const TEXTS = {
     readAs: "“{0}” was read as “{1}”.", wordFrom: "{0}, from: {1}", wordFromNothing: "{0}, from no single word",
     loop: "A phrase is repeated more often than is plausible.", empty: "There is no translation.",
     untranslated: "The translation is the source.", "too short": "Far shorter than the source.",
-    "too long": "Far longer than the source.", check: "Check this: {0}"
+    "too long": "Far longer than the source.", check: "Check this: {0}", terms: "Terms",
+    termsHint: "One a line: term = translation. Capitals count where a term has some."
   },
   de: {
     title: "Übersetzen", surface: "Sprache dieser Seite", dark: "Dunkel", key: "API-Schlüssel", keyUse: "Verwenden",
@@ -29,7 +30,8 @@ const TEXTS = {
     readAs: "„{0}“ wurde als „{1}“ gelesen.", wordFrom: "{0}, aus: {1}", wordFromNothing: "{0}, aus keinem einzelnen Wort",
     loop: "Eine Wendung steht öfter da, als glaubhaft ist.", empty: "Es gibt keine Übersetzung.",
     untranslated: "Die Übersetzung ist der Ausgangstext.", "too short": "Viel kürzer als der Ausgangstext.",
-    "too long": "Viel länger als der Ausgangstext.", check: "Bitte prüfen: {0}"
+    "too long": "Viel länger als der Ausgangstext.", check: "Bitte prüfen: {0}", terms: "Begriffe",
+    termsHint: "Einer je Zeile: Begriff = Übersetzung. Wo ein Begriff Großbuchstaben hat, zählen sie."
   },
   fr: {
     title: "Traduire", surface: "Langue de cette page", dark: "Sombre", key: "Clé d’API", keyUse: "Utiliser",
@@ -43,6 +45,7 @@ const TEXTS = {
     readAs: "« {0} » a été lu « {1} ».", wordFrom: "{0}, de : {1}", wordFromNothing: "{0}, d’aucun mot précis",
     loop: "Une expression est répétée plus que de raison.", empty: "Il n’y a pas de traduction.",
     untranslated: "La traduction est le texte source.", "too short": "Bien plus court que le texte source.",
-    "too long": "Bien plus long que le texte source.", check: "À vérifier : {0}"
+    "too long": "Bien plus long que le texte source.", check: "À vérifier : {0}", terms: "Termes",
+    termsHint: "Un par ligne : terme = traduction. Les majuscules comptent là où un terme en a."
   }
 };
