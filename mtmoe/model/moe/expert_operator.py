@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtmoe.model.moe import grouped_experts, padded_experts
+from mtmoe.model.moe import few_rows, grouped_experts, padded_experts
 
 
 def compute_experts(
@@ -57,6 +57,12 @@ def compute_experts(
             token_counts_E, dtype,
         )  # fmt: skip
         return y_ND, computed if keep_hidden else hidden
+    if not keep_hidden and few_rows.has_few_rows(x_ND, first_EDH, len(tokens_M), dtype):
+        tokens_in_order_M = tokens_M.index_select(0, order_M)
+        y_ND = few_rows.forward(
+            x_ND, gates_M, starts_N, first_EDH, second_EHD, tokens_in_order_M, inverse_M, token_counts_E
+        )
+        return y_ND, hidden
     layout = _layout(token_counts_E, tokens_M, experts_M, inverse_M, x_ND, first_EDH, dtype)
     kept = hidden if keep_hidden else None
     return padded_experts.forward(x_ND, gates_M, starts_N, first_EDH, second_EHD, layout, dtype, kept), hidden

@@ -460,3 +460,20 @@ def test_some_experts_alone_have_the_weights_that_they_have_among_all():
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
     assert len(whole.first_EDH.flatten().unique()) == whole.first_EDH.numel()  # no two experts are alike
     assert Experts(7, 8, 16).shard == slice(0, 7)
+
+
+def test_few_rows_without_a_gradient_equal_a_loop_over_experts(case):
+    experts, x_ND, routing = case
+    with torch.inference_mode():
+        y_ND = experts(x_ND, routing)
+    expected_ND = loop_over_experts(x_ND, routing, experts.first_EDH, experts.second_EHD)
+    torch.testing.assert_close(y_ND, expected_ND.detach())
+    is_here_M = routing.tokens_M == 0
+    alone = routing._replace(
+        tokens_M=routing.tokens_M[is_here_M],
+        experts_M=routing.experts_M[is_here_M],
+        gates_M=routing.gates_M[is_here_M],
+        token_counts_E=torch.bincount(routing.experts_M[is_here_M], minlength=len(experts.first_EDH)),
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(experts(x_ND[:1], alone), y_ND[:1])
