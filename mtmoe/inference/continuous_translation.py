@@ -84,7 +84,7 @@ class ContinuousTranslation:
             UserError: more translations are wanted than the beam holds.
         """
         self._translator = translator
-        # The attention of all, since some may need it: it costs a hundredth of the time.
+        # A step keeps it for all, which costs nothing; each source says whether its hypotheses are to have theirs.
         self._options: SearchOptions = translator.search_options(wanted, keep_attention=True)
         self._waiting = _Gathering()
         self.search = translator.open_search(self._options, self._waiting)
@@ -120,7 +120,8 @@ class ContinuousTranslation:
         sources = []
         for place, (part, task) in enumerate(zip(work.parts, work.tasks, strict=True)):
             if part.ids:
-                sources.append(SearchSource.of(self._next_key + place, part.ids, task, self._options))
+                source = SearchSource.of(self._next_key + place, part.ids, task, self._options)
+                sources.append(source._replace(keep_attention=work.options.keep_attention))
             else:
                 line.found[place] = [NOTHING]
         for source in sources:

@@ -16,6 +16,7 @@ from mtmoe.inference.translator import Translator
 from mtmoe.serving.api_keys import add_api_key, read_api_keys
 from mtmoe.serving.application import application
 from mtmoe.serving.engine import Limits, TranslationEngine
+from mtmoe.serving.glossaries import Glossaries
 from mtmoe.serving.interfaces.endpoint import Server
 from mtmoe.serving.loading import ServedRun, load_run
 from mtmoe.serving.metrics import Metrics
@@ -48,13 +49,15 @@ class RunningServer:
         limits: RequestLimits = RequestLimits(),  # noqa: B008, it is immutable
         queue_lines: int = 100,
         cors_origins: Sequence[str] = (),
+        glossaries: Path | None = None,
+        pivot: str | None = None,
     ) -> None:
         self.log: list[str] = []
         self.metrics = Metrics(lambda: self.engine.num_waiting)
         models = {run.name: run.model for run in runs}
         self.engine = TranslationEngine(models, Limits(queue_lines=queue_lines), listener=self.metrics)
-        service = TranslationService(runs, self.engine, self.metrics, limits)
-        server = Server(service, read_api_keys(keys) if keys else None, self.log.append)
+        service = TranslationService(runs, self.engine, self.metrics, limits, pivot=pivot)
+        server = Server(service, read_api_keys(keys) if keys else None, self.log.append, Glossaries(glossaries))
         app = application(server, cors_origins=cors_origins)
         self._listening = listening("127.0.0.1", 0)
         self._socket = self._listening.__enter__()
@@ -113,9 +116,12 @@ def french_english(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(english_french: Path, french_english: Path) -> Iterator[RunningServer]:
+def server(
+    english_french: Path, french_english: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     """A server of two runs, without keys."""
-    with RunningServer([load_run(path, device="cpu") for path in (english_french, french_english)]) as running:
+    runs = [load_run(path, device="cpu") for path in (english_french, french_english)]
+    with RunningServer(runs, glossaries=tmp_path_factory.mktemp("glossaries")) as running:
         yield running
 
 

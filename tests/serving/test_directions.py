@@ -61,3 +61,17 @@ def test_a_language_model_has_none() -> None:
     data = Data.model_validate({"target_language": "fr", "train": lines, "valid": lines, "test": lines})
     with pytest.raises(UserError, match="runs/lm is a language model"):
         list(directions_of_run("runs/lm", data))
+
+
+def test_by_way_of_a_third_language() -> None:
+    runs = [ServedDirection("de", "en", "a"), ServedDirection("en", "fr", "b"), ServedDirection("en", "de", "c")]
+    directions = Directions(runs, "eng")
+    assert list(map(str, directions)) == ["de-en", "en-fr", "en-de", "de-fr"]
+    assert directions.find("de", "fr").onward == runs[1]
+    assert directions.find("de", "fr").runs == "a, then b"
+    assert (directions.targets_of("de"), directions.pivoted_targets_of("de")) == (["en", "fr"], ["fr"])
+    own = ServedDirection("de", "fr", "d")
+    assert Directions([*runs, own, ServedDirection("fr", "en", "e")], "en").find("de", "fr") is own
+    for pivot, served in (("fr", runs), ("en", runs[:1]), ("en", [*runs, own])):
+        with pytest.raises(UserError, match="no direction goes by way of"):
+            Directions(served, pivot)

@@ -275,7 +275,7 @@ class BeamSearch(Generic[MemoryT, StateT]):
             added = finished.log_probability - log_probability
             gain = added / length_penalty(finished.num_tokens, self.options.length_alpha)
         attention = None
-        if self.options.keep_attention:
+        if self.options.keep_attention and source.keep_attention:
             attention = self.back_pointers.attention(finished.step, path.rows, len(source.ids) + 1)
         return Hypothesis(
             ids=path.ids,

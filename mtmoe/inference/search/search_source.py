@@ -13,13 +13,15 @@ from mtmoe.inference.search.search_options import SearchOptions
 class SearchSource(NamedTuple):
     """A source of one search.
 
-    key: what its hypotheses are told with. ids: subwords without special symbols, at least one.
+    key: what its hypotheses are told with. ids: subwords without special symbols, at least one. keep_attention: whether
+    they carry their attention, in a search whose options keep it.
     """
 
     key: int
     ids: Sequence[int]
     task: SearchTask
     constraints: SourceConstraints
+    keep_attention: bool = True
 
     @classmethod
     def of(cls, key: int, ids: Sequence[int], task: SearchTask, options: SearchOptions) -> SearchSource:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mtmoe.inference.requests import Request
+from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.directions import ServedDirection
-from mtmoe.serving.engine import Wanted
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.service import RequestLimits
+from tests.serving.models import AtOnce
 
 JSON = {"Content-Type": "application/json"}
 MESSAGE: dict[str, Callable[[Any], str]] = {
@@ -117,7 +117,8 @@ def test_a_form_of_very_many_fields(server: Any) -> None:
 
 
 def test_limits_of_a_request(running: Any) -> None:
-    run = ServedRun("r", [ServedDirection("en", "fr", "r")], lambda lines, wanted: [Translation("")] * len(lines), 0)
+    model = AtOnce(lambda lines, wanted: [Translation("")] * len(lines))
+    run = ServedRun("r", [ServedDirection("en", "fr", "r")], model, 0)
     with running([run], limits=RequestLimits(max_characters=10, max_lines=2)) as server:
         good = GOOD["/translate"]
         many = server.send("POST", "/translate", **good | {"q": ["aaaaa", "bbbbbb"]})
@@ -175,7 +176,7 @@ def test_a_mistake_of_the_server_tells_no_text(running: Any) -> None:
     def translate(lines: Any, wanted: Wanted) -> list[Translation]:
         raise RuntimeError(f"cannot translate {lines[0].text}")
 
-    with running([ServedRun("r", [ServedDirection("en", "fr", "r")], translate, 0)]) as server:
+    with running([ServedRun("r", [ServedDirection("en", "fr", "r")], AtOnce(translate), 0)]) as server:
         for path in MESSAGE:
             message = refused(server.send("POST", path, None, None, **GOOD[path]), path, 500)
             assert "Hello" not in message

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtmoe.inference.constraints.terminology import Term, Terminology
+from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translator
 from tests.paths import ROOT
 
@@ -22,10 +25,13 @@ def blocks(kind: str) -> list[str]:
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.split()[1])
-def test_clients(server: Any, translator: Translator, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clients(server: Any, english_french: Path, block: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ADDRESS in block
     exec(block.replace(ADDRESS, server.url), {})
-    assert capsys.readouterr().out == translator.translate(["Where is the station?"])[0].text + "\n"
+    terms = Terminology([Term("station", "Bahnhof")]) if "glossary" in block else None
+    translator = Translator(english_french, device="cpu", soft_terms=0.5)
+    [expected] = translator.translate([Request("Where is the station?", terms=terms)])
+    assert capsys.readouterr().out == f"{expected.text}\n"
 
 
 def test_lines_of_curl(server: Any) -> None:
