@@ -39,7 +39,7 @@ def application(server: Server, *, cors_origins: Sequence[str] = ()) -> Starlett
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(cors_origins),
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type"],
             )
         )
