@@ -188,8 +188,8 @@ class TranslationService:
         parsed = PlainText(text.text)
         self._check_size([text], [parsed])
         if text.direction.onward is not None:
-            [found] = await self.translate([text])
-            return _only(found.text)
+            [translated] = await self.translate([text])
+            return _only(translated.text)
         loop = asyncio.get_running_loop()
         found: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import mtmoe.serving
+from mtmoe.inference.constraints.terminology import Term, Terminology
+from mtmoe.inference.requests import Request
 from mtmoe.inference.translator import Translator
 
 FOLDER = Path(mtmoe.serving.__file__).parent / "page"
@@ -30,6 +32,19 @@ def test_a_line_comes_with_all_that_is_known_of_it(server: Any, translator: Tran
         assert line["alternatives"] == [each.text for each in translation.alternatives]
         assert [each["kind"] for each in line["suspicions"]] == list(translation.suspicions)
         assert line["confidence"] is None
+
+
+def test_terms_of_a_text_are_those_of_the_request(server: Any, english_french: Path) -> None:
+    text, terms = "Where is the station?", [["station", "marché"]]
+    answer = server.send("POST", "/mtmoe/translate", text=text, source="en", target="fr", terms=terms).json
+    translator = Translator(english_french, device="cpu", soft_terms=0.5)
+    request = Request(text, terms=Terminology([Term("station", "marché")]))
+    assert answer["text"] == translator.translate([request])[0].text
+    [told] = answer["lines"][0]["terms"]
+    assert told == {"source": "station", "target": "marché", "applied": "marché" in answer["text"].split()}
+    for wrong, problem in (([["", "x"]], "line 1: a side is blank"), ([["a", "b"]] * 2, "line 2: 'a' stands twice")):
+        refused = server.send("POST", "/mtmoe/translate", text=text, source="en", target="fr", terms=wrong)
+        assert (refused.status, problem in refused.json["error"]) == (400, True)
 
 
 def test_what_looks_like_html_comes_back_as_text_in_json(server: Any) -> None:

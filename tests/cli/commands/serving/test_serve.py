@@ -46,12 +46,15 @@ def ask(port: int, text: str) -> tuple[int, Any]:
     return response.status, json.loads(response.read())
 
 
-def test_sigterm_in_the_middle_answers_all_that_was_accepted(tiny_run: Any) -> None:
+def test_sighup_loads_anew_and_sigterm_in_the_middle_answers_all_that_was_accepted(tiny_run: Any) -> None:
     lines = [f"the red dog sees {word} house today" for word in ("a", "the", "man", "woman")]
     expected = [translation.text for translation in Translator(tiny_run.run, device="cpu").translate(lines)]
     texts = ["\n".join(lines[n % 4 :] * 5) for n in range(8)]
     with served(tiny_run.run) as (process, port), ThreadPoolExecutor(8) as pool:
         assert ask(port, lines[0]) == (200, {"translatedText": expected[0]})
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        assert any(line.startswith(f"reloaded {tiny_run.run}: ") for line in process.stderr)
         answers = [pool.submit(ask, port, text) for text in texts]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         accepted = 0.0
@@ -63,7 +66,6 @@ def test_sigterm_in_the_middle_answers_all_that_was_accepted(tiny_run: Any) -> N
         process.send_signal(signal.SIGTERM)
         for number, answer in enumerate(answers):
             assert answer.result() == (200, {"translatedText": "\n".join(expected[number % 4 :] * 5)})
-        assert process.stderr is not None
         told = process.stderr.read()
         assert process.wait(60) == 0
         assert "every accepted request was answered" in told
@@ -80,14 +82,18 @@ def test_mistakes_are_told_before_anything_is_served(invoke: Any, tiny_run: Any,
         result = invoke("serve", tiny_run.run, "--port", port)
         assert result.exit_code == 1
         assert f"cannot serve at 127.0.0.1:{port}" in result.stderr
-    keys = tmp_path / "keys"
+    keys, glossaries = tmp_path / "keys", tmp_path / "glossaries"
     keys.write_text("anna secret\n")
+    glossaries.mkdir()
+    (glossaries / "x.json").write_text("{}")
     for arguments, said in (
         (("--api-keys", keys), "line 1: is not NAME sha256:DIGITS"),
         (("--api-keys", tmp_path / "none"), "none: No such file or directory"),
         (("--host", "no such host"), "name an address of this machine"),
         ((tiny_run.run,), "both translate en-fr"),
         (("--tls-certificate", keys, "--tls-key", keys), "are no certificate and its key"),
+        (("--pivot", "en"), "no direction goes by way of 'en'"),
+        (("--glossaries", glossaries), "x.json: damaged"),
     ):
         result = invoke("serve", tiny_run.run, "--port", 0, *arguments)
         assert result.exit_code == 1, said
