@@ -167,16 +167,20 @@ class TranslationService:
         while len(found) < len(lines):
             part = lines[len(found) : len(found) + _LINES_AT_A_TIME]
             try:
-                job = self._submit(direction, part, Wanted(with_alignment=True))
+                job = self._submit(direction, part, [None] * len(part), Wanted(with_alignment=True))
             except Refusal as refusal:
                 if refusal.status != 429:
                     raise
                 await asyncio.sleep(_WAIT_SECONDS)
                 continue
             try:
-                found += [_without_token(each, direction) for each in await _result(job)]
+                of_part = [_without_token(each, direction) for each in await _result(job)]
             finally:
                 self.engine.cancel(job, "cancelled")
+            if direction.onward is not None:
+                second = await self._lines_of_document(direction.onward, [each.text for each in of_part])
+                of_part = list(map(_together, of_part, second))
+            found += of_part
         return found
 
     async def stream(self, text: TextToTranslate) -> AsyncIterator[str]:
