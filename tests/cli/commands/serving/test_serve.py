@@ -39,7 +39,7 @@ def served(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def ask(port: int, text: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     body = json.dumps({"q": text, "source": "en", "target": "fr"})
     connection.request("POST", "/translate", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
@@ -50,7 +50,7 @@ def test_sighup_loads_anew_and_sigterm_in_the_middle_answers_all_that_was_accept
     lines = [f"the red dog sees {word} house today" for word in ("a", "the", "man", "woman")]
     expected = [translation.text for translation in Translator(tiny_run.run, device="cpu").translate(lines)]
     texts = ["\n".join(lines[n % 4 :] * 5) for n in range(8)]
-    with served(tiny_run.run) as (process, port), ThreadPoolExecutor(8) as pool:
+    with served(tiny_run.run, "--timeout", 600) as (process, port), ThreadPoolExecutor(8) as pool:
         assert ask(port, lines[0]) == (200, {"translatedText": expected[0]})
         process.send_signal(signal.SIGHUP)
         assert process.stderr is not None
