@@ -78,7 +78,7 @@ def test_what_a_translation_does_not_have_is_told(run_directory):
     translator = Translator(
         run_directory, device="cpu", overrides=[f"decoding.placeholders={PLACEHOLDERS}"], terms=TERMS
     )
-    terms, warnings = translator._line_constraints.report("1  station", ["1 station"], "une gare 2")
+    terms, warnings = translator._line_constraints.report(Request("1  station"), ["1 station"], "une gare 2")
     assert terms == (TermReport("station", "gare routière", False),)
     assert warnings == [
         "the term 'station' is not translated as 'gare routière'",
@@ -120,7 +120,7 @@ def test_a_term_is_there_as_a_whole_word(run_directory, text, is_there, override
     required = Translator(
         run_directory, device="cpu", overrides=overrides, terms=Terminology([Term("year", "an")])
     )._line_constraints
-    reports, warnings = required.report("a year", ["a year"], text)
+    reports, warnings = required.report(Request("a year"), ["a year"], text)
     assert reports == (TermReport("year", "an", is_there),)
     assert bool(warnings) != is_there
 
@@ -132,7 +132,7 @@ def test_in_languages_without_spaces_a_term_is_there_anywhere(run_directory):
         required = LineConstraints(
             translator.decoding, translator.loaded.subwords, terms, words_apart=True, targets_apart=False
         )
-        assert required.report("a year", ["a year"], text)[0] == (TermReport("year", target, is_there),)
+        assert required.report(Request("a year"), ["a year"], text)[0] == (TermReport("year", target, is_there),)
 
 
 def test_an_expression_that_takes_too_long_leaves_the_line_in_its_place_and_is_told(run_directory):
