@@ -89,8 +89,8 @@ def following_that_loops(
     """
     found = set()
     for period in periods:
-        if period > len(symbols):
-            continue
+        if not ends_in_period(symbols, period, 2 * period - 1):
+            continue  # nearly always: no limit is below one
         phrase = symbols[len(symbols) - period :]
         phrase_letters = sum(map(measures.letters_of, phrase))
         length = (limits.times(phrase_letters, measures.num_words(phrase), period) + 1) * period - 1

@@ -25,7 +25,7 @@ _OF_OLD_TEXT = frozenset({"proofErr", "lastRenderedPageBreak"})
 """What was noted about the text as it was: spelling errors, ends of pages."""
 _BREAKS = frozenset({"tab", "br", "cr", "ptab"})
 _SIGNS = {"noBreakHyphen": "\N{NON-BREAKING HYPHEN}", "softHyphen": ""}
-_RANGE = re.compile(r"(\w+?)(Start|End)\Z")
+_RANGE = re.compile(r"\A(\w+?)(Start|End)\Z")
 _DESCRIBED = frozenset({"docPr", "cNvPr"})
 _DESCRIPTION = re.compile(r"""(\s(?:descr|title)=)(["'])(.*?)\2""", re.DOTALL)
 

@@ -151,11 +151,15 @@ def names_of_settings() -> frozenset[str]:
     return frozenset(re.sub(r"\[\w*\]", "", setting.key) for setting in describe_settings())
 
 
+_FILES = ("subwords.model", "model.mtmoe")
+"""Names of files that look like settings."""
+
+
 def wrong_settings(text: str) -> Iterator[str]:
     """Yield the settings named between backticks, such as `model.moe.gate`, that a recipe does not have."""
     there = names_of_settings()
     for name in re.findall(r"`((?:data|subwords|model|training|decoding)\.[a-z_.]+[a-z])\b", text):
-        if name not in there and not name.endswith((".safetensors", ".key")) and name != "subwords.model":
+        if name not in there and not name.endswith((".safetensors", ".key")) and name not in _FILES:
             yield f"no setting {name}"
 
 

@@ -53,7 +53,7 @@ _ATTRIBUTE = re.compile(
 _CHARSET = re.compile(rb"""<meta[^>]*?charset\s*=\s*["']?\s*([A-Za-z0-9._:-]+)""", re.IGNORECASE)
 _READ_FOR_CHARSET = 4096
 _LATIN = frozenset({"iso-8859-1", "latin-1", "latin1", "us-ascii"})
-_IS_XML = re.compile(rb"\s*<\?xml\s")
+_IS_XML = re.compile(rb"\A\s*<\?xml\s")
 
 
 def read(content: bytes, name: str, options: DocumentOptions) -> Document:

@@ -11,7 +11,7 @@ from mtmoe.documents.document import Document, DocumentOptions, Skeleton
 from mtmoe.documents.tagged_strings import marked_string
 from mtmoe.errors import UserError
 
-_KEY = re.compile(r"\s*:")
+_KEY = re.compile(r"(?<!\s)\s*+:")
 _STRING = re.compile('"')
 
 

@@ -19,7 +19,9 @@ from mtmoe.documents.tokens import Token
 
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n.*?\n---[ \t]*\r?(?:\n|\Z)", re.DOTALL)
-_BEGINS_A_BLOCK = re.compile(r"(?:[-+*>]|#{1,6})(?=\s)|=+\s*\Z|-+\s*\Z|(?P<number>\d{1,9})(?P<sign>[.)])(?=\s|\Z)")
+_BEGINS_A_BLOCK = re.compile(
+    r"\A(?:(?:[-+*>]|#{1,6})(?=\s)|=+\s*\Z|-+\s*\Z|(?P<number>\d{1,9})(?P<sign>[.)])(?=\s|\Z))"
+)
 _TASK = re.compile(r"\[[ xX]\][ \t]+")
 _WORD_SIGN = re.compile(r"(?<!\w)_|_(?!\w)")
 

@@ -16,7 +16,7 @@ _PARAGRAPHS = frozenset({"p", "h"})
 _PAIRS = frozenset({"span", "a", "meta"})
 _DIVIDERS = frozenset({"tab", "line-break"})
 _UNSEEN = frozenset({"s", "soft-page-break", "bookmark", "reference-mark", "change", "annotation", "annotation-end"})
-_RANGE = re.compile(r"(.+)-(start|end)\Z")
+_RANGE = re.compile(r"\A(.+)-(start|end)\Z")
 _KEPT = frozenset({"tracked-changes", "sequence-decls", "variable-decls", "user-field-decls"})
 
 

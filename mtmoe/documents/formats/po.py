@@ -15,7 +15,7 @@ _CHARSET = re.compile(rb"Content-Type:[^\n]*?charset=([A-Za-z0-9_.:-]+)")
 _FIELD = re.compile(
     r'(?P<key>msgctxt|msgid_plural|msgid|msgstr(?:\[(?P<number>\d+)\])?)\s*(?P<first>"(?:[^"\\]|\\.)*")\s*\Z'
 )
-_GOES_ON = re.compile(r'\s*("(?:[^"\\]|\\.)*")\s*\Z')
+_GOES_ON = re.compile(r'\A\s*("(?:[^"\\]|\\.)*")\s*\Z')
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(.))", re.DOTALL)
 _SIGNS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _WRITTEN = {**{sign: f"\\{letter}" for letter, sign in _SIGNS.items()}, '"': '\\"', "\\": "\\\\"}

@@ -12,9 +12,9 @@ from mtmoe.documents.document import Document, DocumentOptions, Skeleton
 from mtmoe.documents.tokens import Token
 from mtmoe.errors import UserError
 
-_TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}")
+_TIMES = re.compile(r"\A\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}")
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z]*)[^<>]*>|\{\\[^{}]*\}")
-_DASH = re.compile(r"\s*[-\u2013\u2014]\s*")
+_DASH = re.compile(r"\A\s*[-\u2013\u2014]\s*")
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _BREAKS = "\1", "\2"
 """Around a cue and the number of its lines, until it is divided into these."""

@@ -93,10 +93,18 @@ class Repetition:
         found = following_that_loops(ids, periods, measures, OF_SUBWORDS)
         if found:
             found = following_that_loops(ids, periods, measures, self.limits)
-        chained = following_that_chains(word for word in reversed(ids) if self._subwords.words_of[word])
-        if chained and not self.limits.may_chain:
-            found |= chained
+        if self._may_chain(ids):
+            chained = following_that_chains(word for word in reversed(ids) if self._subwords.words_of[word])
+            if chained and not self.limits.may_chain:
+                found |= chained
         return frozenset(found)
+
+    def _may_chain(self, ids: Sequence[int]) -> bool:
+        """Return False, which is quickly told, where a chain cannot be one word off: its last two words must have been
+        there before, else it would have been one already without them."""
+        words_of = self._subwords.words_of
+        last_two = list(islice((word for word in reversed(ids) if words_of[word]), 2))
+        return all(ids.count(word) > 1 for word in last_two)
 
 
 class SubwordTexts:
