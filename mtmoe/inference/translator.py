@@ -389,10 +389,11 @@ class Translator:
                 for part, of_part in parts
                 if any(item.stand_in for item in part.items)
             )
-            if len(parts) == 1 or not is_suspicious:
+            if len(parts) <= 1 or not self.decoding.no_loops:
                 yield _Flaws(lacks_stand_ins, is_suspicious)
                 continue
-            loops = [any(has_loop(self._text(one), part.text) for one in of_part) for part, of_part in parts]
+            # As if each were a line of its own: what a part repeats, the others may explain.
+            loops = [has_loop(self._text(of_part[0]), part.text) for part, of_part in parts]
             settled = [part.text for (part, _), loop in zip(parts, loops, strict=True) if not loop]
             yield _Flaws(lacks_stand_ins, any(loops), frozenset(settled))
 

@@ -11,7 +11,7 @@ from mtmoe.config.settings import Subwords, SubwordSampling
 from mtmoe.data.batches.token_batches import START, Batch, BatchStream, Position, batch_of, sequential_batches
 from mtmoe.data.prepared.corpus import CorpusWriter, ParallelCorpus, Part, chunk_of
 from mtmoe.data.prepared.encoding import encode_corpus
-from mtmoe.data.subwords.sentencepiece_model import SubwordModel, both_sides, train_subwords
+from mtmoe.data.subwords.sentencepiece_model import SubwordModel, sentences_of, train_subwords
 from mtmoe.errors import UserError
 from mtmoe.vocabulary import BOS, EOS, PAD
 
@@ -281,7 +281,7 @@ def subwords(tmp_path_factory):
         for _ in range(300)
     ]
     directory = tmp_path_factory.mktemp("sampling")
-    train_subwords(both_sides(pairs), Subwords(vocabulary_size=350), directory / "subwords.model", seed=1)
+    train_subwords(sentences_of(pairs, "both"), Subwords(vocabulary_size=350), directory / "subwords.model", seed=1)
     encode_corpus(pairs, directory / "subwords.model", directory / "corpus")
     return SubwordModel(directory / "subwords.model")
 
