@@ -52,7 +52,7 @@ if moment == "import":
 else:
     import atexit
     atexit.register(os.kill, os.getpid(), number)
-sys.argv = ["mtmoe", "settings"]
+sys.argv = ["mtmoe", "recipes"]  # takes longer than the signal does
 from mtmoe.cli import run
 run()
 """
@@ -73,7 +73,7 @@ def test_a_signal_before_the_command_has_begun_is_a_status_and_a_word(number: si
 
 _IN_AN_IMPORT = """
 import os, sys
-sys.argv = ["mtmoe", "settings"]
+sys.argv = ["mtmoe", "recipes"]  # takes longer than the signal does
 from mtmoe.cli import run
 import click
 class Swallowing:
@@ -110,13 +110,13 @@ def test_an_interrupt_while_a_library_runs_text_is_a_status_of_a_module_too(tmp_
 def test_a_signal_behind_the_end_of_the_work_does_not_undo_it(number: signal.Signals) -> None:
     result = _signalled(number, "end")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "training.max_steps" in result.stdout
+    assert "wmt14-en-fr" in result.stdout
 
 
 def test_nohup_is_respected() -> None:
     result = _signalled(signal.SIGHUP, "import", prefix="nohup")
     assert result.returncode == 0
-    assert "training.max_steps" in result.stdout
+    assert "wmt14-en-fr" in result.stdout
 
 
 def test_few_open_files_are_a_line(tmp_path: Path, tiny_run: object) -> None:

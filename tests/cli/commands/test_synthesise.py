@@ -63,7 +63,8 @@ def test_processes_of_torchrun_share_the_lines(invoke: Any, tiny_run: Any, text:
     assert invoke(*command[:3], expected, *command[3:]).exit_code == 0
     done = invoke_in_group(2, *command[:3], output, *command[3:])
     assert [each.status for each in done] == [0, 0], [each.talk for each in done]
-    assert sum(each.output.count("[[data.train]]") for each in done) == 1
+    # Whoever finds all complete says how to read it: the last one, or both where they end at the same time.
+    assert 1 <= sum(each.output.count("[[data.train]]") for each in done) <= 2
     pairs = [[line.split("\t")[:2] for line in path.read_text().split("\n")] for path in (expected, output)]
     assert pairs[0] == pairs[1]
 

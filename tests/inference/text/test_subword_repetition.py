@@ -31,7 +31,7 @@ SIGNS = ["", "漢", "字", "漢字", "字漢", "漢字漢", "の", "のの", "�
 @given(st.lists(st.sampled_from(range(len(SIGNS))), max_size=9))
 def test_a_subword_of_several_words_is_banned_just_where_it_would_complete_a_loop(ids):
     def loops(text: str, limits=OF_TEXT) -> bool:
-        return too_often(tuple(words_of(text)), OF_WORDS, limits)
+        return has_stutter(text) or too_often(tuple(words_of(text)), OF_WORDS, limits)
 
     text = "".join(SIGNS[i] for i in ids)
     if loops(text):
