@@ -100,11 +100,10 @@ class Repetition:
         return frozenset(found)
 
     def _may_chain(self, ids: Sequence[int]) -> bool:
-        """Return False, which is quickly told, where a chain cannot be one word off: its last two words must have been
-        there before, else it would have been one already without them."""
-        words_of = self._subwords.words_of
-        last_two = list(islice((word for word in reversed(ids) if words_of[word]), 2))
-        return all(ids.count(word) > 1 for word in last_two)
+        """Return False, which is quickly told, where a chain cannot be one word off: its last word must have been there
+        before, else it would have been a chain already without that."""
+        last = next((word for word in reversed(ids) if self._subwords.words_of[word]), None)
+        return last is not None and ids.count(last) > 1
 
 
 class SubwordTexts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mtmoe.data.repetition import OF_TEXT, OF_WORDS, has_stutter, limits_after
@@ -16,6 +16,7 @@ SUBWORDS = SubwordLetters([b",", b" a", b"bcd", b" efghi", b" jklmnopqr"])
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(range(5)), max_size=14), st.lists(st.sampled_from(range(5)), max_size=6))
+@example([2, 2, 2, 1, 2], [])  # two words that stood together but once are a chain
 def test_a_word_is_banned_just_where_it_would_complete_a_loop(ids, source):
     limits = limits_after(source, SUBWORDS.measures)
     if too_often(tuple(ids), SUBWORDS.measures, limits):
