@@ -53,9 +53,12 @@ def settings_of(recipe: Recipe) -> Ingredients:
 
     ``data.augmentation`` is none of them: what it draws is never written.
     """
-    settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude={"file", "extends"})))
+    elsewhere = {"file", "extends", "extended_by"}
+    settings = dict(_flat("subwords.", recipe.subwords.model_dump(mode="json", exclude=elsewhere)))
     if recipe.subwords.file:  # where it lies does not matter; its hash is an ingredient of its own
         settings["subwords.learned"] = False
+    if recipe.subwords.extends:  # likewise; directories that were made before this setting was there are still the same
+        settings["subwords.extended_by"] = recipe.subwords.extended_by
     settings |= {
         f"data.{key}": value
         for key, value in _flat(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,32 @@ def test_the_contents_of_the_file_are_part_of_what_data_is_made_of(data: Path, t
 
 
 def test_data_of_before_this_setting_is_still_the_same(data: Path) -> None:
+    """A setting that came later is no ingredient at its default: else all older data, and runs with it, are refused."""
     ingredients = json.loads((data / "manifest.json").read_text())["ingredients"]
-    assert not {"subwords.file", "subwords.learned", "data.vocabulary.sha256"} & set(ingredients)
+    assert "data.vocabulary.sha256" not in ingredients
+    assert {key for key in ingredients if key.startswith("subwords.")} == {
+        "subwords.algorithm",
+        "subwords.byte_fallback",
+        "subwords.character_coverage",
+        "subwords.sample_sentences",
+        "subwords.user_symbols",
+        "subwords.vocabulary_size",
+    }
+
+
+def test_data_with_an_extended_vocabulary_is_not_that_of_a_recipe_that_learns_its_own(
+    data: Path, tmp_path: Path
+) -> None:
+    subwords = {"vocabulary_size": 300, "extends": str(data / "subwords.model")}
+    extending = recipe_taking(tmp_path / "a", subwords)
+    prepared = prepare(extending, tmp_path / "data", tmp_path / "cache").prepared
+    prepared.check_suits(extending)
+    learning = extending.model_copy(update={"subwords": extending.subwords.model_copy(update={"extends": ""})})
+    for made, recipe in ((prepared, learning), (open_prepared(data), extending)):
+        with pytest.raises(UserError, match=r"subwords\.extended_by"):
+            made.check_suits(recipe)
+    ours = json.loads((tmp_path / "data" / "manifest.json").read_text())["ingredients"]
+    assert ours["data.vocabulary.sha256"] == sha256((data / "subwords.model").read_bytes()).hexdigest()
 
 
 def test_a_vocabulary_without_a_language_token_is_an_error_that_names_both(data: Path, tmp_path: Path) -> None:
