@@ -12,7 +12,7 @@ from mtmoe.inference.text.subword_repetition import Repetition
 
 
 class NoLoops(DecodingRule):
-    """Bans the words that would repeat a phrase once too often (:mod:`mtmoe.data.repetition`)."""
+    """Bans the words that would complete a loop (:mod:`mtmoe.data.repetition`)."""
 
     def __init__(self, repetition_B: Sequence[Repetition | None]) -> None:
         """Keep what each source allows; None where nothing is forbidden."""

@@ -40,7 +40,11 @@ _SEPARATORS = {
 
 
 class Masking(NamedTuple):
-    """How items of a line are masked: the numbers too; with stand-ins where the sentence needs them."""
+    """How items of a line are masked.
+
+    with_numbers: mask numbers as well, because the model has not written them. with_stand_ins: let names stand where a
+    sentence needs them (:mod:`mtmoe.inference.text.stand_ins`).
+    """
 
     with_numbers: bool = False
     with_stand_ins: bool = True
@@ -83,15 +87,15 @@ class PassThrough:
     def _names(self) -> Sequence[str]:
         return self._load_names()
 
-    def masked(self, request: Request, *, with_numbers: bool = False, with_stand_ins: bool = True) -> MaskedText:
+    def masked(self, request: Request, masking: Masking | None = None) -> MaskedText:
         """Return the line of a request, in normal form, without what is masked, or with stand-ins for it.
 
         What the beginning or a phrase of the translation has already stays where it is.
 
         Args:
-            with_numbers: mask numbers as well, because the model has not written them.
-            with_stand_ins: let names stand where a sentence needs them (:mod:`mtmoe.inference.text.stand_ins`).
+            masking: how, if not as usual.
         """
+        with_numbers, with_stand_ins = masking or Masking()
         text = source_text(request.text, self._data)
         if self._pattern is None:
             return MaskedText(text)
@@ -150,7 +154,7 @@ class PassThrough:
             maskings: what is masked of each line; none may be given for the usual of all.
         """
         lines = [
-            self.masked(request, with_numbers=masking.with_numbers, with_stand_ins=masking.with_stand_ins)
+            self.masked(request, masking)
             for request, masking in zip(requests, maskings or [Masking()] * len(requests), strict=True)
         ]
         # Which part of a line a phrase belongs to is not known, so such a line stays whole.
