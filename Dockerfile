@@ -7,7 +7,7 @@
 #   docker build --build-arg PIP_OPTIONS="--no-index --find-links /src/wheels" -t mtmoe .
 # How to run it: docs/howto/server.md.
 
-FROM python:3.11-slim AS build
+FROM python:3.11 AS build
 ARG PIP_OPTIONS=""
 WORKDIR /src
 COPY . .

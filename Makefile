@@ -31,7 +31,7 @@ install: $(stamp)
 
 # The stamp is written last, so that an interrupted installation is begun again. A broken environment
 # (a Python that was removed, an interrupted `python -m venv`) is made anew.
-$(stamp): pyproject.toml constraints.txt
+$(stamp): pyproject.toml setup.py constraints.txt $(wildcard mtmoe/inference/compiled/source/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "mtmoe needs Python >= 3.11; $(PYTHON) is `$(PYTHON) --version 2>&1`." >&2; \
 	    echo "Name another one: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12" >&2; exit 1; }

@@ -25,8 +25,9 @@ from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.divided_lines import LineAssembly
 from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_case
 from mtmoe.inference.models.ensemble_loading import load_together
-from mtmoe.inference.models.inference_precision import full_precision, prepare_for_search
+from mtmoe.inference.models.inference_precision import full_precision
 from mtmoe.inference.models.memory_trimming import MemoryTrimming
+from mtmoe.inference.models.search_models import search_model_of
 from mtmoe.inference.requests import Member, Request, Wanted
 from mtmoe.inference.scoring.confidence import load_confidence
 from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
@@ -151,7 +152,7 @@ class Translator:
         chosen = choose_device(device)
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
         self.loaded = load_together(source, ensemble, checkpoint, chosen)
-        prepare_for_search(
+        translating = search_model_of(
             self.loaded.model, self.decoding.precision, with_shortlist=self.decoding.shortlist is not None
         )
         self._device = next(self.loaded.model.parameters()).device
@@ -167,10 +168,12 @@ class Translator:
         user_symbols = self.loaded.recipe.subwords.user_symbols
         names = partial(copied_names, source, self.loaded.subwords)
         self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols, names)
-        self._search_model = self._rescorer.searching(self.loaded.model)
+        self._search_model = self._rescorer.searching(translating)
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
         scores_all = self._rescorer.fused is not None
-        reencoder = Reencoder(self.loaded, self._shortlist, self._device, batch_tokens, scores_all=scores_all)
+        reencoder = Reencoder(
+            translating, self.loaded.subwords, self._shortlist, self._device, batch_tokens, scores_all=scores_all
+        )
         has_risk = self.decoding.minimum_bayes_risk is not None
         self._risk = MinimumBayesRisk(self.decoding, data.target_language) if has_risk else None
         self.n_best_lists = NBestLists(

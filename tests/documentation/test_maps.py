@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from mtmoe.cli import main
 
+from mtmoe.inference.compiled.compiled_model import CompiledModel
 from mtmoe.model.translation import TranslationModel
 from tests.cli.conftest import recipe_text, write_text
 from tests.paths import ROOT
@@ -27,18 +28,18 @@ def drawn(page: str) -> list[str]:
     return [re.sub(r"^\s*(?:mtmoe )?(?:\w+\.)?(\w+).*", r"\1", line) for line in block.splitlines()]
 
 
-def walk_to(method: str, arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def walk_to(model: type, method: str, arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the first walk from a command to a method of the model, both included, by name."""
     walks: list[list[tuple[str, str]]] = []
-    original = getattr(TranslationModel, method)
+    original = getattr(model, method)
 
-    def watched(self: TranslationModel, *values: Any) -> Any:
+    def watched(self: Any, *values: Any) -> Any:
         inside = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(ROOT)]
         places = [(str(Path(frame.filename).relative_to(ROOT)), frame.name) for frame in inside]
         walks.append([(file, name) for file, name in places if file.startswith(("mtmoe/", "cli/"))])
         return original(self, *values)
 
-    monkeypatch.setattr(TranslationModel, method, watched)
+    monkeypatch.setattr(model, method, watched)
     result = CliRunner().invoke(main, arguments, input=text)
     assert result.exit_code == 0, result.stderr
     first = next(place for place, (file, _) in enumerate(walks[0]) if file.startswith("cli/commands/"))
@@ -62,7 +63,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -
     recipe.write_text(recipe_text(tmp_path), encoding="utf-8")
     train = ["train", str(recipe), run, "--device", "cpu", "--set", "training.max_steps=2"]
     with monkeypatch.context() as watched:
-        return walk_to("forward", train, "", watched), run
+        return walk_to(TranslationModel, "forward", train, "", watched), run
 
 
 def test_the_map_of_a_training_step_is_the_walk_of_the_code(trained: tuple[list[str], str]) -> None:
@@ -72,6 +73,6 @@ def test_the_map_of_a_training_step_is_the_walk_of_the_code(trained: tuple[list[
 def test_the_map_of_a_search_step_is_the_walk_of_the_code(
     trained: tuple[list[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    walk = walk_to("decode_step", ["translate", trained[1]], "the man\n", monkeypatch)
+    walk = walk_to(CompiledModel, "decode_step", ["translate", trained[1]], "the man\n", monkeypatch)
     assert walk == drawn("map-of-a-search-step.md")
     assert len(walk) - 1 <= MOST_CALLS

@@ -43,6 +43,7 @@ WITHIN_INFERENCE = [
     ("text",),
     # A search asks its decoding rules, and a rule reads the options of the search; a request may have terms.
     ("search", "constraints", "requests"),
+    ("compiled",),
     ("models",),
     ("scoring", "translation"),  # a translation has the parts of its score, and n-best lists are of translations
     ("divided_lines", "letter_case"),

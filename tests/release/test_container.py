@@ -46,7 +46,7 @@ def _form(name: str) -> list[str]:
 
 
 def test_it_has_two_stages_of_one_python_and_ends_as_a_user_without_rights():
-    assert [each.rest.split()[0] for each in INSTRUCTIONS if each.name == "FROM"] == ["python:3.11-slim"] * 2
+    assert [each.rest.split()[0] for each in INSTRUCTIONS if each.name == "FROM"] == ["python:3.11", "python:3.11-slim"]
     names = [each.name for each in INSTRUCTIONS]
     assert names.index("USER") < names.index("ENTRYPOINT")
     [user] = [each.rest for each in INSTRUCTIONS if each.name == "USER"]
@@ -63,7 +63,8 @@ def test_the_first_stage_builds_a_wheel_and_the_second_installs_it_with_the_serv
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     command = build.replace("${PIP_OPTIONS}", "").replace("/src", str(clone)).replace("/wheels", str(wheels))
     _shell(command, tmp_path, offline)
-    assert [path.name for path in wheels.iterdir()] == [f"mtmoe-{mtmoe.__version__}-py3-none-any.whl"]
+    [made] = wheels.iterdir()
+    assert made.name.startswith(f"mtmoe-{mtmoe.__version__}-py3-none-linux")
     source = tmp_path / "src"
     source.mkdir()
     (source / "constraints.txt").write_bytes((clone / "constraints.txt").read_bytes())

@@ -226,20 +226,14 @@ class Decoding(Settings):
     )
     precision: Literal["fp32", "bf16", "int8", "bf16-int8"] = Field(
         default="fp32",
-        description="Arithmetic of translating with a trained run. bf16: about half the time where the processor has "
-        "such arithmetic (an error where it has none), slightly other translations, and scores that agree with "
-        "mtmoe score to 1% or so only. int8: of the output layer, on any CPU; as inexact, and less "
-        "gained. bf16-int8: bf16, but 8 bits for the decoder's LSTMs and, without a shortlist, the output layer "
-        "(of --lm, too); CPUs with instructions for both, where large batches are faster still, and single sentences "
-        "not.",
+        description="Arithmetic of translating with a trained run. int8: weights and inputs of 8 bits, but for the "
+        "gates; the fastest, on any CPU. bf16: on GPUs, and on CPUs that have such arithmetic. bf16-int8: bf16, but 8 "
+        "bits for the decoder's LSTMs and, without a shortlist, the output layer (of --lm, too). All of them give "
+        "slightly other translations, and scores that agree with mtmoe score to 1% or so only.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Decoding:
-        if self.precision == "int8" and self.shortlist is not None:
-            raise ValueError(
-                'precision = "int8" is of products with the whole vocabulary, which there are none of with a shortlist'
-            )
         if self.min_length_ratio > self.max_length_ratio:
             raise ValueError(
                 f"min_length_ratio = {self.min_length_ratio} is more than max_length_ratio = {self.max_length_ratio}"

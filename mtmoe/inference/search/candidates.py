@@ -8,7 +8,8 @@ from the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,13 @@ from mtmoe.inference.constraints.decoding_rule import Restriction
 from mtmoe.inference.search.active_hypotheses import ActiveHypotheses
 from mtmoe.inference.search.gnmt_score import coverage_penalty
 from mtmoe.inference.search.next_words.banned_words import ban_of, banned_mask
-from mtmoe.inference.search.next_words.likeliest import Scratch, check_numbers, next_words
+from mtmoe.inference.search.next_words.likeliest import (
+    FindsNextWords,
+    NextWords,
+    Scratch,
+    check_numbers,
+    next_words,
+)
 from mtmoe.inference.search.next_words.sampling import sample_keys, sample_words
 from mtmoe.inference.search.next_words.shortlist import ListedWords, Shortlist
 from mtmoe.inference.search.search_constraints import SearchConstraints
@@ -57,7 +64,10 @@ class CandidateExpansion:
         """Get ready to expand with a model; ``shortlist``: the words to look among, None for all of them."""
         self.model, self.options, self.constraints, self.device = model, options, constraints, device
         self.listed = ListedWords(model, shortlist, device) if shortlist is not None else None
-        self.scratch = Scratch()
+        scratch = Scratch()
+        self._next_words: Callable[..., NextWords] = (
+            model.next_words if isinstance(model, FindsNextWords) else partial(next_words, model, scratch=scratch)
+        )
         self.keys_Q: dict[int, list[int]] = {}
 
     def enter(self, places: Sequence[int], sources: Sequence[SearchSource]) -> None:
@@ -110,28 +120,17 @@ class CandidateExpansion:
         for row, words in enumerate(further):
             proposed_XP[row, : len(words)] = words
         proposed = torch.from_numpy(proposed_XP).to(self.device) if num_proposed else None
-        ban = ban_of(restrictions, self.device)
+        ban = ban_of(restrictions, self.device) if restrictions else None
         if self.listed is None:
-            not_words = self.constraints.not_words
-            found = next_words(self.model, hidden_XD, num_words, proposed, ban, self.scratch, not_words)
+            found = self._next_words(hidden_XD, num_words, proposed, ban, not_words=self.constraints.not_words)
         else:
             source_X = active.beam_X // self.options.num_beams
             found = self.listed.next_words(hidden_XD, source_X, num_words, proposed, ban)
-        numbers_XR = torch.cat(
-            [
-                found.eos_X[:, None],
-                found.log_probabilities_XW,
-                found.proposed_XP,
-                self._coverage(active),
-                found.words_XW,
-            ],
-            dim=1,
-        )
-        numbers = numbers_XR.double().cpu().numpy()  # at once: each transfer waits for the device
         first_proposed = 1 + num_words
         end = first_proposed + num_proposed
+        numbers = _on_cpu(found, self._coverage(active))
         log_probabilities_XC = numbers[:, :end]
-        check_numbers(torch.from_numpy(log_probabilities_XC))
+        check_numbers(log_probabilities_XC)
         words_XC = np.full((len(numbers), end), EOS)
         words_XC[:, 1:first_proposed] = numbers[:, end + 1 :]
         words_XC[:, first_proposed:] = proposed_XP
@@ -155,7 +154,7 @@ class CandidateExpansion:
         )
         numbers_XR = torch.stack([eos_X, log_probability_X, self._coverage(active)[:, 0], drawn_X], dim=1)
         numbers = numbers_XR.double().cpu().numpy()
-        check_numbers(torch.from_numpy(numbers))
+        check_numbers(numbers)
         words_XC = np.full((len(numbers), 2), EOS)
         words_XC[:, 1] = numbers[:, 3]
         return Candidates(words_XC, numbers[:, :2], numbers[:, 2], words_XC[:, 1] == EOS, 2)
@@ -182,6 +181,16 @@ class CandidateExpansion:
         allowed_XC[only_end_X] = -np.inf
         allowed_XC[only_end_X, 0] = candidates.log_probabilities_XC[only_end_X, 0]
         return allowed_XC
+
+
+def _on_cpu(found: NextWords, coverage_X1: Tensor) -> np.ndarray:
+    """Return log-probabilities of the end, of the words and of the proposed ones, the coverage penalty, and the words:
+    float64 [X, R]. Together, since each transfer waits for the device."""
+    parts = [found.eos_X[:, None], found.log_probabilities_XW, found.proposed_XP, coverage_X1, found.words_XW]
+    if coverage_X1.device.type == "cpu":
+        return np.concatenate([part.numpy() for part in parts], axis=1, dtype=np.float64)
+    numbers: np.ndarray = torch.cat(parts, dim=1).double().cpu().numpy()
+    return numbers
 
 
 def _restricted(allowed_XC: np.ndarray, candidates: Candidates, restrictions: Sequence[Restriction]) -> np.ndarray:

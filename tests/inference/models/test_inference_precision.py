@@ -130,12 +130,6 @@ def test_translations_in_int8_do_not_depend_on_the_batch(run_directory):
             assert translation.log_probability == pytest.approx(reference.log_probability, rel=0.05)
 
 
-def test_int8_beside_a_shortlist_is_an_error_as_it_would_do_nothing(run_directory):
-    overrides = ["decoding.precision='int8'", "decoding.shortlist={}"]
-    with pytest.raises(UserError, match='precision = "int8" is of products with the whole vocabulary'):
-        Translator(run_directory, device="cpu", overrides=overrides)
-
-
 @pytest.mark.parametrize("precision", ["int8", "bf16-int8"])
 def test_int8_is_refused_on_a_gpu(precision):
     message = rf'decoding\.precision = "{precision}" is for CPUs, but the device is cuda:0'

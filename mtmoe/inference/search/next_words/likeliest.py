@@ -10,8 +10,9 @@ of the W best blocks.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,8 @@ _BLOCK = 64
 _LOGITS_BYTES = 1 << 24
 _LOGITS_BYTES_ON_GPU = 1 << 29
 _FEWEST_ROWS = 32
-_SYMBOLS = slice(0, NUM_SPECIAL)
+SYMBOLS = slice(0, NUM_SPECIAL)
+"""The special symbols, as an index into the vocabulary."""
 
 
 class NextWords(NamedTuple):
@@ -45,6 +47,21 @@ class Ban(NamedTuple):
 
     rows: Tensor
     words: Tensor
+
+
+@runtime_checkable
+class FindsNextWords(Protocol):
+    """A model that finds the likeliest words by itself, faster than from the logits of all of them."""
+
+    def next_words(
+        self,
+        hidden_XD: Tensor,
+        num_words: int,
+        proposed_XP: Tensor | None = None,
+        ban: Ban | None = None,
+        not_words: slice | list[int] = SYMBOLS,
+    ) -> NextWords:
+        """Return what :func:`next_words` does."""
 
 
 class Scratch:
@@ -69,7 +86,7 @@ def next_words(
     proposed_XP: Tensor | None = None,
     ban: Ban | None = None,
     scratch: Scratch | None = None,
-    not_words: slice | list[int] = _SYMBOLS,
+    not_words: slice | list[int] = SYMBOLS,
 ) -> NextWords:
     """Find the ``num_words`` likeliest words after each row.
 
@@ -101,9 +118,9 @@ def next_words(
     return parts[0] if len(parts) == 1 else NextWords(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def check_numbers(log_probabilities: Tensor) -> None:
+def check_numbers(log_probabilities: np.ndarray) -> None:
     """Raise UserError where there is a NaN."""
-    if bool(log_probabilities.isnan().any()):
+    if np.isnan(log_probabilities).any():
         raise UserError(
             "the model's output is not a number (NaN), so nothing can be translated with it",
             fix="training went wrong before this checkpoint was saved: choose an earlier one",

@@ -1,0 +1,1 @@
+"""Compiled inference: encoder, decoder and output layer in C++, for processors."""
