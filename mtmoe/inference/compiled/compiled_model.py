@@ -5,7 +5,7 @@ It computes what `mtmoe/model/` does, in float32, or with weights and inputs of 
 
 Letters: X rows, each a hypothesis of a sentence, Y rows of the step before, B sentences, N their tokens side by side,
 A width of the attention's score function, Z numbers of the state of a row, W words wanted (as many as the beam is
-wide), P proposed words, O outputs and I inputs of a matrix, G the four gates of an LSTM side by side.
+wide), P proposed words, O outputs, I inputs of a matrix, G the four gates of an LSTM side by side.
 """
 
 from __future__ import annotations
