@@ -39,6 +39,7 @@ from .commands.preprocess import preprocess
 from .commands.recipes import recipes
 from .commands.scoring.calibrate import calibrate
 from .commands.scoring.score import score
+from .commands.scoring.tune_decoding import tune_decoding
 from .commands.serving.add_key import add_key
 from .commands.serving.serve import serve
 from .commands.settings import settings
@@ -221,6 +222,7 @@ for _command in (
     bleu,
     compare,
     calibrate,
+    tune_decoding,
     package,
     push,
     pull,

@@ -14,7 +14,7 @@ import click
 from mtmoe.errors import UserError
 from mtmoe.languages import chosen_tokeniser
 
-from ..console import command_line, note
+from ..console import command_line, note, shown_progress
 from ..options import (
     DIRECTORY,
     cache_option,
@@ -111,6 +111,8 @@ def train(
     with shown_training() if rank == 0 else contextlib.nullcontext(PlainTraining()) as reporter:
         finished = run_training(recipe, run_dir, data_dir, resume=resume, device=chosen_device, reporter=reporter)
     if rank == 0:
+        if not finished.signal and chosen_device.type == "cpu" and recipe.task == "translation":
+            _tune_decoding(run_dir, data_dir)
         _tell_end(finished, recipe_name, run_dir)
     if finished.signal:
         context.exit(128 + finished.signal)
@@ -203,6 +205,24 @@ def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping
     keys = [key for key in keys if key.partition(".")[0] == "data"]
     if parts or keys:
         open_prepared(data_dir).check_holds(recipe, parts, keys, cache or cache_directory())
+
+
+def _tune_decoding(run_dir: Path, data_dir: Path) -> None:
+    """Find out how the run translates fastest, where its dev set is large enough to tell."""
+    from mtmoe.data.prepared.data_directory import open_prepared
+    from mtmoe.inference.decoding_tuning import tune_decoding
+
+    with shown_progress() as progress:
+        prepared = open_prepared(data_dir)
+        tuning = tune_decoding(run_dir, prepared.valid_source, prepared.valid_target, progress=progress)
+    if tuning is None:
+        return
+    own, kept = tuning.measured[0], tuning.kept
+    bleu = next(one.bleu for one in tuning.measured if one.settings == kept.settings)
+    note(
+        f"translates with {kept.settings}: {bleu:.2f} BLEU on {kept.num_lines:,} dev lines, where the recipe's own "
+        f"settings have {own.bleu:.2f} (these: --set decoding.mode=exact)"
+    )
 
 
 def _tell_end(finished: Finished, recipe_name: str, run_dir: Path) -> None:

@@ -87,6 +87,11 @@ class RunFiles(NamedTuple):
         return self.directory / "confidence.json"
 
     @property
+    def fast_decoding(self) -> Path:
+        """Settings that translate faster and lose nothing that the dev set shows; ``mtmoe tune-decoding`` makes it."""
+        return self.directory / "decoding.json"
+
+    @property
     def metrics(self) -> Path:
         """Measurements, one JSON object a line."""
         return self.directory / "metrics.jsonl"

@@ -23,6 +23,7 @@ from mtmoe.inference.constraints.pass_through import Masking, PassThrough
 from mtmoe.inference.constraints.search_task import SearchTask
 from mtmoe.inference.constraints.terminology import Terminology
 from mtmoe.inference.divided_lines import LineAssembly
+from mtmoe.inference.fast_decoding import fast_decoding_of
 from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_case
 from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision
@@ -150,7 +151,10 @@ class Translator:
             self.decoding = self.decoding.model_copy(update={"soft_terms": self.decoding.soft_terms or soft_terms})
         _check_one_chooses(self.decoding, rescoring)
         chosen = choose_device(device)
+        self._own_decoding = self.decoding
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
+        if chosen.type == "cpu" and not any(rescoring):
+            self.decoding = fast_decoding_of(self.decoding, source, overrides)
         self.loaded = load_together(source, ensemble, checkpoint, chosen)
         translating = search_model_of(
             self.loaded.model, self.decoding.precision, with_shortlist=self.decoding.shortlist is not None
@@ -168,11 +172,17 @@ class Translator:
         user_symbols = self.loaded.recipe.subwords.user_symbols
         names = partial(copied_names, source, self.loaded.subwords)
         self._pass_through = PassThrough(self.decoding, self.loaded.subwords, data, user_symbols, names)
-        self._search_model = self._rescorer.searching(translating)
+        self.search_model = self._rescorer.searching(translating)
         batch_tokens = max(1, self.decoding.batch_tokens // self.decoding.beam_size)
-        scores_all = self._rescorer.fused is not None
+        # Precision that nobody has asked for is of the search alone.
+        is_rough = self.decoding.precision != self._own_decoding.precision
         reencoder = Reencoder(
-            translating, self.loaded.subwords, self._shortlist, self._device, batch_tokens, scores_all=scores_all
+            self.loaded.model if is_rough else translating,
+            self.loaded.subwords,
+            self._shortlist,
+            self._device,
+            batch_tokens,
+            scores_all=is_rough or self._rescorer.fused is not None,
         )
         has_risk = self.decoding.minimum_bayes_risk is not None
         self._risk = MinimumBayesRisk(self.decoding, data.target_language) if has_risk else None
@@ -235,7 +245,7 @@ class Translator:
             work = self.prepared([(read[i], passes[i]) for i in waiting], wanted, line_constraints)
             with full_precision():
                 found = search_all(
-                    self._search_model,
+                    self.search_model,
                     [part.ids for part in work.parts],
                     work.options,
                     batch_tokens=self.decoding.batch_tokens,
@@ -411,12 +421,14 @@ class Translator:
     def search_options(self, wanted: Wanted, *, keep_attention: bool) -> SearchOptions:
         """Return the options of the search for what is wanted of translations."""
         num_candidates = self._num_candidates(wanted.num_best)
-        return SearchOptions.from_settings(self.decoding, num_best=num_candidates, keep_attention=keep_attention)
+        # What stops early, or drops what is behind, has fewer alternatives.
+        decoding = self.decoding if num_candidates == 1 else self._own_decoding
+        return SearchOptions.from_settings(decoding, num_best=num_candidates, keep_attention=keep_attention)
 
     def open_search(self, options: SearchOptions, waiting: SourceQueue) -> BeamSearch[Any, Any]:
         """Return a search that sources can enter at any time."""
         return BeamSearch(
-            self._search_model, options, self.decoding.batch_tokens, self._device, self._shortlist, waiting
+            self.search_model, options, self.decoding.batch_tokens, self._device, self._shortlist, waiting
         )
 
     def _num_candidates(self, num_best: int) -> int:

@@ -27,6 +27,7 @@ from mtmoe.data.prepared.data_directory import Prepared, open_prepared
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.errors import UserError
+from mtmoe.inference.fast_decoding import FAST_DECODING_NAME
 from mtmoe.inference.scoring.confidence import CONFIDENCE_NAME, Confidence
 from mtmoe.inference.translator import Translator
 from mtmoe.model.building import meta_model
@@ -137,6 +138,7 @@ def _contents(source: ModelSource, options: PackageOptions) -> _Contents:
     if len(checkpoints) == 1 and (confidence := source.read(CONFIDENCE_NAME)) is not None:
         read = parse_json(confidence, source.shown(CONFIDENCE_NAME), Confidence, fix="make it anew: mtmoe calibrate")
         found[CONFIDENCE_NAME] = confidence if read.checkpoint == checkpoints[0].name else None
+    found[FAST_DECODING_NAME] = source.read(FAST_DECODING_NAME)
     members = {name: content for name, content in found.items() if content is not None}
     members[RECIPE] = recipe_to_toml(recipe).encode()
     weights = {name: weight.float() for name, weight in source.weights(checkpoints).items()}

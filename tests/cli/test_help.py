@@ -45,6 +45,7 @@ def test_there_is_a_command_for_every_part_of_the_job() -> None:
         "score",
         "bleu",
         "calibrate",
+        "tune-decoding",
         "package",
         "push",
         "pull",

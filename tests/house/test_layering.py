@@ -46,9 +46,9 @@ WITHIN_INFERENCE = [
     ("compiled",),
     ("models",),
     ("scoring", "translation"),  # a translation has the parts of its score, and n-best lists are of translations
-    ("divided_lines", "letter_case"),
+    ("divided_lines", "letter_case", "fast_decoding"),
     ("translator",),
-    ("worker_pool", "continuous_translation"),
+    ("worker_pool", "continuous_translation", "decoding_tuning"),
     ("files",),
 ]
 MOST_MODULES = 16

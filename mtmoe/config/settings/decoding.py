@@ -128,6 +128,13 @@ class MinimumBayesRisk(Settings):
 class Decoding(Settings):
     """Beam search with GNMT's score (Wu et al. 2016, section 7)."""
 
+    mode: Literal["fast", "exact"] = Field(
+        default="fast",
+        description="fast: on a CPU precision, early_stopping and beam_margin are, where they have their defaults, "
+        "those that the training has found on its dev set to lose at most 0.1 BLEU (mtmoe tune-decoding RUN finds them "
+        "anew); scores are of full precision, and alternatives are searched for with precision alone. exact: as they "
+        "stand here.",
+    )
     beam_size: Beam = Field(default=5, description="Hypotheses kept at each step.")
     length_alpha: float = Field(default=0.2, ge=0, le=5, description="alpha of GNMT's length term lp(Y).")
     coverage_beta: float = Field(default=0.2, ge=0, le=5, description="beta of GNMT's coverage term cp(X;Y).")

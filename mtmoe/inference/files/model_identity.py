@@ -18,6 +18,8 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     Raises:
         UserError: no run, checkpoint or setting of that name; the settings do not suit the number of translations.
     """
+    from mtmoe.inference.fast_decoding import FAST_DECODING_NAME
+    from mtmoe.inference.scoring.confidence import CONFIDENCE_NAME
     from mtmoe.inference.search.search_options import SearchOptions
     from mtmoe.inference.translator import decoding_settings
 
@@ -26,8 +28,10 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     decoding = settings.model_dump(mode="json")
     del decoding["batch_tokens"]  # the only one that no translation depends on
     identity = {**weights_identity(options.run, options.checkpoint), "decoding": decoding}
-    if isinstance(options.format, JsonFormat) and (calibration := _calibration_digest(options.run)):
+    if isinstance(options.format, JsonFormat) and (calibration := _digest(options.run, CONFIDENCE_NAME)):
         identity["confidence"] = calibration
+    if settings.mode == "fast" and (fast := _digest(options.run, FAST_DECODING_NAME)):
+        identity["fast decoding"] = fast
     if options.terms:
         identity["terms"] = options.terms.digest
     for name, run in (options.rescoring._asdict() if options.rescoring else {}).items():
@@ -38,12 +42,11 @@ def model_identity(options: TranslationOptions) -> dict[str, Any]:
     return identity
 
 
-def _calibration_digest(run: str | Path) -> str:
-    """Return the SHA-256 of what the confidence of lines is reckoned by; empty where there is none."""
+def _digest(run: str | Path, name: str) -> str:
+    """Return the SHA-256 of a file of a run or package; empty where it has none."""
     from mtmoe.checkpoint import open_model
-    from mtmoe.inference.scoring.confidence import CONFIDENCE_NAME
 
-    content = open_model(run).read(CONFIDENCE_NAME)
+    content = open_model(run).read(name)
     return "" if content is None else hashlib.sha256(content).hexdigest()
 
 
