@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -133,7 +134,18 @@ def test_an_output_is_not_resumed_with_other_settings(run: Path) -> None:
     assert model_identity(exact) == with_them
 
 
+class Silent:
+    """A translator that has nothing to say."""
+
+    def __init__(self, source, **arguments) -> None:
+        self.loaded = SimpleNamespace(checkpoint=SimpleNamespace(name="step-00000001"))
+
+    def translate(self, lines, **options):
+        return [SimpleNamespace(text=line) for line in lines]
+
+
 def test_the_fastest_is_kept_that_loses_at_most_a_tenth(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_tuning, "Translator", Silent)
     sources = LINES * 4
     for bleus, expected in (
         ((20.0, 20.0, 19.9, 19.95, 19.91), WAYS[3]),
@@ -156,8 +168,9 @@ def test_the_fastest_is_kept_that_loses_at_most_a_tenth(run: Path, monkeypatch: 
         assert tuning.kept.num_lines == len(sources) >= FEWEST_LINES
 
 
-def test_a_second_tuning_finds_the_same_whatever_the_first_has_kept(run: Path) -> None:
-    first, second = (tune_decoding(run, LINES * 4, LINES * 4) for _ in range(2))
+def test_a_second_tuning_finds_the_same_whatever_the_first_has_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_tuning, "FEWEST_LINES", 8)
+    first, second = (tune_decoding(run, SENTENCES, SENTENCES) for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.kept == second.kept
