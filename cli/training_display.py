@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mtmoe.checkpoint import StartRecord, TeacherRecord
     from mtmoe.training.metrics.records import (
+        InterpolationMetrics,
         ModelQuality,
         RunSummary,
         TrainingMetrics,
@@ -93,6 +94,11 @@ class PlainTraining:
         self._write(validation(metrics))
         if metrics.quality.examples:
             self._write("\n".join(line for it in metrics.quality.examples for line in example(it, self._columns)))
+
+    def interpolated(self, metrics: InterpolationMetrics) -> None:
+        """Tell what was tried between step 0 and the last one, and what is kept."""
+        for line in interpolation(metrics):
+            self._write(line)
 
     def saved(self, step: int, path: Path) -> None:
         """Tell where a checkpoint is."""
@@ -212,6 +218,24 @@ def validation(metrics: ValidationMetrics) -> str:
     is_best = metrics.best_step == metrics.step
     best = "best so far" if is_best else f"best {metrics.best_value:.2f} at step {metrics.best_step:,}"
     return f"validation at step {metrics.step:,}: {', '.join(measured.values())} ({best})"
+
+
+def interpolation(metrics: InterpolationMetrics) -> list[str]:
+    """Return a line for each trial in the order of the shares, and one that says what is kept."""
+    trials = sorted(metrics.trials)
+    kept = next((trial for trial in trials if trial.share == metrics.trained_share), None)
+    lost = f"the old text may lose {metrics.most_lost_bleu:g} BLEU"
+    if kept is None:
+        end = f"  nothing between gains on the new text while {lost}: the trained weights stay"
+    elif kept.share == 1:
+        end = f"  the trained weights are kept: {lost}"
+    else:
+        end = f"  kept: {kept.share:.2f} of the trained weights, {1 - kept.share:.2f} of those at step 0: {lost}"
+    return [
+        f"weights between step 0 and step {metrics.step:,}:",
+        *(f"  {it.share:.2f} trained: BLEU {it.new_bleu:.2f} new, {it.old_bleu:.2f} old" for it in trials),
+        end,
+    ]
 
 
 def example(it: TranslationExample, columns: int) -> list[str]:

@@ -49,9 +49,11 @@ _RECORDS = (
     ('`"event": "validation"`', "{}", ("ModelQuality", "ValidationMetrics")),
     ("Each of several dev sets, in the same line", "{}.SET", ("DevSetMetrics",)),
     ("Each MoE layer on each of several dev sets", "LAYER.{}.SET", ("LanguageRouting",)),
+    ('`"event": "interpolation"`', "{}", ("InterpolationMetrics",)),
+    ("Each trial, in the same line: a list of each", "{}", ("InterpolationTrial",)),
 )
 """Headings, what a key is made of, and the records that have the fields."""
-_NOT_IN_A_LINE = {"layers", "quality", "dev_sets", "examples", "routing"}
+_NOT_IN_A_LINE = {"layers", "quality", "dev_sets", "examples", "routing", "trials"}
 _OTHER_KEYS = {"auxiliary_losses": "LOSS_loss"}
 
 

@@ -92,9 +92,7 @@ def find_checkpoint(run: RunFiles, name: str) -> Checkpoint:
     if name == "last" and steps:
         return steps[-1]
     if name == "best" and steps:
-        best = [step for step, _ in load_state(steps[-1].path).best]
-        by_step = {c.step: c for c in steps}
-        return next((by_step[step] for step in best if step in by_step), steps[-1])
+        return next(iter(_best(steps)), steps[-1])
     for checkpoint in available:
         if name == checkpoint.name or (name == str(checkpoint.step) and is_step(checkpoint.name)):
             return checkpoint
@@ -118,15 +116,21 @@ def find_checkpoints(run: RunFiles, name: str) -> list[Checkpoint]:
         raise UserError(f"checkpoint {name!r}: {number!r} is no number of checkpoints", fix=f"for example {kind}:3")
     steps = list_steps(run)
     if kind == "best" and steps:
-        by_step = {c.step: c for c in steps}
-        kept = [step for step, _ in load_state(steps[-1].path).best if step in by_step]
-        steps = [by_step[step] for step in sorted(kept[: int(number)])]
+        steps = sorted(_best(steps)[: int(number)], key=lambda c: c.step)
     if len(steps) < int(number):
         raise UserError(
             f"{run.directory}: has {len(steps)} checkpoints for the mean of {name}",
             fix=f"ask for fewer, or train with more: --set training.keep_{kind}={number}",
         )
     return steps[-int(number) :]
+
+
+def _best(steps: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return those that have been measured, the best first: interpolated weights, then by the values of validations."""
+    newest = load_state(steps[-1].path)
+    chosen = [newest.step] if newest.trained_share is not None else []
+    by_step = {c.step: c for c in steps}
+    return [by_step[step] for step in dict.fromkeys([*chosen, *(step for step, _ in newest.best)]) if step in by_step]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -154,6 +158,20 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     if _is_sharded(checkpoint):
         return _read_shards(checkpoint / WEIGHT_SHARDS)
     return _verified(checkpoint / WEIGHTS, load_state(checkpoint).weights_digest)
+
+
+def read_own_weights(checkpoint: Path, mesh: Mesh, sharded: Collection[str]) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint; of several processes each gets its part.
+
+    Args:
+        sharded: as of :func:`load_training`.
+
+    Raises:
+        UserError: as :func:`read_weights`.
+    """
+    if _is_sharded(checkpoint):
+        return _read_shards(checkpoint / WEIGHT_SHARDS, mesh, sharded)
+    return _own_part(read_weights(checkpoint), mesh, sharded)
 
 
 def _verified(file: Path, expected: str | None) -> dict[str, Tensor]:

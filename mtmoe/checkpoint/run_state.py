@@ -71,7 +71,8 @@ class CheckpointState(JsonRecord):
     """What every checkpoint says of itself, averages too.
 
     ``weights_digest``: of what one process wrote; empty for a sharded checkpoint. ``best``: (step, value) of the
-    validations so far, the best first. ``has_weights_alone``: no training goes on from it.
+    validations so far, the best first. ``has_weights_alone``: no training goes on from it. ``trained_share``: of
+    weights between those of step 0 and the trained ones, how near they are to these; such a checkpoint is the best one.
     """
 
     step: _Count
@@ -79,6 +80,7 @@ class CheckpointState(JsonRecord):
     averaged: tuple[str, ...] = ()
     best: tuple[tuple[_Count, float], ...] = ()
     has_weights_alone: bool = False
+    trained_share: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class LossScale(JsonRecord):

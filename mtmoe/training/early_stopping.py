@@ -22,11 +22,12 @@ class ValidationHistory:
     def add(self, step: int, value: float) -> None:
         """Take in the value that was measured after a step."""
         improved = not self.best or self._is_better(value, self.best[0][1])
-        self.best = sorted(
-            [*self.best, (step, value)],
-            key=lambda entry: (-entry[1] if self.settings.metric == "bleu" else entry[1], entry[0]),
-        )
+        self.best = self._sorted([*self.best, (step, value)])
         self.validations_without_progress = 0 if improved else self.validations_without_progress + 1
+
+    def replace(self, step: int, value: float) -> None:
+        """Put another value in place of that of a step, whose weights have become others; it is no progress."""
+        self.best = self._sorted([entry for entry in self.best if entry[0] != step] + [(step, value)])
 
     def must_stop(self) -> bool:
         """Return whether ``early_stopping.patience`` validations in a row have brought no progress."""
@@ -42,6 +43,10 @@ class ValidationHistory:
         if metric == self.settings.metric:
             self.best = list(best)
             self.validations_without_progress = validations_without_progress
+
+    def _sorted(self, entries: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        sign = -1 if self.settings.metric == "bleu" else 1
+        return sorted(entries, key=lambda entry: (sign * entry[1], entry[0]))
 
     def _is_better(self, value: float, best: float) -> bool:
         return value > best if self.settings.metric == "bleu" else value < best

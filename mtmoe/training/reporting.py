@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mtmoe.checkpoint import StartRecord, TeacherRecord
-from mtmoe.training.metrics.records import RunSummary, TrainingMetrics, ValidationMetrics
+from mtmoe.training.metrics.records import InterpolationMetrics, RunSummary, TrainingMetrics, ValidationMetrics
 
 
 class Reporter(Protocol):
@@ -30,6 +30,9 @@ class Reporter(Protocol):
 
     def validated(self, metrics: ValidationMetrics) -> None:
         """Take in what a validation measured."""
+
+    def interpolated(self, metrics: InterpolationMetrics) -> None:
+        """Take in, where training ends, which weights between those of step 0 and the trained ones are kept."""
 
     def saved(self, step: int, path: Path) -> None:
         """Take in that the checkpoint of a step is complete."""
@@ -55,6 +58,8 @@ class SilentReporter:
     def step(self, metrics: TrainingMetrics) -> None: ...
 
     def validated(self, metrics: ValidationMetrics) -> None: ...
+
+    def interpolated(self, metrics: InterpolationMetrics) -> None: ...
 
     def saved(self, step: int, path: Path) -> None: ...
 

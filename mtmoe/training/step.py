@@ -43,6 +43,7 @@ from mtmoe.training.start.frozen_layers import freeze
 from mtmoe.training.teachers.teachers import Teachers
 
 _RAW_WEIGHTS = "weights."  # in the names of weights beside their average
+_NOT_INTERPOLATED = "trained."  # in the names of weights beside interpolated ones
 _SECOND_READING = 1 << 32  # added to the number of a sentence: more than any batch has
 
 
@@ -97,7 +98,7 @@ class Stepper:
 
     carried: the LSTMs' state of this process's rows after the last batch, where a language model reads running text;
     None is zeros. teachers: those that the recipe names. before_update: called before a step changes weights, moments
-    or the EMA.
+    or the EMA. interpolated: weights to save in place of those of the inference model, until the next step.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Stepper:
         self.num_updates = 0
         self.carried: LanguageModelState | None = None
         self.before_update: Callable[[], None] = lambda: None
+        self.interpolated: Mapping[str, Tensor] | None = None
 
     @property
     def inference_model(self) -> Network:
@@ -149,6 +151,7 @@ class Stepper:
             expert_usage: told of the batches, if the step is applied.
         """
         self.step += 1
+        self.interpolated = None
         size = StepSize.of(batches)
         carried = self.carried
         sums, auxiliary_loss = (0.0, 0.0, 0.0), 0.0
@@ -276,6 +279,9 @@ class Stepper:
         plain numbers of the optimizer."""
         training = dict(self.optimizer.state())
         weights = {name: p.detach() for name, p in self.inference_model.named_parameters()}
+        if self.interpolated is not None:
+            training |= {f"{_NOT_INTERPOLATED}{name}": tensor for name, tensor in weights.items()}
+            weights = dict(self.interpolated)
         if self.ema is not None:
             training |= {f"{_RAW_WEIGHTS}{name}": p.detach() for name, p in self.model.named_parameters()}
         if self.carried is not None:
@@ -291,7 +297,7 @@ class Stepper:
         return {
             tensor: self._whole_sizes[name][0]
             for name in self.optimizer.roles.sharded
-            for tensor in (name, f"{_RAW_WEIGHTS}{name}", *moment_names(name))
+            for tensor in (name, f"{_RAW_WEIGHTS}{name}", f"{_NOT_INTERPOLATED}{name}", *moment_names(name))
         }
 
     def begin_with(self, weights_of: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]) -> None:
@@ -318,7 +324,8 @@ class Stepper:
         where: Path,
     ) -> None:
         """Go on from what :meth:`tensors` returned after ``step``; ``where`` is the checkpoint, for errors."""
-        raw = {key.removeprefix(_RAW_WEIGHTS): t for key, t in training.items() if key.startswith(_RAW_WEIGHTS)}
+        raw = _named(training, _RAW_WEIGHTS)
+        weights = _named(training, _NOT_INTERPOLATED) or weights
         load_weights(self.model, raw or weights, where)  # without an average the two are the same
         if self.ema is not None:
             load_weights(self.inference_model, weights, where)
@@ -332,6 +339,11 @@ class Stepper:
         self.optimizer.load_state(training, self.num_updates, where)
         self.loss_scaler.load_state(optimizer_state.loss_scale)
         self.step = step
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, by the rest of these."""
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def _whole_sizes(recipe: Recipe, vocabulary_size: int) -> dict[str, torch.Size]:

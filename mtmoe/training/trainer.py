@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +22,11 @@ from mtmoe.checkpoint import (
     WindowState,
     check_file,
     last_checkpoint,
+    list_steps,
     load_run_recipe,
     locked_run,
     open_run,
+    read_own_weights,
 )
 from mtmoe.config import Recipe
 from mtmoe.data.augmentation.augmenter import augmenter_of
@@ -44,13 +46,20 @@ from mtmoe.training.gradient_accumulation import next_step_batches
 from mtmoe.training.interruption import StopSignals
 from mtmoe.training.metrics.metrics_log import MetricsLog
 from mtmoe.training.metrics.metrics_window import MetricsWindow
-from mtmoe.training.metrics.records import RunSummary, TrainingMetrics, ValidationMetrics
+from mtmoe.training.metrics.records import (
+    InterpolationMetrics,
+    InterpolationTrial,
+    RunSummary,
+    TrainingMetrics,
+    ValidationMetrics,
+)
 from mtmoe.training.metrics.training_flops import training_operations
 from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.reporting import Reporter, SilentReporter
 from mtmoe.training.resume import ResumePoint, must_resume, read_last_checkpoint
 from mtmoe.training.run_setup import open_or_create_run
 from mtmoe.training.saving import Saver, Snapshot
+from mtmoe.training.start.interpolation import WeightsBetween, find_share, trial_of
 from mtmoe.training.start.starting_weights import starting_weights
 from mtmoe.training.step import StepOutcome, Stepper, StepResult
 from mtmoe.training.teachers.teacher_runs import load_teachers
@@ -119,7 +128,7 @@ class Trainer:
         Of several processes all do the same, but the main one alone logs and reports.
         """
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
-        self.device, self.reporter, self.mesh = device, reporter, mesh
+        self.prepared, self.device, self.reporter, self.mesh = prepared, device, reporter, mesh
         self.vocabulary = load_vocabulary(check_file(run, run.subwords))
         self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh, load_teachers(recipe, run, device))
         self.stream = batch_stream(recipe, prepared, self.vocabulary)
@@ -129,6 +138,7 @@ class Trainer:
         self.operations = training_operations(recipe, self.vocabulary.size, shapes)
         self.position = Position(0, 0)
         self.validations = ValidationHistory(self.settings.validation)
+        self.trained_share: float | None = None  # of weights that are interpolated, at the end
         self.steps_not_finite = 0
         self.num_skipped_steps = 0
         self.num_out_of_memory_steps = 0
@@ -294,11 +304,21 @@ class Trainer:
         window.restart()
 
     def _validate(self) -> None:
+        """Measure on the dev sets, at the end of training weights between the first and the last ones, too; save what
+        is among the best."""
+        self._measure(self.validations.add)
+        self.trained_share = self._interpolated_share() if self._reason_to_stop() else None
+        # One of the best checkpoints has to exist to be kept.
+        if self.trained_share or self.stepper.step in self.validations.best_steps(self.settings.keep_best):
+            self._save()
+
+    def _measure(self, take_in: Callable[[int, float], None]) -> None:
+        """Measure and tell the quality of the inference model; ``take_in`` is given the step and its value."""
         settings, step = self.settings.validation, self.stepper.step
         began = time.monotonic()
         self.mesh.collective_log.at(step, "measuring on the dev set", is_long=True)
         quality = self.validator(self.stepper.inference_model)
-        self.validations.add(step, self.mesh.value_of_main(quality.value(settings.metric), "the dev set's result"))
+        take_in(step, self.mesh.value_of_main(quality.value(settings.metric), "the dev set's result"))
         self.mesh.agree_on_number()
         best_step, best_value = self.validations.best[0]
         metrics = ValidationMetrics(
@@ -313,9 +333,54 @@ class Trainer:
         if self.log is not None:
             self.log.write(metrics)
         self.reporter.validated(metrics)
-        # One of the best checkpoints has to exist to be kept.
-        if step in self.validations.best_steps(self.settings.keep_best):
-            self._save()
+
+    def _interpolated_share(self) -> float | None:
+        """Find the weights between those of step 0 and the trained ones that are kept, and measure them; return how
+        near they are to the trained ones, or None where these stay."""
+        wanted = self.settings.start.interpolation if self.settings.start is not None else None
+        if wanted is None:
+            return None
+        step, began, model = self.stepper.step, time.monotonic(), self.stepper.inference_model
+        self.saver.finish()  # the model changes for a while, and step 0 has to be there
+        first = list_steps(self.run_files)[0]
+        if first.step > 0:
+            self.reporter.warning(f"{first.path.parent}: step 0 is not there any more: nothing is interpolated")
+            return None
+        between = WeightsBetween(model, read_own_weights(first.path, self.mesh, self.stepper.sharded_tensors()))
+        validator = validator_of(
+            _translating(self.recipe, wanted.translate_sentences),
+            self.prepared,
+            self.vocabulary,
+            self.device,
+            self.mesh,
+        )
+
+        def measured(share: float) -> InterpolationTrial:
+            between.put(share)
+            self.mesh.collective_log.at(step, "measuring weights between those of step 0 and the last", is_long=True)
+            trial = trial_of(share, validator(model))
+            new, old = (self.mesh.value_of_main(bleu, "BLEU of a trial") for bleu in (trial.new_bleu, trial.old_bleu))
+            self.mesh.agree_on_number()
+            return trial._replace(new_bleu=new, old_bleu=old)
+
+        trials, chosen = find_share(measured, wanted.most_lost_bleu)
+        share = chosen.share if chosen is not None else None
+        metrics = InterpolationMetrics(
+            step=step,
+            trained_share=share,
+            most_lost_bleu=wanted.most_lost_bleu,
+            trials=trials,
+            seconds=round(time.monotonic() - began, 2),
+        )
+        if self.log is not None:
+            self.log.write(metrics)
+        self.reporter.interpolated(metrics)
+        if share is not None and share < 1:
+            between.put(share)
+            self._measure(self.validations.replace)
+            self.stepper.interpolated = between.at(share)
+        between.put(1)
+        return share
 
     def _summary(self, prepared: Prepared) -> RunSummary:
         return RunSummary(
@@ -367,8 +432,11 @@ class Trainer:
             num_out_of_memory_steps=self.num_out_of_memory_steps,
             window=self.window.state(),
             optimizer=optimizer_state,
+            trained_share=self.trained_share,
         )
         best_steps = self.validations.best_steps(self.settings.keep_best)
+        if self.settings.start is not None and self.settings.start.interpolation is not None:
+            best_steps.append(0)  # one end of the line
         self.saver.begin(Snapshot(weights, training, state, best_steps, self.stepper.sharded_tensors()))
         self.saved_step = step
 
@@ -389,6 +457,12 @@ class Trainer:
 
 
 # ------------------------------------------------------------------------------------------------- helpers
+
+
+def _translating(recipe: Recipe, num_sentences: int) -> Recipe:
+    """Return the recipe with so many dev sentences that are translated."""
+    validation = recipe.training.validation.model_copy(update={"translate_sentences": num_sentences})
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"validation": validation})})
 
 
 def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> BatchStream | RunningTextStream:

@@ -26,6 +26,8 @@ from rich.progress import Progress
 from mtmoe.checkpoint import StartRecord
 from mtmoe.training.metrics.records import (
     DevSetMetrics,
+    InterpolationMetrics,
+    InterpolationTrial,
     LayerMetrics,
     ModelQuality,
     RunSummary,
@@ -213,6 +215,32 @@ def test_a_start_is_told_by_what_was_taken_over_what_is_new_and_what_stays() -> 
         "  taken over: encoder; embeddings of 90 subwords",
         "  new: step; 7 subwords",
         "  frozen: encoder: 1,000 parameters",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.5, "  kept: 0.50 of the trained weights, 0.50 of those at step 0: the old text may lose 1 BLEU"),
+        (1.0, "  the trained weights are kept: the old text may lose 1 BLEU"),
+        (None, "  nothing between gains on the new text while the old text may lose 1 BLEU: the trained weights stay"),
+    ],
+)
+def test_an_interpolation_tells_its_trials_by_share_and_what_is_kept(share: float | None, told: str) -> None:
+    trials = (
+        InterpolationTrial(0.0, 3.0, 36.0),
+        InterpolationTrial(1.0, 9.0, 33.0),
+        InterpolationTrial(0.5, 6.0, 35.5),
+    )
+    metrics = InterpolationMetrics(step=3000, trained_share=share, most_lost_bleu=1.0, trials=trials, seconds=1.5)
+    lines: list[str] = []
+    PlainTraining(lines.append).interpolated(metrics)
+    assert lines == [
+        "weights between step 0 and step 3,000:",
+        "  0.00 trained: BLEU 3.00 new, 36.00 old",
+        "  0.50 trained: BLEU 6.00 new, 35.50 old",
+        "  1.00 trained: BLEU 9.00 new, 33.00 old",
+        told,
     ]
 
 

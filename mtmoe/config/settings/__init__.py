@@ -37,7 +37,7 @@ from mtmoe.config.settings.decoding import (
 from mtmoe.config.settings.distillation import Distillation
 from mtmoe.config.settings.model import Hierarchy, MixtureOfExpertsSettings, Model
 from mtmoe.config.settings.recipe import Recipe
-from mtmoe.config.settings.start import Start
+from mtmoe.config.settings.start import Interpolation, Start
 from mtmoe.config.settings.subwords import Subwords, SubwordSampling
 from mtmoe.config.settings.training import (
     Consistency,
@@ -71,6 +71,7 @@ __all__ = [
     "HeldOut",
     "Hierarchy",
     "HuggingFaceSource",
+    "Interpolation",
     "JsonLinesSource",
     "LanguageModelFusion",
     "LinesSource",

@@ -37,6 +37,7 @@ Experts = Annotated[int, Field(ge=1, le=MOST_EXPERTS)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000), Unit("steps")]  # at ten a second, three years
 StepsOrNone = Annotated[int, Field(ge=0, le=1_000_000_000), Unit("steps")]
 Pairs = Annotated[int, Field(ge=1, le=1_000_000_000), Unit("pairs")]  # no dev or test set is as large
+Sentences = Annotated[int, Field(ge=1, le=1_000_000_000), Unit("sentences")]
 SentencesOrNone = Annotated[int, Field(ge=0, le=1_000_000_000), Unit("sentences")]
 BatchTokens = Annotated[int, Field(ge=1, le=1 << 30), Unit("tokens")]  # ids of one batch alone take 8 GB
 # A book's chapter; attention grows with its square.

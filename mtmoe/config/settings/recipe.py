@@ -73,6 +73,16 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _interpolates_where_old_text_is_measured(self) -> Recipe:
+        start = self.training.start
+        if start is not None and start.interpolation is not None and self.data.replay is None:
+            raise ValueError(
+                f"training.start.interpolation.most_lost_bleu = {start.interpolation.most_lost_bleu} is of the start "
+                "run's dev set, which there is with data.replay alone: set data.replay.weight"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _curriculum_is_of_its_sources(self) -> Recipe:
         changes = self.training.curriculum
         if not changes:

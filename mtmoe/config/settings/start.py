@@ -6,7 +6,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from mtmoe.config.settings.base import Settings
+from mtmoe.config.settings.base import Sentences, Settings
+
+
+class Interpolation(Settings):
+    """When training ends, take weights between those of step 0 and the last ones: as near to the last ones as the old
+    text allows, which is the dev set of `data.replay`. They are those that the last checkpoint translates with, and it
+    is the best one."""
+
+    most_lost_bleu: float = Field(
+        default=1.0, ge=0, le=100, description="BLEU that the old text may lose of what it had at step 0."
+    )
+    translate_sentences: Sentences = Field(
+        default=1000, description="Dev sentences, of all sets together, that are translated for each of up to 6 trials."
+    )
 
 
 class Start(Settings):
@@ -35,4 +48,7 @@ class Start(Settings):
         default=(),
         description="Layers that stay as they are: embeddings, encoder, attention, decoder, experts, gates, or one "
         "layer such as encoder.lstm1 or decoder.moe1.",
+    )
+    interpolation: Interpolation | None = Field(
+        default=None, description="Absent: what was trained is kept as it is. Needs `data.replay`."
     )

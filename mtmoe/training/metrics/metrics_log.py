@@ -13,7 +13,7 @@ from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import write_atomically
 from mtmoe.system.json_files import JsonRecord, parse_json
 from mtmoe.system.readable_files import read_bytes
-from mtmoe.training.metrics.records import TrainingMetrics, ValidationMetrics
+from mtmoe.training.metrics.records import InterpolationMetrics, TrainingMetrics, ValidationMetrics
 
 
 class MetricsLog:
@@ -29,7 +29,7 @@ class MetricsLog:
         _drop_after(run, step, warn)
         self._board = _tensorboard(run, step)
 
-    def write(self, metrics: TrainingMetrics | ValidationMetrics) -> None:
+    def write(self, metrics: TrainingMetrics | ValidationMetrics | InterpolationMetrics) -> None:
         """Append the line of a record, and its numbers to TensorBoard. What is not finite is null in JSON."""
         event, values = metrics.event, metrics.line()
         line = {"event": event, "time_seconds": round(time.time(), 3), **values}

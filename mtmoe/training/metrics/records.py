@@ -220,6 +220,42 @@ class ValidationMetrics:
         return _plain_fields(self, left_out=("quality",)) | self.quality.line()
 
 
+class InterpolationTrial(NamedTuple):
+    """BLEU of weights between those of step 0 and the trained ones."""
+
+    share: float
+    """How near they are to the trained ones: 0 has the weights of step 0, 1 has the trained ones."""
+    new_bleu: float
+    """Of the new text: the mean over its dev sets."""
+    old_bleu: float
+    """Of the dev set of `data.replay`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolationMetrics:
+    """A line of event "interpolation": where training ends with `training.start.interpolation`. A line of event
+    "validation" follows, of the weights that are kept, if these are not the trained ones."""
+
+    event: ClassVar[str] = "interpolation"
+
+    step: int
+    """Optimizer steps since the first."""
+    trained_share: float | None
+    """Of the weights that are kept; absent where none between the two serve, so that the trained ones stay."""
+    most_lost_bleu: float
+    """BLEU that the old text may lose."""
+    trials: tuple[InterpolationTrial, ...]
+    """In their order."""
+    seconds: float
+    """Time that they took."""
+
+    def line(self) -> Line:
+        """Return the numbers by name, those of the trials as lists."""
+        line = {k: v for k, v in _plain_fields(self, left_out=("trials",)).items() if v is not None}
+        names = InterpolationTrial._fields
+        return line | {name: [getattr(trial, name) for trial in self.trials] for name in names}
+
+
 class RunSummary(NamedTuple):
     """What is trained, on which text and machine: told before the first step."""
 

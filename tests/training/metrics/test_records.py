@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import runpy
 
 from mtmoe.training.metrics.records import (
     DevSetMetrics,
+    InterpolationMetrics,
+    InterpolationTrial,
     LanguageRouting,
     LayerMetrics,
     ModelQuality,
@@ -41,6 +44,15 @@ def validation_metrics(**dev_sets: DevSetMetrics) -> ValidationMetrics:
     )  # fmt: skip
 
 
+def interpolation_metrics() -> InterpolationMetrics:
+    trials = (
+        InterpolationTrial(0.0, 3.0, 36.0),
+        InterpolationTrial(1.0, 9.0, 33.0),
+        InterpolationTrial(0.5, 6.0, 35.5),
+    )
+    return InterpolationMetrics(step=3, trained_share=0.5, most_lost_bleu=1.0, trials=trials, seconds=1.5)
+
+
 def named_on_the_page(key: str) -> bool:
     """Whether the page has the key, with LAYER and SET in place of names, and `_median` for `token_share_median`."""
     key = re.sub(r"\.(fr|de)$", ".SET", key.replace("encoder.", "LAYER."))
@@ -59,10 +71,18 @@ def test_every_key_is_on_the_page_of_the_metrics() -> None:
         training_metrics(encoder=layer(0.1, num_experts=65)),
         validation_metrics(valid=one),
         validation_metrics(fr=one, de=other),
+        interpolation_metrics(),
     ]
     keys = {key for record in records for key in json.loads(json.dumps(record.line()))}
     assert "LAYER.token_share" in PAGE
     assert {key for key in keys if key != "step" and not named_on_the_page(key)} == set()
+
+
+def test_trials_of_an_interpolation_are_lists_and_what_is_not_there_is_left_out() -> None:
+    line = interpolation_metrics().line()
+    assert (line["share"], line["old_bleu"]) == ([0.0, 1.0, 0.5], [36.0, 33.0, 35.5])
+    assert line["trained_share"] == 0.5
+    assert "trained_share" not in dataclasses.replace(interpolation_metrics(), trained_share=None).line()
 
 
 def test_the_layer_with_the_most_uneven_load_is_told_for_all() -> None:
