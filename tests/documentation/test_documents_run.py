@@ -148,7 +148,7 @@ def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
         "train",
         "train",
         "bleu",
-        "average",
+        "train",
         "train",
         "train",
         "preprocess",
@@ -157,8 +157,9 @@ def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
     short = tuple(setting for setting in SMALL if "max_steps" not in setting)
     outputs = [run(shown, (*short, "training.max_steps=4")) for shown in commands]
     assert "replay-test" in outputs[2]
-    assert outputs[3].startswith("averaged-2-")
-    for name in ("tuned", "mixed", "frozen", "child", "again"):
+    (end,) = [line for line in Path("runs/kept/metrics.jsonl").read_text().splitlines() if '"interpolation"' in line]
+    assert json.loads(end)["share"][:2] == [0.0, 1.0]
+    for name in ("tuned", "mixed", "kept", "frozen", "child", "again"):
         manifest = json.loads(Path(f"runs/{name}/manifest.json").read_text())
         assert manifest["start"]["run"] == str(folder / "runs" / "base"), name
 
