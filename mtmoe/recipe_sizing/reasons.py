@@ -58,6 +58,8 @@ def _reasons_of_start(start: StartChoice) -> dict[str, str]:
         "training.start": f"The weights of a run that translates {direction}. {subwords}",
         "data.replay": f"So much of the start run's {start.num_old_pairs:,} pairs is read beside the new text in each "
         "epoch, so that the model does not forget what it knows.",
+        "training.start.interpolation": "In the end weights between the start's and the trained ones are kept, as near "
+        "to these as they can be while the old text's dev set loses so much BLEU at most.",
     }
 
 

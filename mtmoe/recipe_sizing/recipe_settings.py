@@ -126,4 +126,9 @@ def _training(choice: Choice) -> dict[str, Any]:
     }
     if choice.start is not None:
         settings["start"] = {"run": choice.start.run, "vocabulary": choice.start.vocabulary}
+        if choice.start.replay_weight:
+            settings["start"]["interpolation"] = {
+                "most_lost_bleu": 1.0,
+                "translate_sentences": 2 * _TRANSLATED_FOR_BLEU,
+            }
     return settings
