@@ -14,6 +14,9 @@
 #   SEED            (default: 1)
 #   MINUTES_SHARE   per cent of the steps, of the first trainings too (default: 100)
 #   RATE, REPLAY, DROPOUT   of fine-tuning: learning rate, data.replay.weight and dropout (default: 5e-4, 0.05, 0.1)
+#   VOCABULARY      of fine-tuning: training.start.vocabulary, which adds 2,500 subwords less those that are there
+#                   where it is "extended" (default: same)
+#   MOST_LOST       of fine-tuning: training.start.interpolation.most_lost_bleu (default: nothing is interpolated)
 #   EXPERTS         of upcycling: experts of a token (default: 1)
 . "$(dirname "$0")/common.sh"
 check_usage 3 "$@"
@@ -96,6 +99,9 @@ fine_tuning() {
     base demo runs/base
     steps 600 500
     options+=(--set "model.dropout=${DROPOUT:-0.1}" --set "training.learning_rate=${RATE:-5e-4}")
+    [ "${VOCABULARY:-same}" = same ] ||
+        options+=(--set "training.start.vocabulary=$VOCABULARY" --set subwords.vocabulary_size=2500)
+    [ -z "${MOST_LOST:-}" ] || options+=(--set "training.start.interpolation.most_lost_bleu=$MOST_LOST")
     mtmoe train demo "runs/mixed-$seed" --from runs/base "${new_files[@]}" "${options[@]}" "${replay[@]}"
     for kind in new old; do
         heading "$kind text"
