@@ -77,6 +77,7 @@ def _of_this_machine(run_dir: Path) -> list[Check]:
         "import": software.importable,
         "text": software.text,
         "processor": hardware.processor,
+        "compiled search": hardware.compiled_search,
         "threads": hardware.threads,
         "GPUs": hardware.gpus,
         "disk": partial(directory.free_space, run_dir),

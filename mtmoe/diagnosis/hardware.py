@@ -34,6 +34,18 @@ def processor() -> Iterator[Check]:
     yield Check("processor", "ok", f"{named}; training.precision = auto is {precision}")
 
 
+def compiled_search() -> Iterator[Check]:
+    """Yield whether translating is compiled, and for which family of processors."""
+    from mtmoe.inference.compiled import library
+
+    family = library.best_family()
+    if family is None:
+        advice = "translating takes several times as long: install a C++ compiler (g++), then mtmoe once more"
+        yield Check("compiled search", "warning", "not there", advice)
+    else:
+        yield Check("compiled search", "ok", f"kernels for {family} processors")
+
+
 def threads() -> Iterator[Check]:
     """Yield whether threads and processes fit the cores."""
     import torch

@@ -52,7 +52,19 @@ def found(result: Result, name: str) -> Check:
 def test_a_machine_in_order_is_a_table_and_the_exit_status_0(tmp_path: Path) -> None:
     result = doctor(tmp_path)
     assert result.exit_code == 0, result.stderr
-    for name in ("Python", "torch", "text", "processor", "threads", "GPUs", "disk", "writing", "locks", "open files"):
+    for name in (
+        "Python",
+        "torch",
+        "text",
+        "processor",
+        "compiled search",
+        "threads",
+        "GPUs",
+        "disk",
+        "writing",
+        "locks",
+        "open files",
+    ):
         assert re.search(rf"^\S+ +{name} ", result.stdout, re.MULTILINE) or name == "GPUs", name
     assert "training.precision = auto is " in result.stdout
 
@@ -184,6 +196,20 @@ def test_gpus_are_told_with_memory_and_arithmetic_and_old_or_small_ones_are_name
     assert checks["GPU 3"].state == "warning"
     assert checks["NCCL"].state == "error"
     assert checks["processes"][1:] == ("error", "5 on this machine for 4 GPUs", "torchrun --nproc-per-node 4")
+
+
+def test_a_search_that_is_not_compiled_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    [check] = hardware.compiled_search()
+    assert check.state == "ok"
+    assert check.found in {
+        "kernels for avx512 processors",
+        "kernels for avx2 processors",
+        "kernels for plain processors",
+    }
+    monkeypatch.setattr("mtmoe.inference.compiled.library.best_family", lambda: None)
+    [check] = hardware.compiled_search()
+    assert check.state == "warning"
+    assert "C++ compiler" in check.advice
 
 
 @pytest.mark.parametrize(("cuda", "advice"), [(None, "for processors alone"), ("13.0", "the driver may be too old")])
