@@ -3,7 +3,8 @@
 #
 #   bench/decoding_speed.sh peers WORK      ours and OpenNMT-py 3.5.1 of the same shape, in turn, four rounds
 #   bench/decoding_speed.sh settings WORK   settings of the search, with the model that `peers` trained
-#   bench/decoding_speed.sh int8 WORK       8-bit output layer against fp32, first 300 sentences, the same model
+#   bench/decoding_speed.sh defaults WORK   as installed, and exactly; beam 5 and greedy, one thread; the same model
+#   bench/decoding_speed.sh int8 WORK       8 bits against fp32, first 300 sentences, the same model
 #   bench/decoding_speed.sh experts WORK    mixture against dense twin, with the models of `bench/multi30k.sh trainings WORK`
 #
 # Environment: PRECISIONS (default fp32,bf16,bf16-int8; a processor without bf16 takes PRECISIONS=fp32),
@@ -15,7 +16,8 @@ verb=$1
 mkdir -p "$2"
 work=$(cd "$2" && pwd)
 precisions=${PRECISIONS:-fp32,bf16,bf16-int8}
-fast=(--set decoding.beam_size=5 --set decoding.early_stopping=best --set 'decoding.shortlist={}')
+exact=(--set decoding.mode=exact) # not what the run's dev set has found to be fast
+fast=("${exact[@]}" --set decoding.beam_size=5 --set decoding.early_stopping=best --set 'decoding.shortlist={}')
 
 train_ours() {
     multi30k_text "$work/text"
@@ -42,13 +44,19 @@ peers() {
 
 settings() {
     heading "as the recipe says, beam 5"
-    mtmoe bench translate "$work/run-8k" --rounds 2 --set decoding.beam_size=5 --vary "decoding.precision=$precisions"
+    mtmoe bench translate "$work/run-8k" --rounds 2 "${exact[@]}" --set decoding.beam_size=5 --vary "decoding.precision=$precisions"
     heading "margins"
     mtmoe bench translate "$work/run-8k" --rounds 2 "${fast[@]}" --set "decoding.precision=${precisions##*,}" \
         --vary decoding.beam_margin=0.8,1.0,1.5,2.0
     heading "greedy"
-    mtmoe bench translate "$work/run-8k" --rounds 2 --set decoding.beam_size=1 \
+    mtmoe bench translate "$work/run-8k" --rounds 2 "${exact[@]}" --set decoding.beam_size=1 \
         --vary "decoding.precision=${precisions%,bf16-int8}" --vary 'decoding.shortlist=false,{}'
+}
+
+defaults() {
+    [ -f "$work/run-8k/decoding.json" ] || mtmoe tune-decoding "$work/run-8k" --data "$work/data-8k"
+    OMP_NUM_THREADS=1 mtmoe bench translate "$work/run-8k" --rounds 5 --single 100 \
+        --vary decoding.beam_size=5,1 --vary decoding.mode=fast,exact
 }
 
 int8() {
@@ -56,7 +64,7 @@ int8() {
     head -n 300 "$work/text/test_2016_flickr.en" >"$work/first-300.en"
     head -n 300 "$work/text/test_2016_flickr.de" >"$work/first-300.de"
     mtmoe bench translate "$work/run-8k" --rounds 3 --source "$work/first-300.en" --reference "$work/first-300.de" \
-        --set decoding.beam_size=5 --set decoding.early_stopping=best --set decoding.beam_margin=1.0 \
+        "${exact[@]}" --set decoding.beam_size=5 --set decoding.early_stopping=best --set decoding.beam_margin=1.0 \
         --vary decoding.precision=fp32,int8
 }
 
@@ -65,14 +73,14 @@ experts() {
     for round in 1 2; do
         for run in mixture dense; do
             heading "round $round: $run"
-            mtmoe bench translate "$work/$run" --rounds 1 --set decoding.beam_size=5 \
+            mtmoe bench translate "$work/$run" --rounds 1 "${exact[@]}" --set decoding.beam_size=5 \
                 --vary "decoding.precision=${precisions%,bf16-int8}"
         done
     done
 }
 
 case $verb in
-peers | settings | int8 | experts)
+peers | settings | defaults | int8 | experts)
     print_circumstances
     "$verb"
     ;;

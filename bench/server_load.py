@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Load of a server: throughput against one call of the translator, errors, memory, and SIGTERM in the middle.
 
-    server_load.py RUN LINES [--clients N] [--minutes M] [--lines-a-round N] [SERVE OPTION ...]
+    server_load.py RUN LINES [--clients N] [--minutes M] [--lines-a-round N] [--repeats R] [SERVE OPTION ...]
 
 Starts `mtmoe serve RUN --port 0 --quiet SERVE OPTION ...`. In turn, one call of mtmoe.Translator translates lines of
 the file LINES, and N clients with a connection each ask the server for the same lines, one a request, each as soon as
-it is answered; so on for M minutes of the server's time. At last the server is sent SIGTERM while every client waits
+it is answered, R times; so on for M minutes of the server's time. At last the server is sent SIGTERM while every client waits
 for an answer. Prints the circumstances; for each round lines a second and processor seconds of both; what failed, what
 was told to come back (429), how many translations differ; the time of a request; memory of the server at the begin,
 after the first round and at the end; and the time of single sentences with nothing else to do. Linux only.
@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--lines-a-round", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=1)
     options, of_serve = parser.parse_known_args()
     lines = options.lines.read_text(encoding="utf-8").split("\n")[:-1]
     print(circumstances())
@@ -241,17 +242,17 @@ def load(
         seconds, cpu, expected = json.loads(translator.stdout.readline())
         pairs = list(zip(lines[begin:end], expected, strict=True))
         begun, cpu_before = time.perf_counter(), cpu_seconds(server.pid)
-        asyncio.run(all_clients(options.clients, port, pairs, languages, counts))
+        asyncio.run(all_clients(options.clients, port, pairs * options.repeats, languages, counts))
         served, served_cpu = time.perf_counter() - begun, cpu_seconds(server.pid) - cpu_before
-        number = end - begin
-        rounds.append(Round(number / seconds, number / served, 1000 * cpu / number, 1000 * served_cpu / number))
+        number, asked = end - begin, (end - begin) * options.repeats
+        rounds.append(Round(number / seconds, asked / served, 1000 * cpu / number, 1000 * served_cpu / asked))
         print(
             "round: translator {:.1f} lines/s, server {:.1f}; processor {:.2f} and {:.2f} ms a line".format(*rounds[-1])
             + f"; memory {megabytes(server.pid):.0f} MB",
             flush=True,
         )
         served_seconds += served
-        num_lines += number
+        num_lines += asked
         begin = end if end < len(lines) else 0
     by_time = statistics.median(each.server_rate / each.translator_rate for each in rounds)
     by_cpu = statistics.median(each.translator_cpu / each.server_cpu for each in rounds)
