@@ -11,6 +11,7 @@ namespace mtmoe {
 
 namespace {
 
+constexpr long TOKENS_AT_ONCE = 2048;  // of the encoder: so much room it takes at most
 constexpr int MOST_CHOSEN = 64;  // experts of a token, as `_MOST_CHOSEN` in compiled_model.py
 
 // Room for the numbers of one call, used again by the next one of the same thread. Calls nest: what is taken within a
@@ -60,10 +61,10 @@ thread_local long Scratch::current_used = 0;
 // The k largest numbers, the largest first. One more is looked at: where it equals the last one, the library of torch
 // decides which of them is in (as in a gate that has learned nothing, all of whose logits are 0).
 void choose_best(const float* numbers, int size, int k, float* values, int* places) {
-  if (k > MOST_CHOSEN) std::abort();
+  if (k < 1 || k > MOST_CHOSEN) std::abort();
   const int wanted = std::min(k + 1, size);
-  float best[MOST_CHOSEN + 2];
-  int at[MOST_CHOSEN + 2];
+  float best[MOST_CHOSEN + 1];
+  int at[MOST_CHOSEN + 1];
   int num_kept = 0;
   for (int i = 0; i < size; ++i) {
     const float value = numbers[i];
@@ -486,6 +487,21 @@ void Model::run_lstm(const Lstm& layer, const float* x, int input, const std::ve
 }
 
 void Model::encode(const int64_t* ids, const int32_t* lengths, int num_sentences, float* values, float* keys) const {
+  for (int first = 0; first < num_sentences;) {
+    int number = 0;
+    long num_tokens = 0;
+    while (first + number < num_sentences && (!number || num_tokens + lengths[first + number] <= TOKENS_AT_ONCE))
+      num_tokens += lengths[first + number++];
+    encode_together(ids, lengths + first, number, values, keys);
+    ids += num_tokens;
+    values += num_tokens * shape_.width;
+    keys += num_tokens * shape_.attention_width;
+    first += number;
+  }
+}
+
+void Model::encode_together(const int64_t* ids, const int32_t* lengths, int num_sentences, float* values,
+                            float* keys) const {
   const int width = shape_.width;
   std::vector<long> begins(num_sentences + 1, 0);
   for (int b = 0; b < num_sentences; ++b) begins[b + 1] = begins[b] + lengths[b];

@@ -92,6 +92,7 @@ class Model {
   void add_experts(const FeedForward& layer, float* x, int rows) const;
   void attend(const Attention& attention, const float* query, int rows, const Origin* origins, float* context,
               float* weights, int ld_weights) const;
+  void encode_together(const int64_t* ids, const int32_t* lengths, int num_sentences, float* values, float* keys) const;
   void run_lstm(const Lstm& layer, const float* x, int input, const std::vector<int>& order, const int32_t* lengths,
                 const std::vector<long>& begins, bool backward, float* y, long ldy) const;
   template <typename T>
