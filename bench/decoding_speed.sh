@@ -54,7 +54,7 @@ settings() {
 }
 
 defaults() {
-    [ -f "$work/run-8k/decoding.json" ] || mtmoe tune-decoding "$work/run-8k" --data "$work/data-8k"
+    [ -f "$work/run-8k/fast_decoding.json" ] || mtmoe tune-decoding "$work/run-8k" --data "$work/data-8k"
     mtmoe bench translate "$work/run-8k" --threads 1 --rounds 5 --single 100 \
         --vary decoding.beam_size=5,1 --vary decoding.mode=fast,exact
 }

@@ -5,10 +5,10 @@
 
 Starts `mtmoe serve RUN --port 0 --quiet SERVE OPTION ...`. In turn, one call of mtmoe.Translator translates lines of
 the file LINES, and N clients with a connection each ask the server for the same lines, one a request, each as soon as
-it is answered, R times; so on for M minutes of the server's time. At last the server is sent SIGTERM while every client waits
-for an answer. Prints the circumstances; for each round lines a second and processor seconds of both; what failed, what
-was told to come back (429), how many translations differ; the time of a request; memory of the server at the begin,
-after the first round and at the end; and the time of single sentences with nothing else to do. Linux only.
+it is answered, R times; so on for M minutes of the server's time. At last the server is sent SIGTERM while every client
+waits for an answer. Prints the circumstances; for each round lines a second and processor seconds of both; what
+failed, what was told to come back (429), how many translations differ; the time of a request; memory of the server at
+the begin, after each round and at the end; and the time of single sentences with nothing else to do. Linux only.
 
 The clients are in this process, which takes some of the processor's time. RUN's network computes with as many threads
 as torch finds cores, or OMP_NUM_THREADS says.

@@ -38,15 +38,16 @@ def describe(recipe_or_run: str, show_settings: bool, overrides: tuple[str, ...]
 
 
 def _recipe(recipe_or_run: str, overrides: tuple[str, ...]) -> Recipe:
-    from mtmoe.checkpoint import open_model, open_run
     from mtmoe.config import shipped_recipes
 
     path = Path(recipe_or_run)
+    # `make demo` makes a folder of that name; a recipe's name means the recipe.
+    if path.suffix != ".mtmoe" and (not path.is_dir() or recipe_or_run in shipped_recipes()):
+        return own_recipe(recipe_or_run, overrides)
+    from mtmoe.checkpoint import open_model, open_run  # which import torch
+
     if path.suffix == ".mtmoe":
         return open_model(path).recipe(overrides)
-    # `make demo` makes a folder of that name; a recipe's name means the recipe.
-    if not path.is_dir() or recipe_or_run in shipped_recipes():
-        return own_recipe(recipe_or_run, overrides)
     return own_recipe(str(open_run(path).recipe), overrides)
 
 

@@ -210,7 +210,7 @@ def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping
 def _tune_decoding(run_dir: Path, data_dir: Path) -> None:
     """Find out how the run translates fastest, where its dev set is large enough to tell."""
     from mtmoe.data.prepared.data_directory import open_prepared
-    from mtmoe.inference.decoding_tuning import tune_decoding
+    from mtmoe.training.decoding_tuning import tune_decoding
 
     with shown_progress() as progress:
         prepared = open_prepared(data_dir)

@@ -7,7 +7,7 @@
     RUN/lexicon.safetensors              likely target subwords of each source subword, for decoding.shortlist
     RUN/manifest.json                    SHA-256 of the vocabulary and the lexicon, checked at loading; the start run
     RUN/confidence.json                  calibration of the confidence of translations, if there is one
-    RUN/decoding.json                    settings that translate faster, if the dev set was large enough to find them
+    RUN/fast_decoding.json               settings that translate faster, if the dev set could tell
     RUN/metrics.jsonl                    one JSON object a line
     RUN/data                             the prepared text, or a link to it
     RUN/.launch                          the torchrun job that has begun or resumed it (distributed/launch.py)

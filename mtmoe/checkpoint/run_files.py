@@ -89,7 +89,7 @@ class RunFiles(NamedTuple):
     @property
     def fast_decoding(self) -> Path:
         """Settings that translate faster and lose nothing that the dev set shows; ``mtmoe tune-decoding`` makes it."""
-        return self.directory / "decoding.json"
+        return self.directory / "fast_decoding.json"
 
     @property
     def metrics(self) -> Path:

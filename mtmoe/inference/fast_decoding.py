@@ -1,6 +1,6 @@
 """Fast decoding: settings that translate a run faster and lose nothing that its dev set shows, kept in the run.
 
-:mod:`.decoding_tuning` finds them, at the end of a training or when `mtmoe tune-decoding` is called. A translator takes
+They are found at the end of a training or when `mtmoe tune-decoding` is called. A translator takes
 them unless ``decoding.mode = "exact"``, in place of settings that have their defaults.
 """
 
@@ -15,7 +15,7 @@ from mtmoe.inference.compiled.library import best_family
 from mtmoe.system.atomic_files import write_atomically
 from mtmoe.system.json_files import JsonRecord, parse_json
 
-FAST_DECODING_NAME = "decoding.json"
+FAST_DECODING_NAME = "fast_decoding.json"
 FAST_DECODING_FORMAT_VERSION = 1
 PRECISION, EARLY_STOPPING, BEAM_MARGIN = "precision", "early_stopping", "beam_margin"
 FAMILIES_WITH_INT8 = ("avx2", "avx512")
@@ -46,7 +46,7 @@ class TriedSettings(JsonRecord):
 
 
 class FastDecoding(JsonRecord):
-    """The content of a run's file ``decoding.json``."""
+    """The content of a run's file ``fast_decoding.json``."""
 
     format_version: int = FAST_DECODING_FORMAT_VERSION
     checkpoint: str

@@ -9,20 +9,17 @@ The paper has two rules (`docs/explanation/paper.md#decision-16`). Its language 
 without the output layer; the figures of its translation models come out as they translate: with the output layer,
 without the matrices of the gates' noise. Its parameters are those of matrices, without biases. What does not come out
 is named in tests/model/test_paper.py.
+
+It is counted without building the network, and without torch, which takes a second to be imported; the tests compare
+it with the networks.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import nn
-
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Model
-from mtmoe.model.language_model import LanguageModel
-from mtmoe.model.moe.moe_layer import MixtureOfExperts
-from mtmoe.model.ops.shapes_alone import shapes_alone
-from mtmoe.model.translation import TranslationModel
 
 
 class LayerDescription(NamedTuple):
@@ -89,32 +86,38 @@ def describe_recipe(recipe: Recipe, vocabulary_size: int = 0) -> ModelDescriptio
 
 
 def describe_language_model(settings: Model, vocabulary_size: int) -> ModelDescription:
-    """Describe the language model that these settings make; takes no memory for its weights."""
-    with shapes_alone():
-        model = LanguageModel(settings, vocabulary_size)
+    """Describe the language model that these settings make."""
     tied = settings.tied_embeddings != "none"
-    lstm = _lstm_kind(settings)
     layers = [_embedding_layer("embedding", vocabulary_size, settings.width, "the output shares it" if tied else "")]
-    layers += _stack("decoder", [(lstm, layer) for layer in model.layers], model.moe_layers, settings)
+    modules = [(_lstm_kind(settings), _lstm(settings, settings.width))] * settings.decoder_layers
+    layers += _stack("decoder", modules, settings.decoder_moe_after, settings)
     layers.append(_output_layer(vocabulary_size, settings.width, tied))
     return ModelDescription(layers, _shared_once(layers))
 
 
 def describe_model(settings: Model, vocabulary_size: int) -> ModelDescription:
-    """Describe the translation model that these settings make; takes no memory for its weights."""
-    with shapes_alone():
-        model = TranslationModel(settings, vocabulary_size)
+    """Describe the translation model that these settings make."""
     tied, width = settings.tied_embeddings, settings.width
     shared = {"all": "source, target and output share it", "target": "target and output share it", "none": ""}[tied]
     layers = []
     if tied != "all":
         layers.append(_embedding_layer("source embedding", vocabulary_size, width, ""))
-    layers += _encoder_layers(model, settings)
+    layers += _encoder_layers(settings)
     target = "embedding" if tied == "all" else "target embedding"
     layers.append(_embedding_layer(target, vocabulary_size, width, shared))
-    layers += _decoder_layers(model, settings)
+    layers += _decoder_layers(settings)
     layers.append(_output_layer(vocabulary_size, width, tied != "none"))
     return ModelDescription(layers, _shared_once(layers))
+
+
+class _Counts(NamedTuple):
+    """Of a layer: parameters of its matrices, those that are none, operations where they are not the matrices', and of
+    these the gate's noise."""
+
+    weights: int
+    biases: int = 0
+    operations: int | None = None
+    noise_operations: int = 0
 
 
 def _embedding_layer(name: str, vocabulary_size: int, width: int, shared: str) -> LayerDescription:
@@ -132,49 +135,86 @@ def _shared_once(layers: list[LayerDescription]) -> int:
     return sum(layer.num_parameters for layer in layers if "embedding" in layer.name or layer.name == "output")
 
 
-def _encoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescription]:
-    lstm = _lstm_kind(settings)
-    bottom = f"bidirectional {lstm}, {settings.encoder_bottom}"
-    encoder = model.encoder
-    modules = [(bottom, encoder.bottom), *((lstm, layer) for layer in encoder.upper)]
-    return _stack("encoder", modules, encoder.moe_layers, settings)
+def _encoder_layers(settings: Model) -> list[LayerDescription]:
+    width, hidden, lstm = settings.width, settings.lstm_units, _lstm_kind(settings)
+    halves = 2 if settings.encoder_bottom == "concatenate" else 1
+    direction = _lstm(settings, width, width // halves, hidden // halves)
+    bottom = _Counts(2 * direction.weights, 2 * direction.biases)
+    modules = [(f"bidirectional {lstm}, {settings.encoder_bottom}", bottom)]
+    for place in range(settings.encoder_layers - 1):
+        is_above_wide = settings.encoder_bottom == "wide" and place == 0
+        modules.append((lstm, _lstm(settings, 2 * width if is_above_wide else width)))
+    return _stack("encoder", modules, settings.encoder_moe_after, settings)
 
 
-def _decoder_layers(model: TranslationModel, settings: Model) -> list[LayerDescription]:
-    decoder = model.decoder
-    kind = f"{settings.attention}, {settings.attention_context}, width {settings.attention_units}"
-    attention = _layer("attention", kind, decoder.attention)
-    lstm = _lstm_kind(settings)
-    modules = [(lstm, layer) for layer in (decoder.bottom, *decoder.upper)]
-    layers = [attention, *_stack("decoder", modules, decoder.moe_layers, settings)]
-    if decoder.output_attention is not None:
-        layers.append(_layer("output attention", settings.attention, decoder.output_attention))
+def _decoder_layers(settings: Model) -> list[LayerDescription]:
+    width, attention_width, lstm = settings.width, settings.attention_units, _lstm_kind(settings)
+    kind = f"{settings.attention}, {settings.attention_context}, width {attention_width}"
+    layers = [_layer("attention", kind, _Counts(2 * width * attention_width, attention_width))]
+    with_context = 2 * width
+    bottom_input = width if settings.attention_context == "parallel" else with_context
+    upper_input = width if settings.attention_context == "recurrent" else with_context
+    inputs = [bottom_input, *[upper_input] * (settings.decoder_layers - 1)]
+    modules = [(lstm, _lstm(settings, input_width)) for input_width in inputs]
+    layers += _stack("decoder", modules, settings.decoder_moe_after, settings)
+    if settings.output_attention:
+        counts = _Counts(width * attention_width + width**2, attention_width)
+        layers.append(_layer("output attention", settings.attention, counts))
     return layers
 
 
 def _stack(
-    side: str, modules: list[tuple[str, nn.Module]], moe_layers: nn.ModuleDict, settings: Model
+    side: str, modules: list[tuple[str, _Counts]], moe_after: tuple[int, ...], settings: Model
 ) -> list[LayerDescription]:
     layers = []
-    for place, (kind, module) in enumerate(modules, start=1):
-        layers.append(_layer(f"{side} {place}", kind, module))
-        if str(place) in moe_layers:
-            layers.append(_layer(f"{side} moe {place}", _mixture_kind(settings), moe_layers[str(place)]))
+    for place, (kind, counts) in enumerate(modules, start=1):
+        layers.append(_layer(f"{side} {place}", kind, counts))
+        if place in moe_after:
+            layers.append(_layer(f"{side} moe {place}", _mixture_kind(settings), _feed_forward(settings)))
     return layers
 
 
-def _layer(name: str, kind: str, module: nn.Module) -> LayerDescription:
-    noise = module.gate.noise_operations if isinstance(module, MixtureOfExperts) else 0
-    num_parameters = sum(p.numel() for p in module.parameters())
-    return LayerDescription(name, kind, num_parameters, _operations(module), _matrix_elements(module), noise)
+def _layer(name: str, kind: str, counts: _Counts) -> LayerDescription:
+    operations = counts.weights if counts.operations is None else counts.operations
+    num_parameters = counts.weights + counts.biases
+    return LayerDescription(name, kind, num_parameters, operations, counts.weights, counts.noise_operations)
 
 
-def _operations(module: nn.Module) -> int:
-    return module.operations if isinstance(module, MixtureOfExperts) else _matrix_elements(module)
+def _lstm(settings: Model, input_width: int, width: int = 0, hidden: int = 0) -> _Counts:
+    """Count one direction of a layer: four gates of the input and of what recurs, two biases, and a projection."""
+    width, hidden = width or settings.width, hidden or settings.lstm_units
+    is_projected = hidden != width or settings.lstm_projection
+    projection = width * hidden if is_projected else 0
+    return _Counts(4 * hidden * (input_width + width) + projection, 8 * hidden)
 
 
-def _matrix_elements(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.dim() > 1)
+def _feed_forward(settings: Model) -> _Counts:
+    """Count a mixture of experts, or the dense network in its place."""
+    width, moe = settings.width, settings.moe
+    if moe.kind == "dense":
+        hidden = moe.experts_per_token * moe.expert_hidden
+        return _Counts(2 * width * hidden + (moe.dense_layers - 1) * hidden**2)
+    gate, experts = _gate(settings), moe.num_experts * 2 * width * moe.expert_hidden
+    assert gate.operations is not None
+    operations = gate.operations + experts * moe.experts_per_token // moe.num_experts
+    return _Counts(gate.weights + experts, gate.biases, operations, gate.noise_operations)
+
+
+def _gate(settings: Model) -> _Counts:
+    """Count a gate: a matrix to all experts, of two levels one to the groups and one to the experts of each, of which a
+    token meets those of its groups; as much again for noise; a threshold of each expert where it is balanced
+    strictly."""
+    width, moe = settings.width, settings.moe
+    is_noisy, is_balanced = moe.gate == "noisy-top-k", moe.gate == "strictly-balanced"
+    weights = operations = width * moe.num_experts
+    thresholds = moe.num_experts if is_balanced else 0
+    if moe.hierarchy is not None:
+        groups = moe.hierarchy.groups
+        weights += width * groups
+        operations = width * (groups + moe.hierarchy.groups_per_token * moe.num_experts // groups)
+        thresholds += groups if is_balanced else 0
+    noise = operations if is_noisy else 0
+    return _Counts(weights * (2 if is_noisy else 1), thresholds, operations + noise, noise)
 
 
 def _lstm_kind(settings: Model) -> str:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import itertools
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from mtmoe.checkpoint import open_model, open_run
 from mtmoe.config.settings import Decoding
 from mtmoe.errors import UserError
-from mtmoe.evaluation.quality import measure_quality
-from mtmoe.inference import decoding_tuning
 from mtmoe.inference.compiled.compiled_model import CompiledModel
-from mtmoe.inference.decoding_tuning import FEWEST_LINES, WAYS, tune_decoding
 from mtmoe.inference.fast_decoding import (
     FastDecoding,
     FastSettings,
     TriedSettings,
     fast_decoding_of,
-    load_fast_decoding,
     save_fast_decoding,
 )
 from mtmoe.inference.files.line_formats import JsonFormat
@@ -32,7 +27,7 @@ from mtmoe.inference.scoring.forced_decoding import score_pairs
 from mtmoe.inference.translator import Translator
 from tests.inference.conftest import SENTENCES
 
-FASTEST = WAYS[-1]
+FASTEST = FastSettings(precision="int8", early_stopping="best", beam_margin=1.5)
 LINES = [f"{first} {second}" for first, second in itertools.product(SENTENCES, SENTENCES)]
 
 
@@ -132,53 +127,6 @@ def test_an_output_is_not_resumed_with_other_settings(run: Path) -> None:
     with_them = model_identity(exact)
     open_run(run).fast_decoding.unlink()
     assert model_identity(exact) == with_them
-
-
-class Silent:
-    """A translator that has nothing to say."""
-
-    def __init__(self, source, **arguments) -> None:
-        self.loaded = SimpleNamespace(checkpoint=SimpleNamespace(name="step-00000001"))
-
-    def translate(self, lines, **options):
-        return [SimpleNamespace(text=line) for line in lines]
-
-
-def test_the_fastest_is_kept_that_loses_at_most_a_tenth(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding_tuning, "Translator", Silent)
-    sources = LINES * 4
-    for bleus, expected in (
-        ((20.0, 20.0, 19.9, 19.95, 19.91), WAYS[3]),
-        ((20.0, 20.0, 19.9, 19.95, 19.89), WAYS[2]),
-        ((20.0, 19.95, 19.89, 19.8, 19.0), WAYS[0]),
-        ((20.0, 19.0, 19.0, 19.0, 19.0), FastSettings()),
-    ):
-        given = iter(bleus)
-
-        def quality(*arguments, given=given, **options):
-            return measure_quality(*arguments, **options)._replace(bleu=next(given))
-
-        monkeypatch.setattr(decoding_tuning, "measure_quality", quality)
-        tuning = tune_decoding(run, sources, sources)
-        assert tuning is not None
-        assert [one.bleu for one in tuning.measured] == list(bleus)
-        assert [one.settings for one in tuning.measured] == [FastSettings(), *WAYS]
-        assert tuning.kept.settings == expected
-        assert load_fast_decoding(open_model(run)) == tuning.kept
-        assert tuning.kept.num_lines == len(sources) >= FEWEST_LINES
-
-
-def test_a_second_tuning_finds_the_same_whatever_the_first_has_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding_tuning, "FEWEST_LINES", 8)
-    first, second = (tune_decoding(run, SENTENCES, SENTENCES) for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert first.kept == second.kept
-
-
-def test_nothing_is_kept_where_there_is_nothing_to_choose(run: Path) -> None:
-    assert tune_decoding(run, LINES, LINES) is None  # too few
-    assert not open_run(run).fast_decoding.exists()
 
 
 def test_a_damaged_file_is_an_error_that_says_what_to_do(fast_run: Path) -> None:

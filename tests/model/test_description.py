@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from torch import nn
 
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings, Model
-from mtmoe.model.description import LayerDescription, describe_model
+from mtmoe.model.description import LayerDescription, describe_language_model, describe_model
+from mtmoe.model.language_model import LanguageModel
+from mtmoe.model.moe.moe_layer import MixtureOfExperts
+from mtmoe.model.ops.shapes_alone import shapes_alone
 from mtmoe.model.translation import TranslationModel
 
 
@@ -118,3 +125,77 @@ def test_a_mixture_of_two_levels_and_its_dense_twin_say_what_they_are() -> None:
     assert dense.kind == "dense 192"
     assert dense.operations == dense.num_parameters == 2 * 64 * 192
     assert mixture.operations - dense.operations == 2 * 64 * (4 + 2 * 4)
+
+
+def _counted(name: str, module: nn.Module) -> tuple[str, int, int, int, int]:
+    """What a layer of the network has: parameters, operations, weights of matrices, operations of the noise."""
+    num_parameters = sum(parameter.numel() for parameter in module.parameters())
+    weights = sum(p.numel() for name, p in module.named_parameters() if p.dim() > 1 and "threshold" not in name)
+    if isinstance(module, MixtureOfExperts):
+        return name, num_parameters, module.operations, weights, module.gate.noise_operations
+    return name, num_parameters, weights, weights, 0
+
+
+def _layers_of(model: TranslationModel | LanguageModel) -> list[tuple[str, int, int, int, int]]:
+    """Count the layers of a network, but for embeddings and output."""
+    stacks = []
+    if isinstance(model, TranslationModel):
+        stacks.append((model.encoder, [model.encoder.bottom, *model.encoder.upper]))
+        stacks.append((model.decoder, [model.decoder.bottom, *model.decoder.upper]))
+    else:
+        stacks.append((model, list(model.layers)))
+    found = []
+    for stack, modules in stacks:
+        if stack is getattr(model, "decoder", None):
+            found.append(_counted("attention", stack.attention))
+        for place, module in enumerate(modules, start=1):
+            found.append(_counted(f"{stack.side} {place}", module))
+            if str(place) in stack.moe_layers:
+                found.append(_counted(f"{stack.side} moe {place}", stack.moe_layers[str(place)]))
+        if getattr(stack, "output_attention", None) is not None:
+            found.append(_counted("output attention", stack.output_attention))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_layer_is_counted_as_the_network_has_it(seed: int) -> None:
+    draw = random.Random(seed)
+    width, hidden, projection = draw.choice([(16, 0, False), (16, 24, False), (32, 32, True), (32, 48, False)])
+    kind: dict[str, Any] = {"kind": "dense", "dense_layers": draw.choice([1, 3])}
+    if draw.random() < 0.8:
+        gate, levels = draw.choice(["noisy-top-k", "softmax", "strictly-balanced"]), draw.choice([True, False])
+        kind = {"gate": gate, "hierarchy": Hierarchy(groups=4, groups_per_token=2) if levels else None}
+    sizes = {"num_experts": draw.choice([8, 16]), "experts_per_token": draw.choice([2, 4])}
+    settings = Model(
+        width=width,
+        lstm_hidden=hidden,
+        lstm_projection=projection,
+        encoder_layers=draw.choice([2, 3]),
+        decoder_layers=draw.choice([1, 2, 3]),
+        encoder_bottom=draw.choice(["sum", "concatenate", "wide"]),  # type: ignore[arg-type]
+        encoder_moe_after=(2,),
+        decoder_moe_after=draw.choice([(), (1,)]),
+        attention=draw.choice(["product", "additive"]),  # type: ignore[arg-type]
+        attention_width=draw.choice([0, 8]),
+        attention_context=draw.choice(["parallel", "recurrent", "recurrent-all"]),  # type: ignore[arg-type]
+        output_attention=draw.choice([True, False]),
+        moe=MixtureOfExpertsSettings(**sizes, **kind, expert_hidden=draw.choice([8, 24])),
+    )
+    for describe, network in ((describe_model, TranslationModel), (describe_language_model, LanguageModel)):
+        with shapes_alone():
+            built = network(settings, 100)
+        layers = [layer for layer in describe(settings, 100).layers if "embedding" not in layer.name]
+        found = [(each.name, *each[2:]) for each in layers if each.name != "output"]
+        assert found == _layers_of(built)
+
+
+def test_recipes_and_describe_do_not_import_torch() -> None:
+    for command in (["recipes"], ["recipes", "--json"], ["describe", "demo"], ["describe", "demo", "--settings"]):
+        program = (
+            "import sys\n"
+            "from mtmoe.cli import main\n"
+            f"main({command!r}, standalone_mode=False)\n"
+            "print('torch' in sys.modules, file=sys.stderr)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stderr == "False\n", command

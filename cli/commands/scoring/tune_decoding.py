@@ -12,7 +12,7 @@ from ...lines import read_aligned
 from ...options import DIRECTORY, FILE, checkpoint_option, json_option, run_argument
 
 if TYPE_CHECKING:
-    from mtmoe.inference.decoding_tuning import Tuning
+    from mtmoe.training.decoding_tuning import Tuning
 
 
 @click.command(name="tune-decoding")
@@ -33,9 +33,9 @@ def tune_decoding(
     """Find out how a run translates fastest on a CPU without a loss.
 
     Up to 500 lines of the dev set are translated with the recipe's settings and with faster ones. Kept in
-    RUN/decoding.json is the fastest way that loses at most 0.1 BLEU, and `mtmoe translate`, `bleu` and `serve` take it
-    from then on. A training on a CPU ends with this, so it is only called for a run that was trained elsewhere, or by
-    an older version. `--set decoding.mode=exact` translates as the recipe says.
+    RUN/fast_decoding.json is the fastest way that loses at most 0.1 BLEU, and `mtmoe translate`, `bleu` and `serve`
+    take it from then on. A training on a CPU ends with this, so it is only called for a run that was trained elsewhere,
+    or by an older version. `--set decoding.mode=exact` translates as the recipe says.
 
     BLEU depends on nothing but the run; sentences/s are of this machine as it is now.
     """
@@ -44,9 +44,9 @@ def tune_decoding(
     from mtmoe.checkpoint.run_data import run_data
     from mtmoe.data.prepared.data_directory import open_prepared
     from mtmoe.errors import UserError
-    from mtmoe.inference.decoding_tuning import FEWEST_LINES
-    from mtmoe.inference.decoding_tuning import tune_decoding as tune
     from mtmoe.system.process_settings import prepare_for_translation
+    from mtmoe.training.decoding_tuning import FEWEST_LINES
+    from mtmoe.training.decoding_tuning import tune_decoding as tune
 
     if source_path is not None and reference_path is not None:
         sources, references = read_aligned(source_path, reference_path)

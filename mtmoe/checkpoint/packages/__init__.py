@@ -9,7 +9,7 @@
     lexicon.safetensors    as in a run directory, where the run has it; so are the next two
     source_words.tsv
     confidence.json
-    decoding.json
+    fast_decoding.json
     README.md              the model card, with the front matter of the Hugging Face hub
 
 It is a zip archive without directories. Every member is read into memory, checked, and never written to the disk.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mtmoe
-from mtmoe.model.translation import TranslationModel
+from mtmoe.inference.compiled.compiled_model import CompiledModel
 from tests.inference.conftest import SENTENCES, untrained_run
 
 LIBRARY = Path(mtmoe.__file__).parent
@@ -19,15 +19,15 @@ LIBRARY = Path(mtmoe.__file__).parent
 def walks(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, ...]]:
     """Every way in which a step was come to: the functions of the library, outermost first, the step itself last."""
     seen: set[tuple[str, ...]] = set()
-    decode_step = TranslationModel.decode_step
+    decode_step = CompiledModel.decode_step
 
-    def watched(self: TranslationModel, *arguments: Any) -> Any:
+    def watched(self: CompiledModel, *arguments: Any) -> Any:
         # mtmoe.cli is not the library: commands parse and show.
         frames = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(LIBRARY)]
-        seen.add((*(f"{Path(frame.filename).stem}.{frame.name}" for frame in frames), "translation.decode_step"))
+        seen.add((*(f"{Path(frame.filename).stem}.{frame.name}" for frame in frames), "compiled_model.decode_step"))
         return decode_step(self, *arguments)
 
-    monkeypatch.setattr(TranslationModel, "decode_step", watched)
+    monkeypatch.setattr(CompiledModel, "decode_step", watched)
     return seen
 
 
@@ -43,7 +43,7 @@ def test_a_line_of_standard_input_is_six_functions_from_the_decoder(
             "translator.translate",
             "beam_search.search_all",
             "beam_search.run",
-            "translation.decode_step",
+            "compiled_model.decode_step",
         )
     }
 
@@ -54,4 +54,4 @@ def test_a_file_is_one_function_further(invoke: Any, tmp_path: Path, walks: set[
     assert invoke("translate", run, source, "--output", tmp_path / "x.fr", "--device", "cpu").exit_code == 0
     ((*outside, step),) = walks
     assert len(outside) <= 6
-    assert step == "translation.decode_step"
+    assert step == "compiled_model.decode_step"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtmoe.inference import decoding_tuning
+from mtmoe.training import decoding_tuning
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def test_a_training_ends_with_it(invoke: Any, tiny_recipe: Path, tmp_path: Path)
     run = tmp_path / "run"
     result = invoke("train", tiny_recipe, run, "--device", "cpu", "--set", "training.max_steps=3")
     assert result.exit_code == 0, result.stderr
-    kept = json.loads((run / "decoding.json").read_text())
+    kept = json.loads((run / "fast_decoding.json").read_text())
     assert (kept["num_lines"], kept["checkpoint"]) == (6, "step-00000003")
     assert "translates with " in result.stderr
     assert "6 dev lines" in result.stderr
@@ -38,7 +38,7 @@ def test_it_shows_what_it_tried_and_marks_what_it_keeps(invoke: Any, tiny_run: A
     assert sum(row.endswith("yes") for row in rows) == 1
     text = ("--source", tiny_run.folder / "test.en", "--reference", tiny_run.folder / "test.fr")
     told = json.loads(invoke("tune-decoding", run, *text, "--json").stdout)
-    assert told["kept"] == json.loads((run / "decoding.json").read_text())
+    assert told["kept"] == json.loads((run / "fast_decoding.json").read_text())
     assert told["kept"]["num_lines"] == 8
     assert told["measured"][0]["settings"] == {}
 
@@ -50,5 +50,5 @@ def test_what_it_cannot_do_is_said(invoke: Any, tiny_run: Any, tmp_path: Path, m
     result = invoke("tune-decoding", run, "--data", tiny_run.data)
     assert result.exit_code == 1
     assert "6 dev lines, which are to be at least 200" in result.stderr
-    assert not (run / "decoding.json").exists()
+    assert not (run / "fast_decoding.json").exists()
     assert invoke("tune-decoding", run, "--source", tiny_run.folder / "test.en").exit_code == 2
