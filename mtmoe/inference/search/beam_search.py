@@ -311,7 +311,7 @@ class BeamSearch(Generic[MemoryT, StateT]):
         ids_X: list[tuple[int, ...]] = [()] * len(words_X)
         copying_X: list[tuple[Copying, ...]] = [()] * len(words_X)
         if self.constraints.restricts_steps:
-            ids_X = [(*active.ids_X[row], int(word)) for row, word in zip(going_on.rows, words_X, strict=True)]
+            ids_X = [(*active.ids_X[row], word) for row, word in zip(step.parents_X, step.tokens_X, strict=True)]
         if self.constraints.tracks_copying:
             copying_X = copying_after(restrictions, going_on.rows, words_X, log_probabilities_X)
         return active.select(going_on.rows)._replace(

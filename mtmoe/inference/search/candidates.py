@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtmoe.inference.constraints.decoding_rule import Restriction
+from mtmoe.inference.constraints.decoding_rule import UNRESTRICTED, Restriction
 from mtmoe.inference.search.active_hypotheses import ActiveHypotheses
 from mtmoe.inference.search.gnmt_score import coverage_penalty
 from mtmoe.inference.search.next_words.banned_words import ban_of, banned_mask
@@ -114,10 +114,10 @@ class CandidateExpansion:
         before it take no more than the others.
         """
         num_words = min(self.options.beam_size, self.model.vocabulary_size - NUM_SPECIAL)
-        further = [restriction.further_words for restriction in restrictions]
-        num_proposed = max(map(len, further), default=0)
+        further = [(row, each.further_words) for row, each in enumerate(restrictions) if each is not UNRESTRICTED]
+        num_proposed = max((len(words) for _, words in further), default=0)
         proposed_XP = np.full((len(active.beam_X), num_proposed), PAD)
-        for row, words in enumerate(further):
+        for row, words in further:
             proposed_XP[row, : len(words)] = words
         proposed = torch.from_numpy(proposed_XP).to(self.device) if num_proposed else None
         ban = ban_of(restrictions, self.device) if restrictions else None
@@ -208,6 +208,8 @@ def _restricted(allowed_XC: np.ndarray, candidates: Candidates, restrictions: Se
     is_prunable_XC = np.zeros(allowed_XC.shape, dtype=bool)
     is_prunable_XC[:, :first_proposed] = True
     for row, restriction in enumerate(restrictions):
+        if restriction is UNRESTRICTED:
+            continue
         if restriction.only_proposed:
             allowed_XC[row, 1:first_proposed] = -np.inf
         if not restriction.may_end:

@@ -56,7 +56,10 @@ class SourceConstraints:
 
     def may_restrict(self, ids: Words) -> bool:
         """Return whether :meth:`restriction` may have more to say after ``ids`` than what is so always."""
-        return any(rule.may_restrict(_ONLY_SOURCE, ids) for rule in self._at_steps)
+        for rule in self._at_steps:  # at every step of every hypothesis: `any` takes twice as long
+            if rule.may_restrict(_ONLY_SOURCE, ids):
+                return True
+        return False
 
     def restriction(self, hypothesis: PartialHypothesis) -> Restriction:
         """Return what all rules together allow after one hypothesis."""
@@ -128,7 +131,9 @@ class SearchConstraints:
             return []
         attention = attention_XS.double().cpu().numpy() if self.tracks_copying else None
         restrictions = []
-        for row, (ids, beam, is_last) in enumerate(zip(active.ids_X, active.beam_X.tolist(), is_last_X, strict=True)):
+        for row, (ids, beam, is_last) in enumerate(
+            zip(active.ids_X, active.beam_X.tolist(), is_last_X.tolist(), strict=True)
+        ):
             if is_last:
                 restrictions.append(UNRESTRICTED)
                 continue

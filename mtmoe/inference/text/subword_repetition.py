@@ -11,7 +11,6 @@ from itertools import chain, islice, product
 from typing import NamedTuple
 
 from mtmoe.data.repetition import (
-    MANY_LETTERS,
     MOST_DIFFERENT,
     MOST_SYMBOLS,
     OF_SUBWORDS,
@@ -52,6 +51,13 @@ class SubwordLetters:
             for at in (0, -1)
         )
         self.measures = Measures(self.letters_of.__getitem__, self.num_words)
+        self.most_in_row = [
+            OF_SUBWORDS.times(letters, max(1, num_words - (begins and ends)), 1) if letters else 0
+            for letters, num_words, begins, ends in zip(
+                self.letters_of, self.words_of, self._begins_within, self._ends_within, strict=True
+            )
+        ]
+        """How often each may stand in a row, by the usual limits; 0 where that is not limited."""
 
     def num_words(self, phrase: Sequence[int]) -> int:
         """Return how many words a phrase adds to a text in which it stands in a row; at least one."""
@@ -79,31 +85,51 @@ class Repetition:
         if not ids:
             return False
         last, subwords = ids[-1], self._subwords
+        if subwords.most_in_row[last] == 1 or ids.count(last) > 1:
+            return True
         # A chain ends in a word that it has had, or in signs.
-        return ids.count(last) > 1 or subwords.letters_of[last] >= MANY_LETTERS or not subwords.words_of[last]
+        return not subwords.words_of[last] and _may_have_chain(ids)
 
     def looping_words(self, ids: Sequence[int]) -> frozenset[int]:
         """Return the words after which ``ids`` would have a phrase more often in a row than its limit allows, or a
         chain."""
         if not self.may_loop(ids):
             return frozenset()
-        last, measures = ids[-1], self._subwords.measures
-        before = ids[-1 - MOST_SYMBOLS : -1]
-        periods = {1, *(len(before) - place for place, word in enumerate(before) if word == last)}
-        found = following_that_loops(ids, periods, measures, OF_SUBWORDS)
+        periods, measures = self._periods(ids), self._subwords.measures
+        found = following_that_loops(ids, periods, measures, OF_SUBWORDS) if periods else set()
         if found:
             found = following_that_loops(ids, periods, measures, self.limits)
-        if self._may_chain(ids):
+        if _may_have_chain(ids) and self._may_chain(ids):
             chained = following_that_chains(word for word in reversed(ids) if self._subwords.words_of[word])
             if chained and not self.limits.may_chain:
                 found |= chained
         return frozenset(found)
+
+    def _periods(self, ids: Sequence[int]) -> list[int]:
+        """Return the lengths of phrases that may be at their end once more: of one subword, if it stands there as often
+        as it may, and of several, the last two of which have stood there before."""
+        last, before = ids[-1], ids[-1 - MOST_SYMBOLS : -1]
+        most = self._subwords.most_in_row[last]
+        periods = [1] if most and ids[-most:].count(last) == most else []
+        if last not in before:
+            return periods
+        length = len(ids)
+        for place, subword in enumerate(before):
+            period = len(before) - place
+            if subword == last and period > 1 and (period == 2 or ids[-2:-1] == ids[length - 2 - period : -1 - period]):
+                periods.append(period)
+        return periods
 
     def _may_chain(self, ids: Sequence[int]) -> bool:
         """Return False, which is quickly told, where a chain cannot be one word off: its last word must have been there
         before, else it would have been a chain already without that."""
         last = next((word for word in reversed(ids) if self._subwords.words_of[word]), None)
         return last is not None and ids.count(last) > 1
+
+
+def _may_have_chain(ids: Sequence[int]) -> bool:
+    """Return False, which is quickly told, where at most one subword has been there before: a chain has more."""
+    return len(ids) - len(set(ids)) > 1
 
 
 class SubwordTexts:

@@ -14,11 +14,7 @@ from mtmoe.vocabulary import EOS
 
 def ban_of(restrictions: Sequence[Restriction], device: torch.device | str) -> Ban | None:
     """Return the banned words of all rows that no rule proposes; None if there are none."""
-    cells = [
-        (row, word)
-        for row, r in enumerate(restrictions)
-        for word in (sorted(r.banned - r.proposed) if r.banned else ())
-    ]
+    cells = [(row, word) for row, r in enumerate(restrictions) if r.banned for word in sorted(r.banned - r.proposed)]
     if not cells:
         return None
     return Ban(*torch.tensor(cells, device=device).unbind(1))
