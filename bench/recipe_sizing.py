@@ -7,7 +7,7 @@ TEXT is a folder with tatoeba-en-de/{train,valid,test}.{en,de}.xz. PAIRS of its 
 same ones every time); dev and test set are the first 500 of its dev and 1,000 of its test pairs. Each setting is
 trained on one thread for as many steps as MINUTES of processor time hold, by its own processor time a step, which is
 measured first: other work on the machine changes nothing. NAME: settings to run, instead of all; `rules` are those that
-the rules choose. A line for each setting goes to WORK/results.jsonl and to standard output.
+the rules choose, and `rules+dense` the same with what `dense` changes. A line for each setting goes to WORK/results.jsonl and to standard output.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the commands
     write_text(text / "tatoeba-en-de", work / "text", num_pairs)
     for name in sys.argv[5:] or [*SETTINGS, RULES]:
-        chosen = chosen_by_rules(work, num_pairs, minutes) if name == RULES else SETTINGS[name]
+        start, _, change = name.rpartition("+")
+        chosen = chosen_by_rules(work, num_pairs, minutes) if RULES in (start, change) else {}
+        chosen |= SETTINGS.get(change, {})
         result = measured(work, name, BASE | chosen, minutes)
         line = json.dumps({"pairs": num_pairs, "minutes_wanted": minutes, **result, "settings": chosen})
         print(line, flush=True)
@@ -105,6 +107,12 @@ def chosen_by_rules(work: Path, num_pairs: int, minutes: float) -> dict[str, Any
     from mtmoe.data.prepared.data_directory import open_prepared
     from mtmoe.recipe_sizing import sizing_rules as rules
 
+    results = work / "results.jsonl"
+    earlier = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    for result in earlier:
+        if result["name"] == RULES:  # the speed of this machine is not measured twice
+            before: dict[str, Any] = result["settings"]
+            return dict(before)
     alphabet = len(set((work / "text" / "train.en").read_text() + (work / "text" / "train.de").read_text()))
     chosen: dict[str, Any] = {
         "subwords.vocabulary_size": rules.vocabulary_size(num_pairs, alphabet, minutes, "cpu"),
