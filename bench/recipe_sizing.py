@@ -7,7 +7,8 @@ TEXT is a folder with tatoeba-en-de/{train,valid,test}.{en,de}.xz. PAIRS of its 
 same ones every time); dev and test set are the first 500 of its dev and 1,000 of its test pairs. Each setting is
 trained on one thread for as many steps as MINUTES of processor time hold, by its own processor time a step, which is
 measured first: other work on the machine changes nothing. NAME: settings to run, instead of all; `rules` are those that
-the rules choose, and `rules+dense` the same with what `dense` changes. A line for each setting goes to WORK/results.jsonl and to standard output.
+the rules choose, and `rules+dense` the same with what `dense` changes. A line for each setting goes to
+WORK/results.jsonl and to standard output.
 """
 
 from __future__ import annotations
