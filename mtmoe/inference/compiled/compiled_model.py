@@ -136,7 +136,8 @@ class CompiledModel:
         )
         number = FAMILIES.index(family or best_family() or FAMILIES[0])
         self._model = loaded.mtmoe_new(shape, in_int8, number)
-        weakref.finalize(self, loaded.mtmoe_delete, self._model)
+        # Not at the end of the process, where a thread may still be in it.
+        weakref.finalize(self, loaded.mtmoe_delete, self._model).atexit = False
         self._add(model)
         self._state_size = loaded.mtmoe_finish(self._model)
         if self._state_size < 0:
