@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import zipfile
@@ -54,6 +57,15 @@ def test_it_goes_from_a_text_to_a_package_outside_of_the_clone(installed, tmp_pa
     assert Path(where.strip()).is_relative_to(installed)
     told = run(ROOT / ".ci" / "try-installed", installed / "bin" / "mtmoe", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert told.splitlines()[-1] == f"from a text to a package that translates, with mtmoe {mtmoe.__version__}"
+
+
+def test_without_a_compiler_it_is_built_without_the_library(clone, tmp_path):
+    copied = Path(shutil.copytree(clone, tmp_path / "clone", ignore=shutil.ignore_patterns(LIBRARY, "build")))
+    environment = os.environ | {"CC": "/bin/false", "CXX": "/bin/false"}
+    command = [sys.executable, "setup.py", "build_ext", "--inplace"]
+    done = subprocess.run(command, cwd=copied, env=environment, capture_output=True, text=True, check=True)
+    assert "failed" in done.stdout + done.stderr
+    assert not list(copied.rglob(LIBRARY))
 
 
 def _checked(clone: Path, tag: str) -> subprocess.CompletedProcess[str]:

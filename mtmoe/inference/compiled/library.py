@@ -15,6 +15,9 @@ from mtmoe.errors import UserError
 LIBRARY = "_inference.library"
 """Its file, on every system. It is no module of Python, and does not look like one."""
 
+INTERFACE = 1
+"""What the library's functions take and do; a library that was built of older sources has another one."""
+
 FAMILIES = ("plain", "avx2", "avx512")
 """Families of processors by the number that the library knows them by; each has the instructions of those before."""
 
@@ -42,6 +45,7 @@ _FUNCTIONS = {
     "mtmoe_finish": (_int, [_pointer]),
     "mtmoe_num_bytes": (ctypes.c_long, [_pointer]),
     "mtmoe_best_family": (_int, []),
+    "mtmoe_interface": (_int, []),
     "mtmoe_encode": (_int, [_pointer, _pointer, _pointer, _int, _pointer, _pointer]),
     "mtmoe_step": (_int, [_pointer, _int, *[_pointer] * 6, _int]),
     "mtmoe_project": (_int, [_pointer, _int, _pointer, _pointer]),
@@ -65,7 +69,7 @@ def library() -> ctypes.CDLL | None:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError):  # of another system, or another version
         return None
-    return loaded
+    return loaded if loaded.mtmoe_interface() == INTERFACE else None
 
 
 @functools.cache

@@ -67,6 +67,9 @@ void find_largest(const float* row, int size, int wanted, const Kernels& k, floa
 
 using mtmoe::Model;
 
+// Counts up when a function takes or does something else; `INTERFACE` in library.py is the one that it knows.
+EXPORT int mtmoe_interface() { return 1; }
+
 // The best family of kernels that this processor has: 2 AVX-512 with VNNI, 1 AVX2, 0 any.
 EXPORT int mtmoe_best_family() {
 #if defined(__x86_64__)
