@@ -6,6 +6,11 @@ The whole public Python interface::
     translator = mtmoe.Translator("runs/demo")
     translator.translate(["Where is the station?"])
 
+Many tasks at a time::
+
+    async with mtmoe.AsyncTranslator(translator) as shared:
+        await shared.translate(["Where is the station?"])
+
 Files, as ``mtmoe translate`` translates them: after an interruption the same call goes on where it was::
 
     options = mtmoe.TranslationOptions("runs/demo", mtmoe.LINE_FORMATS["json"](mtmoe.FormatOptions(num_best=5)))
@@ -24,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtmoe.config import Recipe, load_recipe
     from mtmoe.errors import UserError
+    from mtmoe.inference.async_translator import AsyncTranslator
     from mtmoe.inference.files.line_formats import LINE_FORMATS, FormatOptions, LineFormat
     from mtmoe.inference.files.translate_files import translate_files
     from mtmoe.inference.files.translate_stream import translate_stream
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LINE_FORMATS",
+    "AsyncTranslator",
     "FormatOptions",
     "LineFormat",
     "Recipe",
@@ -57,6 +64,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
+    "AsyncTranslator": "mtmoe.inference.async_translator",
     "Recipe": "mtmoe.config",
     "load_recipe": "mtmoe.config",
     "FormatOptions": "mtmoe.inference.files.line_formats",

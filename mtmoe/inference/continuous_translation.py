@@ -7,7 +7,7 @@ search depends on what else is searched. A thread steps it; lines may be added b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mtmoe.inference.constraints.line_constraints import LineConstraints
@@ -53,6 +53,13 @@ class _Gathering:
     def add(self, source: SearchSource) -> None:
         """Let a source wait."""
         self._sources.append(source)
+
+    def drop(self, keys: set[int]) -> set[int]:
+        """Let sources wait no longer; return the keys of those that did not."""
+        waited = {source.key for source in self._sources if source.key in keys}
+        if waited:
+            self._sources = deque(source for source in self._sources if source.key not in waited)
+        return keys - waited
 
     def take(self, num_wanted: Callable[[SearchSource, int], int]) -> list[SearchSource]:
         self._num_steps += 1
@@ -132,6 +139,18 @@ class ContinuousTranslation:
         if len(line.found) == len(work.parts):
             self._ready.append(line)
 
+    def drop(self, number: int) -> None:
+        """Take a line out, for which nobody waits any more. It is no longer at work."""
+        line = self._lines.pop(number)
+        if line in self._ready:
+            self._ready.remove(line)
+        keys = {key for key, (owner, _) in self._owner.items() if owner == number}
+        for key in keys:
+            del self._owner[key]
+        searched = self._waiting.drop(keys)
+        self.search.drop(searched)
+        self._waiting.num_searched -= len(searched)
+
     def step(self) -> list[tuple[int, Translation]]:
         """Take a step of the search; return the lines that are done with it, and their translations.
 
@@ -175,3 +194,20 @@ class ContinuousTranslation:
             del self._lines[line.number]
             done.append((line.number, self._translator.finished(line.read, translation, line.wanted)))
         return done
+
+
+class LoadedModel:
+    """A translator as an engine works with it (`engine.py`)."""
+
+    def __init__(self, translator: Translator) -> None:
+        self._translator = translator
+
+    def open(self, wanted: Wanted) -> ContinuousTranslation:
+        """Begin a search for lines of which as many translations are wanted."""
+        return ContinuousTranslation(self._translator, wanted)
+
+    def translate(self, lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
+        """Translate lines by themselves."""
+        return self._translator.translate(
+            lines, wanted.num_best, with_alignment=wanted.with_alignment, with_scores=wanted.with_scores
+        )

@@ -1,4 +1,4 @@
-"""Loading: the runs of a server, and how the engine translates with them."""
+"""Loading: the runs of a server."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtmoe.checkpoint import open_model
-from mtmoe.inference.continuous_translation import ContinuousTranslation
-from mtmoe.inference.requests import Request, Wanted
-from mtmoe.inference.translation import Translation
+from mtmoe.inference.continuous_translation import LoadedModel
+from mtmoe.inference.engine import Model
 from mtmoe.inference.translator import Translator
 from mtmoe.serving.directions import Directions, ServedDirection, directions_of_run
-from mtmoe.serving.engine import Model
 
 _WARM_UP = "1 2 3."
 _SHARE_OF_GLOSSARY_TERMS = 0.5
@@ -29,23 +27,6 @@ class ServedRun(NamedTuple):
     model: Model
     most_alternatives: int
     is_on_cpu: bool = True
-
-
-class LoadedModel:
-    """A translator as the engine works with it."""
-
-    def __init__(self, translator: Translator) -> None:
-        self._translator = translator
-
-    def open(self, wanted: Wanted) -> ContinuousTranslation:
-        """Begin a search for lines of which as many translations are wanted."""
-        return ContinuousTranslation(self._translator, wanted)
-
-    def translate(self, lines: Sequence[Request], wanted: Wanted) -> list[Translation]:
-        """Translate lines by themselves."""
-        return self._translator.translate(
-            lines, wanted.num_best, with_alignment=wanted.with_alignment, with_scores=wanted.with_scores
-        )
 
 
 def directions_of(paths: Sequence[Path], pivot: str | None = None) -> Directions:

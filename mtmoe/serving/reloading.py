@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mtmoe.checkpoint import find_checkpoints, open_run
 from mtmoe.errors import UserError
+from mtmoe.inference.engine import TranslationEngine
 from mtmoe.inference.models.memory_trimming import malloc_trim
-from mtmoe.serving.engine import TranslationEngine
 from mtmoe.serving.loading import ServedRun
 from mtmoe.system.resident_memory import resident_bytes
 

@@ -14,18 +14,16 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from mtmoe.errors import UserError
-from mtmoe.inference.search.threads import MAX_SEARCHES
+from mtmoe.inference.engine import Limits, engine_on_all_cores
 from mtmoe.serving.api_keys import read_api_keys
 from mtmoe.serving.application import application
 from mtmoe.serving.detection import detect
-from mtmoe.serving.engine import Limits, TranslationEngine
 from mtmoe.serving.glossaries import Glossaries
 from mtmoe.serving.interfaces.endpoint import Server
-from mtmoe.serving.loading import ServedRun, directions_of, load_run
+from mtmoe.serving.loading import directions_of, load_run
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.reloading import Reloading
 from mtmoe.serving.service import RequestLimits, TranslationService
-from mtmoe.system.process_settings import use_threads
 
 _KEEP_ALIVE_SECONDS = 30
 _MOST_CONNECTIONS = 1000
@@ -72,7 +70,13 @@ def serve(options: ServerOptions, tell: Callable[[str], None]) -> None:
     load = partial(load_run, device=options.device, checkpoint=options.checkpoint, overrides=overrides)
     with listening(options.host, options.port) as listener, contextlib.ExitStack() as stack:
         runs = [load(path) for path in options.runs]
-        engine, metrics = _engine_of(runs, options.queue_lines)
+        metrics = Metrics(lambda: engine.num_waiting)
+        engine = engine_on_all_cores(
+            {run.name: run.model for run in runs},
+            Limits(queue_lines=options.queue_lines),
+            is_on_cpu=all(run.is_on_cpu for run in runs),
+            listener=metrics,
+        )
         stack.enter_context(engine)
         service = TranslationService(runs, engine, metrics, options.limits, pivot=options.pivot)
         reloading = Reloading(runs, engine, load, options.checkpoint, tell, every_seconds=options.reload_seconds)
@@ -102,24 +106,6 @@ def serve(options: ServerOptions, tell: Callable[[str], None]) -> None:
         server.run(sockets=[listener])
     if not server.force_exit:
         tell("stopped: every accepted request was answered")
-
-
-def _engine_of(runs: Sequence[ServedRun], queue_lines: int) -> tuple[TranslationEngine, Metrics]:
-    import torch
-
-    metrics = Metrics(lambda: engine.num_waiting)
-    num_cores = torch.get_num_threads()
-    # As `mtmoe translate` does: several searches, each with its part of the cores.
-    num_threads = min(num_cores, MAX_SEARCHES) if all(run.is_on_cpu for run in runs) else 1
-    engine = TranslationEngine(
-        {run.name: run.model for run in runs},
-        Limits(queue_lines=queue_lines),
-        num_threads=num_threads,
-        listener=metrics,
-        # OpenMP counts threads for each thread that starts some.
-        prepare_thread=partial(use_threads, num_cores // num_threads),
-    )
-    return engine, metrics
 
 
 class DrainingServer(uvicorn.Server):

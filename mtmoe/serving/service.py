@@ -10,12 +10,12 @@ from mtmoe.documents.document import DocumentOptions
 from mtmoe.documents.registry import DocumentFormat
 from mtmoe.errors import UserError
 from mtmoe.inference.constraints.terminology import Terminology
+from mtmoe.inference.engine import EngineClosedError, Job, QueueFullError, TranslationEngine
 from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.detection import Detected, detect
 from mtmoe.serving.directions import Directions, ServedDirection
 from mtmoe.serving.document_store import DocumentStore
-from mtmoe.serving.engine import Job, TranslationEngine
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.refusal import Refusal
@@ -291,7 +291,12 @@ class TranslationService:
             Request(f"{direction.token} {line}" if direction.token else line, number=number, terms=terms_of_line)
             for number, (line, terms_of_line) in enumerate(zip(lines, terms, strict=True))
         ]
-        job = self.engine.submit(direction.run, requests, wanted, told)
+        try:
+            job = self.engine.submit(direction.run, requests, wanted, told)
+        except QueueFullError as error:
+            raise Refusal(429, str(error), retry_after_seconds=error.retry_after_seconds) from None
+        except EngineClosedError:
+            raise Refusal(503, "the server is being stopped", retry_after_seconds=5) from None
         num_characters = sum(map(len, lines))
         self.num_characters += num_characters
         self.metrics.lines_asked(str(direction), len(lines), num_characters)

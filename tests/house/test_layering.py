@@ -48,7 +48,8 @@ WITHIN_INFERENCE = [
     ("scoring", "translation"),  # a translation has the parts of its score, and n-best lists are of translations
     ("divided_lines", "letter_case", "fast_decoding"),
     ("translator",),
-    ("worker_pool", "continuous_translation"),
+    ("worker_pool", "continuous_translation", "engine"),
+    ("async_translator",),
     ("files",),
 ]
 MOST_MODULES = 16

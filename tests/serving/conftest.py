@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 import uvicorn
 
+from mtmoe.inference.engine import Limits, TranslationEngine
 from mtmoe.inference.translator import Translator
 from mtmoe.serving.api_keys import add_api_key, read_api_keys
 from mtmoe.serving.application import application
-from mtmoe.serving.engine import Limits, TranslationEngine
 from mtmoe.serving.glossaries import Glossaries
 from mtmoe.serving.interfaces.endpoint import Server
 from mtmoe.serving.loading import ServedRun, load_run

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from mtmoe.errors import UserError
+from mtmoe.inference.continuous_translation import LoadedModel
+from mtmoe.inference.engine import TranslationEngine
 from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
 from mtmoe.serving.directions import ServedDirection
-from mtmoe.serving.engine import TranslationEngine
-from mtmoe.serving.loading import LoadedModel, ServedRun, load_run
+from mtmoe.serving.loading import ServedRun, load_run
 from mtmoe.serving.reloading import Reloading, identity_of
 from tests.inference.conftest import SENTENCES
-from tests.serving.models import AtOnce
+from tests.inference.held_models import AtOnce
 
 
 def wait_for(condition: Callable[[], Any]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from mtmoe.inference.engine import TranslationEngine
 from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.serving.directions import ServedDirection
-from mtmoe.serving.engine import TranslationEngine
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.metrics import Metrics
 from mtmoe.serving.service import TextToTranslate, TranslatedText, TranslationService
-from tests.serving.models import AtOnce
+from tests.inference.held_models import AtOnce
 
 DIRECTION = ServedDirection("en", "de", "r", "<2de>")
 

@@ -4,6 +4,7 @@ gives the same; or bf16 or int8, which are faster."""
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -14,19 +15,43 @@ from mtmoe.model.moe.gating import Gate
 from mtmoe.model.translation import TranslationModel
 
 
+class _FullPrecision:
+    """Settings of the process, which threads may want at the same time: the first one sets them, the last one puts them
+    back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._before = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._num_inside += 1
+            if self._num_inside == 1:
+                self._before.callback(
+                    setattr, torch.backends.cuda.matmul, "allow_tf32", torch.backends.cuda.matmul.allow_tf32
+                )
+                torch.backends.cuda.matmul.allow_tf32 = False
+                self._before.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if not self._num_inside:
+                self._before.close()
+
+
+_FULL_PRECISION = _FullPrecision()
+
+
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """Use no shortened mantissas (TF32) in CUDA's matrix products and LSTMs.
 
     With them, translating (step by step) and scoring (whole sentences) would differ by far more than 1e-4.
     """
-    allowed_in_products = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed_in_products
+    with _FULL_PRECISION:
+        yield
 
 
 def prepare_for_search(model: nn.Module, precision: str, *, with_shortlist: bool = False) -> None:

@@ -14,7 +14,7 @@ hypothesis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic
 
 import numpy as np
@@ -161,6 +161,7 @@ class BeamSearch(Generic[MemoryT, StateT]):
         self.source_length_B = np.zeros(0, dtype=np.int64)
         self.first_step_B = np.zeros(0, dtype=np.int64)
         self.back_pointers = BackPointers()
+        self._dropped: set[int] = set()
 
     @torch.inference_mode()
     def run(self) -> Iterator[tuple[int, list[Hypothesis]] | None]:
@@ -182,6 +183,13 @@ class BeamSearch(Generic[MemoryT, StateT]):
             self.back_pointers.forget_before(first)
 
     # ------------------------------------------------------------------------------------------ coming and going
+
+    def drop(self, keys: Iterable[int]) -> None:
+        """Search no longer for sources that have entered; with the next step they leave, and nothing is told of them.
+
+        To be called between two steps.
+        """
+        self._dropped.update(keys)
 
     def _with_new_sources(self, active: ActiveHypotheses[StateT] | None) -> ActiveHypotheses[StateT] | None:
         """Return the active hypotheses with those of the sources for which there is room."""
@@ -263,6 +271,9 @@ class BeamSearch(Generic[MemoryT, StateT]):
         """Yield what was found for the sources that have no active hypothesis any more."""
         gone = set((before.beam_X // self.num_beams).tolist()).difference((after.beam_X // self.num_beams).tolist())
         for source, of_beams in [self._leave(place) for place in sorted(gone)]:
+            if source.key in self._dropped:
+                self._dropped.remove(source.key)
+                continue
             found = [[self._hypothesis(one, source) for one in beam[: self.options.num_best]] for beam in of_beams]
             yield source.key, best_of_beams(found, self.options)
 
@@ -339,6 +350,9 @@ class BeamSearch(Generic[MemoryT, StateT]):
             # What brings required text in may be far behind.
             requires_X = self.constraints.requires_text_B[beam_X // self.num_beams]
             is_worth_it &= requires_X | is_near_best(scores_X, beam_X, self.options.beam_margin)
+        if self._dropped:
+            dropped = [place for place, source in self.source_of_place.items() if source.key in self._dropped]
+            is_worth_it &= ~np.isin(beam_X // self.num_beams, dropped)
         return cells.take(is_worth_it)
 
     def _finish(

@@ -19,7 +19,7 @@ from mtmoe.serving.api_keys import add_api_key
 from mtmoe.serving.directions import ServedDirection
 from mtmoe.serving.loading import ServedRun, load_run
 from tests.inference.conftest import SENTENCES
-from tests.serving.models import AtOnce
+from tests.inference.held_models import AtOnce
 
 ENGLISH = SENTENCES[:3]
 

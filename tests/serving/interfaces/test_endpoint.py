@@ -14,7 +14,7 @@ from mtmoe.inference.translation import Translation
 from mtmoe.serving.directions import ServedDirection
 from mtmoe.serving.loading import ServedRun
 from mtmoe.serving.service import RequestLimits
-from tests.serving.models import AtOnce
+from tests.inference.held_models import AtOnce
 
 JSON = {"Content-Type": "application/json"}
 MESSAGE: dict[str, Callable[[Any], str]] = {

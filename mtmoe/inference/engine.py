@@ -1,4 +1,6 @@
-"""Engine: threads translate what all requests ask for, in searches that new lines enter as others leave them.
+"""Engine: threads translate what many ask for at a time, in searches that new lines enter as others leave them.
+
+A server's requests and the tasks of an :class:`mtmoe.AsyncTranslator` are such.
 
 Each thread steps a search of its own for each run (and for each number of translations that are wanted of a line), and
 takes lines in after each step: one of each request in turn, so that a sentence does not wait for all lines of a long
@@ -14,17 +16,30 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
-from mtmoe.serving.refusal import Refusal
+from mtmoe.system.process_settings import use_threads
 
 _RATE_DECAY = 0.99
 _LONGEST_RETRY_SECONDS = 60
 
 Told = Callable[[int, Translation], None]
 """Told the place of a line in its job and its translation, in a thread of the engine, as soon as it is known."""
+
+
+class EngineClosedError(Exception):
+    """The engine takes no more jobs."""
+
+
+class QueueFullError(Exception):
+    """Too many lines are waiting. retry_after_seconds: when there will be room."""
+
+    def __init__(self, num_waiting: int, most: int, retry_after_seconds: int) -> None:
+        super().__init__(f"too much to do: {num_waiting} lines are waiting, and {most} may")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Running(Protocol):
@@ -37,6 +52,10 @@ class Running(Protocol):
 
     def add(self, number: int, request: Request, wanted: Wanted) -> None:
         """Take in a line; ``number``: told with its translation."""
+        ...
+
+    def drop(self, number: int) -> None:
+        """Take a line out that nobody waits for any more."""
         ...
 
     def step(self) -> Sequence[tuple[int, Translation]]:
@@ -59,7 +78,8 @@ class Model(Protocol):
 class Limits(NamedTuple):
     """Bounds of what waits and of what is translated at once."""
 
-    queue_lines: int = 2000
+    queue_lines: int | None = 2000
+    """That wait; None: any number."""
     batch_lines: int = 128
     """At work in a thread."""
     batch_characters: int = 16_000
@@ -83,6 +103,8 @@ class Job:
         self.run, self.lines, self.wanted, self.told = run, lines, wanted, told
         self.future: Future[list[Translation]] = Future()
         self.next_place = 0
+        self.reason = ""
+        """Why it was cancelled, for the listener."""
         self._found: list[Translation | None] = [None] * len(lines)
         self._num_found = 0
         self._lock = threading.Lock()
@@ -132,6 +154,13 @@ class _Lane:
         number, self._next_number = self._next_number, self._next_number + 1
         self.running.add(number, taken.request, taken.job.wanted)
         self.taken[number] = taken
+
+    def drop_unwanted(self) -> list[_Taken]:
+        """Take the lines out of the search whose jobs have ended; return them."""
+        unwanted = [number for number, taken in self.taken.items() if taken.job.future.done()]
+        for number in unwanted:
+            self.running.drop(number)
+        return [self.taken.pop(number) for number in unwanted]
 
 
 class TranslationEngine:
@@ -219,7 +248,8 @@ class TranslationEngine:
             told: called with the translation of each line.
 
         Raises:
-            Refusal: too much is waiting (429), or the engine is closed (503).
+            QueueFullError: too much is waiting.
+            EngineClosedError: it was closed.
         """
         job = Job(run, lines, wanted, told)
         if not lines:
@@ -227,20 +257,19 @@ class TranslationEngine:
             return job
         with self._changed:
             if self._is_closed:
-                raise Refusal(503, "the server is being stopped", retry_after_seconds=5)
-            if self._num_waiting and self._num_waiting + len(lines) > self._limits.queue_lines:
-                raise Refusal(
-                    429,
-                    f"too much to do: {self._num_waiting} lines are waiting, and {self._limits.queue_lines} may",
-                    retry_after_seconds=self._seconds_of_waiting(),
-                )
+                raise EngineClosedError
+            most = self._limits.queue_lines
+            if most is not None and self._num_waiting and self._num_waiting + len(lines) > most:
+                raise QueueFullError(self._num_waiting, most, self._seconds_of_waiting())
             self._jobs.append(job)
             self._num_waiting += len(lines)
             self._changed.notify_all()
         return job
 
     def cancel(self, job: Job, reason: str = "cancelled") -> None:
-        """Drop the lines of a job that no search has taken; nobody waits for them any more."""
+        """Drop the lines of a job, for which nobody waits any more: at once those that no search has taken, and the
+        others before the next step."""
+        job.reason = job.reason or reason
         job.future.cancel()
         with self._changed:
             self._dropped(job, reason)
@@ -275,6 +304,9 @@ class TranslationEngine:
         for each in taken:
             self._enter(lanes, each, models)
         for lane in list(lanes):
+            for each in lane.drop_unwanted():
+                self._leave(1)
+                self._listener.lines_dropped(each.job.reason, 1)
             goes_on = self._step(lane) if lane.taken else lane.model is models[lane.run]
             if not goes_on:
                 lanes.remove(lane)
@@ -349,6 +381,7 @@ class TranslationEngine:
             self._num_at_work -= num_lines
 
     def _failed(self, job: Job, error: Exception) -> None:
+        job.reason = job.reason or "failed"
         job.failed(error)
         with self._changed:
             self._dropped(job, "failed")
@@ -359,3 +392,31 @@ class TranslationEngine:
             self._jobs.remove(job)
             self._num_waiting -= job.num_waiting
             self._listener.lines_dropped(reason, job.num_waiting)
+
+
+def engine_on_all_cores(
+    models: Mapping[str, Model],
+    limits: Limits = Limits(),  # noqa: B008, it is immutable
+    *,
+    is_on_cpu: bool,
+    listener: Listener | None = None,
+) -> TranslationEngine:
+    """Return an engine as fast as ``mtmoe translate``: several searches, each with its part of the cores.
+
+    Args:
+        is_on_cpu: whether all models compute on the processor; else there is one search.
+    """
+    import torch
+
+    from mtmoe.inference.search.threads import MAX_SEARCHES
+
+    num_cores = torch.get_num_threads()
+    num_threads = min(num_cores, MAX_SEARCHES) if is_on_cpu else 1
+    return TranslationEngine(
+        models,
+        limits,
+        num_threads=num_threads,
+        listener=listener,
+        # OpenMP counts threads for each thread that starts some.
+        prepare_thread=partial(use_threads, num_cores // num_threads),
+    )

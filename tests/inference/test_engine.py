@@ -6,19 +6,31 @@ import random
 import threading
 import weakref
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mtmoe.errors import UserError
+from mtmoe.inference.continuous_translation import LoadedModel
+from mtmoe.inference.engine import EngineClosedError, Limits, Listener, QueueFullError, TranslationEngine
 from mtmoe.inference.requests import Request, Wanted
 from mtmoe.inference.translation import Translation
 from mtmoe.inference.translator import Translator
-from mtmoe.serving.engine import Limits, Listener, TranslationEngine
-from mtmoe.serving.loading import LoadedModel
-from mtmoe.serving.refusal import Refusal
 from tests.inference.conftest import SENTENCES
-from tests.serving.models import AtOnce
+from tests.inference.held_models import AtOnce, HeldModel
+
+
+@pytest.fixture
+def held() -> HeldModel:
+    """A model that waits."""
+    return HeldModel()
+
+
+@pytest.fixture(scope="module")
+def translator(run_directory: Path) -> Translator:
+    """What `mtmoe translate` translates with."""
+    return Translator(run_directory, device="cpu")
 
 
 def requests(*texts: str) -> list[Request]:
@@ -115,9 +127,8 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(held: Any) -> None:
         first = engine.submit("r", requests("a"))
         assert held.begun.acquire(timeout=60)
         second = engine.submit("r", requests("b", "c", "d"))
-        with pytest.raises(Refusal, match=r"3 lines are waiting, and 3 may") as refused:
+        with pytest.raises(QueueFullError, match=r"3 lines are waiting, and 3 may") as refused:
             engine.submit("r", requests("e"))
-        assert refused.value.status == 429
         assert refused.value.retry_after_seconds >= 1
         held.go.release(2)
         assert texts(first) + texts(second) == ["A", "B", "C", "D"]
@@ -181,9 +192,8 @@ def test_to_close_is_to_answer_all_that_was_taken_and_nothing_more(held: Any) ->
         held.go.release(3)
     assert [texts(job) for job in jobs] == [["A"], ["B"], ["C"]]
     assert not engine.is_alive
-    with pytest.raises(Refusal, match="being stopped") as refused:
+    with pytest.raises(EngineClosedError):
         engine.submit("r", requests("d"))
-    assert refused.value.status == 503
 
 
 def test_no_lines_are_done_at_once(held: Any) -> None:
@@ -197,6 +207,34 @@ def test_lines_are_told_one_by_one(held: Any) -> None:
         job = engine.submit("r", requests("a", "b"), told=lambda place, each: told.append((place, each.text)))
         job.future.result(60)
     assert told == [(0, "A"), (1, "B")]
+
+
+def test_lines_of_a_running_search_are_taken_out_when_nobody_waits_for_them(translator: Translator) -> None:
+    dropped: list[tuple[str, int]] = []
+    lines_of_steps: list[int] = []
+    is_begun, goes_on = threading.Event(), threading.Event()
+
+    class Notes(Listener):
+        def lines_dropped(self, reason: str, num_lines: int) -> None:
+            dropped.append((reason, num_lines))
+
+        def step_done(self, run: str, num_lines: int, seconds: float) -> None:
+            lines_of_steps.append(num_lines)
+            is_begun.set()
+            assert goes_on.wait(60)
+
+    expected = [translator.translate([line], with_scores=False)[0].text for line in SENTENCES]
+    with TranslationEngine({"r": LoadedModel(translator)}, listener=Notes()) as engine:
+        left = engine.submit("r", requests(*SENTENCES[::-1] * 3))
+        stays = engine.submit("r", requests(*SENTENCES))
+        assert is_begun.wait(60)
+        engine.cancel(left, "late")
+        goes_on.set()
+        assert texts(stays) == expected
+        assert texts(engine.submit("r", requests(*SENTENCES))) == expected
+    assert dropped == [("late", 1)] * 3 * len(SENTENCES)
+    assert lines_of_steps[0] == 4 * len(SENTENCES)
+    assert max(lines_of_steps[1:]) == len(SENTENCES)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
