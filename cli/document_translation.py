@@ -1,29 +1,22 @@
-"""Documents of ``mtmoe translate``: which files are some, the options that belong to them, and their translation."""
+"""Documents of ``mtmoe translate``: which files are some, their options, and how their translation is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import click
 
-from mtmoe.documents.document import DOCUMENT_PARTS, USUAL_PARTS, DocumentOptions, DocumentPart
-from mtmoe.documents.document_jobs import DocumentCounts, DocumentListener, SourceDocument
-from mtmoe.documents.registry import DOCUMENT_FORMATS, DocumentFormat, format_of
-from mtmoe.errors import UserError
+from mtmoe.documents.document import DOCUMENT_PARTS, USUAL_PARTS, DocumentPart
+from mtmoe.documents.document_jobs import DocumentCounts, DocumentListener, DocumentWishes, SourceDocument
+from mtmoe.documents.registry import DOCUMENT_FORMATS, format_of_file
 from mtmoe.inference.files.line_formats import LINE_FORMATS
 from mtmoe.inference.files.translation_options import TranslatedLines, TranslationOptions
-from mtmoe.system.readable_files import read_bytes
 
 from .console import note
 from .options import FILE
 from .translation_display import TranslationNotes, progress_once_told
-
-if TYPE_CHECKING:
-    from mtmoe.documents.translation_memory import TranslationMemory
-
-_BEGINNING_BYTES = 4096
 
 
 class _PartsType(click.ParamType):
@@ -41,25 +34,30 @@ class _PartsType(click.ParamType):
         return tuple(part for part in DOCUMENT_PARTS if part in names)
 
 
-class DocumentWishes(NamedTuple):
-    """The options of documents, as they were given."""
+def document_wishes(
+    parts: tuple[DocumentPart, ...] | None,
+    memory: Path | None,
+    direction: str | None,
+    column: int | None,
+    *,
+    retranslate: bool,
+    is_document: bool,
+) -> DocumentWishes:
+    """Return the options of documents, as they were given.
 
-    parts: tuple[DocumentPart, ...] | None = None
-    retranslate: bool = False
-    memory: Path | None = None
-    direction: str | None = None
-
-    def check_unused(self) -> None:
-        """Raise a usage error if one was given, and there is no document."""
-        given = {
-            "--document-parts": self.parts is not None,
-            "--retranslate": self.retranslate,
-            "--memory": self.memory is not None,
-            "--direction": self.direction is not None,
-        }
-        for option, is_given in given.items():
-            if is_given:
-                raise click.UsageError(f"{option} belongs to documents, not to lines; name their format with --format")
+    Raises:
+        click.UsageError: one was given, and there is no document.
+    """
+    given = {
+        "--document-parts": parts is not None,
+        "--retranslate": retranslate,
+        "--memory": memory is not None,
+        "--direction": direction is not None,
+    }
+    for option, is_given in given.items():
+        if is_given and not is_document:
+            raise click.UsageError(f"{option} belongs to documents, not to lines; name their format with --format")
+    return DocumentWishes(USUAL_PARTS if parts is None else parts, retranslate, memory, direction, column)
 
 
 def document_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,7 +104,7 @@ def documents_among(inputs: Sequence[Path], format_name: str | None) -> list[Sou
         return []
     if format_name is not None:
         return [SourceDocument(path, DOCUMENT_FORMATS[format_name]) for path in inputs]
-    found = [(path, _format_of(path)) for path in inputs]
+    found = [(path, format_of_file(path)) for path in inputs]
     documents = [SourceDocument(path, format) for path, format in found if format is not None]
     if documents and len(documents) < len(found):
         lines = next(path for path, format in found if format is None)
@@ -115,20 +113,6 @@ def documents_among(inputs: Sequence[Path], format_name: str | None) -> list[Sou
             "two commands, or say --format"
         )
     return documents
-
-
-def _format_of(path: Path) -> DocumentFormat | None:
-    if not path.is_file():
-        return None  # a pipe; what is not there is told of when it is opened
-    by_name = format_of(path.name)
-    if by_name is not None:
-        return by_name
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(_BEGINNING_BYTES)
-    except OSError:
-        return None
-    return format_of(str(path), read_bytes(path) if beginning.startswith(b"PK\x03\x04") else beginning)
 
 
 class _DocumentNotes(TranslationNotes, DocumentListener):
@@ -150,7 +134,6 @@ def translate_as_documents(
     output_dir: Path | None,
     wishes: DocumentWishes,
     *,
-    column: int | None,
     resume: bool,
 ) -> TranslatedLines:
     """Translate documents to files.
@@ -160,16 +143,13 @@ def translate_as_documents(
     """
     from mtmoe.documents.translate_documents import translate_documents
 
-    chosen, token, memory = _chosen(options.run, wishes, column)
     with progress_once_told() as progress:
         return translate_documents(
             options,
             sources,
             output,
             output_dir=output_dir,
-            document_options=chosen,
-            token=token,
-            memory=memory,
+            wishes=wishes,
             resume=resume,
             progress=progress,
             listener=_DocumentNotes(),
@@ -177,64 +157,13 @@ def translate_as_documents(
 
 
 def translate_one_document(
-    options: TranslationOptions,
-    content: bytes,
-    source: SourceDocument,
-    wishes: DocumentWishes,
-    *,
-    column: int | None,
+    options: TranslationOptions, content: bytes, source: SourceDocument, wishes: DocumentWishes
 ) -> bytes:
     """Return the translation of a document, all of it in memory.
 
     Raises:
-        UserError: as :func:`mtmoe.documents.translate_documents.translate_document`.
+        UserError: as :func:`mtmoe.documents.translate_documents.translate_to_bytes`.
     """
-    from mtmoe.documents.translate_documents import lines_translator, translate_document
+    from mtmoe.documents.translate_documents import translate_to_bytes
 
-    chosen, token, memory = _chosen(options.run, wishes, column)
-    with lines_translator(options, token, _DocumentNotes()) as translate:
-        return translate_document(content, str(source.path), source.format, translate, chosen, memory)
-
-
-def _chosen(
-    run: Path | str, wishes: DocumentWishes, column: int | None
-) -> tuple[DocumentOptions, str, TranslationMemory | None]:
-    """Return what is translated of a document, the token of a multilingual run, and the memory."""
-    from mtmoe.documents.translation_memory import TranslationMemory
-
-    source, target, token = _direction(run, wishes.direction)
-    parts = USUAL_PARTS if wishes.parts is None else wishes.parts
-    chosen = DocumentOptions(source, target, parts, wishes.retranslate, column)
-    return chosen, token, TranslationMemory.of_tmx(wishes.memory, source, target) if wishes.memory else None
-
-
-def _direction(run: Path | str, direction: str | None) -> tuple[str, str, str]:
-    """Return the languages of a run, and the token that a multilingual one reads in front of a line.
-
-    Raises:
-        UserError: the run has several directions and none is named, or it has another one.
-    """
-    from mtmoe.checkpoint import open_model
-    from mtmoe.data.cleaning.language_tokens import language_token
-    from mtmoe.languages import normal_code, parse_direction
-
-    data = open_model(Path(run)).recipe().data
-    if data.multilingual is None:
-        own = f"{data.source_language}-{data.target_language}"
-        if direction is not None and not _same(parse_direction(direction), parse_direction(own)):
-            raise UserError(f"--direction {direction}: {run} translates {own}", fix="leave it out")
-        return data.source_language, data.target_language, ""
-    trained = sorted({source.direction for source in data.train if source.direction})
-    if direction is None:
-        raise UserError(f"{run} translates in several directions", fix=f"--direction, one of {', '.join(trained)}")
-    wanted = parse_direction(direction)
-    found = next((each for each in trained if _same(parse_direction(each), wanted)), None)
-    if found is None:
-        raise UserError(f"--direction {direction}: {run} does not translate so", fix=f"one of {', '.join(trained)}")
-    return normal_code(wanted.source), normal_code(wanted.target), language_token(found)
-
-
-def _same(one: Any, other: Any) -> bool:
-    from mtmoe.languages import same_language
-
-    return same_language(one.source, other.source) and same_language(one.target, other.target)
+    return translate_to_bytes(options, content, source, wishes, _DocumentNotes())

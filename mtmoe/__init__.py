@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe, load_recipe
+    from mtmoe.documents.document_jobs import DocumentCounts, DocumentListener, DocumentWishes
+    from mtmoe.documents.translate_documents import translate_document, translate_document_content
     from mtmoe.errors import UserError
     from mtmoe.inference.async_translator import AsyncTranslator
     from mtmoe.inference.files.line_formats import LINE_FORMATS, FormatOptions, LineFormat
@@ -44,6 +46,9 @@ __version__ = "0.1.0"
 __all__ = [
     "LINE_FORMATS",
     "AsyncTranslator",
+    "DocumentCounts",
+    "DocumentListener",
+    "DocumentWishes",
     "FormatOptions",
     "LineFormat",
     "Recipe",
@@ -59,6 +64,8 @@ __all__ = [
     "load_recipe",
     "prepare_for_training",
     "prepare_for_translation",
+    "translate_document",
+    "translate_document_content",
     "translate_files",
     "translate_stream",
 ]  # fmt: skip
@@ -67,6 +74,11 @@ _HOMES = {
     "AsyncTranslator": "mtmoe.inference.async_translator",
     "Recipe": "mtmoe.config",
     "load_recipe": "mtmoe.config",
+    "DocumentCounts": "mtmoe.documents.document_jobs",
+    "DocumentListener": "mtmoe.documents.document_jobs",
+    "DocumentWishes": "mtmoe.documents.document_jobs",
+    "translate_document": "mtmoe.documents.translate_documents",
+    "translate_document_content": "mtmoe.documents.translate_documents",
     "FormatOptions": "mtmoe.inference.files.line_formats",
     "LINE_FORMATS": "mtmoe.inference.files.line_formats",
     "LineFormat": "mtmoe.inference.files.line_formats",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mtmoe.documents.document_jobs import SourceDocument
-from mtmoe.documents.registry import DOCUMENT_FORMATS
+from mtmoe.documents.document_jobs import DocumentWishes, SourceDocument
+from mtmoe.documents.registry import DOCUMENT_FORMATS, read_document
 from mtmoe.errors import UserError
 from mtmoe.inference.files.line_formats import LINE_FORMATS, FormatOptions
 from mtmoe.inference.files.translate_files import check_read_again, output_conflict, plain_name, translate_files
@@ -23,8 +23,8 @@ from mtmoe.system.process_settings import prepare_for_translation
 
 from ..console import note
 from ..document_translation import (
-    DocumentWishes,
     document_options,
+    document_wishes,
     documents_among,
     translate_as_documents,
     translate_one_document,
@@ -164,11 +164,11 @@ def translate(
     if output_path == STANDARD_OUTPUT:
         output_path = None
     devices = devices_of(device, num_workers)
-    wishes = DocumentWishes(document_parts, retranslate, memory_path, direction)
     documents = documents_among(inputs, format_name)
     is_document = bool(documents) or format_name in DOCUMENT_FORMATS
-    if not is_document:
-        wishes.check_unused()
+    wishes = document_wishes(
+        document_parts, memory_path, direction, column, retranslate=retranslate, is_document=is_document
+    )
     format_name = format_name or (documents[0].format.name if documents else "text")
     if with_scores and format_name == "json":
         raise click.UsageError("--scores has no meaning with --format json: scores are always in it")
@@ -202,9 +202,9 @@ def translate(
         check_read_again(inputs)
     to_file = output_path is not None and not is_special(output_path)
     if is_document and documents and (output_dir or to_file):
-        done = translate_as_documents(options, documents, output_path, output_dir, wishes, column=column, resume=resume)
+        done = translate_as_documents(options, documents, output_path, output_dir, wishes, resume=resume)
     elif is_document:
-        _translate_document_to_stream(options, documents, format_name, output_path, wishes, column)
+        _translate_document_to_stream(options, documents, format_name, output_path, wishes)
         return
     elif inputs and (output_dir or to_file) and not any(map(is_open_pipe, inputs)):
         with progress_once_told() as progress:
@@ -227,14 +227,11 @@ def _translate_document_to_stream(
     format_name: str,
     output_path: Path | None,
     wishes: DocumentWishes,
-    column: int | None,
 ) -> None:
     """Translate one document, from a file or standard input, to a device or standard output."""
-    from mtmoe.documents.translate_documents import read_document
-
     source = documents[0] if documents else SourceDocument(Path("standard input"), DOCUMENT_FORMATS[format_name])
     content = read_document(source.path) if documents else sys.stdin.buffer.read()
-    translated = translate_one_document(options, content, source, wishes, column=column)
+    translated = translate_one_document(options, content, source, wishes)
     write_whole(output_path, translated)
 
 

@@ -65,8 +65,58 @@ class Skeleton:
         return _MARK.sub(lambda match: self.filled(translated(int(match[1])), translated), text)
 
 
+class PieceSize(NamedTuple):
+    """How much of a large document is a piece: whatever comes first. Each is as good as a document of its own."""
+
+    segments: int = 2048
+    characters: int = 1 << 20
+
+
+class Pieces:
+    """Cuts pieces off a document that is read bit by bit: together they are the document."""
+
+    def __init__(
+        self, options: DocumentOptions, encoded: Callable[[str, bool], bytes], size: PieceSize | None = None
+    ) -> None:
+        """
+        Args:
+            encoded: from a text to bytes; the other argument says whether the document begins with it.
+            size: None: all of the document is one piece.
+        """
+        self._options, self._encoded, self._size = options, encoded, size
+        self._is_first = True
+        self._begin()
+
+    def _begin(self) -> None:
+        self.skeleton = Skeleton(self._options)
+        """Takes the segments of this piece."""
+        self._texts: list[str] = []
+        self._num_characters = 0
+
+    def add(self, marked: str) -> None:
+        """Add what comes next, with marks in place of its segments."""
+        self._texts.append(marked)
+        self._num_characters += len(marked)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the piece is as large as it should be."""
+        size = self._size
+        return size is not None and (
+            len(self.skeleton.segments) >= size.segments or self._num_characters >= size.characters
+        )
+
+    def cut(self) -> Document:
+        """Return what was added since the last time."""
+        text, is_first, encoded = "".join(self._texts), self._is_first, self._encoded
+        piece = Document(self.skeleton, lambda fill: encoded(fill(text), is_first))
+        self._is_first = False
+        self._begin()
+        return piece
+
+
 class Document:
-    """A document whose text can be translated.
+    """A document whose text can be translated, or a piece of one.
 
     >>> document = Document(skeleton, lambda fill: fill(text).encode())                      # doctest: +SKIP
     >>> translations = translate(document.lines)

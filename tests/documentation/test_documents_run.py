@@ -230,11 +230,13 @@ def test_the_how_to_of_filtering_works(folder: Path) -> None:
 def test_the_python_of_how_to_and_reference_runs(folder: Path) -> None:
     run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
     (folder / "lines.jsonl").write_text('{"text": "one two"}\n', encoding="utf-8")
+    (folder / "page.html").write_text("<p>one <b>two</b></p>\n", encoding="utf-8")
     for name in ("howto/translate.md", "reference/python.md"):
         page = (ROOT / "docs" / name).read_text(encoding="utf-8")
         for program in re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
             exec(compile(program, name, "exec"), {})
     assert (folder / "answers.jsonl").is_file()
+    assert "</b>" in (folder / "page.de.html").read_text(encoding="utf-8")
 
 
 def test_the_page_of_metrics_has_every_key_of_a_run(folder: Path) -> None:

@@ -15,7 +15,8 @@ from lxml import etree
 
 from mtmoe.documents.document import DocumentOptions
 from mtmoe.documents.registry import DOCUMENT_FORMATS
-from mtmoe.documents.translate_documents import translate_document
+from mtmoe.documents.translate_documents import translated_content
+from mtmoe.documents.wanted_documents import WantedOfDocuments
 from tests.documents.made_up_translations import TRANSLATIONS, Translate, as_it_is, with_signs
 
 _TEXT = "the red car isn't there. Where? A dog & cat, (or two) « no » 42 naïve e.g. x<y 3.5 well-known U.S. Yes! — été"
@@ -443,8 +444,12 @@ def problems_of(kind: str, seed: str) -> Iterator[str]:
     for translate in TRANSLATIONS:
         if translate is with_signs and kind == "html":
             continue  # its reader would not tell the signs from tags
-        output = translate_document(
-            fragment.content, "x", DOCUMENT_FORMATS[kind], lambda lines, t=translate: list(map(t, lines)), OPTIONS
+        output = translated_content(
+            fragment.content,
+            "x",
+            DOCUMENT_FORMATS[kind],
+            lambda lines, t=translate: list(map(t, lines)),
+            WantedOfDocuments(OPTIONS),
         )
         for problem in check(fragment, output, translate):
             yield f"{kind} {seed}, {translate.__name__}: {problem}"

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from mtmoe.documents.document import Document, DocumentOptions, Skeleton
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from mtmoe.documents.document import Document, DocumentOptions, Pieces, PieceSize, Skeleton
 from mtmoe.documents.formats.xliff import inline_tokens
 from mtmoe.documents.tokens import Token
-from mtmoe.documents.xml_tree import XML_NAMESPACE, Element, Text, escaped, escaped_in_attribute, parse_xml
+from mtmoe.documents.xml_tree import XML_NAMESPACE, Element, XmlStream, escaped, escaped_in_attribute
 from mtmoe.errors import UserError
 from mtmoe.languages import covers
 
 _LANGUAGE = f"{XML_NAMESPACE} lang"
 
 
-def read(content: bytes, name: str, options: DocumentOptions) -> Document:
-    """Read a translation memory.
+def read_pieces(
+    stream: BinaryIO, name: str, options: DocumentOptions, size: PieceSize | None = None
+) -> Iterator[Document]:
+    """Read a translation memory, some units at a time.
 
     Raises:
         UserError: it is none, or no unit has the source language.
     """
-    xml = parse_xml(content, name)
-    if xml.root.name != "tmx":
-        raise UserError(
-            f"{name}: is no TMX: its first element is <{xml.root.name}>", fix="name its format with --format"
-        )
-    skeleton = Skeleton(options)
+    xml = XmlStream(stream, name, "tu")
+    pieces = Pieces(options, lambda text, is_first: xml.encoded(text, is_first=is_first), size)
     found: set[str] = set()
-    marked = xml.before + _marked(xml.root, skeleton, found) + xml.behind
+    for part in xml.parts():
+        if xml.root_name not in ("", "tmx"):
+            raise UserError(
+                f"{name}: is no TMX: its first element is <{xml.root_name}>", fix="name its format with --format"
+            )
+        pieces.add(part if isinstance(part, str) else _unit(part, pieces.skeleton, found))
+        if pieces.is_full:
+            yield pieces.cut()
     if options.source and not any(covers(options.source, code) for code in found):
         languages = ", ".join(sorted(found)) or "none"
         raise UserError(
             f"{name}: no unit has the source language {options.source!r}; languages found: {languages}",
             fix="use a run of these languages",
         )
-    return Document(skeleton, lambda fill: xml.encoded(fill(marked)))
-
-
-def _marked(element: Element, skeleton: Skeleton, found: set[str]) -> str:
-    if element.name == "tu":
-        return _unit(element, skeleton, found)
-    inner = (child.raw if isinstance(child, Text) else _marked(child, skeleton, found) for child in element.children)
-    return element.opening + "".join(inner) + element.closing
+    yield pieces.cut()
 
 
 def _unit(unit: Element, skeleton: Skeleton, found: set[str]) -> str:

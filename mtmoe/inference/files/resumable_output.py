@@ -24,9 +24,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from mtmoe.errors import UserError
 from mtmoe.inference.files.journal import (
@@ -38,7 +38,14 @@ from mtmoe.inference.files.journal import (
     read_entries,
     sync_file,
 )
-from mtmoe.system.atomic_files import check_replaceable, hidden_beside, place_of, put_in_place, write_atomically
+from mtmoe.system.atomic_files import (
+    check_replaceable,
+    hidden_beside,
+    make_directory,
+    opened_atomically,
+    place_of,
+    put_in_place,
+)
 from mtmoe.system.locks import try_lock
 
 _READ_BYTES = 1 << 20
@@ -87,14 +94,14 @@ class ResumableOutput:
         outputs: Sequence[str] = (),
         work: str = "translation",
         afresh: str = "leave out --resume to translate anew",
-        composed: Callable[[bytes], bytes] | None = None,
+        composed: Callable[[BinaryIO], Iterable[bytes]] | None = None,
     ) -> None:
         """
         Args:
             identity: everything that the output depends on, besides the inputs; as JSON can say it.
             outputs: the names of all outputs of a command that may have several.
             work, afresh: what the output is, and how it is begun anew; for messages.
-            composed: returns the output, made of all that was written; by default it is just that.
+            composed: yields the output bit by bit, made of all that was written; by default it is just that.
 
         Raises:
             OSError: the output cannot be written, or is no file.
@@ -178,7 +185,7 @@ class ResumableOutput:
             with opened_own_file(self._partial) as file:
                 file.truncate(done.num_bytes)
                 file.seek(done.num_bytes)
-                output = PartialOutput(file, journal, done)
+                output = PartialOutput(file, journal, done, self._partial)
                 yield output
             if output.is_finished:
                 self.faults = output.faults
@@ -189,7 +196,9 @@ class ResumableOutput:
         if self._composed is None:
             put_in_place(self._partial, self._place)
             return
-        write_atomically(self._place, self._composed(self._partial.read_bytes()))
+        make_directory(self._place.parent)
+        with self._partial.open("rb") as written, opened_atomically(self._place) as output:
+            output.writelines(self._composed(written))
         self._partial.unlink()
 
     def remove_journal(self) -> None:
@@ -285,8 +294,8 @@ class _Done(NamedTuple):
 class PartialOutput:
     """The unfinished output of a job."""
 
-    def __init__(self, file: IO[bytes], journal: IO[bytes], done: _Done) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], journal: IO[bytes], done: _Done, path: Path) -> None:
+        self._file, self._path, self._num_bytes_before = file, path, done.num_bytes
         self._journal = journal
         self.faults = done.faults
         self.num_lines_done = done.num_lines
@@ -306,10 +315,14 @@ class PartialOutput:
         done = {"lines": self.num_lines_done, "bytes": self._file.tell()}
         append_entry(self._journal, {**done, **self.faults.as_entry()})
 
-    def written(self) -> bytes:
-        """Return all that is written."""
-        self._file.seek(0)
-        return self._file.read()
+    def lines_before(self) -> Iterator[bytes]:
+        """Yield the lines that were there when the output was opened, with their line ends."""
+        num_bytes = 0
+        with self._path.open("rb") as file:
+            while num_bytes < self._num_bytes_before:
+                line = file.readline()
+                num_bytes += len(line)
+                yield line
 
     def finish(self) -> None:
         """Say that all is written."""
