@@ -15,6 +15,7 @@ from mtmoe.config import Recipe
 from mtmoe.distributed.data_parallel import BUCKET_BYTES
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
+from mtmoe.planning.teachers import TeacherNeeds
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.losses.label_smoothing import CHUNK_ELEMENTS as LOGITS_AT_ONCE
 from mtmoe.training.losses.sampled_softmax import CHUNK_ELEMENTS as SAMPLED_LOGITS_AT_ONCE
@@ -88,17 +89,31 @@ def parameters_of(stages: list[Stage], recipe: Recipe, layout: Layout) -> Parame
     return Parameters(replicated, group_gates, experts, 2 * (replicated + group_gates) * STREAM_BYTES, expert_moments)
 
 
-def peak_of(stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout) -> Peak:
+def peak_of(
+    stages: list[Stage],
+    recipe: Recipe,
+    vocabulary_size: int,
+    work: Workload,
+    layout: Layout,
+    teachers: TeacherNeeds = TeacherNeeds(),  # noqa: B008, it is immutable
+) -> Peak:
     """Return the worst moment of a step, from the second step on: the first one has no moments yet."""
     held = parameters_of(stages, recipe, layout)
     weights = held.weight_bytes(recipe)
     moments = held.moments + held.expert_moments
     averaged = held.total * STREAM_BYTES if recipe.training.ema is not None else 0
-    moments_of_step = _passes(stages, recipe, vocabulary_size, work, layout, held)
+    moments_of_step = list(_passes(stages, recipe, vocabulary_size, work, layout, held))
+    # The teachers read a batch before the student does, and what they say of it is there until its loss is known.
+    before = moments_of_step[0][1]
+    moments_of_step = [
+        (moment, gradients, activations + teachers.kept, passing)
+        for moment, gradients, activations, passing in moments_of_step
+    ]
+    moments_of_step.append(("forward pass of the teachers", before, teachers.kept, teachers.passing))
     update = max(BUCKET_BYTES * 2 if layout.num_processes > 1 else 0, _room_of_update(held, recipe, layout))
     at_the_end = ("update of the weights", float(weights), 0.0, float(update))
     moment, *alive = max((*moments_of_step, at_the_end), key=lambda entry: sum(entry[1:]))
-    return Peak(moment, weights, moments, averaged, *alive)
+    return Peak(moment, weights + teachers.weights, moments, averaged, *alive)
 
 
 def _room_of_update(held: Parameters, recipe: Recipe, layout: Layout) -> int:

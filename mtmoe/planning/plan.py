@@ -5,7 +5,7 @@ No model is made: the plan takes no memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mtmoe.config import Recipe
@@ -16,6 +16,14 @@ from mtmoe.planning.gpu_memory import Parameters, Peak, parameters_of, peak_of
 from mtmoe.planning.recipe_changes import batch_unit, savings, splits, with_changes, with_settings
 from mtmoe.planning.roofline import StageTime, Traffic, flops_of, stage_times, traffic_of
 from mtmoe.planning.stages import Stage, stages_of
+from mtmoe.planning.teachers import (
+    TeacherShape,
+    TeacherWork,
+    teacher_needs,
+    teachers_of,
+    work_of_batch,
+    work_of_teachers,
+)
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, full_workload
 
 _ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -107,15 +115,26 @@ def make_plan(recipe: Recipe, cluster: Cluster, vocabulary_size: int = 0) -> Pla
     """
     vocabulary_size = vocabulary_size or recipe.subwords.vocabulary_size
     stages = stages_of(recipe, vocabulary_size)
-    return _Planner(stages, cluster, vocabulary_size).plan(recipe)
+    teachers, missing = teachers_of(recipe, vocabulary_size)
+    plan = _Planner(stages, cluster, vocabulary_size, teachers).plan(recipe)
+    if missing:
+        note = (
+            f"of the teachers (training.distillation) {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
+            "there, and not counted: the weights of each, and the time of its forward pass, come on top"
+        )
+        plan.notes.insert(0, note)
+    return plan
 
 
 class _Planner:
     """Planner for one network on one cluster, and for variants of its recipe that have the same parameters."""
 
-    def __init__(self, stages: list[Stage], cluster: Cluster, vocabulary_size: int) -> None:
-        """Take the stages of the network, which do not depend on the recipe's settings of training."""
-        self.stages, self.cluster, self.vocabulary_size = stages, cluster, vocabulary_size
+    def __init__(
+        self, stages: list[Stage], cluster: Cluster, vocabulary_size: int, teachers: Sequence[TeacherShape] = ()
+    ) -> None:
+        """Take the stages of the network, which do not depend on the recipe's settings of training, and of its
+        teachers."""
+        self.stages, self.cluster, self.vocabulary_size, self.teachers = stages, cluster, vocabulary_size, teachers
 
     def plan(self, recipe: Recipe) -> Plan:
         """Return the plan of a recipe."""
@@ -123,9 +142,13 @@ class _Planner:
         precision = _precision(recipe, cluster.gpu)
         layout, work = self.layout(recipe), full_workload(recipe, cluster.num_gpus)
         held = parameters_of(self.stages, recipe, layout)
-        times = stage_times(self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held)
+        taught = self.teaching(recipe, layout, precision)
+        times = stage_times(
+            self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held, taught
+        )
         seconds = sum(part.seconds for part in times) / cluster.efficiency
         flops = sum(flops_of(stage, recipe, self.vocabulary_size, work) for stage in self.stages)
+        flops += taught.flops if taught is not None else 0.0
         batches = training.gradient_accumulation
         batches_per_second = batches * cluster.num_gpus / seconds / training.num_readings
         target = work.target_tokens * batches_per_second
@@ -169,10 +192,19 @@ class _Planner:
         element_bytes = _ELEMENT_BYTES[_precision(recipe, self.cluster.gpu)]
         return Layout(num_gpus, expert_processes, first.stop - first.start, element_bytes, on_cpu=False)
 
+    def teaching(self, recipe: Recipe, layout: Layout, precision: str) -> TeacherWork | None:
+        """Return what the teachers take of one batch; None where there are none."""
+        if not self.teachers:
+            return None
+        work = work_of_teachers(recipe, self.cluster.num_gpus)
+        return work_of_batch(self.teachers, self.vocabulary_size, work, layout, self.cluster.gpu, precision)
+
     def peak(self, recipe: Recipe) -> Peak:
         """Return the worst moment of a training step."""
-        work = full_workload(recipe, self.cluster.num_gpus)
-        return peak_of(self.stages, recipe, self.vocabulary_size, work, self.layout(recipe))
+        num_gpus, layout = self.cluster.num_gpus, self.layout(recipe)
+        needs = teacher_needs(self.teachers, self.vocabulary_size, work_of_teachers(recipe, num_gpus), layout)
+        work = full_workload(recipe, num_gpus)
+        return peak_of(self.stages, recipe, self.vocabulary_size, work, layout, needs)
 
     def fits(self, recipe: Recipe) -> bool:
         """Return whether a training step fits into a GPU's memory."""
@@ -216,7 +248,7 @@ class _Planner:
         groups += [[*saving, split] for split in splitting]
         for factor in (1, 2, 4, 8, 16, 32, 64):
             larger = self.cluster._replace(num_gpus=self.cluster.num_gpus * factor)
-            planner = _Planner(self.stages, larger, self.vocabulary_size)
+            planner = _Planner(self.stages, larger, self.vocabulary_size, self.teachers)
             for group in groups if factor == 1 else [[], *groups]:
                 if planner.fits(with_changes(recipe, group)):
                     return " ".join([change.text for change in group] + ([f"--gpus {larger.num_gpus}"] * (factor > 1)))
@@ -260,11 +292,6 @@ def _notes(recipe: Recipe, cluster: Cluster, work: Workload) -> list[str]:
     """Return remarks on the plan, for people."""
     notes = []
     rows = work.rows / recipe.training.num_readings
-    if recipe.training.distillation is not None:
-        notes.append(
-            f"{len(recipe.training.distillation.teachers)} teachers (training.distillation) are not counted: the "
-            "weights of each, and the time of its forward pass, come on top"
-        )
     if rows < 1:
         notes.append(
             f"a batch of the longest sentences has {rows * cluster.num_gpus:.0f} of them for {cluster.num_gpus} "

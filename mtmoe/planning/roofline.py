@@ -16,6 +16,7 @@ from mtmoe.planning.activations import activations_of
 from mtmoe.planning.devices import Gpu
 from mtmoe.planning.gpu_memory import Parameters, drawn_classes, output_activations
 from mtmoe.planning.stages import Stage
+from mtmoe.planning.teachers import TeacherWork
 from mtmoe.planning.workload import STREAM_BYTES, Layout, Workload, expert_bytes
 from mtmoe.training.metrics.training_flops import FLOPS_PER_OPERATION
 
@@ -50,9 +51,13 @@ class Traffic(NamedTuple):
 
 def stage_times(
     stages: list[Stage], recipe: Recipe, vocabulary_size: int, work: Workload, layout: Layout, gpu: Gpu,
-    precision: str, held: Parameters,
+    precision: str, held: Parameters, teachers: TeacherWork | None = None,
 ) -> list[StageTime]:  # fmt: skip
-    """Return the least seconds of each kind of stage, of the update, and of what travels, in the order of a step."""
+    """Return the least seconds of each kind of stage, of the update, and of what travels, in the order of a step.
+
+    Args:
+        teachers: what the forward passes of the teachers take of one batch; None where there are none.
+    """
     by_kind: defaultdict[str, list[StageTime]] = defaultdict(list)
     batches = recipe.training.gradient_accumulation
     for stage in stages:
@@ -62,6 +67,10 @@ def stage_times(
         peak = gpu.flops["fp32" if stage.kind == "gate" else precision]
         by_kind[stage.kind].append(_roofline_time(stage.kind, flops, num_bytes, peak, gpu))
     times = [_sum_of_times(kind, parts) for kind, parts in by_kind.items()]
+    if teachers is not None:
+        bound: Bound = "compute" if teachers.is_compute_bound else "memory"
+        seconds, flops, num_bytes = (batches * value for value in teachers[:3])
+        times.insert(0, StageTime("teachers", seconds, flops, num_bytes, bound))
     times.append(_roofline_time("update of weights", 0.0, _update_bytes(recipe, held), gpu.flops["fp32"], gpu))
     return times + list(_communication_times(traffic_of(stages, recipe, work, layout, held), layout, gpu))
 

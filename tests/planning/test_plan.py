@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
+from mtmoe.checkpoint import load_run_recipe, open_run
 from mtmoe.config import load_recipe
 from mtmoe.errors import UserError
-from mtmoe.model.description import describe_recipe
+from mtmoe.model.description import describe_model, describe_recipe
 from mtmoe.planning.devices import GPUS, gpu_named
 from mtmoe.planning.plan import Cluster, Plan, make_plan
 from mtmoe.planning.stages import stages_of
 from mtmoe.training.metrics.training_flops import training_operations
+from tests.inference.conftest import SENTENCES, untrained_run
 from tests.shipped import recipes_of_all_kinds
 
 
@@ -60,13 +63,55 @@ def test_what_is_read_twice_has_twice_the_operations_and_activations_of_the_same
     assert twice.tokens_per_expert == 2 * once.tokens_per_expert
 
 
-def test_teachers_count_their_forward_pass_and_a_plan_says_that_it_leaves_them_out() -> None:
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, however small."""
+    return untrained_run(tmp_path_factory.mktemp("teacher"), SENTENCES)
+
+
+@pytest.mark.parametrize("more", [(), ("training.consistency.weight=5", "training.gradient_accumulation=2")])
+def test_teachers_take_the_time_of_their_forward_passes_and_memory_for_their_weights(
+    teacher: Path, more: tuple[str, ...]
+) -> None:
+    def plan_with(*teachers: object) -> Plan:
+        return planned("multi30k-en-de", 2, "h200", f"training.distillation.teachers={[*map(str, teachers)]}", *more)
+
+    both, absent = plan_with(teacher, teacher), plan_with("a", "b")
+    recipe, own = load_recipe("multi30k-en-de", more), load_run_recipe(open_run(teacher))
+    size = recipe.subwords.vocabulary_size
+    counted = training_operations(recipe, size, [own.model, own.model])
+    tokens = recipe.training.batch_tokens * recipe.training.gradient_accumulation
+    assert both.step_flops == pytest.approx(counted.flops(tokens, tokens))
+    assert absent.step_flops == pytest.approx(training_operations(recipe, size).flops(tokens, tokens))
+    first, *others = both.stage_times
+    assert first.kind == "teachers"
+    assert 0 < first.seconds < 0.2 * both.step_seconds, "they are small"
+    assert others == absent.stage_times
+    assert both.step_seconds == pytest.approx(absent.step_seconds + first.seconds)
+    num_parameters = describe_model(own.model, size).num_parameters
+    assert both.peak.weights - absent.peak.weights == 2 * 4 * num_parameters
+    assert both.peak.total > absent.peak.total + 2 * 4 * num_parameters
+    assert not any("teachers" in note for note in both.notes)
+    assert any("a, b are not there, and not counted" in note for note in absent.notes)
+    assert any("(training.distillation) b is not there" in note for note in plan_with(teacher, "b").notes)
+
+
+def test_a_student_that_fits_may_not_fit_beside_its_teachers(teacher: Path) -> None:
+    recipes = [load_recipe("multi30k-en-de", [f"training.distillation.teachers=['{run}']"]) for run in ("a", teacher)]
+    h200 = GPUS["h200"]
+    needed = make_plan(recipes[0], Cluster(h200, 1)).peak.total
+    alone, taught = (make_plan(each, Cluster(h200._replace(memory=needed + h200.reserved + 1), 1)) for each in recipes)
+    assert alone.fits
+    assert not taught.fits
+    assert taught.largest_batch_tokens < alone.largest_batch_tokens
+
+
+def test_teachers_count_a_third_of_what_is_trained() -> None:
     recipe = load_recipe("multi30k-en-de", ["training.distillation.teachers=['a','b']"])
     alone = training_operations(recipe, 5000)
     taught = training_operations(recipe, 5000, [recipe.model, recipe.model])
     assert taught.per_target_token == pytest.approx(alone.per_target_token * (1 + 2 / 3))
     assert taught.per_source_token == pytest.approx(alone.per_source_token * (1 + 2 / 3))
-    assert any("2 teachers" in note for note in make_plan(recipe, Cluster(GPUS["h200"], 1)).notes)
 
 
 def test_the_largest_model_is_planned_in_seconds() -> None:
