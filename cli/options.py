@@ -196,7 +196,8 @@ def own_recipe(
     run_dir: Path | None = None,
     resume: bool = False,
 ) -> Recipe:
-    """Return the recipe with ``--set``, the user's own files, the vocabulary of another run and its start applied.
+    """Return the recipe with ``--set``, the user's own files, the vocabulary of another run, its start and the subwords
+    of its teachers applied.
 
     run_dir: the run that is begun, or resumed.
 
@@ -214,11 +215,15 @@ def own_recipe(
             "out, or add --set training.start.vocabulary=own"
         )
     recipe = _with_own_files(recipe, recipe_name, train_files, valid_files, test_files, subwords_of)
-    if recipe.training.start is None:
-        return recipe
-    from mtmoe.training.start.start_recipe import with_text_of_start
+    if recipe.training.start is not None:
+        from mtmoe.training.start.start_recipe import with_text_of_start
 
-    return with_text_of_start(recipe, Path(recipe_name), run_dir, resume=resume)
+        recipe = with_text_of_start(recipe, Path(recipe_name), run_dir, resume=resume)
+    if recipe.training.distillation is not None:
+        from mtmoe.training.teachers.teacher_subwords import with_subwords_of_teachers
+
+        recipe = with_subwords_of_teachers(recipe, Path(recipe_name), run_dir, resume=resume)
+    return recipe
 
 
 def _with_own_files(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtmoe.errors import UserError
 from mtmoe.languages import unknown_codes
 
 from ..console import command_line, note, shown_progress, warn
@@ -46,9 +47,35 @@ def preprocess(recipe_name: str, data_dir: Path, num_workers: int | None, cache:
     what each cleaning rule did. A DATA_DIR that is finished is used as it is.
     """
     recipe = own_recipe(recipe_name, **own)
+    check_teachers(recipe)
     warn_of_languages(recipe)
     prepare_data(recipe, recipe_name, data_dir, cache, num_workers)
     note(f"{data_dir} is ready; next: {command_line('train', recipe_name, 'RUN_DIR', '--data', data_dir)}")
+
+
+def check_teachers(recipe: Recipe, run_dir: Path | None = None, data_dir: Path | None = None) -> None:
+    """Check, before any text is prepared, that the recipe's teachers are there and have the subwords that it gets.
+
+    Args:
+        run_dir: the run that they are to teach. data_dir: text that is prepared already.
+    """
+    if recipe.training.distillation is None:
+        return
+    from mtmoe.data.prepared.data_directory import open_prepared
+    from mtmoe.data.subwords.vocabularies import vocabulary_to_take
+    from mtmoe.training.teachers.teacher_runs import check_teachers_subwords, open_teachers
+
+    teachers = open_teachers(recipe, run_dir)
+    if data_dir is not None:
+        check_teachers_subwords(teachers, open_prepared(data_dir).subwords_path)
+    elif recipe.subwords.file:
+        check_teachers_subwords(teachers, vocabulary_to_take(recipe.subwords))
+    else:
+        raise UserError(
+            f"subwords.extends = {recipe.subwords.extends!r} adds subwords of the text, and a student needs those of "
+            "its teachers",
+            fix=f"--subwords-of {teachers[0].files.directory}, or --data with text that has their subwords",
+        )
 
 
 def warn_of_languages(recipe: Recipe) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from ..options import (
     workers_option,
 )
 from ..training_display import PlainTraining, shown_training
-from .preprocess import prepare_data, warn_of_languages
+from .preprocess import check_teachers, prepare_data, warn_of_languages
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
@@ -82,7 +81,8 @@ def train(
     if rank == 0:
         resume = resume or _is_restart(run_dir)
         _check_start(recipe, run_dir, resume)
-        _check_teachers(recipe, run_dir, data_dir, resume)
+        if not resume:  # which goes by what its manifest says of them
+            check_teachers(recipe, run_dir, data_dir)
         _check_run_dir(run_dir, resume)
         warn_of_languages(recipe)
     chosen_device = choose_device(device)
@@ -158,28 +158,6 @@ def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
     from mtmoe.training.start.start_run import open_start
 
     open_start(recipe, recipe.training.start, run_dir)
-
-
-def _check_teachers(recipe: Recipe, run_dir: Path, data_dir: Path | None, resume: bool) -> None:
-    """Check, before any text is prepared, that the recipe's teachers are there and have the subwords that it gets; a
-    resume goes by what its manifest says of them."""
-    if resume or recipe.training.distillation is None:
-        return
-    from mtmoe.data.prepared.data_directory import open_prepared
-    from mtmoe.training.teachers.teacher_runs import check_teachers_subwords, open_teachers
-
-    teachers = open_teachers(recipe, run_dir)
-    if data_dir is not None:
-        check_teachers_subwords(teachers, open_prepared(data_dir).subwords_path)
-        return
-    given = Path(recipe.subwords.file)
-    if not given.is_file():
-        directory = teachers[0].files.directory
-        raise UserError(
-            f"{directory}: teaches words of its own subwords, but the text would get others",
-            fix=f"add --subwords-of {shlex.quote(str(directory))}, or --data with text that has its subwords",
-        )
-    check_teachers_subwords(teachers, given)
 
 
 def _check_data(recipe: Recipe, data_dir: Path, before: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from mtmoe.cli.training_display import PlainTraining
 
+from mtmoe.config.settings import Subwords
+from mtmoe.data.subwords.sentencepiece_model import train_subwords
 from tests.shipped import recipes_of_all_kinds
 
 # ------------------------------------------------------------------------------------- recipes, describe
@@ -52,13 +54,18 @@ def test_describe_tells_that_pairs_are_read_twice_in_training(invoke: Any, tiny_
     assert "each pair is read twice" in invoke("describe", tiny_recipe, *twice).stdout
 
 
-def test_train_says_before_it_prepares_text_that_a_teacher_has_other_subwords(
+def test_a_student_takes_its_teachers_subwords_and_is_told_before_any_text_is_prepared_if_it_cannot(
     invoke: Any, tiny_run: Any, tmp_path: Path
 ) -> None:
     taught = ("train", tiny_run.recipe, tmp_path / "run", "--set", f"training.distillation.teachers=['{tiny_run.run}']")
-    result = invoke(*taught)
+    other = shutil.copytree(tiny_run.run, tmp_path / "other")
+    train_subwords(["one red cat", "un chat rouge"] * 50, Subwords(vocabulary_size=275), other / "subwords.model", 1)
+    result = invoke(*taught, "--subwords-of", other)
     assert result.exit_code == 1
-    assert f"add --subwords-of {tiny_run.run}" in " ".join(result.stderr.split())
+    assert f"{tiny_run.run}: has other subwords than {other / 'subwords.model'}" in " ".join(result.stderr.split())
+    for command in ("train", "preprocess"):
+        nowhere = ("--set", "training.distillation.teachers=['nowhere']")
+        assert "no run nowhere" in invoke(command, tiny_run.recipe, tmp_path / "run", *nowhere).stderr
     assert not (tmp_path / "run").exists()
     short = ("--device", "cpu", "--set", "training.max_steps=1", "--set", "training.validation.every_steps=1")
     trained = invoke(*taught, "--data", tiny_run.data, *short)
