@@ -9,9 +9,12 @@ import json
 import re
 import runpy
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +22,7 @@ import pytest
 from click.testing import CliRunner
 from mtmoe.cli import main
 
+from tests.cli.commands.serving.test_serve import served
 from tests.documentation.test_documentation import code_blocks
 from tests.parallel_text import sentences, write_lines, write_tmx
 from tests.paths import ROOT
@@ -128,15 +132,29 @@ def test_the_readmes_steps_on_own_text_work(folder: Path) -> None:
     exec(compile(program, "README.md", "exec"), {})
 
 
-def test_three_commands_lead_from_a_memory_to_translations(folder: Path) -> None:
+def test_four_commands_lead_from_a_memory_to_a_served_model(folder: Path) -> None:
     write_tmx(folder / "corpus.tmx", ("en", sentences("en")), ("de", sentences("de")))
     page = (ROOT / "docs" / "howto" / "from-a-tmx.md").read_text(encoding="utf-8")
-    first_block = code_blocks(page)[0]
-    commands = shown_commands(f"```\n{first_block}```\n")
-    assert [shown.arguments[0] for shown in commands] == ["init", "train", "translate"]
-    for shown in commands:
-        run(shown, SMALL)
-    assert len((folder / "text.de").read_text().splitlines()) == 4
+    four, curl, files = code_blocks(page)[:3]
+    *commands, serve = shown_commands(f"```\n{four}```\n")
+    assert [shown.arguments[0] for shown in commands] == ["init", "train", "bleu"]
+    outputs = [run(shown, SMALL) for shown in commands]
+    assert "BLEU" in outputs[2]
+    [translate] = shown_commands(f"```\n{files}```\n")
+    words = shlex.split(curl)
+    fields = dict(words[place + 1].split("=", 1) for place, word in enumerate(words) if word == "-d")
+    Path(translate.source).write_text(f"{fields['q']}\n", encoding="utf-8")
+    run(translate, ())
+    with served(*serve.arguments[1:]) as (process, port):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as response:
+            assert b"<html" in response.read()
+        address = words[1].replace(":8000", f":{port}")
+        data = urllib.parse.urlencode(fields).encode()
+        with urllib.request.urlopen(address, data, timeout=60) as response:
+            answer = json.loads(response.read())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert answer["translatedText"] == Path(translate.output).read_text(encoding="utf-8").strip()
 
 
 def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
