@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -17,6 +18,7 @@ from mtmoe.serving.refusal import Refusal
 from mtmoe.serving.service import TextToTranslate, TranslationService
 
 INTERFACE = Interface("libretranslate", lambda refusal: {"error": refusal.message})
+_PREFIX = re.compile("(?:/[A-Za-z0-9._~-]+)*")
 MOST_ALTERNATIVES = 100
 
 
@@ -102,8 +104,14 @@ async def translate_file(call: Call) -> Response:
     call.service.documents.check_room(len(file.content))
     content = await call.service.translate_document(file.content, "the document", format, direction)
     number = call.service.documents.add(content, suffix, format)
-    url = call.request.url.replace(path=f"/download_file/{number}{suffix}", query="")
+    url = call.request.url.replace(path=f"{_prefix(call)}/download_file/{number}{suffix}", query="")
     return json_response({"translatedFileUrl": str(url)})
+
+
+def _prefix(call: Call) -> str:
+    """Return the path below which a proxy has the server, as it says; empty where it says nothing, or no path."""
+    prefix = call.request.headers.get("X-Forwarded-Prefix", "").rstrip("/")
+    return prefix if _PREFIX.fullmatch(prefix) else ""
 
 
 async def download_file(call: Call) -> Response:

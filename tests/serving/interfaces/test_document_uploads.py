@@ -53,6 +53,19 @@ def upload(server: Any, name: str, content: bytes, key: str = "", **fields: str)
     return requests.post(f"{server.url}/translate_file", files={"file": (name, content)}, data=data, timeout=60)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "shown"), [("/mt/", "/mt"), ("/a/b", "/a/b"), ("//elsewhere.org", ""), ('/a b"<', ""), ("", "")]
+)
+def test_the_address_of_a_translation_is_the_one_that_a_proxy_is_asked_at(keyed: Any, prefix: str, shown: str) -> None:
+    server, key = keyed
+    headers = {"Host": "translate.example.org", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": prefix}
+    data = {"source": "en", "target": "fr", "api_key": key}
+    files = {"file": ("a.txt", b"Where?")}
+    answer = requests.post(f"{server.url}/translate_file", files=files, data=data, headers=headers, timeout=60)
+    url = answer.json()["translatedFileUrl"]
+    assert url.startswith(f"https://translate.example.org{shown}/download_file/")
+
+
 def test_libretranslate_translates_a_file(keyed: Any, translator: Translator) -> None:
     server, key = keyed
     answer = upload(server, "../../a.html", PAGE, key)
