@@ -38,7 +38,7 @@ def requests(*texts: str) -> list[Request]:
 
 
 def texts(job: Any) -> list[str]:
-    return [translation.text for translation in job.future.result(60)]
+    return [translation.text for translation in job.future.result(600)]
 
 
 def test_what_waits_is_translated_together_and_a_short_text_does_not_wait_for_a_long_one(held: Any) -> None:
@@ -221,13 +221,13 @@ def test_lines_of_a_running_search_are_taken_out_when_nobody_waits_for_them(tran
         def step_done(self, run: str, num_lines: int, seconds: float) -> None:
             lines_of_steps.append(num_lines)
             is_begun.set()
-            assert goes_on.wait(60)
+            assert goes_on.wait(600)
 
     expected = [translator.translate([line], with_scores=False)[0].text for line in SENTENCES]
     with TranslationEngine({"r": LoadedModel(translator)}, listener=Notes()) as engine:
         left = engine.submit("r", requests(*SENTENCES[::-1] * 3))
         stays = engine.submit("r", requests(*SENTENCES))
-        assert is_begun.wait(60)
+        assert is_begun.wait(600)
         engine.cancel(left, "late")
         goes_on.set()
         assert texts(stays) == expected
