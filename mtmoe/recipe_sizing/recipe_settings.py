@@ -8,6 +8,7 @@ from mtmoe.recipe_sizing.sizing_rules import Shape, Steps
 from mtmoe.recipe_sizing.start_choice import StartChoice
 
 _TRANSLATED_FOR_BLEU = 200
+_TRANSLATED_IN_THE_END = 1000  # of both texts together: what few sentences lose says little
 
 
 class Choice(NamedTuple):
@@ -129,6 +130,6 @@ def _training(choice: Choice) -> dict[str, Any]:
         if choice.start.replay_weight:
             settings["start"]["interpolation"] = {
                 "most_lost_bleu": 1.0,
-                "translate_sentences": 2 * _TRANSLATED_FOR_BLEU,
+                "translate_sentences": _TRANSLATED_IN_THE_END,
             }
     return settings

@@ -460,8 +460,9 @@ class Trainer:
 
 
 def _translating(recipe: Recipe, num_sentences: int) -> Recipe:
-    """Return the recipe with so many dev sentences that are translated."""
-    validation = recipe.training.validation.model_copy(update={"translate_sentences": num_sentences})
+    """Return the recipe with so many dev sentences that are translated, with the beam of `mtmoe translate`."""
+    changes = {"translate_sentences": num_sentences, "beam_size": recipe.decoding.beam_size}
+    validation = recipe.training.validation.model_copy(update=changes)
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"validation": validation})})
 
 

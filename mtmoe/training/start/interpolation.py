@@ -6,6 +6,7 @@ et al. 2022, "Robust fine-tuning of zero-shot models").
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from mtmoe.data.prepared.replay import REPLAY
 from mtmoe.training.metrics.records import InterpolationTrial, ModelQuality
 
-_HALVINGS = 4  # of the line: shares are found to 1/16, which is some tenths of BLEU
+_PARTS = 16  # of the line: a part is some tenths of BLEU
+_MOST_TRIALS = 6
 
 
 class Interpolation(NamedTuple):
-    """trials: in their order, the first ones of step 0 and of the trained weights. chosen: None where no trial but
-    that of step 0 keeps the old text well enough, or where the new text gains nothing."""
+    """trials: in their order, the first ones of step 0 and of the trained weights. chosen: the last of them; None where
+    it loses too much of the old text, or gains nothing on the new one."""
 
     trials: tuple[InterpolationTrial, ...]
     chosen: InterpolationTrial | None
@@ -66,22 +68,21 @@ def trial_of(share: float, quality: ModelQuality) -> InterpolationTrial:
 def find_share(measure: Callable[[float], InterpolationTrial], most_lost: float) -> Interpolation:
     """Find the weights that are as near to the trained ones as the old text allows.
 
-    The share of the trained weights is found by bisection, for the old text loses more with each step away from step 0.
+    The old text loses about as the square of the share does (docs/benchmarks/starting_from_a_run.md), so that what it
+    loses by all of the training, which is measured best, tells the share. That is measured, too: where it loses more
+    than it may, a smaller share is taken by the same law.
 
     Args:
         measure: called with one share after another.
         most_lost: BLEU that the old text may lose of that of share 0.
     """
-    begun, trained = measure(0.0), measure(1.0)
-    trials = [begun, trained]
-    best = trained
-    if begun.old_bleu - trained.old_bleu > most_lost:
-        best, beyond = begun, 1.0
-        for _ in range(_HALVINGS):
-            trial = measure((best.share + beyond) / 2)
-            trials.append(trial)
-            if begun.old_bleu - trial.old_bleu > most_lost:
-                beyond = trial.share
-            else:
-                best = trial
-    return Interpolation(tuple(trials), best if best.new_bleu > begun.new_bleu else None)
+    begun, trial = measure(0.0), measure(1.0)
+    trials = [begun, trial]
+    while (lost := begun.old_bleu - trial.old_bleu) > most_lost and len(trials) < _MOST_TRIALS:
+        share = min(math.floor(trial.share * math.sqrt(most_lost / lost) * _PARTS), trial.share * _PARTS - 1) / _PARTS
+        if share <= 0:
+            break
+        trial = measure(share)
+        trials.append(trial)
+    serves = begun.old_bleu - trial.old_bleu <= most_lost and trial.new_bleu > begun.new_bleu
+    return Interpolation(tuple(trials), trial if serves else None)

@@ -102,7 +102,7 @@ def test_going_on_with_a_run_takes_its_network_subwords_and_text(
     assert "(en to fr), with its subwords" in told
     assert "200 of that run's 200 pairs are read again in each epoch" in told
     recipe, first = load_recipe("my.toml"), load_recipe(tiny_run.recipe)
-    most = Interpolation(most_lost_bleu=1.0, translate_sentences=400)
+    most = Interpolation(most_lost_bleu=1.0, translate_sentences=1000)
     assert recipe.training.start == Start(run=str(tiny_run.run.absolute()), interpolation=most)
     assert recipe.data.replay == Replay(weight=1.0)
     assert recipe.training.learning_rate == pytest.approx(first.training.learning_rate / 5)

@@ -142,7 +142,7 @@ def test_the_last_checkpoint_has_the_chosen_weights_and_beside_them_all_that_tra
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, place.begun[name] * (7 / 16) + plain[name] * (9 / 16), rtol=0, atol=1e-6)
     (end,) = told.ends
-    assert [trial.share for trial in end.trials] == [0, 1, 0.5, 0.75, 0.625, 0.5625]
+    assert [trial.share for trial in end.trials] == [0, 1, 0.75, 0.625, 0.5625]
     assert (end.step, end.trained_share) == (NUM_STEPS, 0.5625)
     assert end.trials[-1].old_bleu == pytest.approx(60 - 0.5625 * lost, abs=1e-3)
     assert told.validations[-1].quality.bleu == pytest.approx(35 - 0.5625 * lost, abs=1e-3)  # of what is kept
@@ -205,17 +205,31 @@ def test_a_recipe_without_old_text_cannot_ask_what_it_loses(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lost_at_1", "gained", "share"),
-    [(0.9, 5.0, 1.0), (4.0, 5.0, 0.25), (1.6, 5.0, 0.625), (40.0, 5.0, None), (4.0, -1.0, None)],
+    ("lost_at_1", "power", "gained", "shares"),
+    [
+        (0.9, 2, 5.0, [0, 1]),
+        (6.25, 2, 5.0, [0, 1, 0.375]),  # a share of 0.4, in whole parts
+        (4.0, 1, 5.0, [0, 1, 0.5, 0.3125, 0.25]),
+        (1.01, 9, 5.0, [0, 1, 0.9375]),
+    ],
 )
-def test_the_share_is_the_largest_that_loses_no_more_than_it_may(lost_at_1, gained, share):
-    tried = []
+def test_the_share_is_that_of_a_square_and_smaller_where_that_loses_too_much(lost_at_1, power, gained, shares):
+    found = find_share(
+        lambda share: InterpolationTrial(share, 3.0 + gained * share, 36.0 - lost_at_1 * share**power), most_lost=1.0
+    )
+    assert [trial.share for trial in found.trials] == shares
+    assert found.chosen == found.trials[-1]
 
-    def measure(share: float) -> InterpolationTrial:
-        tried.append(share)
-        return InterpolationTrial(share, 3.0 + gained * share, 36.0 - lost_at_1 * share)
 
-    found = find_share(measure, most_lost=1.0)
-    assert (found.chosen.share if found.chosen is not None else None) == share
-    assert [trial.share for trial in found.trials] == tried
-    assert len(tried) == len(set(tried)) <= 6
+@pytest.mark.parametrize(
+    ("lost", "gained"),
+    [
+        (lambda share: 40.0 * share, 5.0),  # a part is too much
+        (lambda share: 2.0 if share else 0.0, 5.0),  # any share is
+        (lambda share: 0.5 * share, 0.0),
+    ],
+)
+def test_nothing_is_chosen_that_loses_too_much_or_gains_nothing(lost, gained):
+    found = find_share(lambda share: InterpolationTrial(share, 3.0 + gained * share, 36.0 - lost(share)), 1.0)
+    assert found.chosen is None
+    assert len(found.trials) <= 6
