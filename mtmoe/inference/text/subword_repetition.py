@@ -145,6 +145,11 @@ class SubwordTexts:
         self.small = [spelling.casefold() for spelling in spellings]
         self.words = list(map(words_of, self.small))
         self.most_words = max(map(len, self.words), default=0)
+        self.goes_on = [
+            bool(words) and is_of_word(spelling) and not stands_alone(words[0])
+            for spelling, words in zip(spellings, self.words, strict=True)
+        ]
+        """Whether each goes on with a word, if one is begun."""
         self._by_first: dict[tuple[str, ...], list[int]] = {}
         for subword, words in enumerate(self.words):
             for number in range(1, min(len(words), 2) + 1):
@@ -174,6 +179,10 @@ class _Endings(NamedTuple):
         """Return the words that what may not follow begins with, but for chains of several words to come."""
         of_chains = (word for number, of_chain in self.chains if number == 1 for word in of_chain)
         return {*(phrase[0] for phrase in self.phrases), *of_chains}
+
+    def all_first_words(self) -> set[str]:
+        """Return the words that anything which may not follow begins with."""
+        return {*(phrase[0] for phrase in self.phrases), *(self.chains[-1][1] if self.chains else ())}
 
     def first_two_words(self) -> Iterator[tuple[str, str]]:
         """Yield what chains of several words to come may begin with."""
@@ -220,7 +229,7 @@ class TextRepetition(Repetition):
             subword
             for beginning in chain(begins, endings.first_two_words())
             for subword in self._texts.beginning_with(*beginning)
-            if not (is_begun and self._goes_on(subword)) and endings.has(self._texts.words[subword])
+            if not (is_begun and self._texts.goes_on[subword]) and endings.has(self._texts.words[subword])
         }
 
     def _going_on(self, words: Sequence[str], begun: str) -> set[int]:
@@ -228,15 +237,13 @@ class TextRepetition(Repetition):
         endings = self._one_too_many(words)
         if not any(word.startswith(begun) and word != begun for word in endings.first_words()):
             return set()
+        rests = {word.removeprefix(begun) for word in endings.all_first_words() if word.startswith(begun)}
         return {
             subword
-            for subword, its_words in enumerate(self._texts.words)
-            if its_words and self._goes_on(subword) and endings.has([begun + its_words[0], *its_words[1:]])
+            for rest in rests
+            for subword in self._texts.beginning_with(rest)
+            if self._texts.goes_on[subword] and endings.has([begun + rest, *self._texts.words[subword][1:]])
         }
-
-    def _goes_on(self, subword: int) -> bool:
-        """Return whether a subword goes on with a word, if one is begun."""
-        return is_of_word(self._texts.spellings[subword]) and not stands_alone(self._texts.words[subword][0])
 
     def _stuttering(self, text: str) -> set[int]:
         """Return the subwords that would complete a stutter of which at least half is there."""
@@ -260,10 +267,10 @@ class TextRepetition(Repetition):
 
     def _one_too_many(self, words: Sequence[str]) -> _Endings:
         """Return what may not follow the words."""
-        phrases = set()
+        phrases, phrase_letters = set(), 0
         for period in range(1, min(MOST_SYMBOLS, len(words)) + 1):
             phrase = words[len(words) - period :]
-            phrase_letters = sum(map(num_alphanumerics, phrase))
+            phrase_letters += num_alphanumerics(phrase[0])
             num_symbols = (self.limits.times(phrase_letters, period, period) + 1) * period
             for missing in range(1, min(self._texts.most_words, num_symbols - 1) + 1):
                 if phrase_letters and ends_in_period(words, period, num_symbols - missing):
