@@ -110,6 +110,9 @@ def window_of_chain(num_different: int) -> int:
     return max(OF_SUBWORDS.short_word + 1, 3 * num_different)
 
 
+_WINDOWS = tuple(map(window_of_chain, range(MOST_DIFFERENT + 1)))  # asked for at every step of a search
+
+
 def following_that_chains(words: Iterable[SymbolT]) -> set[SymbolT]:
     """Return the words after which a text would end in a chain, none having been there before.
 
@@ -120,9 +123,10 @@ def following_that_chains(words: Iterable[SymbolT]) -> set[SymbolT]:
     different: set[SymbolT] = set()
     for number, word in enumerate(words, 1):
         different.add(word)
-        if len(different) > MOST_DIFFERENT:
+        num_different = len(different)
+        if num_different > MOST_DIFFERENT:
             break
-        if number + 1 == window_of_chain(len(different)):
+        if number + 1 == _WINDOWS[num_different]:
             found |= different
         if number + 1 >= SYMBOLS_OF_CHAIN:
             break
