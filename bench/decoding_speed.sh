@@ -4,6 +4,10 @@
 #   bench/decoding_speed.sh peers WORK      ours and OpenNMT-py 3.5.1 of the same shape, in turn, four rounds
 #   bench/decoding_speed.sh settings WORK   settings of the search, with the model that `peers` trained
 #   bench/decoding_speed.sh defaults WORK   as installed, and exactly; beam 5 and greedy, one thread; the same model
+#   bench/decoding_speed.sh ctranslate2 WORK
+#                                           as installed, in turn with CTranslate2 in int8, one thread, five rounds; ours
+#                                           after 2,000 steps of `multi30k-en-de`; CT2_MODEL names the converted model's
+#                                           folder, with joint.model in it
 #   bench/decoding_speed.sh int8 WORK       8 bits against fp32, first 300 sentences, the same model
 #   bench/decoding_speed.sh experts WORK    mixture against dense twin, with the models of `bench/multi30k.sh trainings WORK`
 #
@@ -59,6 +63,28 @@ defaults() {
         --vary decoding.beam_size=5,1 --vary decoding.mode=fast,exact
 }
 
+ctranslate2() {
+    local round beam peer=$work/ctranslate2
+    : "${CT2_MODEL:?name the folder of a model that was converted for CTranslate2}"
+    multi30k_text "$work/text"
+    multi30k_files "$work/text"
+    [ -d "$work/run-2000" ] || mtmoe train multi30k-en-de "$work/run-2000" "${files[@]}" \
+        --set training.max_steps=2000
+    if [ ! -d "$peer" ]; then
+        python3 -m venv "$peer"
+        "$peer/bin/python" -m pip install --quiet ctranslate2 sentencepiece sacrebleu==2.6.0
+    fi
+    for round in 1 2 3 4 5; do
+        for beam in 5 1; do
+            heading "round $round, beam $beam"
+            "$peer/bin/python" "$bench_dir/ctranslate2_speed.py" "$CT2_MODEL" "$CT2_MODEL/joint.model" \
+                "$work/text/test_2016_flickr.en" "$work/text/test_2016_flickr.de" "$beam"
+            mtmoe bench translate "$work/run-2000" --threads 1 --rounds 1 --single 100 \
+                --set "decoding.beam_size=$beam"
+        done
+    done
+}
+
 int8() {
     multi30k_text "$work/text"
     head -n 300 "$work/text/test_2016_flickr.en" >"$work/first-300.en"
@@ -80,7 +106,7 @@ experts() {
 }
 
 case $verb in
-peers | settings | defaults | int8 | experts)
+peers | settings | defaults | ctranslate2 | int8 | experts)
     print_circumstances
     "$verb"
     ;;

@@ -95,6 +95,7 @@ def run_script(place: Path, script: str, *words: str) -> subprocess.CompletedPro
         "STAND_IN_LOG": str(place / "log"),
         "MULTI30K": str(place / "multi30k"),
         "TEXT": str(place / "text"),
+        "CT2_MODEL": str(place / "work"),
     }
     return subprocess.run(
         ["bash", str(FOLDER / script), *words], env=environment, capture_output=True, text=True, timeout=120
