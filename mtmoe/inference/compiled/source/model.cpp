@@ -300,12 +300,28 @@ void Model::add_experts(const FeedForward& layer, float* x, int rows) const {
     float* in = scratch.take<float>((long)most * width);
     float* inner = scratch.take<float>(most * hidden);
     float* out = scratch.take<float>(most * ld);
+    // Rows are rounded once, not for each of their experts.
+    const bool rounds = layer.first[0]->quantised;
+    const int ldq = layer.first[0]->padded_inputs;
+    uint8_t* rounded = scratch.take<uint8_t>(rounds ? (long)rows * ldq : 0);
+    uint8_t* rounded_in = scratch.take<uint8_t>(rounds ? (long)most * ldq : 0);
+    float* scale = scratch.take<float>(rounds ? rows : 0);
+    float* scale_in = scratch.take<float>(rounds ? most : 0);
+    if (rounds) k_.quantise(x, width, rows, width, rounded, ldq, scale);
     for (int expert = 0; expert < num_experts; ++expert) {
       const int begin = counts[expert], number = counts[expert + 1] - begin;
       if (!number) continue;
-      for (int i = 0; i < number; ++i)
-        std::memcpy(in + (long)i * width, x + (long)row_of[begin + i] * width, width * sizeof(float));
-      multiply(*layer.first[expert], in, width, number, inner, hidden);
+      if (rounds) {
+        for (int i = 0; i < number; ++i) {
+          std::memcpy(rounded_in + (long)i * ldq, rounded + (long)row_of[begin + i] * ldq, ldq);
+          scale_in[i] = scale[row_of[begin + i]];
+        }
+        k_.product_of_8_bits(rounded_in, ldq, scale_in, number, *layer.first[expert], inner, hidden);
+      } else {
+        for (int i = 0; i < number; ++i)
+          std::memcpy(in + (long)i * width, x + (long)row_of[begin + i] * width, width * sizeof(float));
+        multiply(*layer.first[expert], in, width, number, inner, hidden);
+      }
       k_.relu(inner, number * (int)hidden);
       multiply(*layer.second[expert], inner, hidden, number, out, ld);
       for (int i = 0; i < number; ++i)
