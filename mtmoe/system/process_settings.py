@@ -36,8 +36,8 @@ def prepare_for_translation() -> None:
     # oneDNN compiles a product or an LSTM for each shape and keeps the last 1,024, a quarter of a gigabyte after 20,000
     # sentences; few of a search's many shapes come again. 128 are enough for those that do (5 % more time).
     _keep_compiled_products(128)
-    # A step of a search makes tuples by the thousand, none of them in a circle, and what torch and its friends have made
-    # is looked through for circles again and again: a tenth of the time with the usual threshold of 700.
+    # A step of a search makes tuples by the thousand, none of them in a circle, and all that torch has made is looked
+    # through for circles again and again: a tenth of the time with the usual threshold of 700.
     gc.set_threshold(50_000, 20, 20)
 
 
