@@ -142,6 +142,7 @@ def shape_settings(shape: Any) -> dict[str, Any]:
         "model.width": shape.width,
         "model.encoder_layers": shape.layers,
         "model.decoder_layers": shape.layers,
+        "model.moe.kind": shape.kind,
         "model.moe.num_experts": shape.num_experts,
         "model.moe.experts_per_token": shape.experts_per_token,
         "model.moe.expert_hidden": shape.expert_hidden,

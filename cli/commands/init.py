@@ -251,10 +251,12 @@ def _network(choice: Choice) -> str:
     shape = choice.shape
     if choice.start is not None:
         return "the network of that run"
-    return (
-        f"width {shape.width}, {shape.layers} + {shape.layers} layers, 2 x {shape.num_experts} experts of "
-        f"{shape.expert_hidden}"
-    )
+    experts = f"2 x {shape.num_experts} experts of {shape.expert_hidden}"
+    if shape.kind == "dense":
+        experts = (
+            f"2 dense networks of {shape.experts_per_token * shape.expert_hidden} hidden units in place of experts"
+        )
+    return f"width {shape.width}, {shape.layers} + {shape.layers} layers, {experts}"
 
 
 def _expected(sizing: Sizing) -> Iterator[str]:

@@ -6,6 +6,7 @@ from mtmoe.corpus_survey.survey import Survey
 from mtmoe.languages import tokeniser_of
 from mtmoe.recipe_sizing.recipe_settings import Choice
 from mtmoe.recipe_sizing.sizing import Sizing
+from mtmoe.recipe_sizing.sizing_rules import Shape
 from mtmoe.recipe_sizing.start_choice import StartChoice
 
 
@@ -35,14 +36,25 @@ def reasons_of(survey: Survey, sizing: Sizing) -> dict[str, str]:
         "subwords.vocabulary_size": "It grows with the text: each subword must be met often enough to be learned.",
         "subwords.character_coverage": _coverage(survey, choice),
         "model.width": _width(sizing),
-        "model.encoder_moe_after": f"{choice.shape.num_experts} experts after the first layer of each side; each token "
-        f"goes to {choice.shape.experts_per_token} of them.",
+        "model.encoder_moe_after": _experts(choice.shape),
         "model.dropout": f"The more often the text is seen, the more; here about {choice.steps.epochs:.2g} times.",
         "training.max_steps": _steps(sizing),
         "training.batch_tokens": _batch(choice, sizing.expected.gpu_bytes > 0),
         "training.validation.bleu_tokeniser": _tokeniser(survey),
     }
     return reasons if choice.start is None else reasons | _reasons_of_start(choice.start)
+
+
+def _experts(shape: Shape) -> str:
+    if shape.kind == "dense":
+        return (
+            "A dense network after the first layer of each side: in so short a training each of several experts would "
+            "read too little. Experts pay with more minutes."
+        )
+    return (
+        f"{shape.num_experts} experts after the first layer of each side; each token goes to "
+        f"{shape.experts_per_token} of them."
+    )
 
 
 def _reasons_of_start(start: StartChoice) -> dict[str, str]:

@@ -90,6 +90,7 @@ def _model(choice: Choice) -> dict[str, Any]:
     if choice.start is not None:
         return {**choice.start.model, "dropout": choice.dropout}
     shape = choice.shape
+    moe = {"experts_per_token": shape.experts_per_token, "expert_hidden": shape.expert_hidden}
     return {
         "width": shape.width,
         "encoder_layers": shape.layers,
@@ -100,11 +101,7 @@ def _model(choice: Choice) -> dict[str, Any]:
         "output_attention": True,
         "tied_embeddings": "none",
         "dropout": choice.dropout,
-        "moe": {
-            "num_experts": shape.num_experts,
-            "experts_per_token": shape.experts_per_token,
-            "expert_hidden": shape.expert_hidden,
-        },
+        "moe": {"kind": "dense", **moe} if shape.kind == "dense" else {"num_experts": shape.num_experts, **moe},
     }
 
 

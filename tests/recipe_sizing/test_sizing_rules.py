@@ -49,6 +49,7 @@ def test_the_network_is_wide_only_where_text_and_time_are_plenty() -> None:
     assert rules.choose_shape(1e6, 1e9) == rules.MEDIUM
     assert rules.choose_shape(1e9, 1e9) == rules.WIDE
     assert rules.choose_shape(1e9, 1e4) == rules.NARROW
+    assert rules.choose_shape(1e6, 1e6) == rules.choose_shape(1e9, 2e6) == rules.MEDIUM_DENSE
 
 
 def test_dropout_grows_with_the_number_of_times_that_the_text_is_seen() -> None:
