@@ -1,7 +1,7 @@
 """Fast decoding: settings that translate a run faster and lose nothing that its dev set shows, kept in the run.
 
-They are found at the end of a training or when `mtmoe tune-decoding` is called. A translator takes
-them unless ``decoding.mode = "exact"``, in place of settings that have their defaults.
+They are found at the end of a training or when `mtmoe tune-decoding` is called. A translator takes them unless
+``decoding.mode = "exact"``, in place of settings that have their defaults.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from mtmoe.system.json_files import JsonRecord, parse_json
 
 FAST_DECODING_NAME = "fast_decoding.json"
 FAST_DECODING_FORMAT_VERSION = 1
-PRECISION, EARLY_STOPPING, BEAM_MARGIN = "precision", "early_stopping", "beam_margin"
 FAMILIES_WITH_INT8 = ("avx2", "avx512")
 """Of processors that multiply 8 bits faster than float32 (`mtmoe.inference.compiled`)."""
 
@@ -83,12 +82,15 @@ def is_searched_plainly(decoding: Decoding) -> bool:
     return not (decoding.sampling or decoding.diverse_beams or decoding.minimum_bayes_risk)
 
 
-def fast_decoding_of(decoding: Decoding, source: ModelSource, overrides: Iterable[str] = ()) -> Decoding:
+def fast_decoding_of(
+    decoding: Decoding, source: ModelSource, overrides: Iterable[str] = (), *, is_compiled: bool
+) -> Decoding:
     """Return the settings of a translator on a processor, of which no other model takes part in the search.
 
     Args:
         decoding: of the recipe, overrides included.
         overrides: ``decoding.key=value``: what they name stays as it is.
+        is_compiled: whether the model can be searched with in its compiled form.
     """
     if decoding.mode != "fast" or not is_searched_plainly(decoding):
         return decoding
@@ -96,16 +98,20 @@ def fast_decoding_of(decoding: Decoding, source: ModelSource, overrides: Iterabl
     if fast is None:
         return decoding
     given = {override.partition("=")[0].removeprefix("decoding.") for override in overrides}
-    settings = {name: value for name, value in usable(fast.settings, decoding).chosen().items() if name not in given}
+    chosen = usable(fast.settings, decoding, is_compiled=is_compiled).chosen()
+    settings = {name: value for name, value in chosen.items() if name not in given}
     return Decoding.model_validate(decoding.model_dump() | settings)
 
 
-def usable(settings: FastSettings, decoding: Decoding) -> FastSettings:
-    """Return of some settings those in whose place the recipe has the default, and that are faster on this machine."""
+def usable(settings: FastSettings, decoding: Decoding, *, is_compiled: bool) -> FastSettings:
+    """Return of some settings those in whose place the recipe has the default, and that are faster on this machine.
+
+    8 bits are for compiled models alone: those of torch would change the weights that scores are computed with.
+    """
     defaults = Decoding()
     left_out = {name for name in settings.chosen() if getattr(decoding, name) != getattr(defaults, name)}
-    if best_family() not in FAMILIES_WITH_INT8:
-        left_out.add(PRECISION)
+    if not is_compiled or best_family() not in FAMILIES_WITH_INT8:
+        left_out.add("precision")
     if decoding.beam_size == 1:
-        left_out |= {EARLY_STOPPING, BEAM_MARGIN}  # nothing to stop, nor to drop
+        left_out |= {"early_stopping", "beam_margin"}  # nothing to stop, nor to drop
     return settings.model_copy(update=dict.fromkeys(left_out))

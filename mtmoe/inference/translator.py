@@ -28,7 +28,7 @@ from mtmoe.inference.letter_case import CaseOfLine, in_case_of_line, in_usual_ca
 from mtmoe.inference.models.ensemble_loading import load_together
 from mtmoe.inference.models.inference_precision import full_precision
 from mtmoe.inference.models.memory_trimming import MemoryTrimming
-from mtmoe.inference.models.search_models import search_model_of
+from mtmoe.inference.models.search_models import is_compiled, search_model_of
 from mtmoe.inference.requests import Member, Request, Wanted
 from mtmoe.inference.scoring.confidence import load_confidence
 from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
@@ -153,9 +153,10 @@ class Translator:
         chosen = choose_device(device)
         self._own_decoding = self.decoding
         check_precision(chosen, self.decoding.precision, "decoding.precision", "--set decoding.precision=fp32")
-        if chosen.type == "cpu" and not any(rescoring):
-            self.decoding = fast_decoding_of(self.decoding, source, overrides)
         self.loaded = load_together(source, ensemble, checkpoint, chosen)
+        if chosen.type == "cpu" and not any(rescoring):
+            compiles = is_compiled(self.loaded.model, self.decoding.precision)
+            self.decoding = fast_decoding_of(self.decoding, source, overrides, is_compiled=compiles)
         translating = search_model_of(
             self.loaded.model, self.decoding.precision, with_shortlist=self.decoding.shortlist is not None
         )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtmoe.checkpoint import open_model, open_run
+from mtmoe.checkpoint import load_model, open_model, open_run
 from mtmoe.evaluation.quality import measure_quality
 from mtmoe.inference.fast_decoding import (
     FastDecoding,
@@ -21,8 +21,10 @@ from mtmoe.inference.fast_decoding import (
     save_fast_decoding,
     usable,
 )
+from mtmoe.inference.models.search_models import is_compiled
 from mtmoe.inference.translator import Translator, decoding_settings
 from mtmoe.languages import chosen_tokeniser
+from mtmoe.model.translation import TranslationModel
 from mtmoe.progress import Progress, silent
 
 FEWEST_LINES, MOST_LINES = 200, 500
@@ -77,10 +79,16 @@ def tune_decoding(
     """
     source = open_model(run)
     own = decoding_settings(source)
-    ways = list(dict.fromkeys(way for way in (usable(way, own) for way in WAYS) if way.chosen()))
     places = _spread(len(sources), MOST_LINES)
     lines, references = [sources[place] for place in places], [references[place] for place in places]
-    if not ways or len(lines) < FEWEST_LINES or not is_searched_plainly(own):
+    if len(lines) < FEWEST_LINES or not is_searched_plainly(own):
+        return None
+    model = load_model(source, checkpoint, "cpu").model
+    assert isinstance(model, TranslationModel)
+    compiles = is_compiled(model, own.precision)
+    ways = list(dict.fromkeys(usable(way, own, is_compiled=compiles) for way in WAYS))
+    ways = [way for way in ways if way.chosen()]
+    if not ways:
         return None
     recipe = source.recipe()
     tokeniser = chosen_tokeniser(recipe.training.validation.bleu_tokeniser, recipe.data.target_language)

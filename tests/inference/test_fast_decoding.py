@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtmoe.checkpoint import open_model, open_run
+from mtmoe.checkpoint import load_model, open_model, open_run
 from mtmoe.config.settings import Decoding
 from mtmoe.errors import UserError
 from mtmoe.inference.compiled.compiled_model import CompiledModel
@@ -25,7 +25,7 @@ from mtmoe.inference.files.translation_options import TranslationOptions
 from mtmoe.inference.requests import Member
 from mtmoe.inference.scoring.forced_decoding import score_pairs
 from mtmoe.inference.translator import Translator
-from tests.inference.conftest import SENTENCES
+from tests.inference.conftest import SENTENCES, untrained_run
 
 FASTEST = FastSettings(precision="int8", early_stopping="best", beam_margin=1.5)
 LINES = [f"{first} {second}" for first, second in itertools.product(SENTENCES, SENTENCES)]
@@ -56,7 +56,9 @@ def _multiplies_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_they_take_the_place_of_defaults_alone(fast_run: Path) -> None:
     source = open_model(fast_run)
-    assert fast_decoding_of(Decoding(), source) == Decoding(precision="int8", early_stopping="best", beam_margin=1.5)
+    assert fast_decoding_of(Decoding(), source, is_compiled=True) == Decoding(
+        precision="int8", early_stopping="best", beam_margin=1.5
+    )
     for own, expected in (
         (Decoding(mode="exact"), Decoding(mode="exact")),
         (Decoding(precision="bf16"), Decoding(precision="bf16", early_stopping="best", beam_margin=1.5)),
@@ -65,16 +67,31 @@ def test_they_take_the_place_of_defaults_alone(fast_run: Path) -> None:
         (Decoding(sampling={}), Decoding(sampling={})),
         (Decoding(minimum_bayes_risk={}), Decoding(minimum_bayes_risk={})),
     ):
-        assert fast_decoding_of(own, source) == expected
-    given = fast_decoding_of(Decoding(), source, ["decoding.early_stopping=full", "decoding.beam_size=5"])
+        assert fast_decoding_of(own, source, is_compiled=True) == expected
+    given = fast_decoding_of(
+        Decoding(), source, ["decoding.early_stopping=full", "decoding.beam_size=5"], is_compiled=True
+    )
     assert given == Decoding(precision="int8", beam_margin=1.5)
 
 
 def test_without_fast_products_of_8_bits_precision_stays(fast_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for family in ("plain", None):
         monkeypatch.setattr("mtmoe.inference.fast_decoding.best_family", lambda family=family: family)
-        found = fast_decoding_of(Decoding(), open_model(fast_run))
+        found = fast_decoding_of(Decoding(), open_model(fast_run), is_compiled=True)
         assert found == Decoding(early_stopping="best", beam_margin=1.5)
+
+
+def test_a_model_that_is_not_compiled_keeps_its_precision_whatever_the_file_says(tmp_path: Path) -> None:
+    two_levels = {"num_experts": 8, "experts_per_token": 4, "expert_hidden": 16, "hierarchy": {"groups": 4}}
+    model = {"width": 16, "encoder_moe_after": [1], "moe": two_levels}
+    run = untrained_run(tmp_path, SENTENCES, model=model)
+    save_fast_decoding(open_run(run), kept(FASTEST))
+    translator = Translator(run, device="cpu")
+    assert (translator.decoding.precision, translator.decoding.beam_margin) == ("fp32", 1.5)
+    found = translator.translate(LINES[:6])
+    scores = score_pairs(load_model(run), LINES[:6], [one.text for one in found])
+    for one, score in zip(found, scores, strict=True):
+        assert one.log_probability == pytest.approx(score.log_probability, abs=1e-3)
 
 
 def test_a_translator_searches_fast_and_tells_scores_of_full_precision(fast_run: Path) -> None:

@@ -78,6 +78,16 @@ def test_a_second_tuning_finds_the_same_whatever_the_first_has_kept(run: Path, m
     assert first.kept == second.kept
 
 
+def test_8_bits_are_not_tried_with_a_model_that_is_not_compiled(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(decoding_tuning, "FEWEST_LINES", 8)
+    two_levels = {"num_experts": 8, "experts_per_token": 4, "expert_hidden": 16, "hierarchy": {"groups": 4}}
+    run = untrained_run(tmp_path, SENTENCES, model={"width": 16, "encoder_moe_after": [1], "moe": two_levels})
+    tuning = tune_decoding(run, SENTENCES, SENTENCES)
+    assert tuning is not None
+    assert {one.settings.precision for one in tuning.measured} == {None}
+    assert [one.settings.beam_margin for one in tuning.measured] == [None, None, 2.0, 1.5]
+
+
 def test_nothing_is_kept_where_there_is_nothing_to_choose(run: Path) -> None:
     assert tune_decoding(run, LINES, LINES) is None  # too few
     assert not open_run(run).fast_decoding.exists()

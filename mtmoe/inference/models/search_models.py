@@ -12,6 +12,12 @@ from mtmoe.inference.search.search_model import SearchModel
 from mtmoe.model.translation import TranslationModel
 
 
+def is_compiled(model: TranslationModel | Ensemble, precision: str) -> bool:
+    """Return whether :func:`search_model_of` gives the compiled form of a model."""
+    members = model.models if isinstance(model, Ensemble) else [model]
+    return precision in ("fp32", "int8") and all(map(can_compile, members))
+
+
 def search_model_of(
     model: TranslationModel | Ensemble, precision: str, *, with_shortlist: bool = False
 ) -> SearchModel[Any, Any]:
@@ -24,8 +30,8 @@ def search_model_of(
     Raises:
         UserError: int8, and the model is not on a CPU; or it has nothing to multiply in int8.
     """
-    members = list(model.models) if isinstance(model, Ensemble) else [model]
-    if precision in ("fp32", "int8") and all(map(can_compile, members)):
+    if is_compiled(model, precision):
+        members = model.models if isinstance(model, Ensemble) else [model]
         compiled = [CompiledModel(one, in_int8=precision == "int8") for one in members if can_compile(one)]
         return Ensemble(compiled, model.weights) if isinstance(model, Ensemble) else compiled[0]
     if precision == "int8" and with_shortlist:

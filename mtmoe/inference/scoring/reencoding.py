@@ -34,7 +34,7 @@ class Reencoder:
         *,
         scores_all: bool,
     ) -> None:
-        """Keep the model that searches.
+        """Keep the model that scores.
 
         Args:
             subwords: in which it reads and writes.
