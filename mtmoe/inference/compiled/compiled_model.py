@@ -121,7 +121,6 @@ class CompiledModel:
         self._output_vectors_VD = model.output_VD.detach()
         shape = Shape(
             width=settings.width,
-            hidden=settings.lstm_units,
             attention_width=settings.attention_units,
             vocabulary=model.vocabulary_size,
             encoder_layers=settings.encoder_layers,
@@ -136,6 +135,7 @@ class CompiledModel:
         )
         number = FAMILIES.index(family or best_family() or FAMILIES[0])
         self._model = loaded.mtmoe_new(shape, in_int8, number)
+        check(0 if self._model else 1)
         # Not at the end of the process, where a thread may still be in it.
         weakref.finalize(self, loaded.mtmoe_delete, self._model).atexit = False
         self._add(model)

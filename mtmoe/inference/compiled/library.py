@@ -15,7 +15,7 @@ from mtmoe.errors import UserError
 LIBRARY = "_inference.library"
 """Its file, on every system. It is no module of Python, and does not look like one."""
 
-INTERFACE = 1
+INTERFACE = 2
 """What the library's functions take and do; a library that was built of older sources has another one."""
 
 FAMILIES = ("plain", "avx2", "avx512")
@@ -29,7 +29,7 @@ class Shape(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in (
-            "width", "hidden", "attention_width", "vocabulary", "encoder_layers", "decoder_layers", "encoder_bottom",
+            "width", "attention_width", "vocabulary", "encoder_layers", "decoder_layers", "encoder_bottom",
             "residual", "bottom_residual", "additive", "context", "output_attention",
         )),
         ("embedding_factor", ctypes.c_float),

@@ -1,4 +1,5 @@
-// The library's functions, as compiled_model.py calls them. Each returns 0, or 1 where memory has run out.
+// The library's functions, as compiled_model.py calls them. Those that return a status return 0, or 1 where memory has
+// run out.
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +7,10 @@
 #include <cstring>
 #include <limits>
 #include <new>
-#include <vector>
 
+#include "best_of_row.h"
 #include "model.h"
+#include "scratch.h"
 
 #if defined(_WIN32)
 #define EXPORT extern "C" __declspec(dllexport)
@@ -43,22 +45,11 @@ int guarded(F f) {
 // The `wanted` largest numbers of a row, largest first, and their places; the first ones of equal numbers.
 void find_largest(const float* row, int size, int wanted, const Kernels& k, float* values, int64_t* places) {
   constexpr int STRIDE = 64;
-  int num_kept = 0;
+  BestOfRow<int64_t> found(wanted, values, places);
   for (int begin = 0; begin < size; begin += STRIDE) {
     const int end = std::min(begin + STRIDE, size);
-    if (num_kept == wanted && !(k.largest(row + begin, end - begin) > values[wanted - 1])) continue;
-    for (int at = begin; at < end; ++at) {
-      const float value = row[at];
-      if (num_kept == wanted && !(value > values[wanted - 1])) continue;
-      int place = num_kept < wanted ? num_kept++ : wanted - 1;
-      while (place && value > values[place - 1]) {
-        values[place] = values[place - 1];
-        places[place] = places[place - 1];
-        --place;
-      }
-      values[place] = value;
-      places[place] = at;
-    }
+    if (!found.lets_in(k.largest(row + begin, end - begin))) continue;
+    for (int at = begin; at < end; ++at) found.add(row[at], at);
   }
 }
 
@@ -68,7 +59,7 @@ void find_largest(const float* row, int size, int wanted, const Kernels& k, floa
 using mtmoe::Model;
 
 // Counts up when a function takes or does something else; `INTERFACE` in library.py is the one that it knows.
-EXPORT int mtmoe_interface() { return 1; }
+EXPORT int mtmoe_interface() { return 2; }
 
 // The best family of kernels that this processor has: 2 AVX-512 with VNNI, 1 AVX2, 0 any.
 EXPORT int mtmoe_best_family() {
@@ -114,10 +105,11 @@ EXPORT int mtmoe_project(const Model* model, int rows, const float* hidden, floa
   return mtmoe::guarded([&] {
     const int size = model->shape().vocabulary, ld = model->padded_vocabulary();
     if (size == ld) return model->project(rows, hidden, logits, ld);
-    std::vector<float> padded((long)rows * ld);
-    model->project(rows, hidden, padded.data(), ld);
+    mtmoe::Scratch scratch;
+    float* padded = scratch.take<float>((long)rows * ld);
+    model->project(rows, hidden, padded, ld);
     for (int row = 0; row < rows; ++row)
-      std::memcpy(logits + (long)row * size, padded.data() + (long)row * ld, size * sizeof(float));
+      std::memcpy(logits + (long)row * size, padded + (long)row * ld, size * sizeof(float));
   });
 }
 
@@ -132,13 +124,15 @@ EXPORT int mtmoe_next_words(const Model* model, int rows, const float* hidden, i
     const int size = model->shape().vocabulary, width = model->shape().width;
     const long ld = model->padded_vocabulary();
     const int at_once = (int)std::max(6L, mtmoe::LOGITS_AT_ONCE / ld / 6 * 6);
-    std::vector<float> room((long)std::min(rows, at_once) * ld), values(wanted);
+    mtmoe::Scratch scratch;
+    float* room = scratch.take<float>((long)std::min(rows, at_once) * ld);
+    float* values = scratch.take<float>(wanted);
     const float never_found = -std::numeric_limits<float>::infinity();
     for (int first = 0; first < rows; first += at_once) {
       const int here = std::min(at_once, rows - first);
-      model->project(here, hidden + (long)first * width, room.data(), ld);
+      model->project(here, hidden + (long)first * width, room, ld);
       for (int row = first; row < first + here; ++row) {
-        float* logits = room.data() + (row - first) * ld;
+        float* logits = room + (row - first) * ld;
         const float all = model->kernels().log_sum_exp(logits, size);
         of_end[row] = logits[end_of_sentence] - all;
         for (int i = 0; i < num_proposed; ++i) {
@@ -148,7 +142,7 @@ EXPORT int mtmoe_next_words(const Model* model, int rows, const float* hidden, i
         for (int i = 0; i < num_never; ++i) logits[never[i]] = never_found;
         if (ban_begins)
           for (int64_t i = ban_begins[row]; i < ban_begins[row + 1]; ++i) logits[banned[i]] = never_found;
-        mtmoe::find_largest(logits, size, wanted, model->kernels(), values.data(), words + (long)row * wanted);
+        mtmoe::find_largest(logits, size, wanted, model->kernels(), values, words + (long)row * wanted);
         for (int i = 0; i < wanted; ++i) log_probabilities[(long)row * wanted + i] = values[i] - all;
       }
     }

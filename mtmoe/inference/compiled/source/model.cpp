@@ -7,56 +7,15 @@
 #include <new>
 #include <numeric>
 
+#include "best_of_row.h"
+#include "scratch.h"
+
 namespace mtmoe {
 
 namespace {
 
 constexpr long TOKENS_AT_ONCE = 2048;  // of the encoder: so much room it takes at most
 constexpr int MOST_CHOSEN = 64;  // experts of a token, as `_MOST_CHOSEN` in compiled_model.py
-
-// Room for the numbers of one call, used again by the next one of the same thread. Calls nest: what is taken within a
-// `Scratch` is free again at its end.
-class Scratch {
- public:
-  Scratch() : block_(current_block), used_(current_used) {}
-  ~Scratch() {
-    current_block = block_;
-    current_used = used_;
-  }
-  template <typename T>
-  T* take(long count) {
-    const long bytes = (count * (long)sizeof(T) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    while (current_block < blocks.size() && current_used + bytes > blocks[current_block].second) {
-      ++current_block;
-      current_used = 0;
-    }
-    if (current_block == blocks.size()) {
-      const long size = std::max(bytes, 1L << 20);
-      void* memory = nullptr;
-      if (posix_memalign(&memory, ALIGNMENT, size)) throw std::bad_alloc();
-      blocks.emplace_back((char*)memory, size);
-      current_used = 0;
-    }
-    T* place = (T*)(blocks[current_block].first + current_used);
-    current_used += bytes;
-    return place;
-  }
-
- private:
-  struct Blocks : std::vector<std::pair<char*, long>> {
-    ~Blocks() {
-      for (auto& block : *this) std::free(block.first);
-    }
-  };
-  static thread_local Blocks blocks;
-  static thread_local size_t current_block;
-  static thread_local long current_used;
-  size_t block_;
-  long used_;
-};
-thread_local Scratch::Blocks Scratch::blocks;
-thread_local size_t Scratch::current_block = 0;
-thread_local long Scratch::current_used = 0;
 
 // The k largest numbers, the largest first. One more is looked at: where it equals the last one, the library of torch
 // decides which of them is in (as in a gate that has learned nothing, all of whose logits are 0).
@@ -65,19 +24,8 @@ void choose_best(const float* numbers, int size, int k, float* values, int* plac
   const int wanted = std::min(k + 1, size);
   float best[MOST_CHOSEN + 1];
   int at[MOST_CHOSEN + 1];
-  int num_kept = 0;
-  for (int i = 0; i < size; ++i) {
-    const float value = numbers[i];
-    if (num_kept == wanted && !(value > best[wanted - 1])) continue;
-    int place = num_kept < wanted ? num_kept++ : wanted - 1;
-    while (place && value > best[place - 1]) {
-      best[place] = best[place - 1];
-      at[place] = at[place - 1];
-      --place;
-    }
-    best[place] = value;
-    at[place] = i;
-  }
+  BestOfRow<int> found(wanted, best, at);
+  for (int i = 0; i < size; ++i) found.add(numbers[i], i);
   if (wanted > k && best[k - 1] == best[k]) {  // as aten/src/ATen/native/TopKImpl.h chooses
     std::vector<std::pair<float, int>> all(size);
     for (int i = 0; i < size; ++i) all[i] = {numbers[i], i};

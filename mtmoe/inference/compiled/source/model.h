@@ -15,9 +15,9 @@
 
 namespace mtmoe {
 
-// The settings that shape a model, in the order of `Shape` in compiled_model.py.
+// The settings that shape a model, in the order of `Shape` in library.py.
 struct Shape {
-  int32_t width, hidden, attention_width, vocabulary;
+  int32_t width, attention_width, vocabulary;
   int32_t encoder_layers, decoder_layers;
   int32_t encoder_bottom;     // 0 sum, 1 concatenate, 2 wide
   int32_t residual, bottom_residual;
