@@ -1,5 +1,4 @@
-"""Settings of the whole process: environment variables of oneDNN, OpenMP and malloc, garbage collection, warnings,
-threads, denormals.
+"""Settings of the whole process: environment variables of oneDNN, OpenMP and malloc, warnings, threads, denormals.
 
 Nothing else in the library changes any of these, neither when it is imported nor when a model is made or loaded. The
 commands call what is here, and so may a Python program, as early as it can::
@@ -15,7 +14,6 @@ Two places take threads for the time of one operation and give them back: `mtmoe
 
 from __future__ import annotations
 
-import gc
 import os
 import warnings
 from typing import TYPE_CHECKING
@@ -27,8 +25,7 @@ _ONEDNN_CAPACITY = "PRIMITIVE_CACHE_CAPACITY"
 
 
 def prepare_for_translation() -> None:
-    """Set the process up to translate or to score translations: few compiled products, no warnings without a remedy,
-    circular garbage looked for less often.
+    """Set the process up to translate or to score translations: few compiled products, no warnings without a remedy.
 
     Takes effect only before the process has first used oneDNN.
     """
@@ -36,9 +33,6 @@ def prepare_for_translation() -> None:
     # oneDNN compiles a product or an LSTM for each shape and keeps the last 1,024, a quarter of a gigabyte after 20,000
     # sentences; few of a search's many shapes come again. 128 are enough for those that do (5 % more time).
     _keep_compiled_products(128)
-    # A step of a search makes tuples by the thousand, none of them in a circle, and all that torch has made is looked
-    # through for circles again and again: a tenth of the time with the usual threshold of 700.
-    gc.set_threshold(50_000, 20, 20)
 
 
 def prepare_for_training(device: torch.device) -> None:
