@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mtmoe.checkpoint.run_files import RunFiles
+from mtmoe.checkpoint.run_files import RunFiles, open_run
 from mtmoe.errors import UserError
 from mtmoe.system.atomic_files import link_atomically, make_directory
 
@@ -34,10 +34,11 @@ def run_data(run_dir: Path) -> Path:
     """Return the directory of the run's prepared text, for commands that need its test sets.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is not there, or ``run_dir`` is no run.
     """
     place = place_of_data(run_dir)
     if not place.exists():
+        open_run(run_dir)  # a run of another name is the likelier mistake
         raise UserError(
             f"{place}: there is no such directory", fix="give the DATA_DIR of `mtmoe preprocess` with --data"
         )

@@ -24,7 +24,6 @@ from mtmoe.inference.fast_decoding import (
 from mtmoe.inference.models.search_models import is_compiled
 from mtmoe.inference.translator import Translator, decoding_settings
 from mtmoe.languages import chosen_tokeniser
-from mtmoe.model.translation import TranslationModel
 from mtmoe.progress import Progress, silent
 
 FEWEST_LINES, MOST_LINES = 200, 500
@@ -83,9 +82,7 @@ def tune_decoding(
     lines, references = [sources[place] for place in places], [references[place] for place in places]
     if len(lines) < FEWEST_LINES or not is_searched_plainly(own):
         return None
-    model = load_model(source, checkpoint, "cpu").model
-    assert isinstance(model, TranslationModel)
-    compiles = is_compiled(model, own.precision)
+    compiles = is_compiled(load_model(source, checkpoint, "cpu").model, own.precision)
     ways = list(dict.fromkeys(usable(way, own, is_compiled=compiles) for way in WAYS))
     ways = [way for way in ways if way.chosen()]
     if not ways:

@@ -51,4 +51,7 @@ def test_what_it_cannot_do_is_said(invoke: Any, tiny_run: Any, tmp_path: Path, m
     assert result.exit_code == 1
     assert "6 dev lines, which are to be at least 200" in result.stderr
     assert not (run / "fast_decoding.json").exists()
+    other = invoke("tune-decoding", tmp_path / "nowhere")
+    assert other.exit_code == 1
+    assert f"no run {tmp_path / 'nowhere'}: it does not exist" in other.stderr
     assert invoke("tune-decoding", run, "--source", tiny_run.folder / "test.en").exit_code == 2
