@@ -188,10 +188,12 @@ def _check_text(recipe: Recipe, data_dir: Path, cache: Path | None, own: Mapping
 def _tune_decoding(run_dir: Path, data_dir: Path) -> None:
     """Find out how the run translates fastest, where its dev set is large enough to tell."""
     from mtmoe.data.prepared.data_directory import open_prepared
-    from mtmoe.training.decoding_tuning import tune_decoding
+    from mtmoe.training.decoding_tuning import FEWEST_LINES, tune_decoding
 
+    prepared = open_prepared(data_dir)
+    if len(prepared.valid_source) >= FEWEST_LINES:
+        note("looking on the dev set for a faster way to translate that loses nothing")
     with shown_progress() as progress:
-        prepared = open_prepared(data_dir)
         tuning = tune_decoding(run_dir, prepared.valid_source, prepared.valid_target, progress=progress)
     if tuning is None:
         return
