@@ -25,7 +25,7 @@ help:
 	@echo "make check     run the linter, the formatter's check, the type checker and the tests"
 	@echo "make docs      build docs/ into build/docs; begin to read at build/docs/index.html"
 	@echo "make format    format the code"
-	@echo "make clean     remove $(VENV), $(DEMO) and all caches"
+	@echo "make clean     remove $(VENV), $(DEMO), what was built, and all caches"
 
 install: $(stamp)
 
@@ -70,5 +70,5 @@ format: $(stamp)
 	$(bin)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info mtmoe/inference/compiled/*.library .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,4 +83,4 @@ def test_an_output_that_is_not_a_number_shows():
     model = Projection(70)
     model.weights_DV[3, 69] = torch.nan
     with pytest.raises(UserError, match="the model's output is not a number"):
-        module.check_numbers(next_words(model, _rows(2), 3).log_probabilities_XW)
+        module.check_numbers(next_words(model, _rows(2), 3).log_probabilities_XW.numpy())
