@@ -38,7 +38,8 @@ def run_data(run_dir: Path) -> Path:
     """
     place = place_of_data(run_dir)
     if not place.exists():
-        open_run(run_dir)  # a run of another name is the likelier mistake
+        if not run_dir.is_file():  # to a package, the data are given
+            open_run(run_dir)  # a run of another name is the likelier mistake
         raise UserError(
             f"{place}: there is no such directory", fix="give the DATA_DIR of `mtmoe preprocess` with --data"
         )
