@@ -149,10 +149,14 @@ class LanguageModel(ResidualStack):
     ) -> tuple[Tensor, LanguageModelState]:
         """Return log P as :meth:`log_probabilities`, after the text in ``state``, and the state after the batch."""
         output, after = self.continued(batch, state)
-        log_N = label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
+        log_N = self.label_log_probabilities(output)
         num_rows, length = batch.target_BT.shape[0], batch.target_BT.shape[1] - 1
         positions_N = real_positions(batch.target_lengths_B, length)
         return put_rows(log_N[:, None], positions_N, num_rows, length)[:, :, 0], after
+
+    def label_log_probabilities(self, output: Output) -> Tensor:
+        """Return log P of each real token that :meth:`continued` has computed up to the output layer: float32 [N]."""
+        return label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
 
     def _lstms(self) -> Iterator[Lstm]:
         yield from self.layers  # type: ignore[misc]

@@ -73,7 +73,7 @@ def check_resume(run: RunFiles, saved: Recipe, recipe: Recipe, prepared: Prepare
 
     Args:
         saved: the recipe of the run.
-        warn: told of settings of training and decoding that change.
+        warn: told of settings of training, decoding and scoring that change.
 
     Raises:
         UserError: task, seed, data, vocabulary, model, or the rows of running text are not those of the run.
@@ -104,7 +104,7 @@ def check_resume(run: RunFiles, saved: Recipe, recipe: Recipe, prepared: Prepare
                 "each row of running text goes on with it",
                 fix=f"resume with --set training.{key}={before}, or start a new run",
             )
-    for table in ("training", "decoding"):
+    for table in ("training", "decoding", "scoring"):
         for key, before, now in _differences(saved.model_dump()[table], recipe.model_dump()[table], table):
             warn(f"resuming with {key} = {now} (was {before})")
 

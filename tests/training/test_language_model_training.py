@@ -17,7 +17,7 @@ from mtmoe.checkpoint import load_language_model, load_model
 from mtmoe.data.batches.padding import ragged, text_batch
 from mtmoe.data.prepared.preparation import open_prepared, prepare
 from mtmoe.errors import UserError
-from mtmoe.inference.scoring import language_model_scoring
+from mtmoe.inference.scoring import language_model_scoring, running_text_reader
 from mtmoe.inference.scoring.language_model_scoring import score_text, total
 from mtmoe.training import validation
 from mtmoe.training.losses.sampled_softmax import inclusion_probabilities
@@ -108,7 +108,7 @@ def test_sampled_softmax_learns_to_count_too(place, tmp_path):
 
 
 def test_score_reads_the_dev_set_as_one_text_and_validation_in_one_row_does_the_same(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(language_model_scoring, "TOKENS_AT_ONCE", 16)
+    monkeypatch.setattr(running_text_reader, "TOKENS_AT_ONCE", 16)
     monkeypatch.setattr(language_model_scoring, "WINDOW_LINES", 7)
     monkeypatch.setattr(validation, "ROWS_OF_TEXT", 1)
     monkeypatch.setattr(validation, "TOKENS_AT_ONCE", 16)

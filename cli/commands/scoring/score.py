@@ -12,11 +12,12 @@ import click
 from mtmoe.errors import UserError
 
 from ...console import note, number_or_null, shown_progress, warn, write_data, write_json
-from ...lines import read_aligned, read_lines
+from ...language_model_scores import score_language_model
+from ...lines import read_aligned
 from ...options import (
+    DIRECTORY,
     FILE,
     checkpoint_option,
-    decoding_set_option,
     device_option,
     json_option,
     model_argument,
@@ -37,8 +38,29 @@ _SETTINGS = ("max_source_tokens", "over_long", "batch_tokens", "beam_size")
 @click.argument("targets", metavar="[TARGET...]", nargs=-1, type=FILE)
 @click.option("--tokens", "with_tokens", is_flag=True, help="Write the log-probability of each subword too.")
 @with_option
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Another value for a setting: of decoding for a translation model, such as decoding.max_source_tokens=100; of "
+    "scoring for a language model, such as scoring.cache.weight=0.1. Can be repeated.",
+)
+@click.option(
+    "--tune-on",
+    "dev_text",
+    metavar="TEXT",
+    type=FILE,
+    help="Language models: choose the numbers of scoring.dynamic and scoring.cache on this dev text first; of both, "
+    "if neither is set.",
+)
+@click.option(
+    "--data",
+    "data_dir",
+    type=DIRECTORY,
+    help="DATA_DIR that the model was trained on, for scoring.dynamic.  [default: the run's]",
+)
 @checkpoint_option
-@decoding_set_option
 @device_option
 @json_option
 def score(
@@ -47,8 +69,10 @@ def score(
     targets: tuple[Path, ...],
     with_tokens: bool,
     ensemble: tuple[Member, ...],
-    checkpoint: str,
     overrides: tuple[str, ...],
+    dev_text: Path | None,
+    data_dir: Path | None,
+    checkpoint: str,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -64,15 +88,23 @@ def score(
     per word and per subword, ends of lines counted, unknown words as <unk>. In a language without spaces between
     words (Chinese, Thai), its letters count as words.
 
+    A language model of running text can learn from the text as it is scored (--set scoring.dynamic.learning_rate=1e-4:
+    dynamic evaluation), or remember its words (--set scoring.cache.weight=0.1: a neural cache). A word is always scored
+    before anything is learned from it, and the run stays as it is.
+
     One of the texts can be `-`, standard input.
     """
     if _is_language_model(run):
-        if targets or with_tokens or overrides or ensemble:
-            raise click.UsageError(
-                f"{run} is a language model: it scores one text as a whole, alone, and has no decoding settings"
-            )
-        _score_text(run, source, checkpoint, device, as_json)
+        if targets or with_tokens or ensemble:
+            raise click.UsageError(f"{run} is a language model: it scores one text as a whole, alone")
+        score_language_model(run, source, overrides, dev_text, data_dir, checkpoint, device, as_json)
         return
+    for option, value in (("--tune-on", dev_text), ("--data", data_dir)):
+        if value is not None:
+            raise click.UsageError(
+                f"{option} {value} is for language models, which can learn from the text that they score; {run} is a "
+                "translation model"
+            )
     if not targets:
         raise click.UsageError("Missing argument 'TARGET...': a translation model scores translations of SOURCE")
     from mtmoe.checkpoint import open_model
@@ -161,34 +193,3 @@ def _is_language_model(run: Path) -> bool:
     from mtmoe.checkpoint import open_model
 
     return open_model(run).recipe().task == "language-model"
-
-
-def _score_text(run: Path, text: Path, checkpoint: str, device: str | None, as_json: bool) -> None:
-    from mtmoe.checkpoint import load_language_model
-    from mtmoe.device import choose_device
-    from mtmoe.inference.scoring.language_model_scoring import score_text, total
-
-    lines = read_lines(text)
-    loaded = load_language_model(run, checkpoint, choose_device(device))
-    scores = []
-    with shown_progress(beside_output=not as_json) as progress:
-        for scored in score_text(loaded, lines, progress):
-            scores.append(scored)
-            if not as_json:
-                write_data(f"{scored.log_probability:.6f}\n")
-    if not scores:
-        raise UserError(f"{text}: has no line to score", fix="give a text of at least one line")
-    sums = total(scores)
-    if as_json:
-        totals: dict[str, Any] = sums._asdict()
-        perplexities = {
-            "perplexity_per_word": number_or_null(sums.per_word),
-            "perplexity_per_token": number_or_null(sums.per_token),
-        }
-        write_json({**totals, **perplexities, "lines": [scored._asdict() for scored in scores]})
-        return
-    note(
-        f"log-probability {sums.log_probability:.3f}; "
-        f"{sums.num_words:,} words, perplexity {sums.per_word:.4f} per word; "
-        f"{sums.num_tokens:,} tokens, perplexity {sums.per_token:.4f} per token; {sums.num_unknown:,} unknown"
-    )

@@ -37,6 +37,7 @@ from mtmoe.config.settings.decoding import (
 from mtmoe.config.settings.distillation import Distillation
 from mtmoe.config.settings.model import Hierarchy, MixtureOfExpertsSettings, Model
 from mtmoe.config.settings.recipe import Recipe
+from mtmoe.config.settings.scoring import DynamicEvaluation, NeuralCache, Scoring
 from mtmoe.config.settings.start import Interpolation, Start
 from mtmoe.config.settings.subwords import Subwords, SubwordSampling
 from mtmoe.config.settings.training import (
@@ -64,6 +65,7 @@ __all__ = [
     "Distillation",
     "Distributed",
     "DiverseBeams",
+    "DynamicEvaluation",
     "EarlyStopping",
     "Ema",
     "FileLocation",
@@ -79,6 +81,7 @@ __all__ = [
     "MixtureOfExpertsSettings",
     "Model",
     "Multilingual",
+    "NeuralCache",
     "Recipe",
     "Replay",
     "Reranking",
@@ -87,6 +90,7 @@ __all__ = [
     "SampledSoftmax",
     "Sampling",
     "Schedule",
+    "Scoring",
     "Settings",
     "Sha256",
     "Shortlist",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from mtmoe.config.settings.curriculum import check_curriculum
 from mtmoe.config.settings.data import Data
 from mtmoe.config.settings.decoding import Decoding
 from mtmoe.config.settings.model import Model
+from mtmoe.config.settings.scoring import Scoring
 from mtmoe.config.settings.subwords import Subwords
 from mtmoe.config.settings.training import Training
 
@@ -41,6 +43,7 @@ class Recipe(Settings):
     model: Model = Field(default=Model(), description="Network.")
     training: Training = Field(description="Training.")
     decoding: Decoding = Field(default=Decoding(), description="Translation.")
+    scoring: Scoring = Field(default=Scoring(), description="Scoring of text by a language model.")
 
     @model_validator(mode="after")
     def _settings_of_experts_have_experts(self) -> Recipe:
@@ -136,6 +139,8 @@ class Recipe(Settings):
         ):
             if not absent:
                 raise ValueError(f'{key} = {value!r} belongs to task = "language-model", but task = "translation"')
+        for key, what in _memories(self.scoring):
+            raise ValueError(f'scoring.{key} ({what}) belongs to task = "language-model", but task = "translation"')
         sampling = self.training.subword_sampling
         if sampling is not None and self.subwords.algorithm == "bpe" and sampling.alpha > 1:
             raise ValueError(
@@ -174,6 +179,11 @@ class Recipe(Settings):
             )
         if self.decoding != Decoding():
             raise ValueError(f'the settings of decoding do nothing: task = "{self.task}" translates nothing')
+        for key, what in _memories(self.scoring) if self.training.bptt_steps == 0 else ():
+            raise ValueError(
+                f"scoring.{key} ({what}) is of running text, but with training.bptt_steps = 0 the model reads each "
+                "line by itself; a model that is trained with bptt_steps = 35 reads them as one text"
+            )
         weighted = [source for source in self.data.train if source.weight != 1.0]
         if self.training.bptt_steps and weighted:
             raise ValueError(
@@ -181,3 +191,11 @@ class Recipe(Settings):
                 f"{self.training.bptt_steps} the text runs on as it stands"
             )
         return self
+
+
+def _memories(scoring: Scoring) -> Iterator[tuple[str, str]]:
+    """Yield the tables that are on, each with one of its settings."""
+    if scoring.dynamic is not None:
+        yield "dynamic", f"learning_rate = {scoring.dynamic.learning_rate}"
+    if scoring.cache is not None:
+        yield "cache", f"weight = {scoring.cache.weight}"

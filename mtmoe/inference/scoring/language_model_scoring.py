@@ -5,7 +5,8 @@ more, so that a blank line is one prediction. A word that the vocabulary lacks i
 probability of that class; perplexities of models with different vocabularies can be compared only where no such word
 occurs. ``per_word`` divides by words and ends, whatever the model's tokens are, and ``per_token`` by tokens and ends.
 
-A model that was trained on running text reads each line after all lines before it; any other reads each by itself.
+A model that was trained on running text reads each line after all lines before it (:mod:`.running_text_reader`); any
+other reads each by itself.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from typing import NamedTuple
 import torch
 
 from mtmoe.checkpoint import LoadedLanguageModel
-from mtmoe.data.batches.padding import Batch, ragged, text_batch
+from mtmoe.data.batches.padding import ragged, text_batch
 from mtmoe.data.cleaning.normal_form import normalise_line
 from mtmoe.errors import UserError
 from mtmoe.inference.models.inference_precision import full_precision
+from mtmoe.inference.scoring.dynamic_evaluation import RootMeanSquares
 from mtmoe.inference.scoring.forced_decoding import perplexity_of
+from mtmoe.inference.scoring.running_text_reader import RunningReader
 from mtmoe.inference.search.source_batching import group_by_length
 from mtmoe.languages import num_words
-from mtmoe.model.language_model import LanguageModelState
 from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS, EOS, UNK
 
 WINDOW_LINES = 1024
 _BATCH_TOKENS = 4096
-TOKENS_AT_ONCE = 1024
 
 
 class LineScore(NamedTuple):
@@ -77,12 +78,24 @@ def total(scores: Sequence[LineScore]) -> TextScore:
     return TextScore(sums[0], len(scores), *(int(number) for number in sums[1:]))
 
 
-def score_text(loaded: LoadedLanguageModel, lines: Iterable[str], progress: Progress = silent) -> Iterator[LineScore]:
-    """Yield one score for each line, in order; lines are read a window at a time."""
+def score_text(
+    loaded: LoadedLanguageModel,
+    lines: Iterable[str],
+    progress: Progress = silent,
+    usual: RootMeanSquares | None = None,
+) -> Iterator[LineScore]:
+    """Yield one score for each line, in order, as the recipe's ``[scoring]`` says; lines are read a window at a time.
+
+    Args:
+        usual: for ``scoring.dynamic``, where the whole text is one window: what
+            :func:`mtmoe.inference.scoring.dynamic_evaluation.root_mean_squares` says of the model.
+    """
     iterator = iter(lines)
-    reader = _RunningReader(loaded) if loaded.recipe.training.bptt_steps else SentenceReader(loaded)
+    reader = RunningReader(loaded, usual, progress) if loaded.recipe.training.bptt_steps else SentenceReader(loaded)
     num_done, language = 0, loaded.recipe.data.target_language
-    while window := list(itertools.islice(iterator, WINDOW_LINES)):
+    # Segments, from which is learned, do not end where a window would.
+    num_lines = WINDOW_LINES if loaded.recipe.scoring.dynamic is None else None
+    while window := list(itertools.islice(iterator, num_lines)):
         texts = [normalise_line(line) for line in window]
         encoded = loaded.vocabulary.encode_batch(texts)
         for text, ids, log_probability in zip(texts, encoded, reader.read(encoded), strict=True):
@@ -115,33 +128,3 @@ class SentenceReader:
             for index, row_T in zip(group, log_BT, strict=True):
                 scores[index] = float(row_T.sum())
         return scores
-
-
-class _RunningReader:
-    """Each line after all that were read before."""
-
-    def __init__(self, loaded: LoadedLanguageModel) -> None:
-        self._model = loaded.model
-        self._device = next(loaded.model.parameters()).device
-        self._state: LanguageModelState | None = None
-        self._last = EOS
-
-    @torch.inference_mode()
-    def read(self, lines: Sequence[Sequence[int]]) -> list[float]:
-        """Return log P of each line given all before it, its end included: ids without special symbols."""
-        tokens = [token for ids in lines for token in (*ids, EOS)]
-        parts = []
-        for begin in range(0, len(tokens), TOKENS_AT_ONCE):
-            stretch = tokens[begin : begin + TOKENS_AT_ONCE]
-            with full_precision():
-                log_1T, self._state = self._model.continued_log_probabilities(self._batch(stretch), self._state)
-            self._last = stretch[-1]
-            parts.append(log_1T[0].double().cpu())
-        log_probabilities = torch.cat(parts).split([len(ids) + 1 for ids in lines])
-        return [float(part.sum()) for part in log_probabilities]
-
-    def _batch(self, stretch: Sequence[int]) -> Batch:
-        no_source = torch.zeros(1, 0, dtype=torch.int64)
-        target_1T = torch.tensor([[self._last, *stretch]])
-        zero, length = torch.tensor([0]), torch.tensor([len(stretch)])
-        return Batch(no_source, zero, target_1T, length).to(self._device)

@@ -49,6 +49,73 @@ def test_score_writes_a_logarithm_a_line_and_both_perplexities(invoke: Any, fold
     assert (piped.stdout, piped.stderr) == (scored.stdout, scored.stderr)
 
 
+def _perplexity(stderr: str) -> float:
+    return float(stderr.rpartition("per word")[0].rpartition("perplexity ")[2])
+
+
+def test_score_learns_and_remembers_without_changing_the_run(invoke: Any, folder: Path) -> None:
+    run, text = folder / "run", folder / "test.txt"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    static = invoke("score", run, text)
+    rate, batches = "scoring.dynamic.learning_rate=0.003", "scoring.dynamic.statistics_batches=3"
+    learned = invoke("score", run, text, "--set", rate, "--set", batches)
+    assert learned.exit_code == 0, learned.stderr
+    assert len(learned.stdout.splitlines()) == len(static.stdout.splitlines())
+    assert _perplexity(learned.stderr) < 0.9 * _perplexity(static.stderr)
+    options = ("--set", "scoring.cache.weight=0.3", "--set", "scoring.cache.theta=0.0")
+    remembered = json.loads(invoke("score", run, text, *options, "--json").stdout)
+    assert remembered["perplexity_per_word"] < 0.98 * _perplexity(static.stderr)
+    assert remembered["scoring"] == {"cache": {"size_tokens": 2000, "theta": 0.0, "weight": 0.3}}
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_tune_on_tells_what_it_chose_and_scores_with_it(invoke: Any, folder: Path) -> None:
+    run, text, dev = folder / "run", folder / "test.txt", folder / "valid.txt"
+    tuned = invoke("score", run, text, "--tune-on", dev, "--set", "scoring.cache={}")
+    assert tuned.exit_code == 0, tuned.stderr
+    (chosen,) = (line for line in tuned.stderr.splitlines() if line.startswith("chosen: "))
+    again = invoke("score", run, text, *chosen.removeprefix("chosen: ").split())
+    assert again.stdout == tuned.stdout
+    both = invoke("score", run, text, "--tune-on", dev)
+    assert "--set scoring.dynamic.learning_rate=" in both.stderr
+    assert "--set scoring.cache.theta=" in both.stderr
+
+
+def test_a_package_learns_from_the_data_that_it_is_told(invoke: Any, folder: Path, tmp_path: Path) -> None:
+    package, text = tmp_path / "counting.mtmoe", folder / "test.txt"
+    made = invoke("package", folder / "run", package, "--weights", "int8")
+    assert made.exit_code == 0, made.stderr
+    options = ("--set", "scoring.dynamic.learning_rate=0.003", "--set", "scoring.dynamic.statistics_batches=3")
+    alone = invoke("score", package, text, *options)
+    assert alone.exit_code == 1
+    assert "give the DATA_DIR of `mtmoe preprocess` with --data" in alone.stderr
+    told = invoke("score", package, text, *options, "--data", folder / "run" / "data")
+    assert told.exit_code == 0, told.stderr
+    assert _perplexity(told.stderr) < 0.9 * _perplexity(invoke("score", package, text).stderr)
+
+
+def test_what_learns_and_remembers_nothing_is_refused(invoke: Any, folder: Path, tiny_run: Any, helper: Path) -> None:
+    run, text = folder / "run", folder / "test.txt"
+    decoding = invoke("score", run, text, "--set", "decoding.beam_size=2")
+    assert decoding.exit_code == 2
+    assert "only its scoring can change" in decoding.stderr
+    useless = invoke("score", run, text, "--data", run / "data")
+    assert useless.exit_code == 2
+    assert "does nothing: scoring.dynamic is not set" in useless.stderr
+    pair = (tiny_run.folder / "test.en", tiny_run.folder / "test.fr")
+    for option in (("--tune-on", text), ("--data", run / "data")):
+        translation = invoke("score", tiny_run.run, *pair, *option)
+        assert translation.exit_code == 2
+        assert f"{tiny_run.run} is a translation model" in " ".join(translation.stderr.split())
+    sentences = invoke("score", helper, text, "--set", "scoring.cache.weight=0.1")
+    assert sentences.exit_code == 1
+    assert "with training.bptt_steps = 0 the model reads each line by itself" in sentences.stderr
+    options = ("--set", "scoring.dynamic.learning_rate=1", "--set", "scoring.dynamic.epsilon=1e-30")
+    wild = invoke("score", run, text, *options)
+    assert wild.exit_code == 1, wild.stderr
+    assert "scoring.dynamic.learning_rate = 1 is too high" in wild.stderr
+
+
 def test_a_language_model_takes_one_text_and_translates_nothing(invoke: Any, folder: Path) -> None:
     text = folder / "test.txt"
     two = invoke("score", folder / "run", text, text)
