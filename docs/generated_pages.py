@@ -51,6 +51,7 @@ _RECORDS = (
     ("Each MoE layer on each of several dev sets", "LAYER.{}.SET", ("LanguageRouting",)),
     ('`"event": "interpolation"`', "{}", ("InterpolationMetrics",)),
     ("Each trial, in the same line: a list of each", "{}", ("InterpolationTrial",)),
+    ('`"event": "alarm"`', "{}", ("AlarmMetrics",)),
 )
 """Headings, what a key is made of, and the records that have the fields."""
 _NOT_IN_A_LINE = {"layers", "quality", "dev_sets", "examples", "routing", "trials"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtmoe import __version__
 from mtmoe.errors import UserError
 from mtmoe.languages import chosen_tokeniser
 
@@ -31,7 +32,15 @@ from .preprocess import check_teachers, prepare_data, warn_of_languages
 
 if TYPE_CHECKING:
     from mtmoe.config import Recipe
+    from mtmoe.training.reporting import Reporter
     from mtmoe.training.trainer import Finished
+
+
+def _named_as_a_page(context: click.Context, parameter: click.Parameter, page: str | None) -> str | None:
+    """Return FILE of ``--report``; the name of a recipe, which stands behind it by mistake, is refused."""
+    if page and not page.lower().endswith((".html", ".htm")):
+        raise click.BadParameter(f"{page} does not end in .html; without FILE, --report stands last on the line")
+    return page
 
 
 @click.command()
@@ -39,6 +48,15 @@ if TYPE_CHECKING:
 @click.argument("run_dir", metavar="RUN_DIR", type=DIRECTORY)
 @click.option("--data", "data_dir", type=DIRECTORY, help="DATA_DIR of `mtmoe preprocess`.  [default: RUN_DIR/data]")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR, exactly where its last checkpoint is.")
+@click.option(
+    "--report",
+    "page",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    callback=_named_as_a_page,
+    help="Write a page about the run, anew as it is trained.  [default of FILE: RUN_DIR/report.html]",
+)
 @own_files_options
 @subwords_of_option
 @start_option
@@ -53,6 +71,7 @@ def train(
     run_dir: Path,
     data_dir: Path | None,
     resume: bool,
+    page: str | None,
     device: str | None,
     num_workers: int | None,
     cache: Path | None,
@@ -62,7 +81,8 @@ def train(
 
     Without --data it fetches and preprocesses the recipe's text into RUN_DIR/data first. Ctrl-C (or SIGTERM)
     finishes the step and saves; with --resume the same command goes on as if it had never stopped.
-    RUN_DIR/metrics.jsonl has all measurements.
+    RUN_DIR/metrics.jsonl has all measurements; with --report a page of HTML shows them, as `mtmoe report` does
+    afterwards. It loads itself anew in the browser.
 
     Several processes train one model together: `torchrun --nproc-per-node N -m mtmoe train ...`, each on a GPU of its
     own. The numbers are those of one process; training.batch_tokens is divided among them. Workers that torchrun
@@ -79,6 +99,7 @@ def train(
 
     rank, num_processes = rank_and_size()
     if rank == 0:
+        _check_page(page)
         resume = resume or _is_restart(run_dir)
         _check_start(recipe, run_dir, resume)
         if not resume:  # which goes by what its manifest says of them
@@ -108,7 +129,8 @@ def train(
 
     prepare_for_training(chosen_device)
     # The others are silent by themselves, unless they have waited in vain.
-    with shown_training() if rank == 0 else contextlib.nullcontext(PlainTraining()) as reporter:
+    with contextlib.ExitStack() as shown:
+        reporter = shown.enter_context(_shown(run_dir, page)) if rank == 0 else PlainTraining()
         finished = run_training(recipe, run_dir, data_dir, resume=resume, device=chosen_device, reporter=reporter)
     if rank == 0:
         if not finished.signal and chosen_device.type == "cpu" and recipe.task == "translation":
@@ -116,6 +138,30 @@ def train(
         _tell_end(finished, recipe_name, run_dir)
     if finished.signal:
         context.exit(128 + finished.signal)
+
+
+@contextlib.contextmanager
+def _shown(run_dir: Path, page: str | None) -> Iterator[Reporter]:
+    """Yield what shows the training: on standard error and, if it is wanted, on a page."""
+    with shown_training() as display:
+        if page is None:
+            yield display
+            return
+        from mtmoe.report.watched_report import WatchedReport
+        from mtmoe.training.reporting import SeveralReporters
+
+        output = Path(page) if page else run_dir / "report.html"
+        with WatchedReport(run_dir, output, __version__, display.warning) as watched:
+            yield SeveralReporters(display, watched)
+    note(f"{output}: the page of the run")
+
+
+def _check_page(page: str | None) -> None:
+    """Check that the page of ``--report`` can be written."""
+    if page and not Path(page).absolute().parent.is_dir():
+        raise UserError(
+            f"{page}: there is no directory {Path(page).parent}", fix="make it first, or name another place"
+        )
 
 
 def _check_tokenisers(recipe: Recipe) -> None:

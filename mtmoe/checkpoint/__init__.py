@@ -66,7 +66,6 @@ from mtmoe.checkpoint.run_files import (
 from mtmoe.checkpoint.run_state import (
     CheckpointState,
     ExpertUsageState,
-    ExpertWarningsState,
     LayerUsageState,
     LossScale,
     OptimizerState,
@@ -89,7 +88,6 @@ __all__ = [
     "Checkpoint",
     "CheckpointState",
     "ExpertUsageState",
-    "ExpertWarningsState",
     "LayerUsageState",
     "LoadedLanguageModel",
     "LoadedRun",

@@ -115,13 +115,6 @@ class ExpertUsageState(JsonRecord):
     layers: dict[str, LayerUsageState]
 
 
-class ExpertWarningsState(JsonRecord):
-    """For how many steps in a row each layer has been overloaded or has had dead experts."""
-
-    steps_overloaded: dict[str, _Count]
-    steps_dead: dict[str, _Count]
-
-
 class WindowState(JsonRecord):
     """Sums since the last line of metrics; see ``training/metrics/metrics_window.py``."""
 
@@ -138,7 +131,6 @@ class WindowState(JsonRecord):
     num_steps: _Count
     seconds: Annotated[float, Field(ge=0)]
     expert_usage: ExpertUsageState
-    expert_warnings: ExpertWarningsState
 
 
 class TrainingState(CheckpointState):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from mtmoe.report.run_history import RunHistory
 from mtmoe.report.templates import templates
 
 _ABSENT = "–"
+_RELOAD_SECONDS = 15
 
 CURVES = (
     ("Loss (nats per target token)", "loss", False, True),
@@ -80,18 +82,27 @@ class RunSection(NamedTuple):
     checkpoint: str
 
 
-def report_page(histories: Sequence[RunHistory], examinations: Mapping[str, Examination], version: str) -> str:
+def report_page(
+    histories: Sequence[RunHistory],
+    examinations: Mapping[str, Examination],
+    version: str,
+    *,
+    is_trained: bool = False,
+) -> str:
     """Return the page. Nothing in it tells of the day on which it was made: the same runs give the same bytes.
 
     Args:
         examinations: by the labels of runs; there need not be one of each.
         version: of mtmoe.
+        is_trained: whether the training goes on, so that the page has to say how old it is, and loads itself anew.
     """
     title = " and ".join(history.label for history in histories)
     page = templates().get_template("page.html.jinja")
     return page.render(
         title=title,
         version=version,
+        fresh=_freshness(histories) if is_trained else None,
+        alarms=[(history.label, history.alarms) for history in histories],
         overview=overview(histories),
         tables=[settings_table(histories), *data_tables(histories)],
         curves=list(filter(None, _curves(histories))),
@@ -99,6 +110,20 @@ def report_page(histories: Sequence[RunHistory], examinations: Mapping[str, Exam
         runs=[_run_section(history, examinations.get(history.label)) for history in histories],
         damaged=[(history.label, history.num_damaged_lines) for history in histories if history.num_damaged_lines],
     )
+
+
+class Freshness(NamedTuple):
+    """How far a training is. seconds: since 1970, of its last line, 0 without any; reload_seconds: when the page loads
+    itself anew."""
+
+    text: str
+    seconds: float
+    reload_seconds: int
+
+
+def _freshness(histories: Sequence[RunHistory]) -> Freshness:
+    last = max((history.last_time or 0.0 for history in histories), default=0.0)
+    return Freshness("; ".join(_last_line(history) for history in histories), last, _RELOAD_SECONDS)
 
 
 # -------------------------------------------------------------------------------------------------- overview
@@ -128,6 +153,7 @@ def _overview(history: RunHistory) -> dict[str, str]:
         "operations per timestep": f"{history.description.operations:,}",
         "experts": f"{layers} x {moe.num_experts}, {moe.experts_per_token} a token" if has_experts else "none",
         "steps": f"{history.train[-1]['step']:,} of {recipe.training.max_steps:,}" if history.train else _ABSENT,
+        "last line of the log": _last_line(history),
         "minutes, first to last line of the log": f"{history.seconds / 60:.1f}",
         "precision": recipe.training.precision,
         "best validation": best,
@@ -136,6 +162,15 @@ def _overview(history: RunHistory) -> dict[str, str]:
         "text (digest)": history.prepared.manifest.digest[:16] if history.prepared else "gone",
         "vocabulary (SHA-256)": next(iter(history.manifest.files.values()))[:16],
     }
+
+
+def _last_line(history: RunHistory) -> str:
+    """Return ``step 300, 2026-11-30 18:46:12 UTC``."""
+    if history.last_time is None:
+        return "none yet"
+    step = max(line["step"] for line in (*history.train[-1:], *history.validation[-1:]))
+    at = datetime.datetime.fromtimestamp(history.last_time, datetime.UTC)
+    return f"step {step:,}, {at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def settings_table(histories: Sequence[RunHistory]) -> Table:

@@ -23,12 +23,15 @@ from mtmoe.system.readable_files import read_bytes
 _MOST_GAP_SECONDS = 900.0
 """Between two lines of a log; a longer one was a pause, and is no training."""
 
+_MOST_TIME = 1e11  # seconds since 1970: the year 5138; what is larger is no time
+
 Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """One run. label: what the report calls it, a name that no other run there has."""
+    """One run. label: what the report calls it, a name that no other run there has; train, validation, alarms: lines
+    of its log, by their event."""
 
     label: str
     files: RunFiles
@@ -36,6 +39,7 @@ class RunHistory:
     manifest: RunManifest
     train: Sequence[Line]
     validation: Sequence[Line]
+    alarms: Sequence[Line]
     num_damaged_lines: int
 
     @cached_property
@@ -65,6 +69,12 @@ class RunHistory:
         gaps = (after - before for before, after in itertools.pairwise(times))
         return sum(gap for gap in gaps if gap < _MOST_GAP_SECONDS)
 
+    @property
+    def last_time(self) -> float | None:
+        """When the last line of the log was written, in seconds since 1970; None where there is none."""
+        times = (line.get("time_seconds") for line in (*self.train[-1:], *self.validation[-1:]))
+        return max((float(t) for t in times if isinstance(t, (int, float)) and 0 <= t < _MOST_TIME), default=None)
+
     def series(self, key: str, *, validation: bool = False) -> list[tuple[float, float]]:
         """Return (step, value) of every line of the log that has the key as a number."""
         lines = self.validation if validation else self.train
@@ -88,7 +98,7 @@ def read_histories(runs: Sequence[Path]) -> list[RunHistory]:
 def _read_history(run: Path, label: str) -> RunHistory:
     files = open_run(run)
     content = read_bytes(files.metrics) if files.metrics.exists() else b""
-    events: dict[str, list[Line]] = {"train": [], "validation": []}
+    events: dict[str, list[Line]] = {"train": [], "validation": [], "alarm": []}
     num_damaged = 0
     for text in content.splitlines():
         line = _parsed(text)
@@ -97,7 +107,14 @@ def _read_history(run: Path, label: str) -> RunHistory:
         elif line["event"] in events:
             events[line["event"]].append(line)
     return RunHistory(
-        label, files, load_run_recipe(files), load_manifest(files), events["train"], events["validation"], num_damaged
+        label,
+        files,
+        load_run_recipe(files),
+        load_manifest(files),
+        events["train"],
+        events["validation"],
+        [line for line in events["alarm"] if isinstance(line.get("text"), str)],
+        num_damaged,
     )
 
 

@@ -66,3 +66,50 @@ class SilentReporter:
     def warning(self, text: str) -> None: ...
 
     def finished(self, reason: str) -> None: ...
+
+
+class SeveralReporters:
+    """Passes every event on to several reporters, in their order."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self.reporters = reporters
+
+    def started(self, summary: RunSummary) -> None:
+        for reporter in self.reporters:
+            reporter.started(summary)
+
+    def begun_from(self, start: StartRecord) -> None:
+        for reporter in self.reporters:
+            reporter.begun_from(start)
+
+    def taught_by(self, teachers: Sequence[TeacherRecord]) -> None:
+        for reporter in self.reporters:
+            reporter.taught_by(teachers)
+
+    def advanced(self, step: int) -> None:
+        for reporter in self.reporters:
+            reporter.advanced(step)
+
+    def step(self, metrics: TrainingMetrics) -> None:
+        for reporter in self.reporters:
+            reporter.step(metrics)
+
+    def validated(self, metrics: ValidationMetrics) -> None:
+        for reporter in self.reporters:
+            reporter.validated(metrics)
+
+    def interpolated(self, metrics: InterpolationMetrics) -> None:
+        for reporter in self.reporters:
+            reporter.interpolated(metrics)
+
+    def saved(self, step: int, path: Path) -> None:
+        for reporter in self.reporters:
+            reporter.saved(step, path)
+
+    def warning(self, text: str) -> None:
+        for reporter in self.reporters:
+            reporter.warning(text)
+
+    def finished(self, reason: str) -> None:
+        for reporter in self.reporters:
+            reporter.finished(reason)

@@ -153,7 +153,7 @@ class Trainer:
         self.save_is_due = False  # a step that changes nothing puts a save off to the next that does
         self.saver = Saver(run, recipe, mesh)
         self.stepper.before_update = self.saver.wait_until_copied
-        self.log = MetricsLog(run, self.stepper.step, reporter.warning) if mesh.is_main else None
+        self.log = MetricsLog(run, recipe, self.stepper.step, reporter.warning) if mesh.is_main else None
         reporter.started(self._summary(prepared))
         self._warn_of_threads()
 
@@ -296,12 +296,16 @@ class Trainer:
             out_of_memory_steps=self.num_out_of_memory_steps,
             layers=layers,
         )
-        for text in window.expert_warnings.add(window.expert_usage.layers(), window.num_steps):
-            self.reporter.warning(f"step {step}: {text}")
-        if self.log is not None:
-            self.log.write(metrics)
+        self._write(metrics)
         self.reporter.step(metrics)
         window.restart()
+
+    def _write(self, metrics: TrainingMetrics | ValidationMetrics) -> None:
+        """Append a line to the log, and tell of the alarms that it gives."""
+        if self.log is None:
+            return
+        for alarm in self.log.write(metrics):
+            self.reporter.warning(f"step {alarm.step}: {alarm.text}")
 
     def _validate(self) -> None:
         """Measure on the dev sets, at the end of training weights between the first and the last ones, too; save what
@@ -330,8 +334,7 @@ class Trainer:
             best_value=best_value,
             seconds=round(time.monotonic() - began, 2),
         )
-        if self.log is not None:
-            self.log.write(metrics)
+        self._write(metrics)
         self.reporter.validated(metrics)
 
     def _interpolated_share(self) -> float | None:

@@ -110,6 +110,7 @@ class Validator:
             perplexity=perplexity_of(loss),
             bleu=_mean([quality.bleu for quality in found.values()]),
             chrf=_mean([quality.chrf for quality in found.values()]),
+            length_ratio=_length_ratio(translations, self.reference_lines) if found else None,
             dev_sets={
                 name: DevSetMetrics(
                     of_set.loss / of_set.num_tokens if of_set.num_tokens else None,
@@ -258,6 +259,11 @@ def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh) -> _Sums:
     total, num_tokens = mesh.add_up(told, "the loss on the dev set").tolist()
     counts = {layer: mesh.add_up(of_layer, f"tokens of {layer}").cpu() for layer, of_layer in counts.items()}
     return _Sums(total, int(num_tokens), counts)
+
+
+def _length_ratio(translations: Sequence[str], references: Sequence[str]) -> float:
+    """Return the characters of translations, divided by those of their references."""
+    return sum(map(len, translations)) / max(sum(map(len, references)), 1)
 
 
 def _mean(values: Sequence[float]) -> float | None:

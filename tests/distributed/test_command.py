@@ -36,8 +36,10 @@ def test_torchrun_trains_and_measures_and_only_one_process_talks(tmp_path):
         assert unprepared.status == 1
         assert "2 processes (WORLD_SIZE) and no --data" in unprepared.talk
 
-    trained = torchrun(*arguments, "--data", str(data))
+    trained = torchrun(*arguments, "--data", str(data), "--report")
     assert trained.returncode == 0, trained.stderr
+    assert trained.stderr.count("report.html: the page of the run") == 1
+    assert "<td>2 of 2</td>" in (run / "report.html").read_text()
     assert trained.stderr.count("finished at step 2") == 1
     assert trained.stdout == ""
     assert [checkpoint.step for checkpoint in list_checkpoints(RunFiles(run))] == [2]

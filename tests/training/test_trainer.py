@@ -509,6 +509,11 @@ def test_an_expert_without_tokens_raises_a_warning_that_names_the_setting(toy, t
     assert len(dead) == 1
     assert dead[0].startswith("step 6: encoder.moe1: 2 of its experts have received no token for 6 steps")
     assert "model.moe.load_loss_weight" in dead[0]
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (line,) = [line for line in log if line.get("alarm") == "dead experts"]
+    assert (line["event"], line["step"], line["where"]) == ("alarm", 6, "encoder.moe1")
+    assert f"step 6: {line['text']}" == dead[0]
+    assert line["settings"] == {"model.moe.importance_loss_weight": 0.01, "model.moe.load_loss_weight": 0.01}
 
 
 def test_more_threads_than_cores_are_a_warning(toy, toy_data, tmp_path, monkeypatch):

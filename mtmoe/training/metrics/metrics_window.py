@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from mtmoe.checkpoint import WindowState
 from mtmoe.config.settings import Training
 from mtmoe.distributed.mesh import ONE_PROCESS, Mesh
-from mtmoe.training.metrics.dead_experts import ExpertWarnings
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.metrics.records import WindowMetrics
 from mtmoe.training.step import StepResult
@@ -26,19 +25,18 @@ def perplexity_of(loss: float) -> float:
 class MetricsWindow:
     """What happened since the last line of metrics. Time spent validating and saving is not counted.
 
-    expert_usage: of the same steps. expert_warnings: for how long layers have been used badly, over all windows.
+    expert_usage: of the same steps.
     """
 
     def __init__(self, settings: Training, mesh: Mesh = ONE_PROCESS) -> None:
         self.expert_usage = ExpertUsage(mesh)
-        self.expert_warnings = ExpertWarnings(settings)
         self._is_taught = settings.distillation is not None
         self._is_read_twice = settings.consistency is not None
         self._paused_at: float | None = None
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything but the warnings: another window begins now."""
+        """Forget everything: another window begins now."""
         self.expert_usage.reset()
         self.loss_sum = self.norm_sum = self.auxiliary_sum = self.teacher_sum = self.consistency_sum = 0.0
         self.num_loss_tokens = self.num_applied = 0
@@ -61,7 +59,6 @@ class MetricsWindow:
             num_steps=self.num_steps,
             seconds=self.seconds,
             expert_usage=self.expert_usage.state(),
-            expert_warnings=self.expert_warnings.state(),
         )
 
     def load_state(self, state: WindowState) -> None:
@@ -73,7 +70,6 @@ class MetricsWindow:
         self.num_padded_tokens, self.num_steps = state.num_padded_tokens, state.num_steps
         self.began = time.monotonic() - state.seconds
         self.expert_usage.load_state(state.expert_usage)
-        self.expert_warnings.load_state(state.expert_warnings)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -164,6 +164,8 @@ class ModelQuality:
     """sacreBLEU of the translations; absent where nothing is translated."""
     chrf: float | None = None
     """chrF2 of the translations."""
+    length_ratio: float | None = None
+    """Characters of the translations, divided by those of the references."""
     dev_sets: Mapping[str, DevSetMetrics] = field(default_factory=dict)
     """By name, in the order of the recipe."""
     examples: tuple[TranslationExample, ...] = ()
@@ -254,6 +256,28 @@ class InterpolationMetrics:
         line = {k: v for k, v in _plain_fields(self, left_out=("trials",)).items() if v is not None}
         names = InterpolationTrial._fields
         return line | {name: [getattr(trial, name) for trial in self.trials] for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmMetrics:
+    """A line of event "alarm": something that a person should look at, told once. See ``alarms.py``."""
+
+    event: ClassVar[str] = "alarm"
+
+    step: int
+    """Optimizer steps since the first."""
+    alarm: str
+    """Its name: collapse, dead experts, overload, divergence, loss not finite, overfitting, length drift or leak."""
+    where: str | None
+    """The MoE layer that it is about; absent where it is about none."""
+    text: str
+    """What was found, and what to do."""
+    settings: Mapping[str, float | bool]
+    """Settings that are likely to help, with their values now."""
+
+    def line(self) -> Line:
+        """Return everything by name."""
+        return {k: v for k, v in _plain_fields(self, left_out=()).items() if v is not None}
 
 
 class RunSummary(NamedTuple):

@@ -96,3 +96,34 @@ def test_bad_input_is_told_and_no_page_is_written(
     assert told in result.stderr
     assert len(result.stderr.splitlines()) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_writes_the_page_of_its_log_also_when_it_goes_on(
+    tiny_run: TinyRun, invoke: Invoke, tmp_path: Path
+) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    train = ("train", tiny_run.recipe, run, "--data", tiny_run.data, "--device", "cpu")
+    first = invoke(*train, "--set", "training.max_steps=4", "--report")
+    assert first.exit_code == 0, first.stderr
+    assert f"{run}/report.html: the page of the run" in first.stderr
+    assert "<td>4 of 4</td>" in (run / "report.html").read_text(encoding="utf-8")
+    resumed = invoke(*train, "--resume", "--report", page)
+    assert resumed.exit_code == 0, resumed.stderr
+    afterwards = tmp_path / "afterwards.html"
+    invoke("report", run, "--sentences", 0, "--output", afterwards)
+    assert page.read_bytes() == afterwards.read_bytes()
+    assert "<td>6 of 6</td>" in page.read_text(encoding="utf-8")
+    assert "<td>4 of 4</td>" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_is_told_before_the_training(tiny_run: TinyRun, invoke: Invoke, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    nowhere = tmp_path / "no" / "page.html"
+    for arguments, told in (
+        (("--report", "demo", run), "demo does not end in .html; without FILE, --report stands last on the line"),
+        ((tiny_run.recipe, run, "--report", nowhere), f"{nowhere}: there is no directory {tmp_path}/no"),
+    ):
+        result = invoke("train", *arguments)
+        assert result.exit_code > 0
+        assert told in " ".join(result.stderr.split())
+    assert not run.exists()
