@@ -55,7 +55,7 @@ def _named_as_a_page(context: click.Context, parameter: click.Parameter, page: s
     is_flag=False,
     flag_value="",
     callback=_named_as_a_page,
-    help="Write a page about the run, anew as it is trained.  [default of FILE: RUN_DIR/report.html]",
+    help="Write a page about the run, anew as it is trained, into FILE or RUN_DIR/report.html.",
 )
 @own_files_options
 @subwords_of_option
