@@ -148,9 +148,10 @@ class Decoder(ResidualStack):
         with_context, plain = 2 * width, width
         projection = settings.lstm_projection
         upper_input = with_context if self.context_above else plain
-        self.bottom = Lstm(with_context if self.recurrent else plain, width, hidden, projection)
+        self.bottom = Lstm(with_context if self.recurrent else plain, width, hidden, projection, self.weight_dropout)
         self.upper = nn.ModuleList(
-            Lstm(upper_input, width, hidden, projection) for _ in range(settings.decoder_layers - 1)
+            Lstm(upper_input, width, hidden, projection, self.weight_dropout)
+            for _ in range(settings.decoder_layers - 1)
         )
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, noise)
 
@@ -176,10 +177,10 @@ class Decoder(ResidualStack):
         state = self.bottom.initial_state(x_BTD.shape[0], x_BTD)
         query_BD = torch.zeros_like(x_BTD[:, 0])
         outputs, contexts = [], []
-        mask_BTD = self.dropout.mask(x_BTD)
+        mask_BTD, weights = self.dropout.mask(x_BTD), self.bottom.dropped_weights()
         for position, x_BD in enumerate(x_BTD.unbind(1)):
             context_B1D = self.attention(query_BD[:, None], memory)
-            state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state)
+            state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state, weights)
             dropped_BD = state.output_BD if mask_BTD is None else state.output_BD * mask_BTD[:, position]
             query_BD = x_BD + dropped_BD if self.bottom_residual else dropped_BD
             outputs.append(query_BD)

@@ -18,7 +18,7 @@ from mtmoe.model.ops.int8 import Int8Matrix
 from mtmoe.model.ops.keyed_noise import SideNoise
 from mtmoe.model.ops.rows import put_rows, real_positions, take_rows
 from mtmoe.model.residual_stack import ResidualStack
-from mtmoe.model.translation import Output, TranslationBatch
+from mtmoe.model.translation import Output, TopOutputs, TranslationBatch
 
 
 class LanguageModelState(NamedTuple):
@@ -87,7 +87,8 @@ class LanguageModel(ResidualStack):
         )
         self.int8_output: Int8Matrix | None = None
         self.layers = nn.ModuleList(
-            Lstm(width, width, hidden, settings.lstm_projection) for _ in range(settings.decoder_layers)
+            Lstm(width, width, hidden, settings.lstm_projection, self.weight_dropout)
+            for _ in range(settings.decoder_layers)
         )
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, token_noise)
 
@@ -103,15 +104,17 @@ class LanguageModel(ResidualStack):
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
         balances: dict[str, Balance] = {}
-        x_BTD = self.dropout(embed(inputs_BT, self.embedding_VD, self.embedding_std))
+        embedded_BTD = embed(inputs_BT, self.embedding_VD, self.embedding_std)
+        x_BTD = self.dropout(self.word_dropout(embedded_BTD, inputs_BT))
         states = []
         for place, layer in enumerate(self._lstms(), start=1):
             output_BTD, after = layer.continued(x_BTD, None if state is None else state.layers[place - 1])
             states.append(after)
-            x_BTD = self.add_residual(x_BTD, output_BTD, self.bottom_residual if place == 1 else self.residual)
+            top = TopOutputs(output_BTD, self.dropout(output_BTD))
+            x_BTD = self.add_dropped(x_BTD, top.dropped_BTD, self.bottom_residual if place == 1 else self.residual)
             x_BTD = self.add_experts(place, x_BTD, positions_N, balances)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
-        return Output(take_rows(x_BTD, positions_N), labels_N, balances), LanguageModelState(tuple(states))
+        return Output(take_rows(x_BTD, positions_N), labels_N, balances, top), LanguageModelState(tuple(states))
 
     def initial_state(self, num_texts: int) -> LanguageModelState:
         """Return the state before the first token: zeros."""

@@ -10,11 +10,13 @@ by side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.dropout import WeightDropout
 from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, places_at_once
 from mtmoe.model.ops.int8 import Int8Matrix
 from mtmoe.model.ops.rows import permute_rows, with_common_number_of_rows
@@ -59,8 +61,17 @@ class Lstm(nn.Module):
     """One unidirectional layer; with ``hidden != width`` a projection back to ``width`` that is also what
     recurs (Sak et al.; paper app. C and E). ``projection``: one where ``hidden == width``, too."""
 
-    def __init__(self, input_width: int, width: int, hidden: int, projection: bool = False) -> None:
+    def __init__(
+        self,
+        input_width: int,
+        width: int,
+        hidden: int,
+        projection: bool = False,
+        weight_dropout: WeightDropout | None = None,
+    ) -> None:
+        """Make the layer; ``weight_dropout`` is of its recurrent matrix, None for none."""
         super().__init__()
+        self.weight_dropout = weight_dropout
         self.width, self.hidden = width, hidden
         self.cell = nn.LSTM(input_width, hidden, batch_first=True, proj_size=width if hidden != width else 0)
         # nn.LSTM has no projection to the same size: it gets the matrix, and `forward` goes step by step.
@@ -89,48 +100,76 @@ class Lstm(nn.Module):
         if x_BLD.device.type == "cpu" and _autocast_is_fp16():
             with torch.autocast("cpu", enabled=False):  # oneDNN has no fp16 LSTM for most processors
                 return self.continued(x_BLD.float(), state)
+        weights = self.dropped_weights()
         if self.is_looped:
-            return self._step_by_step(x_BLD, state)
+            return self._step_by_step(x_BLD, state, weights)
         # The gates of all positions are there at once.
         length = places_at_once(x_BLD.shape[1], x_BLD.shape[0] * 4 * self.hidden, LAYER_ELEMENTS)
         if length < x_BLD.shape[1]:
             outputs = []
             for part_BtD in x_BLD.split(length, 1):
-                output_BtD, state = self._at_once(part_BtD, state)
+                output_BtD, state = self._at_once(part_BtD, state, weights)
                 outputs.append(output_BtD)
             assert state is not None
             return torch.cat(outputs, dim=1), state
-        return self._at_once(x_BLD, state)
+        return self._at_once(x_BLD, state, weights)
 
-    def _at_once(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """Compute all positions by a library's layer."""
-        if x_BLD.is_cuda and torch.is_autocast_enabled("cuda"):
-            return self._in_autocast_type(x_BLD, state)
-        start = None
+    def dropped_weights(self) -> list[Tensor] | None:
+        """Return the layer's weights with some recurrent ones dropped, for all positions of a batch: in torch's order;
+        None where nothing is dropped."""
+        if self.weight_dropout is None:
+            return None
+        weights: list[Tensor] = list(self.cell.all_weights[0])
+        dropped_GD = self.weight_dropout.dropped(weights[1])
+        return None if dropped_GD is None else [weights[0], dropped_GD, *weights[2:]]
+
+    def _at_once(
+        self, x_BLD: Tensor, state: LstmState | None, weights: list[Tensor] | None
+    ) -> tuple[Tensor, LstmState]:
+        """Compute all positions by a library's layer. weights: in place of the layer's own."""
+        if x_BLD.is_cuda and (torch.is_autocast_enabled("cuda") or weights is not None):
+            return self._by_cudnn(x_BLD, state, weights)
+        if weights is not None:  # what nn.LSTM calls, and as fast
+            begin = state or self.initial_state(x_BLD.shape[0], x_BLD)
+            start = [part.to(x_BLD.dtype)[None] for part in begin]
+            outputs_BLD, output_1BD, cell_1BH = torch.lstm(
+                x_BLD, start, weights, True, 1, 0.0, self.training, False, True
+            )
+            return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
+        start_1BD = None
         if state is not None:  # autocast casts the input alone
-            start = (state.output_BD.to(x_BLD.dtype)[None], state.cell_BH.to(x_BLD.dtype)[None])
-        outputs_BLD, (output_1BD, cell_1BH) = self.cell(x_BLD, start)
+            start_1BD = (state.output_BD.to(x_BLD.dtype)[None], state.cell_BH.to(x_BLD.dtype)[None])
+        outputs_BLD, (output_1BD, cell_1BH) = self.cell(x_BLD, start_1BD)
         return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
-    def _in_autocast_type(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """Compute with cuDNN in the type of autocast.
+    def _by_cudnn(
+        self, x_BLD: Tensor, state: LstmState | None, weights: list[Tensor] | None
+    ) -> tuple[Tensor, LstmState]:
+        """Compute with cuDNN in the type of autocast, or of the input.
 
         Autocast itself takes float16 for LSTMs, whatever its type is, and gradients of bf16 training, whose loss is not
         scaled, would be lost there.
         """
-        dtype = torch.get_autocast_dtype("cuda")
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x_BLD.dtype
         with torch.autocast("cuda", enabled=False):
             x_BLD = x_BLD.to(dtype)
             start = tuple(part.to(dtype)[None] for part in state or self.initial_state(x_BLD.shape[0], x_BLD))
             outputs_BLD, output_1BD, cell_1BH = torch.lstm(
-                x_BLD, start, self._weights_side_by_side(dtype), True, 1, 0.0, self.training, False, True
+                x_BLD,
+                start,
+                self._side_by_side(weights or self.cell.all_weights[0], dtype),
+                True,
+                1,
+                0.0,
+                self.training,
+                False,
+                True,
             )
         return outputs_BLD, LstmState(output_1BD[0], cell_1BH[0])
 
-    def _weights_side_by_side(self, dtype: torch.dtype) -> list[Tensor]:
-        """Return the weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then
-        biases."""
-        weights = self.cell.all_weights[0]
+    @staticmethod
+    def _side_by_side(weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """Return weights in another type, in torch's order, and in memory as cuDNN has them: matrices, then biases."""
         in_memory = [*weights[:2], *weights[4:], *weights[2:4]]
         flat = torch.cat([weight.flatten() for weight in in_memory]).to(dtype)
         parts = flat.split([weight.numel() for weight in in_memory])
@@ -139,11 +178,13 @@ class Lstm(nn.Module):
         )
         return [input_GD, recurrent_GD, input_bias_G, recurrent_bias_G, *projection]
 
-    def _step_by_step(self, x_BLD: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+    def _step_by_step(
+        self, x_BLD: Tensor, state: LstmState | None, weights: list[Tensor] | None
+    ) -> tuple[Tensor, LstmState]:
         state = state or self.initial_state(x_BLD.shape[0], x_BLD)
         outputs = []
         for x_BD in x_BLD.unbind(1):
-            state = self.step(x_BD, state)
+            state = self.step(x_BD, state, weights)
             outputs.append(state.output_BD)
         return torch.stack(outputs, dim=1), state
 
@@ -170,14 +211,17 @@ class Lstm(nn.Module):
             part[2 * self.hidden : 3 * self.hidden] *= 2
         self.joined = JoinedWeights(Int8Matrix(both_GI), bias_G.float()) if in_int8 else JoinedWeights(both_GI, bias_G)
 
-    def step(self, x_BD: Tensor, state: LstmState) -> LstmState:
-        """Compute one position: [B, input_width] -> the state whose ``output_BD`` is the layer's output."""
-        if not torch.is_grad_enabled():
+    def step(self, x_BD: Tensor, state: LstmState, weights: list[Tensor] | None = None) -> LstmState:
+        """Compute one position: [B, input_width] -> the state whose ``output_BD`` is the layer's output.
+
+        weights: those of :meth:`dropped_weights`, the same for all positions.
+        """
+        if weights is None and not torch.is_grad_enabled():
             if x_BD.is_cuda:
                 return self._projected(*self._fused_step(x_BD, state), x_BD)
             if self.joined is not None:
                 return self._projected(*self._joined_step(x_BD, state, self.joined), x_BD)
-        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = self.cell.all_weights[0][:4]
+        input_GD, recurrent_GD, input_bias_G, recurrent_bias_G = (weights or self.cell.all_weights[0])[:4]
         bias_G = input_bias_G + recurrent_bias_G
         gates_BG = torch.addmm(bias_G, with_common_number_of_rows(x_BD), input_GD.t())
         gates_BG = torch.addmm(gates_BG, with_common_number_of_rows(state.output_BD), recurrent_GD.t())
@@ -219,12 +263,20 @@ class BidirectionalLstm(nn.Module):
     """The bottom encoder layer. Its two directions are set side by side ("concatenate": half as wide, "wide": of
     full width), or added ("sum")."""
 
-    def __init__(self, width: int, hidden: int, combination: str, projection: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        combination: str,
+        projection: bool = False,
+        weight_dropout: WeightDropout | None = None,
+    ) -> None:
+        """Make both directions, each with a matrix of its own to drop weights of."""
         super().__init__()
         self.concatenate = combination != "sum"
         part, part_hidden = (width // 2, hidden // 2) if combination == "concatenate" else (width, hidden)
-        self.forward_direction = Lstm(width, part, part_hidden, projection)
-        self.backward_direction = Lstm(width, part, part_hidden, projection)
+        self.forward_direction = Lstm(width, part, part_hidden, projection, weight_dropout)
+        self.backward_direction = Lstm(width, part, part_hidden, projection, weight_dropout)
 
     def forward(self, x_BSD: Tensor, lengths_B: Tensor) -> Tensor:
         """Compute [B, S, width] -> [B, S, width], or twice that if wide; what is behind a sentence's end has no

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mtmoe.config.settings import Model
-from mtmoe.model.dropout import Dropout
+from mtmoe.model.dropout import Dropout, WeightDropout, WordDropout
 from mtmoe.model.moe.layer_parallelism import ModelParallelism
 from mtmoe.model.moe.moe_layer import build_feed_forward, call_in_parts
 from mtmoe.model.moe.routing import Balance
@@ -30,7 +30,9 @@ class ResidualStack(nn.Module):
         """Set what all layers share. ``side``: "encoder" or "decoder", in the names of the layers."""
         super().__init__()
         self.side, self.residual = side, settings.residual
-        self.dropout = Dropout(settings.dropout, noise)
+        self.dropout = Dropout(settings.dropout, noise, locked=settings.locked_dropout)
+        self.word_dropout = WordDropout(settings.embedding_dropout, noise)
+        self.weight_dropout = WeightDropout(settings.weight_dropout, noise)
 
     def build_moe_layers(
         self, settings: Model, after: tuple[int, ...], parallelism: ModelParallelism, noise: TokenNoise | None
@@ -53,7 +55,10 @@ class ResidualStack(nn.Module):
 
     def add_residual(self, below: Tensor, output: Tensor, residual: bool | None = None) -> Tensor:
         """Return a layer's output with dropout, added to its input unless ``residual``, or the setting, is false."""
-        dropped: Tensor = self.dropout(output)
+        return self.add_dropped(below, self.dropout(output), residual)
+
+    def add_dropped(self, below: Tensor, dropped: Tensor, residual: bool | None = None) -> Tensor:
+        """Return what :meth:`add_residual` does, of an output that has had its dropout."""
         return below + dropped if (self.residual if residual is None else residual) else dropped
 
     def add_experts(self, place: int, x_BLD: Tensor, positions_N: Tensor, balances: dict[str, Balance]) -> Tensor:

@@ -41,13 +41,21 @@ class TranslationBatch(Protocol):
     def target_lengths_B(self) -> Tensor: ...
 
 
+class TopOutputs(NamedTuple):
+    """Of the top LSTM layer at each position, padding too: its output, and that with dropout."""
+
+    plain_BTD: Tensor
+    dropped_BTD: Tensor
+
+
 class Output(NamedTuple):
     """hidden_ND: what the output layer reads at each of the N target tokens that are not padding;
-    labels_N: the tokens to predict there; balances: how each MoE layer used its experts."""
+    labels_N: the tokens to predict there; balances: how each MoE layer used its experts; top: of a language model."""
 
     hidden_ND: Tensor
     labels_N: Tensor
     balances: dict[str, Balance]
+    top: TopOutputs | None = None
 
 
 class TranslationModel(nn.Module):
@@ -84,6 +92,7 @@ class TranslationModel(nn.Module):
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
         embedded_BTD = embed(inputs_BT, self.target_embedding_VD, self.embedding_std)
+        embedded_BTD = self.decoder.word_dropout(embedded_BTD, inputs_BT)
         hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
         return Output(hidden_ND, labels_N, balances | decoder_balances)
@@ -152,5 +161,6 @@ class TranslationModel(nn.Module):
     def _encode(self, source_BS: Tensor, lengths_B: Tensor) -> tuple[Memory, dict[str, Balance]]:
         positions_N = real_positions(lengths_B, source_BS.shape[1])
         embedded_BSD = embed(source_BS, self.source_embedding_VD, self.embedding_std)
+        embedded_BSD = self.encoder.word_dropout(embedded_BSD, source_BS)
         encoded_BSD, balances = self.encoder(embedded_BSD, lengths_B, positions_N)
         return self.decoder.attention.memory(encoded_BSD, lengths_B), balances

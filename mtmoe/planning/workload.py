@@ -72,8 +72,9 @@ def full_workload(recipe: Recipe, num_processes: int) -> Workload:
     """Return a process's part of the largest batch there can be: the longest sentences, without padding; what is read
     twice is there twice."""
     settings = recipe.training
-    length = settings.bptt_steps or settings.max_tokens_per_sentence
-    tokens = settings.batch_tokens / num_processes * settings.num_readings
+    usual = settings.bptt_steps or settings.max_tokens_per_sentence
+    length = usual + settings.bptt_spread_tokens
+    tokens = settings.batch_tokens / num_processes * settings.num_readings * length / usual
     source = 0.0 if recipe.task == "language-model" else tokens
     source_length = 0 if recipe.task == "language-model" else length
     return Workload(tokens / length, source_length, length, source, tokens)

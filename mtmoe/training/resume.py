@@ -96,7 +96,7 @@ def check_resume(run: RunFiles, saved: Recipe, recipe: Recipe, prepared: Prepare
             f"{run.directory}: was begun with {key} = {before}, the recipe says {now}",
             fix="resume with the start that the run began with, or begin a new run",
         )
-    for key in ("batch_tokens", "bptt_steps") if saved.training.bptt_steps else ():
+    for key in ("batch_tokens", "bptt_steps", "bptt_spread_tokens") if saved.training.bptt_steps else ():
         before, now = getattr(saved.training, key), getattr(recipe.training, key)
         if before != now:
             raise UserError(

@@ -18,6 +18,7 @@ from mtmoe.checkpoint import (
     load_weights,
 )
 from mtmoe.config import Recipe
+from mtmoe.config.settings import Training
 from mtmoe.data.batches.token_batches import Batch
 from mtmoe.distributed.batch_sharding import of_all_sentences, own_sentences
 from mtmoe.distributed.data_parallel import GradientSums
@@ -32,6 +33,7 @@ from mtmoe.model.translation import Output
 from mtmoe.precision import DTYPES, autocast, choose_precision
 from mtmoe.training.gradient_accumulation import StepSize
 from mtmoe.training.loss_scaling import LossScaler
+from mtmoe.training.losses.activation_penalties import activation_penalty_sum
 from mtmoe.training.losses.output_loss import output_loss
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.optimizers.adam import Adam, moment_names
@@ -181,7 +183,7 @@ class Stepper:
             return StepResult(loss_sum, *counts, math.nan, auxiliary_loss, StepOutcome.OUT_OF_MEMORY, "", broken)
         if not math.isfinite(loss_sum):
             self.carried = None  # what is not finite would never go away again
-        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary_loss))
+        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary_loss), _length_ratio(batches, self.settings))
         for balance in balances if outcome is StepOutcome.APPLIED else ():
             expert_usage.add(balance)
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
@@ -199,8 +201,12 @@ class Stepper:
             runs_on = isinstance(self.model, LanguageModel) and self.settings.bptt_steps > 0
             output: Output = self._continued(read) if runs_on else self.model(read)
         loss = output_loss(output.hidden_ND, self.model.output_VD, output.labels_N, self.settings, taught, dtype)
+        objective_sum = loss.objective_sum
+        if output.top is not None and self.settings.penalises_activations:
+            penalty_sum = activation_penalty_sum(output.top, read.target_lengths_B, self.settings)
+            objective_sum = objective_sum + penalty_sum / self.settings.num_readings
         auxiliary_loss = _sum_of_auxiliary_losses(output.balances) / size.num_batches
-        self.loss_scaler.scale(size.objective(loss.objective_sum, auxiliary_loss)).backward()
+        self.loss_scaler.scale(size.objective(objective_sum, auxiliary_loss)).backward()
         plain, teacher, consistency = torch.stack(loss[1:]).tolist()
         return _Passed((plain, teacher, consistency), float(auxiliary_loss.detach()), output.balances)
 
@@ -254,8 +260,11 @@ class Stepper:
         self.noise.target.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
         return own
 
-    def _update(self, loss_is_finite: bool) -> tuple[StepOutcome, float]:
-        """Clip the gradients and take a step, if all is finite; return the outcome and the norm of the gradients."""
+    def _update(self, loss_is_finite: bool, length_ratio: float) -> tuple[StepOutcome, float]:
+        """Clip the gradients and take a step, if all is finite; return the outcome and the norm of the gradients.
+
+        length_ratio: the learning rate of the schedule is multiplied by it.
+        """
         self.loss_scaler.unscale(self.optimizer)
         norm = float(
             clip_gradients(self.optimizer.parameters, self.settings.clip_norm, self.mesh, self.optimizer.roles.sharded)
@@ -263,7 +272,7 @@ class Stepper:
         finite = loss_is_finite and math.isfinite(norm)
         if finite:
             self.before_update()
-            self.optimizer.set_learning_rate(learning_rate(self.settings, self.step))
+            self.optimizer.set_learning_rate(learning_rate(self.settings, self.step) * length_ratio)
             self.loss_scaler.step(self.optimizer)
             self.num_updates += 1
             if self.ema is not None:
@@ -364,6 +373,13 @@ def _first_not_finite(batches: Iterable[Mapping[str, Balance]], mesh: Mesh) -> s
             if not bool(mesh.add_up(importance_E, f"importance of {layer}").isfinite().all()):
                 return layer
     return ""
+
+
+def _length_ratio(batches: Sequence[Batch], settings: Training) -> float:
+    """Return the mean length of batches of running text as a ratio to bptt_steps; 1 where it does not vary."""
+    if not settings.bptt_spread_tokens:
+        return 1.0
+    return sum(batch.target_BT.shape[1] - 1 for batch in batches) / len(batches) / settings.bptt_steps
 
 
 def _mixed_seed(seed: int, step: int, number: int) -> int:

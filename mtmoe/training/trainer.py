@@ -473,7 +473,13 @@ def batch_stream(recipe: Recipe, prepared: Prepared, vocabulary: Vocabulary) -> 
     """Return the recipe's endless batches: sentences of similar length, or running text."""
     settings = recipe.training
     if settings.bptt_steps:
-        return RunningTextStream(prepared.train, batch_tokens=settings.batch_tokens, bptt_steps=settings.bptt_steps)
+        return RunningTextStream(
+            prepared.train,
+            batch_tokens=settings.batch_tokens,
+            bptt_steps=settings.bptt_steps,
+            spread_tokens=settings.bptt_spread_tokens,
+            seed=recipe.seed,
+        )
     samples = settings.subword_sampling is not None and isinstance(vocabulary, SubwordModel)
     return BatchStream(
         prepared.train,

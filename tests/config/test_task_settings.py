@@ -69,6 +69,16 @@ SAMPLED = {"training.sampled_softmax": {"num_samples": 8}, "training.label_smoot
         ),
         ({"model.lstm_projection": True, "model.lstm_hidden": 32}, "lstm_projection does nothing: lstm_hidden = 32"),
         ({"model.moe.dense_layers": 2}, 'dense_layers = 2 belongs to kind = "dense", but kind = "mixture"'),
+        ({"training.bptt_spread_tokens": 10}, "bptt_spread_tokens = 10 leaves rows without a token: bptt_steps = 10"),
+        (
+            {"training.bptt_steps": 0, "training.bptt_spread_tokens": 3},
+            "bptt_spread_tokens = 3 does nothing with bptt_steps = 0",
+        ),
+        ({"model.locked_dropout": True, "model.dropout": 0.0}, "locked_dropout = true does nothing: dropout = 0.0"),
+        (
+            {"scoring": {"cache": {}}, "training.bptt_steps": 0, "training.max_tokens_per_sentence": 60},
+            "scoring.cache (weight = 0.1) is of running text, but with training.bptt_steps = 0",
+        ),
         ({"task": "language-modle"}, "did you mean 'language-model'?"),
     ],
 )
@@ -101,6 +111,14 @@ def test_weights_say_nothing_about_running_text(tmp_path: Path) -> None:
         (
             {"subwords": {"algorithm": "word", "byte_fallback": False, "vocabulary_size": 100}},
             'subwords.algorithm = \'word\' belongs to task = "language-model", but task = "translation"',
+        ),
+        (
+            {"training.activation_penalty": 1.0},
+            'training.activation_penalty = 1.0 belongs to task = "language-model", but task = "translation"',
+        ),
+        (
+            {"scoring": {"dynamic": {}}},
+            'scoring.dynamic (learning_rate = 0.0001) belongs to task = "language-model", but task = "translation"',
         ),
         ({"data.cleaning": {"keep_blank_lines": True}}, "keep_blank_lines is for text of one language"),
         (

@@ -25,6 +25,8 @@ TAUGHT = {
     "gradient_accumulation": 2,
 }
 SAMPLED = {"sampled_softmax": {"num_samples": 30}, "label_smoothing": 0.0}
+DROPPED = {"locked_dropout": True, "embedding_dropout": 0.2, "weight_dropout": 0.3}
+PENALISED = {"activation_penalty": 0.5, "activation_change_penalty": 0.5, "consistency": {"weight": 2.0}}
 # name: (model.moe, or None for a language model on running text; training; float64; one-sided)
 CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
     "noisy": ({}, {}, True, False),
@@ -37,6 +39,8 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
     "taught-read-twice": ({}, TAUGHT, True, False),
     "running-text-read-twice": (None, {"consistency": {"weight": 2.0}}, True, False),
     "running-text": (None, {}, True, False),
+    "dropped": ({}, {"model": DROPPED}, True, False),
+    "running-text-regularised": (None, {"model": DROPPED, "gradient_accumulation": 2} | PENALISED, True, False),
     "running-text-sampled": (None, SAMPLED, True, False),
 }
 # (data, expert): cases. Six experts on four processes are 2, 2, 2 and 0.
@@ -47,6 +51,8 @@ MESHES = {
         "factored-averaged-accumulated",
         "balanced",
         "running-text-sampled",
+        "running-text-regularised",
+        "dropped",
         "taught-read-twice",
     ),
     (1, 2): tuple(CASES),

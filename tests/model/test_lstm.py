@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mtmoe.model.dropout import WeightDropout
 from mtmoe.model.lstm import Lstm, LstmState
+from mtmoe.model.ops.keyed_noise import TokenNoise
 
 SHAPES = [(24, 16, 16, False), (16, 16, 40, False), (16, 16, 16, True)]
 
@@ -96,3 +98,63 @@ def test_steps_under_bf16_autocast_are_those_in_fp32_but_for_rounding(shape, num
             narrow = lstm.step(x_BD, narrow)
     assert narrow.output_BD.shape == exact.output_BD.shape
     torch.testing.assert_close(narrow.cell_BH, exact.cell_BH, rtol=0.1, atol=0.1)
+
+
+def _dropping(shape, noise: TokenNoise, dtype: torch.dtype = torch.float64) -> Lstm:
+    torch.manual_seed(0)
+    lstm = Lstm(*shape, WeightDropout(0.5, noise)).to(dtype).train()
+    for parameter in lstm.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return lstm
+
+
+def _begun(seed: int) -> TokenNoise:
+    noise = TokenNoise(1)
+    noise.begin(seed, torch.arange(3), torch.full((3,), 7), 7)
+    return noise
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weight_dropout_is_one_mask_of_the_recurrent_matrix_at_all_positions(shape):
+    """Against the equations, with a matrix that was masked before: values, and gradients of all weights and inputs."""
+    lstm, reference = _dropping(shape, _begun(5)), _dropping(shape, _begun(5))
+    x_BLD = torch.randn(3, 7, shape[0], dtype=torch.float64)
+    ours_BLD, theirs_BLD = x_BLD.clone().requires_grad_(), x_BLD.clone().requires_grad_()
+    begin = LstmState(torch.randn(3, shape[1]).double(), torch.randn(3, shape[2]).double())
+    output_BLD, after = lstm.continued(ours_BLD, begin)
+    dropped = WeightDropout(0.5, _begun(5)).train().dropped(torch.ones_like(reference.cell.weight_hh_l0))
+    assert dropped is not None
+    w, state, outputs = dict(reference.cell.named_parameters()), begin, []
+    for x_BD in theirs_BLD.unbind(1):
+        recurrent_BG = state.output_BD @ (w["weight_hh_l0"] * dropped).t()
+        gates = x_BD @ w["weight_ih_l0"].t() + recurrent_BG + w["bias_ih_l0"] + w["bias_hh_l0"]
+        i, f, g, o = gates.chunk(4, dim=1)
+        cell_BH = f.sigmoid() * state.cell_BH + i.sigmoid() * g.tanh()
+        output_BH = o.sigmoid() * cell_BH.tanh()
+        state = LstmState(output_BH @ w["weight_hr_l0"].t() if "weight_hr_l0" in w else output_BH, cell_BH)
+        outputs.append(state.output_BD)
+    assert torch.allclose(output_BLD, torch.stack(outputs, dim=1), atol=1e-10)
+    assert torch.allclose(after.cell_BH, state.cell_BH, atol=1e-10)
+    weights_BLD = torch.randn_like(output_BLD)
+    (output_BLD * weights_BLD).sum().backward()
+    (torch.stack(outputs, dim=1) * weights_BLD).sum().backward()
+    assert torch.allclose(ours_BLD.grad, theirs_BLD.grad, atol=1e-9)
+    for name, parameter in lstm.named_parameters():
+        assert torch.allclose(parameter.grad, dict(reference.named_parameters())[name].grad, atol=1e-9), name
+    # Step by step with the weights of the sequence it is the same, and the next batch drops others.
+    again = _dropping(shape, _begun(5))
+    weights, state = again.dropped_weights(), begin
+    for x_BD in x_BLD.unbind(1):
+        state = again.step(x_BD, state, weights)
+    assert torch.allclose(state.output_BD, output_BLD[:, -1], atol=1e-10)
+    assert not torch.allclose(lstm.continued(x_BLD, begin)[0], output_BLD, atol=1e-3)
+
+
+def test_weight_dropout_stays_with_onednns_layer():
+    lstm = _dropping((16, 16, 16, False), _begun(5), torch.float32)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        lstm(torch.randn(3, 7, 16)).sum().backward()
+    names = {event.key for event in profile.key_averages()}
+    assert {"aten::mkldnn_rnn_layer", "aten::mkldnn_rnn_layer_backward"} <= names
+    plain = {parameter for parameter in lstm.parameters() if parameter.grad is None}
+    assert plain == set()

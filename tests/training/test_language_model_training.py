@@ -23,6 +23,7 @@ from mtmoe.training import validation
 from mtmoe.training.losses.sampled_softmax import inclusion_probabilities
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.metrics.training_flops import training_operations
+from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.step import Stepper
 from mtmoe.training.trainer import batch_stream
 from tests.toy import counting_recipe
@@ -30,6 +31,13 @@ from tests.training.test_trainer import Listener, assert_same_bits, everything_s
 
 SENTENCES: dict[str, Any] = {"bptt_steps": 0, "max_tokens_per_sentence": 60}
 SAMPLED: dict[str, Any] = {"sampled_softmax": {"num_samples": 8}}
+REGULARISED: dict[str, Any] = {
+    "bptt_spread_tokens": 4,
+    "activation_penalty": 0.5,
+    "activation_change_penalty": 0.5,
+    "gradient_accumulation": 2,
+}
+DROPPED = {"locked_dropout": True, "embedding_dropout": 0.2, "weight_dropout": 0.3}
 AVERAGED: dict[str, Any] = {"gradient_accumulation": 2, "ema": {"decay": 0.9, "every_steps": 2}}
 
 
@@ -42,11 +50,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "training",
-    [{}, SENTENCES, SAMPLED, AVERAGED, {"precision": "fp32"}, {"precision": "fp16"}],
-    ids=["running", "sentences", "sampled", "averaged", "fp32", "fp16"],
+    [{}, SENTENCES, SAMPLED, AVERAGED, REGULARISED, {"precision": "fp32"}, {"precision": "fp16"}],
+    ids=["running", "sentences", "sampled", "averaged", "regularised", "fp32", "fp16"],
 )
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(place, tmp_path, training):
-    recipe = counting_recipe(place, **training)
+    recipe = counting_recipe(place, {"model": DROPPED} if training == REGULARISED else None, **training)
     train(recipe, tmp_path / "whole", place / "data")
     listener = Listener()
     listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 5 else None
@@ -57,7 +65,7 @@ def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopp
     assert bool(carried) == ("bptt_steps" not in training)
 
 
-@pytest.mark.parametrize("change", [{"batch_tokens": 160}, {"bptt_steps": 5}])
+@pytest.mark.parametrize("change", [{"batch_tokens": 160}, {"bptt_steps": 5}, {"bptt_spread_tokens": 2}])
 def test_the_shape_of_running_text_cannot_change_in_a_run(place, tmp_path, change):
     train(counting_recipe(place, max_steps=2), tmp_path / "run", place / "data")
     (key, value), *_ = change.items()
@@ -172,6 +180,25 @@ def test_a_loss_that_is_not_finite_leaves_no_state_behind(place):
     with torch.no_grad():
         stepper.model.output_VD.copy_(weights)
     assert stepper([next(batches)[0]], use).applied
+
+
+def test_the_learning_rate_is_in_proportion_to_the_length_of_the_batch(place):
+    recipe = counting_recipe(place, bptt_spread_tokens=6, gradient_accumulation=2, schedule={"kind": "constant"})
+    prepared = open_prepared(place / "data")
+    stepper, use = Stepper(recipe, 16, torch.device("cpu")), ExpertUsage()
+    from mtmoe.data.subwords.vocabularies import load_vocabulary
+
+    batches = batch_stream(recipe, prepared, load_vocabulary(prepared.subwords_path)).batches()
+    rates, told = [], []
+    stepper.optimizer.set_learning_rate, set_rate = rates.append, stepper.optimizer.set_learning_rate
+    for step in range(1, 6):
+        pair = [next(batches)[0] for _ in range(2)]
+        stepper(pair, use)
+        lengths = [batch.target_BT.shape[1] - 1 for batch in pair]
+        told.append(learning_rate(recipe.training, step) * sum(lengths) / 20)
+    set_rate(0.0)
+    assert rates == pytest.approx(told)
+    assert len(set(rates)) > 3
 
 
 def test_tflops_are_those_of_the_papers_definition(place, tmp_path):

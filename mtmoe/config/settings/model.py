@@ -193,6 +193,19 @@ class Model(Settings):
     dropout: Fraction = Field(
         default=0.3, description="Dropped share of the output of each embedding, LSTM and MoE layer."
     )
+    locked_dropout: bool = Field(
+        default=False,
+        description="With dropout: all positions of a sentence (of a row of running text) drop the same elements "
+        "(variational dropout, Gal and Ghahramani 2016).",
+    )
+    embedding_dropout: Fraction = Field(
+        default=0.0, description="Dropped share of the words: one that is dropped is zeros everywhere in a batch."
+    )
+    weight_dropout: Fraction = Field(
+        default=0.0,
+        description="Dropped share of the weights of each LSTM's recurrent matrix, drawn for a batch and the same at "
+        "all its positions (Merity et al. 2017, arXiv 1708.02182).",
+    )
     attention: Literal["additive", "product"] = Field(
         default="product", description="Score function: additive is eq. 21 (GNMT), product is eq. 22."
     )
@@ -262,6 +275,8 @@ class Model(Settings):
                 'encoder_bottom = "wide" needs an LSTM layer right above it, but '
                 f"encoder_layers = {self.encoder_layers} and encoder_moe_after = {list(self.encoder_moe_after)}"
             )
+        if self.locked_dropout and not self.dropout:
+            raise ValueError("locked_dropout = true does nothing: dropout = 0.0")
         if not self.residual and not self.bottom_residual:
             raise ValueError("bottom_residual = false does nothing: residual = false")
         default = MixtureOfExpertsSettings()

@@ -136,6 +136,10 @@ class Recipe(Settings):
         for key, value, absent in (
             ("subwords.algorithm", self.subwords.algorithm, self.subwords.algorithm != "word"),
             ("training.bptt_steps", self.training.bptt_steps, self.training.bptt_steps == 0),
+            *(
+                (f"training.{key}", getattr(self.training, key), getattr(self.training, key) == 0)
+                for key in ("activation_penalty", "activation_change_penalty")
+            ),
         ):
             if not absent:
                 raise ValueError(f'{key} = {value!r} belongs to task = "language-model", but task = "translation"')

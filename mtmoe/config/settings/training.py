@@ -12,6 +12,7 @@ from mtmoe.config.settings.base import (
     BatchTokens,
     Beam,
     Fraction,
+    LossWeight,
     SentencesOrNone,
     Settings,
     Steps,
@@ -159,6 +160,14 @@ class Training(Settings):
         "over the ends of sentences, in batch_tokens / bptt_steps rows of so many tokens, and the LSTMs' state "
         "goes from batch to batch, never reset.",
     )
+    bptt_spread_tokens: Annotated[int, Unit("tokens")] = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="With bptt_steps: the rows of a batch have so many tokens more or fewer at most, drawn evenly by "
+        "seed and batch, and the step's learning rate is in proportion, so that the text is not always cut at the same "
+        "places (Merity et al. 2017, who draw from another distribution).",
+    )
     max_tokens_per_sentence: TokensOfSentence = Field(
         default=200, description="Longer training sentences (subwords, either side) are left out and counted."
     )
@@ -184,6 +193,16 @@ class Training(Settings):
     sampled_softmax: SampledSoftmax | None = Field(default=None, description="Absent: the whole softmax.")
     distillation: Distillation | None = Field(default=None, description="Absent: the text alone teaches.")
     consistency: Consistency | None = Field(default=None, description="Absent: each pair is read once a step.")
+    activation_penalty: LossWeight = Field(
+        default=0.0,
+        description="Language models: weight of the mean square of the top LSTM layer's output after dropout, added to "
+        "the loss of each token (AR, arXiv 1708.01009; 2 there, for another network).",
+    )
+    activation_change_penalty: LossWeight = Field(
+        default=0.0,
+        description="Language models: weight of the mean square of that output's change from one token to the next, "
+        "before dropout (TAR; 1 there).",
+    )
     clip_norm: float = Field(default=5.0, ge=1e-6, le=1e9, description="Largest global gradient norm.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto",
@@ -222,6 +241,11 @@ class Training(Settings):
     )
 
     @property
+    def penalises_activations(self) -> bool:
+        """Return whether activations of the top LSTM layer are part of the loss."""
+        return bool(self.activation_penalty or self.activation_change_penalty)
+
+    @property
     def num_readings(self) -> int:
         """Return how often the network reads a pair in one step."""
         return 1 if self.consistency is None else 2
@@ -235,6 +259,11 @@ class Training(Settings):
             )
         if self.bptt_steps:
             return self._consistent_stateful()
+        if self.bptt_spread_tokens:
+            raise ValueError(
+                f"bptt_spread_tokens = {self.bptt_spread_tokens} does nothing with bptt_steps = 0: batches are of "
+                "whole sentences"
+            )
         if self.max_tokens_per_sentence > self.batch_tokens:
             raise ValueError(
                 f"max_tokens_per_sentence = {self.max_tokens_per_sentence} does not fit into "
@@ -290,6 +319,11 @@ class Training(Settings):
     def _consistent_stateful(self) -> Training:
         if self.batch_tokens % self.bptt_steps:
             raise ValueError(f"batch_tokens = {self.batch_tokens} is not a multiple of bptt_steps = {self.bptt_steps}")
+        if self.bptt_spread_tokens >= self.bptt_steps:
+            raise ValueError(
+                f"bptt_spread_tokens = {self.bptt_spread_tokens} leaves rows without a token: bptt_steps = "
+                f"{self.bptt_steps}"
+            )
         default = Training.model_fields["max_tokens_per_sentence"].default
         if self.max_tokens_per_sentence != default:
             raise ValueError(

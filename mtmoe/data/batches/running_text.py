@@ -15,7 +15,10 @@ import torch
 from mtmoe.data.batches.token_batches import START, Batch, Position
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.errors import UserError
+from mtmoe.system.splitmix64 import STEP, mix_array
 from mtmoe.vocabulary import EOS, PAD
+
+_LENGTHS_AT_ONCE = 1 << 20
 
 
 class RunningText:
@@ -48,14 +51,22 @@ class RunningText:
 
 
 class RunningTextStream:
-    """Endless training batches: ``num_rows`` rows of ``bptt_steps`` tokens.
+    """Endless training batches: ``num_rows`` rows of ``bptt_steps`` tokens, or of up to ``spread_tokens`` more or
+    fewer, as many in all rows of a batch.
 
-    An epoch is as many batches as a row needs to the place where the next one began.
+    An epoch is as many batches as a row needs to the place where the next one began; where lengths vary, as many as it
+    needs in the mean.
     """
 
-    def __init__(self, corpus: ParallelCorpus, *, batch_tokens: int, bptt_steps: int) -> None:
-        """Lay the text out in rows; raise UserError when it is shorter than one batch."""
+    def __init__(
+        self, corpus: ParallelCorpus, *, batch_tokens: int, bptt_steps: int, spread_tokens: int = 0, seed: int = 0
+    ) -> None:
+        """Lay the text out in rows; raise UserError when it is shorter than one batch.
+
+        seed: the length of a batch is drawn by it and the number of the batch alone.
+        """
         self.num_left_out = 0
+        self._spread, self._seed = spread_tokens, seed
         self._text = RunningText(corpus)
         self._steps = bptt_steps
         num_rows = batch_tokens // bptt_steps
@@ -72,10 +83,27 @@ class RunningTextStream:
         """Yield batches from ``start`` on for ever, each with the position of the batch after it."""
         epoch, batch = start
         per_epoch = self.num_batches(epoch)
+        offset = self._offset(epoch * per_epoch + batch)
         while True:
-            num_before = epoch * per_epoch + batch
+            length = int(self._lengths(np.array([epoch * per_epoch + batch]))[0])
             epoch, batch = (epoch, batch + 1) if batch + 1 < per_epoch else (epoch + 1, 0)
-            yield self._text.batch(self._starts_B + num_before * self._steps, self._steps), Position(epoch, batch)
+            yield self._text.batch(self._starts_B + offset, length), Position(epoch, batch)
+            offset += length
+
+    def _offset(self, number: int) -> int:
+        """Return the tokens that each row has before batch ``number``, which is counted from 0."""
+        if not self._spread:
+            return number * self._steps
+        parts = range(0, number, _LENGTHS_AT_ONCE)
+        return sum(int(self._lengths(np.arange(n, min(n + _LENGTHS_AT_ONCE, number))).sum()) for n in parts)
+
+    def _lengths(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the tokens of a row in batches of these numbers: evenly drawn from the spread around bptt_steps."""
+        if not self._spread:
+            return np.full(len(numbers), self._steps)
+        keys = np.array([self._seed], np.uint64)
+        bits = mix_array(numbers.astype(np.uint64) * np.uint64(STEP % (1 << 64)) + mix_array(keys))
+        return self._steps - self._spread + (bits % np.uint64(2 * self._spread + 1)).astype(np.int64)
 
     def num_batches(self, epoch: int) -> int:
         """Return the number of batches, which is the same for every epoch."""

@@ -26,6 +26,8 @@ class TokenNoise:
         self._side = side
         self._sentence_keys_B = self._token_keys_N = torch.zeros(0, dtype=torch.int64)
         self._position_keys_BL = torch.zeros(0, 0, dtype=torch.int64)
+        self._positions_N = torch.zeros(0, dtype=torch.int64)
+        self._batch_key = 0
         self._num_draws = 0
 
     def begin(self, seed: int, sentences_B: Tensor, lengths_B: Tensor, length: int) -> None:
@@ -34,8 +36,9 @@ class TokenNoise:
         lengths_B: real tokens of each; length: positions with padding.
         """
         self._num_draws = 0
-        self._sentence_keys_B = mix(sentences_B * STEP + signed(seed + self._side * FIRST_FACTOR))
-        positions_N = real_positions(lengths_B, length)
+        self._batch_key = signed(seed + self._side * FIRST_FACTOR)
+        self._sentence_keys_B = mix(sentences_B * STEP + self._batch_key)
+        self._positions_N = positions_N = real_positions(lengths_B, length)
         self._position_keys_BL = _position_keys(self._sentence_keys_B, length)
         self._token_keys_N = self._position_keys_BL.flatten().index_select(0, positions_N)
 
@@ -54,6 +57,19 @@ class TokenNoise:
         else:
             raise ValueError(f"{shape[0]} rows are not the {self._token_keys_N.shape[0]} tokens of the batch")
         return self._drawn(keys, num_words)
+
+    def sentence_words(self, num_words: int) -> Tensor:
+        """Draw 64 random bits ``num_words`` times for each sentence, for all its tokens alike: int64 [B, num_words]."""
+        return self._drawn(self._sentence_keys_B, num_words)
+
+    def sentences_of_tokens(self) -> Tensor:
+        """Return the place in the batch of the sentence of each real token: int64 [N]."""
+        return self._positions_N.div(max(1, self._position_keys_BL.shape[1]), rounding_mode="floor")
+
+    def shared_words(self, numbers: Tensor, num_words: int) -> Tensor:
+        """Draw 64 random bits ``num_words`` times for each of some numbers, such as ids of words or rows of a matrix;
+        all sentences of the batch, on any process, share what is drawn for a number: int64 [*shape, num_words]."""
+        return self._drawn(mix(numbers * SECOND_FACTOR + self._batch_key), num_words)
 
     def normal(self, like_NE: Tensor) -> Tensor:
         """Draw standard normal numbers as ``like_NE``, of its type, a row for each of the N real tokens."""

@@ -14,7 +14,8 @@ from mtmoe.config import Recipe
 from mtmoe.config.settings import MixtureOfExpertsSettings, Model
 from mtmoe.errors import UserError
 
-_BY_RULES_OF_THEIR_OWN = {"dropout", "moe", "encoder_moe_after", "decoder_moe_after", "tied_embeddings"}
+_OF_TRAINING_ALONE = {"dropout", "locked_dropout", "embedding_dropout", "weight_dropout"}
+_BY_RULES_OF_THEIR_OWN = {"moe", "encoder_moe_after", "decoder_moe_after", "tied_embeddings", *_OF_TRAINING_ALONE}
 _TIES = ("none", "target", "all")  # from many matrices to one
 _STANDS_FOR = {
     "lstm_hidden": "lstm_units",

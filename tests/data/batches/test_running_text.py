@@ -56,6 +56,28 @@ def test_any_position_is_reached_without_the_batches_before_it(corpus):
         assert following == positions[number + 1]
 
 
+def test_lengths_that_vary_leave_no_token_out_and_are_drawn_by_seed_and_batch(corpus):
+    stream = RunningTextStream(corpus, batch_tokens=6, bptt_steps=3, spread_tokens=2, seed=4)
+    whole = list(itertools.islice(stream.batches(), 400))
+    lengths = [batch.target_BT.shape[1] - 1 for batch, _ in whole]
+    assert set(lengths) == {1, 2, 3, 4, 5}
+    assert all(
+        batch.target_lengths_B.tolist() == [length] * 2 for (batch, _), length in zip(whole, lengths, strict=True)
+    )
+    for length in range(1, 6):
+        assert lengths.count(length) == pytest.approx(80, abs=30)
+    for row, start in ((0, 0), (1, 8)):
+        labels = [token for batch, _ in whole for token in batch.target_BT[row, 1:].tolist()]
+        assert labels == [RING[(start + i) % len(RING)] for i in range(sum(lengths))]
+    positions = [Position(0, 0), *(position for _, position in whole)]
+    for number in (0, 1, 7, 250):
+        batch, following = next(stream.batches(positions[number]))
+        assert batch.target_BT.tolist() == whole[number][0].target_BT.tolist()
+        assert following == positions[number + 1]
+    other = RunningTextStream(corpus, batch_tokens=6, bptt_steps=3, spread_tokens=2, seed=5)
+    assert [batch.target_BT.shape[1] - 1 for batch, _ in itertools.islice(other.batches(), 400)] != lengths
+
+
 @pytest.mark.parametrize("num_rows", [1, 3, 20])
 @pytest.mark.parametrize("length", [2, 5, 100])
 def test_evaluation_predicts_every_token_once(corpus, num_rows, length):

@@ -16,7 +16,12 @@ TWO_LEVELS = {
 }  # of model.moe
 
 
-def small_recipe(expert_processes: int = 0, moe: dict[str, Any] | None = None, **training: Any) -> Recipe:
+def small_recipe(
+    expert_processes: int = 0,
+    moe: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    **training: Any,
+) -> Recipe:
     """Two MoE layers of six experts; of 0 ``expert_processes`` the recipe says nothing."""
     text = {"name": "a", "format": "text", "source_file": {"path": "a"}, "target_file": {"path": "b"}}
     gate = {"gate": "noisy-top-k", "load_loss_weight": 0.1} if "gate" not in (moe or {}) else {}
@@ -31,6 +36,7 @@ def small_recipe(expert_processes: int = 0, moe: dict[str, Any] | None = None, *
             "decoder_moe_after": [1],
             "dropout": 0.2,
             "moe": {**experts, **gate, **(moe or {})},
+            **(model or {}),
         },
         "training": {
             "max_steps": 50,
@@ -47,14 +53,17 @@ def small_recipe(expert_processes: int = 0, moe: dict[str, Any] | None = None, *
     return recipe_from_dict(settings, Path("small.toml"))
 
 
-def language_model(expert_processes: int = 0, **training: Any) -> Recipe:
+def language_model(expert_processes: int = 0, model: dict[str, Any] | None = None, **training: Any) -> Recipe:
     """The same mixture in a language model on running text."""
-    settings = json.loads(small_recipe(expert_processes, **training).model_dump_json(exclude_defaults=True))
+    penalties = {key: training.pop(key) for key in list(training) if key.startswith("activation_")}
+    small = small_recipe(expert_processes, model=model, **training)
+    settings = json.loads(small.model_dump_json(exclude_defaults=True))
     del settings["data"]["source_language"], settings["model"]["encoder_moe_after"]
     del settings["training"]["max_tokens_per_sentence"]
     text = {"name": "a", "format": "lines", "file": {"path": "a"}}
     settings |= {"task": "language-model", "data": settings["data"] | {"train": [text]}}
     settings["training"] |= {
+        **penalties,
         "bptt_steps": RUNNING_STEPS,
         "batch_tokens": RUNNING_ROWS * RUNNING_STEPS,
         "validation": {"metric": "perplexity", "translate_sentences": 0},

@@ -72,6 +72,12 @@ def test_a_network_of_another_shape_is_told_with_key_and_both_values(opened, old
     assert "give the network the shape of the start run (--set model." in error.value.fix
 
 
+def test_what_is_dropped_in_training_may_differ(opened):
+    dropped = {"dropout": 0.5, "locked_dropout": True, "embedding_dropout": 0.1, "weight_dropout": 0.2}
+    with pytest.raises(UserError, match="has no checkpoint yet"):  # the network suits
+        opened(PLACES | dropped, PLACES)
+
+
 @pytest.mark.parametrize(
     ("languages", "start", "told"),
     [
