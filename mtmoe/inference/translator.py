@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -35,11 +35,11 @@ from mtmoe.inference.scoring.minimum_bayes_risk import MinimumBayesRisk
 from mtmoe.inference.scoring.n_best_lists import NBestLists
 from mtmoe.inference.scoring.reencoding import Reencoder
 from mtmoe.inference.scoring.rescoring import Rescorer, RescoringRuns, check_settings_are_used
-from mtmoe.inference.search.beam_search import BeamSearch, search_all
+from mtmoe.inference.search.beam_search import open_search, search_all
 from mtmoe.inference.search.hypothesis import Hypothesis
 from mtmoe.inference.search.next_words.shortlist import shortlist_of
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.search.search_source import SourceQueue
+from mtmoe.inference.search.search_source import SourceQueue, SourceSearch
 from mtmoe.inference.text.lines import DividedLine, SourcePart, decode_line
 from mtmoe.inference.text.stand_ins import copied_names
 from mtmoe.inference.text.typing_errors import Correction, TypingErrors, as_typed
@@ -426,9 +426,9 @@ class Translator:
         decoding = self.decoding if num_candidates == 1 else self._own_decoding
         return SearchOptions.from_settings(decoding, num_best=num_candidates, keep_attention=keep_attention)
 
-    def open_search(self, options: SearchOptions, waiting: SourceQueue) -> BeamSearch[Any, Any]:
+    def open_search(self, options: SearchOptions, waiting: SourceQueue) -> SourceSearch:
         """Return a search that sources can enter at any time."""
-        return BeamSearch(
+        return open_search(
             self.search_model, options, self.decoding.batch_tokens, self._device, self._shortlist, waiting
         )
 

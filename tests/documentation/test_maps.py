@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from mtmoe.cli import main
 
-from mtmoe.inference.compiled.compiled_model import CompiledModel
+from mtmoe.inference.compiled.compiled_search import CompiledSearch
 from mtmoe.model.translation import TranslationModel
 from tests.cli.conftest import recipe_text, write_text
 from tests.paths import ROOT
@@ -73,6 +73,6 @@ def test_the_map_of_a_training_step_is_the_walk_of_the_code(trained: tuple[list[
 def test_the_map_of_a_search_step_is_the_walk_of_the_code(
     trained: tuple[list[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    walk = walk_to(CompiledModel, "decode_step", ["translate", trained[1]], "the man\n", monkeypatch)
+    walk = walk_to(CompiledSearch, "_own_steps", ["translate", trained[1]], "the man\n", monkeypatch)
     assert walk == drawn("map-of-a-search-step.md")
     assert len(walk) - 1 <= MOST_CALLS

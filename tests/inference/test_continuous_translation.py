@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mtmoe.errors import UserError
+from mtmoe.inference.compiled.compiled_model import CompiledModel
 from mtmoe.inference.constraints.terminology import Term, Terminology
 from mtmoe.inference.continuous_translation import ContinuousTranslation
 from mtmoe.inference.requests import Request, Wanted
@@ -109,7 +110,10 @@ def test_terms_of_a_line_change_no_other_line(run_directory: Path) -> None:
     assert found[1].text == found[3].text != alone.text
 
 
-def test_places_are_taken_over_so_that_memory_does_not_grow(run_directory: Path, requests: list[Request]) -> None:
+def test_places_are_taken_over_so_that_memory_does_not_grow(
+    run_directory: Path, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CompiledModel, "open_search", lambda *_, **__: None)  # which keeps what it has by itself
     translator = Translator(run_directory, device="cpu")
     running = ContinuousTranslation(translator, Wanted())
     for number, request in enumerate(requests):

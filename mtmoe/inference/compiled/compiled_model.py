@@ -11,14 +11,18 @@ wide), P proposed words, O outputs, I inputs of a matrix, G the four gates of an
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtmoe.inference.compiled.compiled_search import CompiledSearch, can_search
 from mtmoe.inference.compiled.library import FAMILIES, Shape, best_family, check, library
 from mtmoe.inference.search.next_words.likeliest import SYMBOLS, Ban, NextWords
+from mtmoe.inference.search.search_options import SearchOptions
+from mtmoe.inference.search.search_source import SourceQueue, SourceSearch
 from mtmoe.model.lstm import Lstm
 from mtmoe.model.moe.gating import NoisyTopKGate, SoftmaxGate
 from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
@@ -299,6 +303,36 @@ class CompiledModel:
             )
         )  # fmt: skip
         return NextWords(words_XW, log_probabilities_XW, eos_X, of_proposed_XP)
+
+    def coverage_penalty(self, coverage_XS: Tensor, source_lengths_X: Tensor, beta: float) -> Tensor:
+        """Return what :func:`mtmoe.inference.search.gnmt_score.coverage_penalty` does, float64; of a row alone, to the
+        bit."""
+        coverage_XS, lengths_X = coverage_XS.contiguous(), source_lengths_X.contiguous()
+        penalty_X = torch.empty(len(coverage_XS), dtype=torch.float64)
+        self._library.mtmoe_coverage_penalty(
+            len(coverage_XS), coverage_XS.data_ptr(), coverage_XS.shape[1], lengths_X.data_ptr(), beta,
+            penalty_X.data_ptr(),
+        )  # fmt: skip
+        return penalty_X
+
+    def open_search(
+        self,
+        options: SearchOptions,
+        batch_tokens: int,
+        waiting: SourceQueue,
+        others: Callable[[SourceQueue], SourceSearch],
+        not_words: slice | list[int],
+        *,
+        takes_all: bool,
+    ) -> CompiledSearch | None:
+        """Return a search that is wholly the library's, as :class:`SearchesItself` says; None where it cannot do what
+        the options say."""
+        if not can_search(options):
+            return None
+        capacity, never = batch_tokens // options.width, self._symbols(not_words)
+        return CompiledSearch(
+            self._model, self, self.vocabulary_size, options, capacity, waiting, others, never, takes_all=takes_all
+        )
 
     @staticmethod
     def _symbols(not_words: slice | list[int]) -> np.ndarray:

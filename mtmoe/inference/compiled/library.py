@@ -15,13 +15,13 @@ from mtmoe.errors import UserError
 LIBRARY = "_inference.library"
 """Its file, on every system. It is no module of Python, and does not look like one."""
 
-INTERFACE = 2
+INTERFACE = 3
 """What the library's functions take and do; a library that was built of older sources has another one."""
 
 FAMILIES = ("plain", "avx2", "avx512")
 """Families of processors by the number that the library knows them by; each has the instructions of those before."""
 
-_int, _pointer, _name = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
+_int, _long, _pointer, _name = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p
 
 
 class Shape(ctypes.Structure):
@@ -34,6 +34,29 @@ class Shape(ctypes.Structure):
         )),
         ("embedding_factor", ctypes.c_float),
     ]  # fmt: skip
+
+
+class SearchOptions(ctypes.Structure):
+    """The options of a search (`source/search.h`)."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in (
+            "width", "num_best", "num_words", "early_stopping", "begin_of_sentence", "end_of_sentence",
+        )),
+        ("prune_margin", ctypes.c_double),
+        ("beam_margin", ctypes.c_double),
+        ("coverage_beta", ctypes.c_double),
+    ]  # fmt: skip
+
+
+LETTERS = ("letters_of", "words_of", "begins_within", "ends_within", "most_in_row")
+"""What the library wants to know of the subwords of a vocabulary, numbers of `SubwordLetters`."""
+
+
+class Letters(ctypes.Structure):
+    """What the subwords of a vocabulary consist of, by addresses (`source/repetition.h`)."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in LETTERS]
 
 
 _FUNCTIONS = {
@@ -53,6 +76,16 @@ _FUNCTIONS = {
         _int,
         [_pointer, _int, _pointer, _int, _pointer, _int, _pointer, _pointer, _pointer, _int, _int, *[_pointer] * 4],
     ),
+    "mtmoe_coverage_penalty": (None, [_int, _pointer, _long, _pointer, ctypes.c_double, _pointer]),
+    "mtmoe_search_new": (
+        _pointer, [_pointer, ctypes.POINTER(SearchOptions), _pointer, _int, ctypes.POINTER(Letters)],
+    ),
+    "mtmoe_search_delete": (None, [_pointer]),
+    "mtmoe_search_set_penalties": (_int, [_pointer, _pointer, _pointer, _int]),
+    "mtmoe_search_add": (_int, [_pointer, _long, _pointer, _int, _int, _int, _int]),
+    "mtmoe_search_drop": (_int, [_pointer, _long]),
+    "mtmoe_search_steps": (_int, [_pointer, _int, _pointer]),
+    "mtmoe_search_take": (None, [_pointer, _int, *[_pointer] * 6]),
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ hypothesis.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic
+from functools import partial
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -35,7 +36,13 @@ from mtmoe.inference.search.places import Places, with_room_for
 from mtmoe.inference.search.search_constraints import SearchConstraints, copying_after
 from mtmoe.inference.search.search_model import MemoryT, SearchModel, StateT
 from mtmoe.inference.search.search_options import SearchOptions
-from mtmoe.inference.search.search_source import SearchSource, SourceQueue
+from mtmoe.inference.search.search_source import (
+    SearchesItself,
+    SearchSource,
+    SourceQueue,
+    SourceSearch,
+    num_entering,
+)
 from mtmoe.inference.search.selection.beam_allocation import select_with_banks
 from mtmoe.inference.search.selection.best_candidates import Cells, Selection
 from mtmoe.inference.search.selection.diverse_beams import select_diverse
@@ -46,9 +53,6 @@ from mtmoe.progress import Progress, silent
 from mtmoe.vocabulary import BOS
 
 __all__ = ["NOTHING", "Hypothesis", "SearchOptions", "SearchTask", "search_all"]
-
-_REFILL_SHARE = 4
-"""Sources enter when so large a part (1/4) of a batch is free, so that they are encoded together."""
 
 _FEWEST_ENCODED = 32
 """Sources that are encoded together, if there are so many."""
@@ -122,7 +126,7 @@ def search_all(
     num_searches = max(1, min(num_threads, MAX_SEARCHES, len(worded)))
     waiting = WaitingSources(worded, num_searches=num_searches)
     searches = [
-        BeamSearch(model, options, batch_tokens // num_searches, device, shortlist, waiting)
+        open_search(model, options, batch_tokens // num_searches, device, shortlist, waiting, takes_all=True)
         for _ in range(num_searches)
     ]
     found = run_in_threads([search.run for search in searches], num_threads) if num_searches > 1 else searches[0].run()
@@ -134,6 +138,31 @@ def search_all(
         done += 1
         progress("translate", done, len(sources), "sentences")
     return results
+
+
+def open_search(
+    model: SearchModel[MemoryT, StateT],
+    options: SearchOptions,
+    batch_tokens: int,
+    device: torch.device | str,
+    shortlist: Shortlist | None,
+    waiting: SourceQueue,
+    *,
+    takes_all: bool = False,
+) -> SourceSearch:
+    """Return a search among sources: the model's own, which leaves to :class:`BeamSearch` what it does not know, or
+    that alone.
+
+    Args:
+        takes_all: whether all sources wait already. Else some may come after any step.
+    """
+    others = partial(BeamSearch[Any, Any], model, options, batch_tokens, device, shortlist)
+    if shortlist is None and isinstance(model, SearchesItself):
+        not_words = SearchConstraints(options).not_words
+        search = model.open_search(options, batch_tokens, waiting, others, not_words, takes_all=takes_all)
+        if search is not None:
+            return search
+    return others(waiting)
 
 
 class BeamSearch(Generic[MemoryT, StateT]):
@@ -205,11 +234,7 @@ class BeamSearch(Generic[MemoryT, StateT]):
         inside = np.unique(active.beam_X // self.num_beams) if active is not None else np.zeros(0, dtype=np.int64)
         longest = int(self.source_length_B[inside].max(initial=0))
 
-        def num_wanted(next_source: SearchSource, num_waiting: int) -> int:
-            most = max(1, self.capacity // max(longest, len(next_source.ids) + 1))
-            room = most - len(inside)
-            return 0 if len(inside) and room < min(-(-most // _REFILL_SHARE), num_waiting) else room
-
+        num_wanted = partial(num_entering, capacity=self.capacity, num_inside=len(inside), longest=longest)
         return self.waiting.take(num_wanted)
 
     def _started(self, sources: list[SearchSource]) -> ActiveHypotheses[StateT]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtmoe.inference.constraints.decoding_rule import UNRESTRICTED, Restriction
 from mtmoe.inference.search.active_hypotheses import ActiveHypotheses
-from mtmoe.inference.search.gnmt_score import coverage_penalty
+from mtmoe.inference.search.gnmt_score import FindsCoveragePenalty, coverage_penalty
 from mtmoe.inference.search.next_words.banned_words import ban_of, banned_mask
 from mtmoe.inference.search.next_words.likeliest import (
     FindsNextWords,
@@ -163,6 +163,9 @@ class CandidateExpansion:
         """Return the coverage penalty [X, 1] of ending now, float64 so that it can stand beside ids."""
         if not self.options.coverage_beta:
             return torch.zeros(len(active.beam_X), 1, dtype=torch.float64, device=self.device)
+        if isinstance(self.model, FindsCoveragePenalty):
+            own_X = self.model.coverage_penalty(active.coverage_XS, active.source_lengths_X, self.options.coverage_beta)
+            return own_X[:, None]
         positions_S = torch.arange(active.coverage_XS.shape[1], device=active.coverage_XS.device)
         is_real_XS = positions_S < active.source_lengths_X[:, None]
         return coverage_penalty(active.coverage_XS, is_real_XS, self.options.coverage_beta)[:, None].double()

@@ -15,7 +15,7 @@ Letters: S source positions, X hypotheses.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -41,3 +41,11 @@ def coverage_penalty(coverage_XS: Tensor, is_real_XS: Tensor, beta: float) -> Te
     """
     covered_XS = coverage_XS.clamp(COVERAGE_FLOOR, 1.0).log()
     return beta * (covered_XS * is_real_XS).sum(dim=-1)
+
+
+@runtime_checkable
+class FindsCoveragePenalty(Protocol):
+    """A model that finds the coverage penalty by itself, so that its own search has the same."""
+
+    def coverage_penalty(self, coverage_XS: Tensor, source_lengths_X: Tensor, beta: float) -> Tensor:
+        """Return what :func:`coverage_penalty` does [X], float64; positions past a row's length do not count."""

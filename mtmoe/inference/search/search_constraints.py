@@ -15,6 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from mtmoe.inference.constraints.decoding_rule import UNRESTRICTED, DecodingRule, PartialHypothesis, Restriction
+from mtmoe.inference.constraints.never_unknown import NeverUnknown
+from mtmoe.inference.constraints.no_loops import NoLoops
 from mtmoe.inference.constraints.phrases import Words
 from mtmoe.inference.constraints.registry import DECODING_RULES
 from mtmoe.inference.constraints.search_task import SearchTask
@@ -53,6 +55,11 @@ class SourceConstraints:
         for rule in self._rules:
             self.max_length = rule.max_length(_ONLY_SOURCE, self.max_length)
         self.requires_text = any(rule.requires_text(_ONLY_SOURCE) for rule in self._rules)
+
+    @property
+    def are_usual(self) -> bool:
+        """Return whether nothing is asked but that the translation does not loop, and has no special symbols."""
+        return all(type(rule) in (NoLoops, NeverUnknown) for rule in self._rules)
 
     def may_restrict(self, ids: Words) -> bool:
         """Return whether :meth:`restriction` may have more to say after ``ids`` than what is so always."""

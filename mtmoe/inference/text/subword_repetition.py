@@ -46,7 +46,7 @@ class SubwordLetters:
             for spelling, text, byte in zip(spellings, texts, is_byte, strict=True)
         ]
         self.words_of = [1 if byte else len(words_of(text)) for text, byte in zip(texts, is_byte, strict=True)]
-        self._begins_within, self._ends_within = (
+        self.begins_within, self.ends_within = (
             [byte or (text != "" and is_of_word(text[at])) for text, byte in zip(texts, is_byte, strict=True)]
             for at in (0, -1)
         )
@@ -54,7 +54,7 @@ class SubwordLetters:
         self.most_in_row = [
             OF_SUBWORDS.times(letters, max(1, num_words - (begins and ends)), 1) if letters else 0
             for letters, num_words, begins, ends in zip(
-                self.letters_of, self.words_of, self._begins_within, self._ends_within, strict=True
+                self.letters_of, self.words_of, self.begins_within, self.ends_within, strict=True
             )
         ]
         """How often each may stand in a row, by the usual limits; 0 where that is not limited."""
@@ -62,7 +62,7 @@ class SubwordLetters:
     def num_words(self, phrase: Sequence[int]) -> int:
         """Return how many words a phrase adds to a text in which it stands in a row; at least one."""
         joined = sum(
-            self._ends_within[before] and self._begins_within[subword]
+            self.ends_within[before] and self.begins_within[subword]
             for before, subword in zip((phrase[-1], *phrase), phrase, strict=False)
         )
         return max(1, sum(self.words_of[subword] for subword in phrase) - joined)
@@ -73,18 +73,18 @@ class Repetition:
 
     def __init__(self, source: Sequence[int], subwords: SubwordLetters) -> None:
         """Keep the source and what its vocabulary consists of."""
-        self._source, self._subwords = source, subwords
+        self.source, self.subwords = source, subwords
 
     @cached_property
     def limits(self) -> RepetitionLimits:
         """Return the limits; only a hypothesis that repeats something asks."""
-        return limits_after(self._source, self._subwords.measures)
+        return limits_after(self.source, self.subwords.measures)
 
     def may_loop(self, ids: Sequence[int]) -> bool:
         """Return False, which is quickly told, where :meth:`looping_words` has nothing: nearly always."""
         if not ids:
             return False
-        last, subwords = ids[-1], self._subwords
+        last, subwords = ids[-1], self.subwords
         if subwords.most_in_row[last] == 1 or ids.count(last) > 1:
             return True
         # A chain ends in a word that it has had, or in signs.
@@ -95,12 +95,12 @@ class Repetition:
         chain."""
         if not self.may_loop(ids):
             return frozenset()
-        periods, measures = self._periods(ids), self._subwords.measures
+        periods, measures = self._periods(ids), self.subwords.measures
         found = following_that_loops(ids, periods, measures, OF_SUBWORDS) if periods else set()
         if found:
             found = following_that_loops(ids, periods, measures, self.limits)
         if _may_have_chain(ids) and self._may_chain(ids):
-            chained = following_that_chains(word for word in reversed(ids) if self._subwords.words_of[word])
+            chained = following_that_chains(word for word in reversed(ids) if self.subwords.words_of[word])
             if chained and not self.limits.may_chain:
                 found |= chained
         return frozenset(found)
@@ -109,7 +109,7 @@ class Repetition:
         """Return the lengths of phrases that may be at their end once more: of one subword, if it stands there as often
         as it may, and of several, the last two of which have stood there before."""
         last, before = ids[-1], ids[-1 - MOST_SYMBOLS : -1]
-        most = self._subwords.most_in_row[last]
+        most = self.subwords.most_in_row[last]
         periods = [1] if most and ids[-most:].count(last) == most else []
         if last not in before:
             return periods
@@ -123,7 +123,7 @@ class Repetition:
     def _may_chain(self, ids: Sequence[int]) -> bool:
         """Return False, which is quickly told, where a chain cannot be one word off: its last word must have been there
         before, else it would have been a chain already without that."""
-        last = next((word for word in reversed(ids) if self._subwords.words_of[word]), None)
+        last = next((word for word in reversed(ids) if self.subwords.words_of[word]), None)
         return last is not None and ids.count(last) > 1
 
 

@@ -1,16 +1,17 @@
-// The library's functions, as compiled_model.py calls them. Those that return a status return 0, or 1 where memory has
-// run out.
+// The library's functions, as compiled_model.py and compiled_search.py call them. Those that return a status return 0, 1
+// where memory has run out, or 2 for what is not a number.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <new>
+#include <stdexcept>
 
-#include "best_of_row.h"
 #include "model.h"
+#include "next_words.h"
 #include "scratch.h"
+#include "search.h"
 
 #if defined(_WIN32)
 #define EXPORT extern "C" __declspec(dllexport)
@@ -20,8 +21,6 @@
 
 namespace mtmoe {
 namespace {
-
-constexpr long LOGITS_AT_ONCE = 1 << 18;  // 1 MB: they stay in a cache
 
 const Kernels& kernels_of(int family) {
 #if defined(__x86_64__)
@@ -39,17 +38,8 @@ int guarded(F f) {
     return 0;
   } catch (const std::bad_alloc&) {
     return 1;
-  }
-}
-
-// The `wanted` largest numbers of a row, largest first, and their places; the first ones of equal numbers.
-void find_largest(const float* row, int size, int wanted, const Kernels& k, float* values, int64_t* places) {
-  constexpr int STRIDE = 64;
-  BestOfRow<int64_t> found(wanted, values, places);
-  for (int begin = 0; begin < size; begin += STRIDE) {
-    const int end = std::min(begin + STRIDE, size);
-    if (!found.lets_in(k.largest(row + begin, end - begin))) continue;
-    for (int at = begin; at < end; ++at) found.add(row[at], at);
+  } catch (const std::domain_error&) {
+    return 2;
   }
 }
 
@@ -57,9 +47,10 @@ void find_largest(const float* row, int size, int wanted, const Kernels& k, floa
 }  // namespace mtmoe
 
 using mtmoe::Model;
+using mtmoe::Search;
 
 // Counts up when a function takes or does something else; `INTERFACE` in library.py is the one that it knows.
-EXPORT int mtmoe_interface() { return 2; }
+EXPORT int mtmoe_interface() { return 3; }
 
 // The best family of kernels that this processor has: 2 AVX-512 with VNNI, 1 AVX2, 0 any.
 EXPORT int mtmoe_best_family() {
@@ -121,30 +112,72 @@ EXPORT int mtmoe_next_words(const Model* model, int rows, const float* hidden, i
                             int num_proposed, int end_of_sentence, int64_t* words, double* log_probabilities,
                             double* of_end, double* of_proposed) {
   return mtmoe::guarded([&] {
-    const int size = model->shape().vocabulary, width = model->shape().width;
-    const long ld = model->padded_vocabulary();
-    const int at_once = (int)std::max(6L, mtmoe::LOGITS_AT_ONCE / ld / 6 * 6);
-    mtmoe::Scratch scratch;
-    float* room = scratch.take<float>((long)std::min(rows, at_once) * ld);
-    float* values = scratch.take<float>(wanted);
-    const float never_found = -std::numeric_limits<float>::infinity();
-    for (int first = 0; first < rows; first += at_once) {
-      const int here = std::min(at_once, rows - first);
-      model->project(here, hidden + (long)first * width, room, ld);
-      for (int row = first; row < first + here; ++row) {
-        float* logits = room + (row - first) * ld;
-        const float all = model->kernels().log_sum_exp(logits, size);
-        of_end[row] = logits[end_of_sentence] - all;
-        for (int i = 0; i < num_proposed; ++i) {
-          const long at = (long)row * num_proposed + i;
-          of_proposed[at] = logits[proposed[at]] - all;
-        }
-        for (int i = 0; i < num_never; ++i) logits[never[i]] = never_found;
-        if (ban_begins)
-          for (int64_t i = ban_begins[row]; i < ban_begins[row + 1]; ++i) logits[banned[i]] = never_found;
-        mtmoe::find_largest(logits, size, wanted, model->kernels(), values, words + (long)row * wanted);
-        for (int i = 0; i < wanted; ++i) log_probabilities[(long)row * wanted + i] = values[i] - all;
-      }
-    }
+    const mtmoe::Asked asked = {wanted, never, num_never, banned, ban_begins, proposed, num_proposed, end_of_sentence};
+    mtmoe::next_words(*model, rows, hidden, asked, words, log_probabilities, of_end, of_proposed);
   });
+}
+
+// Coverage penalties of rows [X, ld], each of so many positions.
+EXPORT void mtmoe_coverage_penalty(int rows, const float* coverage, long ld, const int64_t* lengths, double beta,
+                                   double* penalties) {
+  for (int row = 0; row < rows; ++row)
+    penalties[row] = mtmoe::coverage_penalty(coverage + row * ld, (int)lengths[row], beta);
+}
+
+EXPORT Search* mtmoe_search_new(const Model* model, const mtmoe::SearchOptions* options, const int64_t* never,
+                                int num_never, const mtmoe::Letters* letters) {
+  Search* search = nullptr;
+  mtmoe::guarded([&] { search = new Search(*model, *options, never, num_never, *letters); });
+  return search;
+}
+EXPORT void mtmoe_search_delete(Search* search) { delete search; }
+EXPORT int mtmoe_search_set_penalties(Search* search, const double* of_number, const double* of_array, int number) {
+  return mtmoe::guarded([&] { search->set_penalties(of_number, of_array, number); });
+}
+EXPORT int mtmoe_search_add(Search* search, int64_t key, const int64_t* ids, int length, int max_length,
+                            int limits_loops, int tells_attention) {
+  return mtmoe::guarded([&] { search->add(key, ids, length, max_length, limits_loops, tells_attention); });
+}
+EXPORT int mtmoe_search_drop(Search* search, int64_t key) {
+  return mtmoe::guarded([&] { search->drop(key); });
+}
+// Takes steps until a source is done, at most so many (0: any number). Returns a status, 2 for what is not a number.
+// sizes: of the sources that are done their number, and those of their hypotheses, tokens, and numbers of attention.
+EXPORT int mtmoe_search_steps(Search* search, int most, int64_t* sizes) {
+  int status = mtmoe::guarded([&] {
+    for (int number = 0; search->done.empty() && search->num_sources() && (!most || number < most); ++number)
+      if (!search->step()) throw std::domain_error("not a number");
+  });
+  std::fill(sizes, sizes + 4, 0);
+  for (const mtmoe::Done& done : search->done) {
+    ++sizes[0];
+    for (const mtmoe::Found& found : done.found) {
+      ++sizes[1];
+      sizes[2] += (int64_t)found.log_probabilities.size();
+      sizes[3] += (int64_t)found.attention.size();
+    }
+  }
+  return status;
+}
+// Gives the sources that are done, and forgets them. Of each source its key and number of hypotheses; of each hypothesis
+// its tokens (the end counted), numbers of attention, whether it was cut off; score and log-probability; then word by
+// word the ids (of the end as well) and log-probabilities.
+EXPORT void mtmoe_search_take(Search* search, int end_of_sentence, int64_t* of_sources, int64_t* of_hypotheses,
+                              double* scores, int64_t* ids, double* log_probabilities, float* attention) {
+  for (const mtmoe::Done& done : search->done) {
+    *of_sources++ = done.key;
+    *of_sources++ = (int64_t)done.found.size();
+    for (const mtmoe::Found& found : done.found) {
+      *of_hypotheses++ = (int64_t)found.log_probabilities.size();
+      *of_hypotheses++ = (int64_t)found.attention.size();
+      *of_hypotheses++ = found.cut_off;
+      *scores++ = found.score;
+      *scores++ = found.log_probability;
+      ids = std::copy(found.ids.begin(), found.ids.end(), ids);
+      *ids++ = end_of_sentence;
+      log_probabilities = std::copy(found.log_probabilities.begin(), found.log_probabilities.end(), log_probabilities);
+      attention = std::copy(found.attention.begin(), found.attention.end(), attention);
+    }
+  }
+  search->done.clear();
 }
