@@ -17,6 +17,7 @@ from mtmoe.data.prepared import manifest as manifests
 from mtmoe.data.prepared.corpus import ParallelCorpus
 from mtmoe.data.prepared.lexicon import LEXICON_NAME
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
+from mtmoe.data.prepared.translation_table import TRANSLATION_TABLE_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
 from mtmoe.languages import normal_code, parse_direction
@@ -92,6 +93,12 @@ class Prepared:
     def lexicon_path(self) -> Path:
         """Return likely target subwords of each source subword; text of one language has none."""
         path = self.directory / LEXICON_NAME
+        return self._unchanged(path) if path.exists() else path
+
+    @property
+    def translation_table_path(self) -> Path:
+        """Return how likely target subwords translate source subwords; text of one language has none."""
+        path = self.directory / TRANSLATION_TABLE_NAME
         return self._unchanged(path) if path.exists() else path
 
     @property

@@ -5,6 +5,7 @@
     report.json            what cleaning and splitting did, source by source
     subwords.model         or words.txt, the vocabulary
     lexicon.safetensors    likely target subwords of each source subword (not of text of one language)
+    translation_table.safetensors    how likely each of them is, for guided alignment (likewise)
     source_words.tsv       words of the source side, with their numbers (where the language has a dictionary)
     train/, valid/         encoded corpora
     text/valid.source, text/valid.target, text/test/NAME.source, text/test/NAME.target
@@ -46,6 +47,11 @@ from mtmoe.data.prepared.lexicon import LEXICON_NAME, learn_lexicon, save_lexico
 from mtmoe.data.prepared.replay import REPLAY, ReplayedText, open_replay
 from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME, count_words, save_source_words
 from mtmoe.data.prepared.spool import Spool
+from mtmoe.data.prepared.translation_table import (
+    TRANSLATION_TABLE_NAME,
+    learn_translation_table,
+    save_translation_table,
+)
 from mtmoe.data.raw.sentence_pairs import INVALID_UTF8, TOO_LONG, BadLine, OnBadLine, Pair
 from mtmoe.data.raw.sources import read_pairs
 from mtmoe.data.subwords.sentencepiece_model import sentences_of
@@ -317,6 +323,8 @@ class _Builder:
         )
         if not self.recipe.data.monolingual:
             save_lexicon(self.directory / LEXICON_NAME, learn_lexicon(corpus, self.progress))
+            table = learn_translation_table(corpus, self.progress)
+            save_translation_table(self.directory / TRANSLATION_TABLE_NAME, table)
         data = self.recipe.data
         if data.multilingual is None and has_dictionary(data.source_language):
             counts = count_words(source for source, _ in self.spool)

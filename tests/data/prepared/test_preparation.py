@@ -113,6 +113,7 @@ def test_only_what_is_listed_is_left_in_the_directory(work):
         "report.json",
         "subwords.model",
         "lexicon.safetensors",
+        "translation_table.safetensors",
         "source_words.tsv",
         "text/valid.source",
         "text/valid.target",
@@ -231,6 +232,7 @@ def test_every_stage_ends_where_done_is_the_total(work):
     assert last["subwords"] == (600, 600, "sentences")
     assert last["encode"] == (300, 300, "pairs")
     assert last["lexicon"] == (600, 600, "pairs")  # each pair is read twice
+    assert last["translations"] == (1800, 1800, "pairs")  # and three times for each direction
 
 
 # --------------------------------------------------------------------------------------- a second time
