@@ -17,6 +17,7 @@ import torch
 from mtmoe.benchmark.machine import hardware_name
 from mtmoe.config import Recipe
 from mtmoe.data.batches.padding import Batch
+from mtmoe.data.prepared.translation_table import NO_TRANSLATIONS
 from mtmoe.device import select_cuda_device
 from mtmoe.errors import UserError
 from mtmoe.planning.gpu_memory import Peak, peak_of
@@ -105,7 +106,8 @@ def _take_steps(
     recipe: Recipe, rows: int, length: int, vocabulary_size: int, device: torch.device, num_steps: int
 ) -> Stepper:
     """Take training steps on made-up batches; return the stepper, which keeps its memory alive."""
-    stepper = Stepper(recipe, vocabulary_size, device)
+    table = NO_TRANSLATIONS if recipe.training.guided_alignment is not None else None
+    stepper = Stepper(recipe, vocabulary_size, device, translation_table=table)
     generator = torch.Generator().manual_seed(1)
     source = 0 if recipe.task == "language-model" else length
     for _ in range(num_steps):

@@ -16,6 +16,7 @@ from mtmoe.device import select_cuda_device
 from mtmoe.distributed.mesh import Mesh, device_of_process, joined_processes
 from mtmoe.precision import DTYPES
 from mtmoe.progress import Progress, silent
+from mtmoe.training.losses.guided_alignment import guiding_table
 from mtmoe.training.metrics.metrics_window import MetricsWindow
 from mtmoe.training.metrics.training_flops import training_operations
 from mtmoe.training.step import Stepper
@@ -78,7 +79,7 @@ def _measured(
     """Measure in the processes of ``mesh``, which all call this together."""
     subwords = load_vocabulary(prepared.subwords_path)
     teachers = new_teachers(recipe, prepared.subwords_path, device)
-    stepper = Stepper(recipe, subwords.size, device, mesh, teachers)
+    stepper = Stepper(recipe, subwords.size, device, mesh, teachers, guiding_table(recipe, prepared, subwords.size))
     mesh.wait_for_all()  # so that all measure at the same time
     own_gflops = torch.tensor(measure_gemm(DTYPES[stepper.precision], device), device=device)
     gemm_gflops = float(mesh.add_up(own_gflops, "rates of products"))

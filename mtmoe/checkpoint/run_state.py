@@ -123,6 +123,7 @@ class WindowState(JsonRecord):
     auxiliary_sum: float
     teacher_sum: float = 0.0
     consistency_sum: float = 0.0
+    alignment_sum: float = 0.0
     num_loss_tokens: _Count
     num_applied: _Count
     num_target_tokens: _Count

@@ -94,8 +94,13 @@ class Attention(nn.Module):
             keys_BSA = keys_BSA.tanh()
         return Memory(values_BSD, keys_BSA, source_lengths_B)
 
-    def forward(self, query_BTD: Tensor, memory: Memory) -> Tensor:
-        """Return context_BTD. Without gradients the weights, [B, T, S], are never there as a whole."""
+    def forward(self, query_BTD: Tensor, memory: Memory, seen: list[Tensor] | None = None) -> Tensor:
+        """Return context_BTD. Without gradients the weights, [B, T, S], are never there as a whole, unless a list is
+        given, which they are added to."""
+        if seen is not None:
+            context_BTD, weights_BTS = self.look(self.project_query(query_BTD), memory)
+            seen.append(weights_BTS)
+            return context_BTD
 
         def contexts(query_BtD: Tensor) -> Tensor:
             return self.look(self.project_query(query_BtD), memory)[0]
@@ -151,9 +156,9 @@ class OutputAttention(nn.Module):
         self.projection = nn.Linear(width, width, bias=False)
         nn.init.xavier_uniform_(self.projection.weight)
 
-    def forward(self, query_BTD: Tensor, memory: Memory) -> Tensor:
-        """Return what is added to the top layer's output, [B, T, D]."""
-        output: Tensor = self.projection(self.attention(query_BTD, memory))
+    def forward(self, query_BTD: Tensor, memory: Memory, seen: list[Tensor] | None = None) -> Tensor:
+        """Return what is added to the top layer's output, [B, T, D]; ``seen`` is that of :class:`Attention`."""
+        output: Tensor = self.projection(self.attention(query_BTD, memory, seen))
         return output
 
     def project_query(self, query_XD: Tensor) -> Tensor:

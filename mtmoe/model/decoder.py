@@ -155,36 +155,46 @@ class Decoder(ResidualStack):
         )
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, noise)
 
-    def forward(self, embedded_BTD: Tensor, memory: Memory, positions_N: Tensor) -> tuple[Tensor, dict[str, Balance]]:
-        """Return the top layer's outputs at the real target tokens, [N, D], by teacher forcing, and the balances."""
+    def forward(
+        self, embedded_BTD: Tensor, memory: Memory, positions_N: Tensor, seen: list[Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Balance]]:
+        """Return the top layer's outputs at the real target tokens, [N, D], by teacher forcing, and the balances.
+
+        seen: a list that the weights of each attention, [B, T, S], are added to.
+        """
         balances: dict[str, Balance] = {}
         x_BTD = self.dropout(embedded_BTD)
         context_BTD: Tensor | None
         if self.recurrent:
-            x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory)
+            x_BTD, context_BTD = self._bottom_recurrent(x_BTD, memory, seen)
         else:
             x_BTD = self.add_residual(x_BTD, self.bottom(x_BTD), self.bottom_residual)
-            context_BTD = self.attention(x_BTD, memory)
+            context_BTD = self.attention(x_BTD, memory, seen)
         x_BTD = self.add_experts(1, x_BTD, positions_N, balances)
         for place, layer in enumerate(self.upper, start=2):
             x_BTD = self.add_residual(x_BTD, layer(_with_context(x_BTD, context_BTD)))
             x_BTD = self.add_experts(place, x_BTD, positions_N, balances)
         if self.output_attention is not None:
-            x_BTD = self.add_residual(x_BTD, self.output_attention(x_BTD, memory))
+            x_BTD = self.add_residual(x_BTD, self.output_attention(x_BTD, memory, seen))
         return take_rows(x_BTD, positions_N), balances
 
-    def _bottom_recurrent(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
+    def _bottom_recurrent(
+        self, x_BTD: Tensor, memory: Memory, seen: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor | None]:
         state = self.bottom.initial_state(x_BTD.shape[0], x_BTD)
         query_BD = torch.zeros_like(x_BTD[:, 0])
         outputs, contexts = [], []
+        seen_at_step: list[Tensor] | None = None if seen is None else []
         mask_BTD, weights = self.dropout.mask(x_BTD), self.bottom.dropped_weights()
         for position, x_BD in enumerate(x_BTD.unbind(1)):
-            context_B1D = self.attention(query_BD[:, None], memory)
+            context_B1D = self.attention(query_BD[:, None], memory, seen_at_step)
             state = self.bottom.step(_with_context(x_BD, context_B1D[:, 0]), state, weights)
             dropped_BD = state.output_BD if mask_BTD is None else state.output_BD * mask_BTD[:, position]
             query_BD = x_BD + dropped_BD if self.bottom_residual else dropped_BD
             outputs.append(query_BD)
             contexts.append(context_B1D)
+        if seen is not None and seen_at_step is not None:
+            seen.append(torch.cat(seen_at_step, dim=1))
         return torch.stack(outputs, dim=1), torch.cat(contexts, dim=1) if self.context_above else None
 
     def initial_state(self, memory: Memory) -> DecoderState:

@@ -50,12 +50,14 @@ class TopOutputs(NamedTuple):
 
 class Output(NamedTuple):
     """hidden_ND: what the output layer reads at each of the N target tokens that are not padding;
-    labels_N: the tokens to predict there; balances: how each MoE layer used its experts; top: of a language model."""
+    labels_N: the tokens to predict there; balances: how each MoE layer used its experts; top: of a language model;
+    attentions: where each attention looked, [B, T, S], if that was asked for."""
 
     hidden_ND: Tensor
     labels_N: Tensor
     balances: dict[str, Balance]
     top: TopOutputs | None = None
+    attentions: tuple[Tensor, ...] = ()
 
 
 class TranslationModel(nn.Module):
@@ -86,16 +88,17 @@ class TranslationModel(nn.Module):
         self.encoder = Encoder(settings, parallelism, noise and noise.source)
         self.decoder = Decoder(settings, parallelism, noise and noise.target)
 
-    def forward(self, batch: TranslationBatch) -> Output:
+    def forward(self, batch: TranslationBatch, *, with_attention: bool = False) -> Output:
         """Compute a batch by teacher forcing, up to but without the output layer (see ``training/losses/``)."""
+        seen: list[Tensor] | None = [] if with_attention else None
         memory, balances = self._encode(batch.source_BS, batch.source_lengths_B)
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         positions_N = real_positions(batch.target_lengths_B, inputs_BT.shape[1])
         embedded_BTD = embed(inputs_BT, self.target_embedding_VD, self.embedding_std)
         embedded_BTD = self.decoder.word_dropout(embedded_BTD, inputs_BT)
-        hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N)
+        hidden_ND, decoder_balances = self.decoder(embedded_BTD, memory, positions_N, seen)
         labels_N = labels_BT.reshape(-1).index_select(0, positions_N)
-        return Output(hidden_ND, labels_N, balances | decoder_balances)
+        return Output(hidden_ND, labels_N, balances | decoder_balances, attentions=tuple(seen or ()))
 
     def encode(self, source_BS: Tensor, source_lengths_B: Tensor) -> Memory:
         """Encode source ids (EOS at the end, PAD behind): what the decoder looks at."""

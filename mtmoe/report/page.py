@@ -28,11 +28,12 @@ CURVES = (
     ("Auxiliary losses", "auxiliary_loss", False, False),
     ("Divergence from the teachers (nats per target token)", "teacher_loss", False, False),
     ("Divergence of two readings (nats per target token)", "consistency_loss", False, False),
+    ("Attention from the guiding alignment (nats per target token)", "alignment_loss", False, False),
 )
 """Title, key of the log, whether the axis is logarithmic, and which lines have it: False: of training, None: of
 validation, True: both."""
 
-_OF_SOME_RUNS = ("teacher_loss", "consistency_loss")
+_OF_SOME_RUNS = ("teacher_loss", "consistency_loss", "alignment_loss")
 """Keys that logs have with some settings alone; where no run has one, there is no chart."""
 
 TABLE_6 = (

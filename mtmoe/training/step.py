@@ -20,6 +20,7 @@ from mtmoe.checkpoint import (
 from mtmoe.config import Recipe
 from mtmoe.config.settings import Training
 from mtmoe.data.batches.token_batches import Batch
+from mtmoe.data.prepared.translation_table import TranslationTable
 from mtmoe.distributed.batch_sharding import of_all_sentences, own_sentences
 from mtmoe.distributed.data_parallel import GradientSums
 from mtmoe.distributed.expert_parallel import ExpertParallelism
@@ -34,6 +35,7 @@ from mtmoe.precision import DTYPES, autocast, choose_precision
 from mtmoe.training.gradient_accumulation import StepSize
 from mtmoe.training.loss_scaling import LossScaler
 from mtmoe.training.losses.activation_penalties import activation_penalty_sum
+from mtmoe.training.losses.guided_alignment import SubwordAligner, guided_alignment_loss
 from mtmoe.training.losses.output_loss import output_loss
 from mtmoe.training.metrics.expert_usage import ExpertUsage
 from mtmoe.training.optimizers.adam import Adam, moment_names
@@ -62,10 +64,11 @@ class StepOutcome(Enum):
 class StepResult(NamedTuple):
     """What one optimizer step did, on all processes.
 
-    loss_sum: over its target tokens, in nats, without label smoothing. teacher_sum and consistency_sum: likewise, of
-    the divergences from the teachers and between two readings, without their weights. auxiliary_loss: weighted, the
-    mean over its batches. gradient_norm: before clipping. broken_layer: the first MoE layer whose gates were not finite
-    in a skipped step, or "". out_of_memory: ranks of the processes that had too little memory.
+    loss_sum: over its target tokens, in nats, without label smoothing. teacher_sum, consistency_sum and alignment_sum:
+    likewise, of the divergences from the teachers and between two readings, and of guided alignment, without their
+    weights. auxiliary_loss: weighted, the mean over its batches. gradient_norm: before clipping. broken_layer: the
+    first MoE layer whose gates were not finite in a skipped step, or "". out_of_memory: ranks of the processes that had
+    too little memory.
     """
 
     loss_sum: float
@@ -79,6 +82,7 @@ class StepResult(NamedTuple):
     out_of_memory: tuple[int, ...] = ()
     teacher_sum: float = 0.0
     consistency_sum: float = 0.0
+    alignment_sum: float = 0.0
 
     @property
     def applied(self) -> bool:
@@ -87,10 +91,10 @@ class StepResult(NamedTuple):
 
 
 class _Passed(NamedTuple):
-    """What a process knows of its part of a batch. sums: of the loss, and of the divergences from the teachers and
-    between two readings, in nats, of its tokens; auxiliary_loss: weighted."""
+    """What a process knows of its part of a batch. sums: of the loss, of the divergences from the teachers and between
+    two readings, and of guided alignment, in nats, of its tokens; auxiliary_loss: weighted."""
 
-    sums: tuple[float, float, float]
+    sums: tuple[float, float, float, float]
     auxiliary_loss: float
     balances: Mapping[str, Balance]
 
@@ -99,8 +103,9 @@ class Stepper:
     """The model, its optimizer and EMA: one call is one optimizer step.
 
     carried: the LSTMs' state of this process's rows after the last batch, where a language model reads running text;
-    None is zeros. teachers: those that the recipe names. before_update: called before a step changes weights, moments
-    or the EMA. interpolated: weights to save in place of those of the inference model, until the next step.
+    None is zeros. teachers: those that the recipe names. aligner: of guided alignment, if the recipe asks for it.
+    before_update: called before a step changes weights, moments or the EMA. interpolated: weights to save in place of
+    those of the inference model, until the next step.
     """
 
     def __init__(
@@ -110,10 +115,16 @@ class Stepper:
         device: torch.device,
         mesh: Mesh = ONE_PROCESS,
         teachers: Teachers | None = None,
+        translation_table: TranslationTable | None = None,
     ) -> None:
         if (teachers is None) != (recipe.training.distillation is None):
             raise ValueError("a recipe with training.distillation is trained with its teachers, and no other is")
+        if (translation_table is None) != (recipe.training.guided_alignment is None):
+            raise ValueError(
+                "a recipe with training.guided_alignment is trained with a translation table, and no other"
+            )
         self.teachers = teachers
+        self.aligner = translation_table and SubwordAligner(translation_table, vocabulary_size, device)
         self.recipe, self.settings, self.device, self.mesh = recipe, recipe.training, device, mesh
         self.precision = choose_precision(device, self.settings.precision)
         torch.manual_seed(_mixed_seed(recipe.seed, 0, 0))
@@ -156,7 +167,7 @@ class Stepper:
         self.interpolated = None
         size = StepSize.of(batches)
         carried = self.carried
-        sums, auxiliary_loss = (0.0, 0.0, 0.0), 0.0
+        sums, auxiliary_loss = (0.0, 0.0, 0.0, 0.0), 0.0
         balances: list[Mapping[str, Balance]] = []
         out_of_memory = False
         for number, batch in enumerate(batches):
@@ -175,7 +186,7 @@ class Stepper:
             sums = tuple(map(operator.add, sums, passed.sums))
             auxiliary_loss += passed.auxiliary_loss
         self.gradient_sums.finish()
-        (loss_sum, teacher_sum, consistency_sum), broken = self._totals(sums, out_of_memory)
+        (loss_sum, teacher_sum, consistency_sum, alignment_sum), broken = self._totals(sums, out_of_memory)
         counts = size.num_target_tokens, size.num_source_tokens, size.num_padded_tokens
         if broken:
             self.optimizer.zero_grad()
@@ -189,7 +200,7 @@ class Stepper:
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
         return StepResult(
             loss_sum, *counts, norm, auxiliary_loss, outcome, layer,
-            teacher_sum=teacher_sum, consistency_sum=consistency_sum,
+            teacher_sum=teacher_sum, consistency_sum=consistency_sum, alignment_sum=alignment_sum,
         )  # fmt: skip
 
     def _forward_and_backward(self, own: Batch, sentences_B: Tensor, number: int, size: StepSize) -> _Passed:
@@ -199,16 +210,24 @@ class Stepper:
             taught = self.teachers.read(own, dtype) if self.teachers is not None else None
             read = self._with_noise(own, sentences_B, number)
             runs_on = isinstance(self.model, LanguageModel) and self.settings.bptt_steps > 0
-            output: Output = self._continued(read) if runs_on else self.model(read)
+            options = {"with_attention": True} if self.aligner is not None else {}
+            output: Output = self._continued(read) if runs_on else self.model(read, **options)
         loss = output_loss(output.hidden_ND, self.model.output_VD, output.labels_N, self.settings, taught, dtype)
         objective_sum = loss.objective_sum
         if output.top is not None and self.settings.penalises_activations:
             penalty_sum = activation_penalty_sum(output.top, read.target_lengths_B, self.settings)
             objective_sum = objective_sum + penalty_sum / self.settings.num_readings
         auxiliary_loss = _sum_of_auxiliary_losses(output.balances) / size.num_batches
+        alignment_sum = torch.zeros_like(loss.plain_sum)
+        if self.aligner is not None and self.settings.guided_alignment is not None:
+            of_readings = (
+                guided_alignment_loss(output.attentions, self.aligner.align(read)) / self.settings.num_readings
+            )
+            objective_sum = objective_sum + self.settings.guided_alignment.weight * of_readings
+            alignment_sum = of_readings.detach().to(alignment_sum.dtype)
         self.loss_scaler.scale(size.objective(objective_sum, auxiliary_loss)).backward()
-        plain, teacher, consistency = torch.stack(loss[1:]).tolist()
-        return _Passed((plain, teacher, consistency), float(auxiliary_loss.detach()), output.balances)
+        plain, teacher, consistency, alignment = torch.stack((*loss[1:], alignment_sum)).tolist()
+        return _Passed((plain, teacher, consistency, alignment), float(auxiliary_loss.detach()), output.balances)
 
     def _continued(self, batch: Batch) -> Output:
         """Compute a language model up to the output layer, on running text from where the last batch ended."""

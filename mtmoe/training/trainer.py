@@ -44,6 +44,7 @@ from mtmoe.system.torchrun import local_world_size
 from mtmoe.training.early_stopping import ValidationHistory
 from mtmoe.training.gradient_accumulation import next_step_batches
 from mtmoe.training.interruption import StopSignals
+from mtmoe.training.losses.guided_alignment import guiding_table
 from mtmoe.training.metrics.metrics_log import MetricsLog
 from mtmoe.training.metrics.metrics_window import MetricsWindow
 from mtmoe.training.metrics.records import (
@@ -130,7 +131,14 @@ class Trainer:
         self.recipe, self.settings, self.run_files = recipe, recipe.training, run
         self.prepared, self.device, self.reporter, self.mesh = prepared, device, reporter, mesh
         self.vocabulary = load_vocabulary(check_file(run, run.subwords))
-        self.stepper = Stepper(recipe, self.vocabulary.size, device, mesh, load_teachers(recipe, run, device))
+        self.stepper = Stepper(
+            recipe,
+            self.vocabulary.size,
+            device,
+            mesh,
+            load_teachers(recipe, run, device),
+            guiding_table(recipe, prepared, self.vocabulary.size),
+        )
         self.stream = batch_stream(recipe, prepared, self.vocabulary)
         self.validator = validator_of(recipe, prepared, self.vocabulary, device, mesh)
         teachers = self.stepper.teachers

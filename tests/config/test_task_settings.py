@@ -34,6 +34,7 @@ SAMPLED = {"training.sampled_softmax": {"num_samples": 8}, "training.label_smoot
         ),
         ({"model.attention": "additive"}, "model.attention = additive belongs to"),
         ({"model.attention_context": "recurrent"}, "model.attention_context = recurrent belongs to"),
+        ({"training.guided_alignment": {}}, 'training.guided_alignment = weight=0.3 belongs to task = "translation"'),
         (
             {"model.tied_embeddings": "target"},
             'model.tied_embeddings = "target": task = "language-model" has no source',

@@ -23,6 +23,7 @@ TAUGHT = {
     "distillation": {"teachers": ["a", "b"], "weight": 0.6, "temperature": 2.0, "top_k": 5},
     "consistency": {"weight": 2.0},
     "gradient_accumulation": 2,
+    "guided_alignment": {"weight": 0.7},
 }
 SAMPLED = {"sampled_softmax": {"num_samples": 30}, "label_smoothing": 0.0}
 DROPPED = {"locked_dropout": True, "embedding_dropout": 0.2, "weight_dropout": 0.3}

@@ -55,14 +55,20 @@ def test_decoding_step_by_step_gives_the_log_probabilities_of_one_pass(wiring):
     model, batch = _model(**wiring), batch_of(SOURCES, TARGETS)
     in_one_BT = model.log_probabilities(batch)
     state = model.initial_state(model.encode(batch.source_BS, batch.source_lengths_B))
-    steps = []
+    steps, attentions = [], []
     for step in range(batch.target_BT.shape[1] - 1):
         hidden_BD, attention_BS, state = model.decode_step(batch.target_BT[:, step], state)
         logits_BV = model.project(hidden_BD)
         torch.testing.assert_close(attention_BS.sum(1), torch.ones(3))
+        attentions.append(attention_BS)
         steps.append(logits_BV.log_softmax(1).gather(1, batch.target_BT[:, step + 1 : step + 2]))
     real_BT = batch.target_BT[:, 1:] != PAD
     torch.testing.assert_close(torch.cat(steps, dim=1) * real_BT, in_one_BT, rtol=1e-5, atol=1e-5)
+    output = model(batch, with_attention=True)
+    assert len(output.attentions) == (2 if wiring.get("output_attention") else 1)
+    seen_BTS = torch.stack(attentions, dim=1)
+    torch.testing.assert_close(output.attentions[-1][real_BT], seen_BTS[real_BT], rtol=1e-5, atol=1e-5)
+    assert torch.equal(output.hidden_ND, model(batch).hidden_ND)
 
 
 @NO_WARNINGS

@@ -13,6 +13,7 @@ from mtmoe.config import Recipe, load_recipe, recipe_from_dict
 from mtmoe.config.settings import Model, Training
 from mtmoe.data.batches.padding import ragged, text_batch
 from mtmoe.data.batches.token_batches import Batch, batch_of
+from mtmoe.data.prepared.translation_table import NO_TRANSLATIONS
 from mtmoe.precision import DTYPES
 from mtmoe.training import step as step_module
 from mtmoe.training.metrics.expert_usage import ExpertUsage
@@ -66,7 +67,8 @@ def _losses(base: str, model: str, training: str) -> list[float]:
     """Per token, of each step. Recipes that differ in nothing but sizes are the same ones when they are small."""
     tables = {"model": Model.model_validate_json(model), "training": Training.model_validate_json(training)}
     recipe = load_recipe(base).model_copy(update=tables)
-    stepper = Stepper(recipe, _VOCABULARY, torch.device("cpu"), teachers=two_teachers(recipe))
+    table = NO_TRANSLATIONS if recipe.training.guided_alignment is not None else None
+    stepper = Stepper(recipe, _VOCABULARY, torch.device("cpu"), teachers=two_teachers(recipe), translation_table=table)
     assert stepper.precision == recipe.training.precision
     losses, count = [], recipe.training.gradient_accumulation
     for step in range(_STEPS):

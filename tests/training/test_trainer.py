@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,31 @@ def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopp
     assert stopped == ("signal", 5, signal.SIGTERM)
     assert train(recipe, tmp_path / "parts", toy_data, resume=True).step == 12
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("more", [{}, {"consistency": {"weight": 1.0}}, {"subword_sampling": {"alpha": 0.3}}])
+def test_guided_alignment_draws_attention_to_the_table_and_resumes_with_the_same_bits(toy, toy_data, tmp_path, more):
+    recipe = toy(precision="fp32", guided_alignment={"weight": 10.0}, max_steps=40, log_every_steps=5, **more)
+    train(recipe, tmp_path / "whole", toy_data)
+    listener = Listener()
+    listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 12 else None
+    train(recipe, tmp_path / "parts", toy_data, listener=listener)
+    train(recipe, tmp_path / "parts", toy_data, resume=True)
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["alignment_loss"] for line in lines if line["event"] == "train"]
+    assert losses[-1] < losses[0] - 0.3
+    plain = toy(precision="fp32", max_steps=40, log_every_steps=5, **more)
+    train(plain, tmp_path / "plain", toy_data)
+    first, *_ = (json.loads(line) for line in (tmp_path / "plain" / "metrics.jsonl").read_text().splitlines())
+    assert "alignment_loss" not in first
+
+
+def test_guided_alignment_with_data_of_an_older_version_is_told(toy, toy_data, tmp_path):
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    (data / "translation_table.safetensors").unlink()
+    with pytest.raises(UserError, match=r"training\.guided_alignment needs it"):
+        train(toy(guided_alignment={}), tmp_path / "run", data)
 
 
 def test_augmentation_is_trained_on_and_resumes_with_the_same_bits(toy, toy_data, tmp_path):

@@ -167,6 +167,7 @@ class Recipe(Settings):
         translation_only = (
             *(("model", self.model, key) for key in _ENCODER_AND_ATTENTION),
             ("training", self.training, "subword_sampling"),
+            ("training", self.training, "guided_alignment"),
         )
         for table, settings, key in translation_only:
             value = getattr(settings, key)

@@ -79,6 +79,19 @@ class Consistency(Settings):
     )
 
 
+class GuidedAlignment(Settings):
+    """Attention learns where each target subword comes from, by a table of translations that preprocessing learned from
+    the same text, beside what it learns from the loss (Chen et al. 2016)."""
+
+    weight: float = Field(
+        default=0.3,
+        gt=0,
+        le=100,
+        description="Times the cross-entropy of the attention from the alignment, in nats a target token, mean of all "
+        "attentions of the model.",
+    )
+
+
 class Ema(Settings):
     """Exponential moving average of the weights; validation, checkpoints and translation use the average."""
 
@@ -202,6 +215,9 @@ class Training(Settings):
         default=0.0,
         description="Language models: weight of the mean square of that output's change from one token to the next, "
         "before dropout (TAR; 1 there).",
+    )
+    guided_alignment: GuidedAlignment | None = Field(
+        default=None, description="Translation. Absent: attention learns from the loss alone."
     )
     clip_norm: float = Field(default=5.0, ge=1e-6, le=1e9, description="Largest global gradient norm.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(

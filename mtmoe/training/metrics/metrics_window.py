@@ -32,13 +32,15 @@ class MetricsWindow:
         self.expert_usage = ExpertUsage(mesh)
         self._is_taught = settings.distillation is not None
         self._is_read_twice = settings.consistency is not None
+        self._is_guided = settings.guided_alignment is not None
         self._paused_at: float | None = None
         self.restart()
 
     def restart(self) -> None:
         """Forget everything: another window begins now."""
         self.expert_usage.reset()
-        self.loss_sum = self.norm_sum = self.auxiliary_sum = self.teacher_sum = self.consistency_sum = 0.0
+        self.loss_sum = self.norm_sum = self.auxiliary_sum = 0.0
+        self.teacher_sum = self.consistency_sum = self.alignment_sum = 0.0
         self.num_loss_tokens = self.num_applied = 0
         self.num_target_tokens = self.num_source_tokens = self.num_padded_tokens = self.num_steps = 0
         self.began = time.monotonic()
@@ -51,6 +53,7 @@ class MetricsWindow:
             auxiliary_sum=self.auxiliary_sum,
             teacher_sum=self.teacher_sum,
             consistency_sum=self.consistency_sum,
+            alignment_sum=self.alignment_sum,
             num_loss_tokens=self.num_loss_tokens,
             num_applied=self.num_applied,
             num_target_tokens=self.num_target_tokens,
@@ -65,6 +68,7 @@ class MetricsWindow:
         """Set everything to what :meth:`state` returned."""
         self.loss_sum, self.norm_sum, self.auxiliary_sum = state.loss_sum, state.norm_sum, state.auxiliary_sum
         self.teacher_sum, self.consistency_sum = state.teacher_sum, state.consistency_sum
+        self.alignment_sum = state.alignment_sum
         self.num_loss_tokens, self.num_applied = state.num_loss_tokens, state.num_applied
         self.num_target_tokens, self.num_source_tokens = state.num_target_tokens, state.num_source_tokens
         self.num_padded_tokens, self.num_steps = state.num_padded_tokens, state.num_steps
@@ -98,6 +102,7 @@ class MetricsWindow:
             self.loss_sum += result.loss_sum
             self.teacher_sum += result.teacher_sum
             self.consistency_sum += result.consistency_sum
+            self.alignment_sum += result.alignment_sum
             self.norm_sum += result.gradient_norm
             self.auxiliary_sum += result.auxiliary_loss
 
@@ -114,6 +119,7 @@ class MetricsWindow:
             auxiliary_loss=self.auxiliary_sum / applied,
             teacher_loss=self.teacher_sum / num_loss_tokens if self._is_taught else None,
             consistency_loss=self.consistency_sum / num_loss_tokens if self._is_read_twice else None,
+            alignment_loss=self.alignment_sum / num_loss_tokens if self._is_guided else None,
             gradient_norm=self.norm_sum / applied,
             target_tokens_per_second=self.num_target_tokens / seconds,
             source_and_target_tokens_per_second=(self.num_target_tokens + self.num_source_tokens) / seconds,

@@ -74,6 +74,9 @@ class WindowMetrics:
     consistency_loss: float | None = None
     """With `training.consistency`: mean of the two KL divergences between both readings, in nats per target token.
     Without its weight."""
+    alignment_loss: float | None = None
+    """With `training.guided_alignment`: cross-entropy of the attention from the alignment, in nats per target token.
+    Without its weight."""
     gradient_norm: float
     """Global norm before clipping, per step."""
     target_tokens_per_second: float

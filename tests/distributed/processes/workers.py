@@ -14,6 +14,7 @@ import torch
 from mtmoe import precision as precision_module
 from mtmoe.config import Recipe
 from mtmoe.data.batches.token_batches import Batch, batch_of
+from mtmoe.data.prepared.translation_table import TranslationTable
 from mtmoe.distributed import data_parallel
 from mtmoe.distributed.mesh import Mesh, joined_processes
 from mtmoe.distributed.sharded_checkpoint import whole_tensor
@@ -113,10 +114,18 @@ def two_teachers(recipe: Recipe) -> Teachers | None:
     return Teachers([build_model(each, VOCABULARY).eval().requires_grad_(False) for each in recipes], settings)
 
 
+def a_table() -> TranslationTable:
+    """Some probabilities for every pair of ids, and for those that come from nothing."""
+    ids = np.arange(VOCABULARY, dtype=np.int32)
+    both = np.random.default_rng(3).random((2, VOCABULARY**2)).astype(np.float32)
+    return TranslationTable(np.repeat(ids, VOCABULARY), np.tile(ids, VOCABULARY), *both)
+
+
 def trained(job: Job, mesh: Mesh) -> Trained:
     recipe = job.recipe
     data_parallel.BUCKET_BYTES = job.bucket_bytes
-    stepper = Stepper(recipe, VOCABULARY, CPU, mesh, two_teachers(recipe))
+    table = a_table() if recipe.training.guided_alignment is not None else None
+    stepper = Stepper(recipe, VOCABULARY, CPU, mesh, two_teachers(recipe), table)
     if job.one_sided:
         choose_the_first_two_experts(stepper)
     losses: list[tuple[float, ...]] = []
@@ -135,7 +144,7 @@ def trained(job: Job, mesh: Mesh) -> Trained:
             use = ExpertUsage(mesh)
             result = stepper(group, use)
             assert result.applied
-            divergences = result.teacher_sum, result.consistency_sum
+            divergences = result.teacher_sum, result.consistency_sum, result.alignment_sum
             losses.append((result.loss_sum, result.auxiliary_loss, result.gradient_norm, *divergences))
             loads.append([round(share, 6) for share in use.metrics()[layer].token_share_E])
     weights, training, _ = stepper.tensors()  # all processes have the same of what is carried
