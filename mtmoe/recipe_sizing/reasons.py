@@ -40,6 +40,8 @@ def reasons_of(survey: Survey, sizing: Sizing) -> dict[str, str]:
         "model.dropout": f"The more often the text is seen, the more; here about {choice.steps.epochs:.2g} times.",
         "training.max_steps": _steps(sizing),
         "training.batch_tokens": _batch(choice, sizing.expected.gpu_bytes > 0),
+        "training.guided_alignment": "Attention is taught where words come from, by a table of translations that "
+        "preprocessing learns from this text: short trainings are better by it.",
         "training.validation.bleu_tokeniser": _tokeniser(survey),
     }
     return reasons if choice.start is None else reasons | _reasons_of_start(choice.start)

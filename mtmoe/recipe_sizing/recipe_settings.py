@@ -118,6 +118,7 @@ def _training(choice: Choice) -> dict[str, Any]:
         "batch_tokens": choice.batch_tokens,
         "learning_rate": choice.shape.learning_rate if choice.start is None else choice.start.learning_rate,
         "clip_norm": 1.0,
+        "guided_alignment": {},
         "save_every_steps": steps.validate_every,
         "schedule": {"kind": "cosine", "warmup_steps": steps.warmup_steps},
         "validation": validation,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtmoe.config import load_recipe
-from mtmoe.config.settings import Augmentation
+from mtmoe.config.settings import Augmentation, GuidedAlignment
 from mtmoe.corpus_survey.survey import Survey, take_survey
 from mtmoe.corpus_survey.text_fields import LanguagePair
 from mtmoe.data.prepared.preparation import prepare
@@ -57,6 +57,7 @@ def test_the_recipe_is_read_strictly_and_its_text_can_be_prepared(
     recipe = load_recipe(tmp_path / "corpus.toml")
     assert recipe.training.max_steps == sizing.choice.steps.max_steps
     assert recipe.data.augmentation == Augmentation()
+    assert recipe.training.guided_alignment == GuidedAlignment()
     prepared = prepare(recipe, tmp_path / "data", tmp_path / "cache").prepared
     assert prepared.manifest.num_pairs["valid"] == sizing.choice.valid_pairs
     assert prepared.manifest.test_sets == {"held-out": sizing.choice.test_pairs}
