@@ -180,7 +180,8 @@ class _Links(NamedTuple):
         """Return the posterior of each link, which sums to 1 over those of one that is made, or to 0."""
         weight_L = probability_L * self.prior_L
         total_L = np.bincount(self.token_L, weight_L)[self.token_L]
-        return np.divide(weight_L, total_L, out=np.zeros_like(weight_L), where=total_L > 0)
+        share_L: np.ndarray = np.divide(weight_L, total_L, out=np.zeros_like(weight_L), where=total_L > 0)
+        return share_L
 
 
 def _links_of(given: Sequence[np.ndarray], made: Sequence[np.ndarray], size: int) -> _Links:
