@@ -54,7 +54,7 @@ _RECORDS = (
     ('`"event": "alarm"`', "{}", ("AlarmMetrics",)),
 )
 """Headings, what a key is made of, and the records that have the fields."""
-_NOT_IN_A_LINE = {"layers", "quality", "dev_sets", "examples", "routing", "trials"}
+_NOT_IN_A_LINE = {"layers", "quality", "dev_sets", "routing", "trials"}
 _OTHER_KEYS = {"auxiliary_losses": "LOSS_loss"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-_VOID = {"meta", "br", "rect", "line", "path", "polyline"}
+_VOID = {"meta", "br", "rect", "line", "path", "polyline", "circle"}
 
 
 class _Checker(HTMLParser):

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from mtmoe.explanation.explanation import Contribution, LineExplanation, PartExplanation
+from mtmoe.report.maps import labelled_map
 from mtmoe.report.templates import templates
 
 MOST_LINES = 200
 """On one page, which a browser should show at once."""
 
-_CELL, _LETTER = 18, 7.2
 _MOST_LOOKED_AT = 3
 _LEAST_LOOK = 0.05
-_MOST_LETTERS = 14
 
 
 class ContributionRow(NamedTuple):
@@ -99,31 +98,5 @@ def _row(part: PartExplanation, it: Contribution) -> ContributionRow:
 def attention_map(part: PartExplanation) -> Markup:
     """Return a map of the attention: a row for each token of the translation, a column for each of the source."""
     rows, columns = [token.text for token in part.target], [token.text for token in part.source]
-    left, top = (_LETTER * max(len(_short(text)) for text in texts) + 8 for texts in (rows, columns))
-    width, height = left + _CELL * len(columns), top + _CELL * len(rows)
-    cells = "".join(
-        f'<rect class="heat" x="{left + _CELL * x:.0f}" y="{top + _CELL * y:.0f}" width="{_CELL}" height="{_CELL}" '
-        f'style="fill-opacity:{weight:.2f}"/>'
-        for y, token in enumerate(part.target)
-        for x, weight in enumerate(token.attention)
-        if weight >= 0.005
-    )
-    names = "".join(
-        f'<text class="tick" x="{left - 5:.0f}" y="{top + _CELL * (y + 0.7):.1f}" text-anchor="end">'
-        f"{escape(_short(text))}</text>"
-        for y, text in enumerate(rows)
-    ) + "".join(
-        f'<text class="tick" transform="translate({left + _CELL * (x + 0.7):.1f} {top - 5:.0f}) rotate(-90)">'
-        f"{escape(_short(text))}</text>"
-        for x, text in enumerate(columns)
-    )
     label = f"Attention of {len(rows)} tokens of the translation on {len(columns)} of the source"
-    return Markup(
-        f'<svg class="attention" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'role="img" aria-label="{label}"><rect class="frame" x="{left:.0f}" y="{top:.0f}" '
-        f'width="{_CELL * len(columns)}" height="{_CELL * len(rows)}"/>{cells}{names}</svg>'
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…"
+    return labelled_map(rows, columns, [token.attention for token in part.target], label)

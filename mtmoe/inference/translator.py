@@ -195,7 +195,7 @@ class Translator:
             risk=self._risk,
             words_apart=has_spaces(data.target_language),
         )
-        self._confidence = load_confidence(
+        self.calibration = load_confidence(
             source,
             self.loaded.checkpoint.name,
             self.decoding,
@@ -311,9 +311,9 @@ class Translator:
         """Return the last translation of a line as it is told: in the case of the line, with all that is known."""
         final = in_case_of_line(translation, line.case)
         final = final._replace(corrections=as_typed(line.corrections, line.as_written.text))
-        if self._confidence is None or not wanted.with_scores:
+        if self.calibration is None or not wanted.with_scores:
             return final
-        return final._replace(confidence=self._confidence.probability(line.as_written.text, final))
+        return final._replace(confidence=self.calibration.probability(line.as_written.text, final))
 
     def _in_usual_case(self, request: Request) -> CaseOfLine:
         """Return the line as it is translated; as it is written if terms or expressions may depend on its case."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mtmoe.evaluation.sentence_quality import sentence_chrf
-from mtmoe.report.page import Table, overview, settings_table
+from mtmoe.report.page import overview, settings_table
 from mtmoe.report.run_history import RunHistory
+from mtmoe.report.tables import Table
 
 
 class LineDifference(NamedTuple):

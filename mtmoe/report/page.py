@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from mtmoe.config.settings import Settings
-from mtmoe.report.charts import Series, heat_map, line_chart
-from mtmoe.report.dev_translations import DevTranslations
-from mtmoe.report.expert_contexts import ExpertProfile
+from mtmoe.report.charts import Series, line_chart
+from mtmoe.report.data_tables import data_tables
 from mtmoe.report.run_history import RunHistory
+from mtmoe.report.run_section import Examination, run_section
+from mtmoe.report.tables import ABSENT, Table, figure
 from mtmoe.report.templates import templates
 
-_ABSENT = "–"
 _RELOAD_SECONDS = 15
 
 CURVES = (
@@ -46,43 +45,6 @@ TABLE_6 = (
 """Columns of the paper's Table 6, as the log has them for each layer."""
 
 
-class Examination(NamedTuple):
-    """What a run's model was asked: profiles of its experts by layer, and translations; None where nothing was."""
-
-    profiles: Mapping[str, Sequence[ExpertProfile]]
-    translations: DevTranslations | None
-    num_sentences: int
-    checkpoint: str
-
-
-class Table(NamedTuple):
-    """Rows of cells; the first cell of a row is its heading."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-class LayerSection(NamedTuple):
-    """The experts of one layer of a run."""
-
-    name: str
-    maps: Sequence[Markup]
-    balance: Markup
-    note: str
-    profiles: Sequence[ExpertProfile]
-
-
-class RunSection(NamedTuple):
-    """One run's own part of the page."""
-
-    label: str
-    layers: Sequence[LayerSection]
-    translations: DevTranslations | None
-    num_sentences: int
-    checkpoint: str
-
-
 def report_page(
     histories: Sequence[RunHistory],
     examinations: Mapping[str, Examination],
@@ -108,7 +70,8 @@ def report_page(
         tables=[settings_table(histories), *data_tables(histories)],
         curves=list(filter(None, _curves(histories))),
         experts=balance_table(histories),
-        runs=[_run_section(history, examinations.get(history.label)) for history in histories],
+        entropies=_entropies(histories),
+        runs=[run_section(history, examinations.get(history.label)) for history in histories],
         damaged=[(history.label, history.num_damaged_lines) for history in histories if history.num_damaged_lines],
     )
 
@@ -140,7 +103,7 @@ def overview(histories: Sequence[RunHistory]) -> Table:
 def _overview(history: RunHistory) -> dict[str, str]:
     recipe, moe = history.recipe, history.recipe.model.moe
     validation = history.validation[-1] if history.validation else {}
-    best = _ABSENT
+    best = ABSENT
     if {"best_value", "metric", "best_step"} <= validation.keys():
         best = f"{validation['best_value']:.2f} ({validation['metric']}) at step {validation['best_step']:,}"
     layers = len(recipe.model.encoder_moe_after) + len(recipe.model.decoder_moe_after)
@@ -148,17 +111,17 @@ def _overview(history: RunHistory) -> dict[str, str]:
     start = history.manifest.start
     return {
         "recipe": recipe.name,
-        "about": recipe.about.description or _ABSENT,
+        "about": recipe.about.description or ABSENT,
         "languages": recipe.data.languages,
         "parameters": f"{history.description.num_parameters:,}",
         "operations per timestep": f"{history.description.operations:,}",
         "experts": f"{layers} x {moe.num_experts}, {moe.experts_per_token} a token" if has_experts else "none",
-        "steps": f"{history.train[-1]['step']:,} of {recipe.training.max_steps:,}" if history.train else _ABSENT,
+        "steps": f"{history.train[-1]['step']:,} of {recipe.training.max_steps:,}" if history.train else ABSENT,
         "last line of the log": _last_line(history),
         "minutes, first to last line of the log": f"{history.seconds / 60:.1f}",
         "precision": recipe.training.precision,
         "best validation": best,
-        "BLEU signature": str(validation.get("bleu_signature", _ABSENT)),
+        "BLEU signature": str(validation.get("bleu_signature", ABSENT)),
         "began with": f"{start.run}, {', '.join(start.checkpoints)}" if start else "random weights",
         "text (digest)": history.prepared.manifest.digest[:16] if history.prepared else "gone",
         "vocabulary (SHA-256)": next(iter(history.manifest.files.values()))[:16],
@@ -182,7 +145,7 @@ def settings_table(histories: Sequence[RunHistory]) -> Table:
     rows = []
     for key in keys:
         cells = [
-            settings.get(key, f"{every[key]} (default)" if key in every else _ABSENT)
+            settings.get(key, f"{every[key]} (default)" if key in every else ABSENT)
             for settings, every in zip(changed, values, strict=True)
         ]
         rows.append([key, *cells])
@@ -204,26 +167,6 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}[{number}]", inner)
     else:
         yield prefix, str(value)
-
-
-# ------------------------------------------------------------------------------------------------------ data
-
-
-def data_tables(histories: Sequence[RunHistory]) -> list[Table]:
-    """Return what became of the text of each run."""
-    tables = []
-    for history in histories:
-        if history.prepared is None:
-            continue
-        manifest, report = history.prepared.manifest, history.prepared.report
-        rules = sorted({rule for counts in report.train.values() for rule in counts})
-        rows = [[rule.replace("_", " "), *(f"{c.get(rule, 0):,}" for c in report.train.values())] for rule in rules]
-        tables.append(Table(f"Training text of {history.label}: pairs by rule", ["", *report.train], rows))
-        sets = {f"{part} text": number for part, number in manifest.num_pairs.items()}
-        sets |= {f"test set {name}": number for name, number in manifest.test_sets.items()}
-        rows = [[name, f"{number:,}"] for name, number in sets.items()]
-        tables.append(Table(f"Text of {history.label}", ["", "pairs"], rows))
-    return tables
 
 
 # ---------------------------------------------------------------------------------------------------- curves
@@ -249,7 +192,7 @@ def _curves(histories: Sequence[RunHistory]) -> Iterator[Markup]:
 def balance_table(histories: Sequence[RunHistory]) -> Table | None:
     """Return the columns of the paper's Table 6 at the end of each training; None without experts."""
     rows = [
-        [f"{history.label}, {layer}", *(_figure(history.train[-1].get(f"{layer}.{key}")) for key, _ in TABLE_6)]
+        [f"{history.label}, {layer}", *(figure(history.train[-1].get(f"{layer}.{key}")) for key, _ in TABLE_6)]
         for history in histories
         for layer in history.layers
     ]
@@ -257,53 +200,14 @@ def balance_table(histories: Sequence[RunHistory]) -> Table | None:
     return Table("Balance of the experts, last line of the log", head, rows) if rows else None
 
 
-def _figure(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, (int, float)) and math.isfinite(value) else _ABSENT
-
-
-def _run_section(history: RunHistory, examination: Examination | None) -> RunSection:
-    profiles = examination.profiles if examination else {}
-    layers = [_layer_section(history, layer, profiles.get(layer, ())) for layer in history.layers]
-    if examination is None:
-        return RunSection(history.label, layers, None, 0, "")
-    return RunSection(
-        history.label, layers, examination.translations, examination.num_sentences, examination.checkpoint
-    )
-
-
-def _layer_section(history: RunHistory, layer: str, profiles: Sequence[ExpertProfile]) -> LayerSection:
-    key = f"{layer}.token_share"
-    lines = [line for line in history.train if isinstance(line.get(key), list)]
-    maps = []
-    note = ""
-    if lines:
-        num_experts = len(lines[-1][key])
-        lines = [line for line in lines if len(line[key]) == num_experts]
-        rows = [[line[key][expert] for line in lines] for expert in range(num_experts)]
-        steps = [line["step"] for line in lines]
-        maps = [heat_map("Share of the tokens, a row for each expert", rows, steps, 1 / num_experts)]
-        note = _balance_note([row[-1] for row in rows])
-    else:
-        bands = [
-            Series(name, history.series(f"{layer}.token_share_{name}"), number)
-            for number, name in enumerate(("min", "median", "max"))
-        ]
-        maps = [line_chart("Share of the tokens: least, median and largest expert", bands)]
-    cvs = [
-        Series("CV(importance)", history.series(f"{layer}.importance_cv"), 0),
-        Series("CV(load)", history.series(f"{layer}.load_cv"), 1),
-        Series("CV(tokens)", history.series(f"{layer}.tokens_cv"), 2),
+def _entropies(histories: Sequence[RunHistory]) -> Markup:
+    """Return how evenly each layer's tokens are spread, over the steps."""
+    series = [
+        Series(f"{history.label}, {layer}", points, number)
+        for number, (history, layer, points) in enumerate(
+            (history, layer, history.series(f"{layer}.token_entropy"))
+            for history in histories
+            for layer in history.layers
+        )
     ]
-    return LayerSection(layer, maps, line_chart("Coefficients of variation", cvs), note, profiles)
-
-
-def _balance_note(shares: Sequence[float]) -> str:
-    """Return in a sentence how evenly tokens are spread."""
-    mean = 1 / len(shares)
-    entropy = -sum(share * math.log(share) for share in shares if share > 0) / math.log(max(len(shares), 2))
-    dead = sum(share == 0 for share in shares)
-    loaded = sum(share > 2 * mean for share in shares)
-    return (
-        f"At the end: {dead} of {len(shares)} experts without a token, {loaded} with more than twice the mean; "
-        f"entropy {entropy:.3f} of 1 (evenly spread)."
-    )
+    return line_chart("Entropy of the experts' shares, 1 is evenly spread", series)

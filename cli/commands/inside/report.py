@@ -15,8 +15,8 @@ from ...options import FILE, device_option
 
 if TYPE_CHECKING:
     from mtmoe.progress import Progress
-    from mtmoe.report.page import Examination
     from mtmoe.report.run_history import RunHistory
+    from mtmoe.report.run_section import Examination
 
 _MOST_SENTENCES = 10_000
 
@@ -63,7 +63,7 @@ def report(runs: tuple[Path, ...], output: Path, sentences: int, checkpoint: str
 def _examined(
     history: RunHistory, num_sentences: int, checkpoint: str, device: str | None, progress: Progress
 ) -> Examination | None:
-    from mtmoe.report.examination import examine
+    from mtmoe.report.examining.examination import examine
 
     try:
         return examine(history, num_sentences, checkpoint, device, progress)

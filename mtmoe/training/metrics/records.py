@@ -6,6 +6,7 @@ Means are over the batches or target tokens since the last line; LAYER is an MoE
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -41,11 +42,20 @@ class LayerMetrics(NamedTuple):
     auxiliary_losses: Mapping[str, float]
     """Mean of each weighted auxiliary loss, by its name: importance, load, threshold."""
 
+    @property
+    def token_entropy(self) -> float:
+        """Entropy of the shares, divided by its largest: 1 is evenly spread, 0 is one expert with all tokens."""
+        shares_E = np.array(self.token_share_E)
+        shares_E = shares_E[shares_E > 0]
+        entropy = -(shares_E * np.log(shares_E)).sum() / math.log(max(len(self.token_share_E), 2))
+        return abs(round(float(entropy), 6))
+
     def line(self, layer: str) -> Line:
         """Return the numbers by ``LAYER.NAME``; ``token_share`` of many experts as minimum, median and maximum."""
         names = self._fields[: self._fields.index("token_share_E")]
         return {
             **{f"{layer}.{name}": getattr(self, name) for name in names},
+            f"{layer}.token_entropy": self.token_entropy,
             **self._shares(layer),
             **{f"{layer}.{name}_loss": loss for name, loss in self.auxiliary_losses.items()},
         }
@@ -172,20 +182,23 @@ class ModelQuality:
     dev_sets: Mapping[str, DevSetMetrics] = field(default_factory=dict)
     """By name, in the order of the recipe."""
     examples: tuple[TranslationExample, ...] = ()
-    """The first translations, for people to look at."""
+    """The first translations, for people to look at: a list of objects with source, reference and translation."""
 
     def value(self, metric: str) -> float:
         """Return "loss", "perplexity" or "bleu"; 0 where it was not measured, as BLEU by all processes but one."""
         return {"loss": self.loss, "perplexity": self.perplexity, "bleu": self.bleu or 0.0}[metric]
 
     def line(self) -> Line:
-        """Return the numbers by name; of several dev sets also by ``NAME.SET`` and ``LAYER.NAME.SET``."""
+        """Return the numbers by name, and the examples; of several dev sets also by ``NAME.SET`` and
+        ``LAYER.NAME.SET``."""
         line = {k: v for k, v in _plain_fields(self, left_out=("dev_sets", "examples")).items() if v is not None}
         signatures = {s.bleu_signature for s in self.dev_sets.values() if s.bleu_signature is not None}
         if len(signatures) == 1:
             line["bleu_signature"] = signatures.pop()
         else:
             line |= {f"bleu_signature.{n}": s.bleu_signature for n, s in self.dev_sets.items() if s.bleu_signature}
+        if self.examples:
+            line["examples"] = [example._asdict() for example in self.examples]
         return line | (dict(self._by_set()) if len(self.dev_sets) > 1 else {})
 
     def _by_set(self) -> Iterator[tuple[str, Any]]:

@@ -35,7 +35,9 @@ def test_a_page_of_two_runs_is_complete_and_needs_no_network(
     assert all(address.startswith("#") and address[1:] in found.ids for address in found.addresses)
     assert "http" not in re.sub(r"<td>.*?</td>", "", page)
     for wanted in ("first and second", "Loss (nats per target token)", "CV(importance)", "max / mean load",
-                   "Worst by chrF2", "nrefs:1|case:mixed", "parameters", "Expert 0"):  # fmt: skip
+                   "Worst by chrF2", "nrefs:1|case:mixed", "parameters", "Expert 0", "Routing by frequency",
+                   "Next subwords", "recall of n-grams", "Dev sentences through", "Lengths of the sentences of first",
+                   "Subwords of second", "Entropy of the experts"):  # fmt: skip
         assert wanted in page, wanted
     again = tmp_path / "again.html"
     invoke("report", *map(str, copies), "--output", str(again), "--sentences", "6", "--device", "cpu")

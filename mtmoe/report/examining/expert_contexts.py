@@ -17,6 +17,7 @@ from mtmoe.data.batches.padding import batch_of
 from mtmoe.data.subwords.sentencepiece_model import SubwordModel
 from mtmoe.model.expert_layers import expert_layers, watched
 from mtmoe.model.translation import TranslationModel
+from mtmoe.report.examining.frequency_routing import FrequencyRouting, routing_by_frequency
 from mtmoe.vocabulary import BOS, EOS
 
 _NUM_CONTEXTS, _NUM_SUBWORDS = 6, 8
@@ -62,13 +63,24 @@ class _Tokens(NamedTuple):
     gates_M: np.ndarray
 
 
+class LayerProfile(NamedTuple):
+    """A layer: its experts, and how frequent and rare subwords are routed, where it is known which are rare."""
+
+    experts: Sequence[ExpertProfile]
+    by_frequency: FrequencyRouting | None
+
+
 def profile_experts(
-    model: TranslationModel, subwords: SubwordModel, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> dict[str, list[ExpertProfile]]:
-    """Return the profiles of all experts of each layer, by the layer's name.
+    model: TranslationModel,
+    subwords: SubwordModel,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    times: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, LayerProfile]:
+    """Return the profile of each layer, by its name.
 
     Args:
         pairs: ids of source and target sentences, without special symbols; at least one.
+        times: how often each subword comes in the source and the target side of the training text, [V].
     """
     texts: dict[str, list[list[int]]] = {"encoder": [], "decoder": []}
     layers = expert_layers(model)
@@ -89,15 +101,19 @@ def profile_experts(
                     _Tokens(tokens_M, routing.experts_M.cpu().numpy(), routing.gates_M.float().cpu().numpy())
                 )
                 num_tokens[name] += len(x_ND)
-    return {
-        name: _profiles(
-            _Tokens(*(np.concatenate(parts) for parts in zip(*found[name], strict=True))),
-            texts[name.partition(".")[0]],
-            layer.gate.num_experts,
-            subwords.pieces,
-        )
-        for name, layer in layers.items()
-    }
+    profiles = {}
+    for name, layer in layers.items():
+        side = name.partition(".")[0]
+        tokens = _Tokens(*(np.concatenate(parts) for parts in zip(*found[name], strict=True)))
+        num_experts = layer.gate.num_experts
+        by_frequency = None
+        if times is not None:
+            ids_M = np.concatenate([np.array(sentence) for sentence in texts[side]])[tokens.tokens_M]
+            times_V = times[0 if side == "encoder" else 1]
+            by_frequency = routing_by_frequency(ids_M, tokens.experts_M, num_experts, times_V)
+        experts = _profiles(tokens, texts[side], num_experts, subwords.pieces)
+        profiles[name] = LayerProfile(experts, by_frequency)
+    return profiles
 
 
 def _profiles(
