@@ -1,4 +1,7 @@
-"""One run's own part of the page: its experts, its translations, and its examples through training."""
+"""One run's own part of the page: its experts, its translations, and its examples through training.
+
+Letters: F bands of frequency.
+"""
 
 from __future__ import annotations
 
@@ -89,22 +92,22 @@ def run_section(history: RunHistory, examination: Examination | None) -> RunSect
 def _translation_tables(examination: Examination) -> list[Table]:
     it = examination.translations
     tables = []
-    counted = f"in {examination.num_counted:,} sentences of the training text"
-    for title, groups in (
-        ("words of the source", it.groups),
-        (f"the rarest word of the source comes so often {counted}", it.by_rarest),
+    often = f"times in the training text ({examination.num_counted:,} sentences)"
+    for title, of_rows, groups in (
+        ("By words of the source", "words", it.groups),
+        ("By the rarest word of the source", often, it.by_rarest),
     ):
         if groups:
             rows = [[g.name, f"{g.num_sentences:,}", f"{g.bleu:.2f}", f"{g.chrf:.2f}"] for g in groups]
-            tables.append(Table(f"By {title}", [title, "sentences", "BLEU", "chrF2"], rows))
+            tables.append(Table(title, [of_rows, "sentences", "BLEU", "chrF2"], rows))
     if it.recall:
         rows = []
         for recall in it.recall:
             shares = [
-                f"{f / e:.1%} of {e:,}" if e else ABSENT for f, e in zip(recall.found_N, recall.all_N, strict=True)
+                f"{f / e:.1%} of {e:,}" if e else ABSENT for f, e in zip(recall.num_found, recall.num_all, strict=True)
             ]
             rows.append([recall.band, *shares])
-        head = [f"the rarest word comes so often {counted}", *(f"{n} in a row" for n in range(1, LONGEST + 1))]
+        head = [f"the rarest of them: {often}", *(f"{n} in a row" for n in range(1, LONGEST + 1))]
         tables.append(Table("Words of the references that the translations have, too (recall of n-grams)", head, rows))
     return tables
 
@@ -211,7 +214,13 @@ def _by_frequency(found: FrequencyRouting) -> Routing:
             found.bands_F, found.about_F, found.num_tokens_F, found.distances_F, shares, strict=True
         )
     ]
-    head = ["subwords of the training text", "which", "tokens", "distance", "experts with most of them"]
+    head = [
+        "subwords of the training text",
+        "which",
+        "tokens, once for each expert",
+        "distance",
+        "experts with most of them",
+    ]
     return Routing(
         Table("Routing by frequency", head, rows),
         "Each of the first four has about a quarter of the running text. Distance: the share of the tokens that would "

@@ -16,7 +16,8 @@ from mtmoe.vocabulary import UNK
 
 MOST_SENTENCES = 100_000
 """Of the training text that words are counted in; of longer text, as many in even steps."""
-_MOST_LENGTHS = 1_000_000
+MOST_LENGTHS = 1_000_000
+"""Sentences whose lengths are looked at, in the same way."""
 _SENTENCES_AT_ONCE = 10_000
 _QUANTILES = (0.5, 0.95, 0.99)
 
@@ -68,7 +69,7 @@ def lengths_of(side: Side) -> Lengths | None:
     number = len(side.offsets) - 1
     if not number or not len(side.ids):
         return None
-    places = _even_places(number, _MOST_LENGTHS)
+    places = _even_places(number, MOST_LENGTHS)
     lengths = (side.offsets[places + 1] - side.offsets[places]).astype(np.int64)
     median, of_95, of_99 = np.quantile(lengths, _QUANTILES).tolist()
     return Lengths(number, len(places), float(lengths.mean()), median, of_95, of_99, int(lengths.max()))

@@ -10,7 +10,7 @@ from tests.paths import ROOT
 
 TESTS = ROOT / "tests"
 # Folders of tests that are of no one package.
-OF_NO_PACKAGE = ("campaign", "documentation", "gpu", "house", "release")
+OF_NO_PACKAGE = ("browser", "campaign", "documentation", "gpu", "house", "release")
 _PATCHED = re.compile(
     r"(?:setattr|delattr|setitem|patch(?:\.object)?)\(\s*[^()]*?[\"'.](_[A-Za-z]\w*)[\"']?\s*,", re.DOTALL
 )

@@ -37,7 +37,7 @@ def test_counts_are_those_of_the_whole_text(prepared) -> None:
 
 def test_long_text_is_looked_at_in_even_steps(prepared, monkeypatch) -> None:
     monkeypatch.setattr(text_facts, "MOST_SENTENCES", 10)
-    monkeypatch.setattr(text_facts, "_MOST_LENGTHS", 10)
+    monkeypatch.setattr(text_facts, "MOST_LENGTHS", 10)
     corpus = prepared.train
     found = word_counts(corpus, corpus.source_side, SubwordModel(prepared.subwords_path))
     assert (found.num_sentences, found.all_sentences) == (10, len(corpus))

@@ -1,4 +1,7 @@
-"""Routing by frequency: which experts frequent and rare subwords go to."""
+"""Routing by frequency: which experts frequent and rare subwords go to.
+
+Letters: F bands of frequency, M pairs of a token and one of its experts.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ class FrequencyRouting(NamedTuple):
     """Tokens of a layer by how often their subword comes in the training text.
 
     bands_F: their names, the most frequent first; special symbols have one of their own. about_F: the subwords of each.
+    num_tokens_F: of a band, each counted once for each of its experts.
     shares_FE: of a band's tokens that each expert was given. distances_F: share of a band's tokens, 0 to 1, that would
     have to go to another expert to be spread as all tokens are.
     """

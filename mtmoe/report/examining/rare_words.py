@@ -18,13 +18,13 @@ LONGEST = 3
 class Recall(NamedTuple):
     """N-grams of the references whose rarest word is in a band.
 
-    found_N, all_N: of 1 to :data:`LONGEST` words; an n-gram is found as often as the translation of its sentence has
-    it, at most as often as the reference does.
+    num_found, num_all: of 1 to :data:`LONGEST` words; an n-gram is found as often as the translation of its sentence
+    has it, at most as often as the reference does.
     """
 
     band: str
-    found_N: tuple[int, ...]
-    all_N: tuple[int, ...]
+    num_found: tuple[int, ...]
+    num_all: tuple[int, ...]
 
 
 def band_names() -> list[str]:

@@ -19,7 +19,9 @@ def test_words_are_in_bands_by_their_times() -> None:
 def test_recall_counts_each_ngram_as_often_as_both_have_it() -> None:
     references = ["The cat sat", "the the the", "a unicorn"]
     translations = ["the cat slept", "the the", "A Unicorn unicorn"]
-    found = {recall.band: (recall.found_N, recall.all_N) for recall in recall_by_band(references, translations, TIMES)}
+    found = {
+        recall.band: (recall.num_found, recall.num_all) for recall in recall_by_band(references, translations, TIMES)
+    }
     assert found == {
         "never": ((2, 1, 0), (2, 1, 0)),
         "1 to 9": ((0, 0, 0), (1, 1, 1)),  # sat, cat sat, the cat sat
