@@ -37,6 +37,7 @@ COLUMN = click.IntRange(1, 10_000)
 BEAM = click.IntRange(1, 1000)  # as decoding.beam_size; not imported, so that --help is instant
 WIDTH = click.IntRange(8, 65_536)  # as model.width
 MOST_EXPERTS = 1 << 20  # as model.moe.num_experts
+MOST_SHARED_EXPERTS = 1024  # as model.moe.shared_experts
 TOKENS = click.IntRange(1, 1 << 24)  # a million times a sentence, and 17 GB of activations at width 256
 DAY = 86_400.0
 MOST_WEIGHT = 1e9  # beside it the other's share is not to be seen in float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,20 @@ from mtmoe.model.moe.gating import Gate
 from mtmoe.model.moe.moe_layer import build_gate
 
 WIDTH = 8
-GATES = [(gate, two) for gate in ("noisy-top-k", "softmax", "strictly-balanced") for two in (False, True)]
-TOP_K_GATES = [(gate, two) for gate, two in GATES if gate != "strictly-balanced"]
+TWO_LEVEL_GATES = ("noisy-top-k", "softmax", "strictly-balanced", "sigmoid")
+GATES = [*((gate, two) for gate in TWO_LEVEL_GATES for two in (False, True)), ("expert-choice", False)]
+WITH_THRESHOLDS = ("strictly-balanced", "expert-choice")
+TOP_K_GATES = [(gate, two) for gate, two in GATES if gate not in WITH_THRESHOLDS]
 
 
 def make_gate(
-    gate: str, two_levels: bool, num_experts: int = 12, k: int = 2, groups: int = 3, groups_per_token: int = 2
+    gate: str,
+    two_levels: bool,
+    num_experts: int = 12,
+    k: int = 2,
+    groups: int = 3,
+    groups_per_token: int = 2,
+    **settings_of_gate: Any,
 ) -> Gate:
     """A gate in training, with random weights that spread the tokens over all experts."""
     levels = Hierarchy(groups=groups, groups_per_token=groups_per_token) if two_levels else None
@@ -29,12 +38,13 @@ def make_gate(
         hierarchy=levels,
         importance_loss_weight=0.1,
         **noisy,
+        **settings_of_gate,
     )
     made = build_gate(WIDTH, settings)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in sorted(made.named_parameters()):
-            if "threshold" not in name:
+            if "threshold" not in name and "bias" not in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
     return made.train()
 

@@ -42,8 +42,9 @@ _LEAST_ROUNDS = 3
 class LayerShape(NamedTuple):
     """Sizes that all cases share.
 
-    experts_per_token is K. Each expert has ``expert_hidden`` units; the dense layer and a single expert have
-    K x expert_hidden.
+    experts_per_token is K. Each expert has ``expert_hidden`` units; a single expert has K x expert_hidden, the dense
+    layer those of the shared experts beside them. gate, shared_experts, choice_bias_rate: as in ``model.moe``; a layer
+    whose tokens have all experts has no bias.
     """
 
     width: int
@@ -55,6 +56,14 @@ class LayerShape(NamedTuple):
     expert_weights: str
     num_threads: int
     device: str
+    gate: str = "noisy-top-k"
+    shared_experts: int = 0
+    choice_bias_rate: float = 0.0
+
+    @property
+    def has_two_levels(self) -> bool:
+        """Return whether the gate can have two levels, too."""
+        return self.gate != "expert-choice" and not self.choice_bias_rate
 
 
 class LayerCase(NamedTuple):
@@ -99,16 +108,19 @@ class LayerSpeed(NamedTuple):
     peak_bytes: int
 
 
-def default_cases(num_experts: Sequence[int], experts_per_token: int) -> list[LayerCase]:
+def default_cases(
+    num_experts: Sequence[int], experts_per_token: int, *, has_two_levels: bool = True
+) -> list[LayerCase]:
     """Return the cases for these numbers of experts.
 
-    All have one level. Those with 32 or more have two levels, too, if K is 4, with 8 to 64 groups as in the paper.
+    All have one level. Those with 32 or more have two levels, too, if the gate can and K is 4, with 8 to 64 groups as
+    in the paper.
     """
     cases = []
     for number in num_experts:
         cases.append(LayerCase(number, 0))
         groups = 64 if number >= 4096 else 32 if number >= 256 else 8
-        if number >= 32 and experts_per_token == 4:
+        if number >= 32 and experts_per_token == 4 and has_two_levels:
             cases.append(LayerCase(number, groups))
     return cases
 
@@ -153,12 +165,15 @@ def layer_settings(shape: LayerShape, case: LayerCase) -> MixtureOfExpertsSettin
     k, hidden = shape.experts_per_token, shape.expert_hidden
     if case.num_experts < k:
         k, hidden = case.num_experts, hidden * k // case.num_experts
-    if not case.groups:
-        return MixtureOfExpertsSettings(num_experts=case.num_experts, experts_per_token=k, expert_hidden=hidden)
-    each = round(k**0.5)
-    hierarchy = Hierarchy(groups=case.groups, groups_per_token=each)
+    hierarchy = Hierarchy(groups=case.groups, groups_per_token=round(k**0.5)) if case.groups else None
     return MixtureOfExpertsSettings(
-        num_experts=case.num_experts, experts_per_token=k, expert_hidden=hidden, hierarchy=hierarchy
+        num_experts=case.num_experts,
+        experts_per_token=k,
+        expert_hidden=hidden,
+        hierarchy=hierarchy,
+        gate=shape.gate,  # type: ignore[arg-type]
+        shared_experts=shape.shared_experts,
+        choice_bias_rate=shape.choice_bias_rate if k < case.num_experts else 0.0,
     )
 
 
@@ -196,13 +211,14 @@ def _measure_case(
         num_experts=shape.experts_per_token,
         experts_per_token=shape.experts_per_token,
         expert_hidden=shape.expert_hidden,
+        shared_experts=shape.shared_experts,
     )
     mixture = MixtureOfExperts(shape.width, settings).to(device)
     dense = DenseFeedForward(shape.width, dense_settings).to(device)
     if shape.expert_weights == "bf16":
         keep_experts_in_bf16(mixture)
     optimizer = Adam(
-        dict(mixture.named_parameters()),
+        {name: parameter for name, parameter in mixture.named_parameters() if parameter.requires_grad},
         Training(max_steps=1, expert_optimizer=shape.expert_optimizer, expert_weights=shape.expert_weights),  # type: ignore[arg-type]
         roles=parameter_roles(mixture),
     )

@@ -12,8 +12,10 @@ expert of a token fills its k places with its copies. So there are two ways, whi
   step on.
 
 With noise the copies differ from the beginning, and outputs are no longer quite the same. The noise's matrix of the
-gate is copied. A strictly balanced gate has its softmax over t times as many experts, each value a tth, and so is its
-threshold, ``T = exp(log nT) / n``, without any change: k grows.
+gate is copied. A strictly balanced gate, or one of expert choice, has its softmax over t times as many experts, each
+value a tth, and so is its threshold, ``T = exp(log nT) / n``, without any change: k grows. So does it with a sigmoid,
+which what is added to all logits does change, and with a bias on the choice, which is copied; beside a softmax, whose
+values become a tth, it becomes a tth, too.
 
 Letters: R rows of a sample, P copies of an expert, G groups of experts.
 """
@@ -47,9 +49,10 @@ def check_more(moe: MixtureOfExpertsSettings, num_experts: int, experts_per_toke
             fix=f"give a multiple, such as --experts {2 * moe.num_experts}",
         )
     k = moe.experts_per_token
-    if moe.gate == "strictly-balanced" and experts_per_token != times * k:
+    if (moe.has_thresholds or moe.gate == "sigmoid" or moe.choice_bias_rate) and experts_per_token != times * k:
+        bias = f" and choice_bias_rate = {moe.choice_bias_rate:g}" if moe.choice_bias_rate else ""
         raise UserError(
-            f'with gate = "strictly-balanced" a token goes to all {times} copies of its experts',
+            f'with gate = "{moe.gate}"{bias} a token goes to all {times} copies of its experts',
             fix=f"--experts-per-token {times * k}",
         )
     if experts_per_token not in (k, times * k):
@@ -89,6 +92,8 @@ def grow(
     for layer in use:
         for inside in ("first_EDH", "second_EHD") if noise else ():
             _add_noise(new[parameter_of(new, layer, inside)], moe, times, noise, generator)
+        if moe.gate == "softmax" and moe.choice_bias_rate:
+            new[parameter_of(new, layer, "choice_bias_E")] /= times
         if stays:
             _divide_tokens(new, weights, layer, moe, use[layer].sample_RD, times, generator)
     settings = moe.model_copy(update={"num_experts": num_experts, "experts_per_token": experts_per_token})

@@ -6,9 +6,10 @@ left as are wanted. Hidden units have no order, so those of an expert are first 
 are most like (greedily, by the cosine of their weights in both matrices): two experts that differ in nothing but the
 order of their units become one that computes the same.
 
-The column of the gate is the weighted mean, too. Outputs stay as they were where the merged experts are equal, with
-equal gates, and each token is sent to one expert (k = 1), or where all experts are merged in pairs and k is halved. In
-general the merged expert has one place among the k of a token where its parts had two, and a further expert comes in.
+The column of the gate is the weighted mean, too, and so is the bias on the choice. Outputs stay as they were where the
+merged experts are equal, with equal gates, and each token is sent to one expert (k = 1), or where all experts are
+merged in pairs and k is halved. In general the merged expert has one place among the k of a token where its parts had
+two, and a further expert comes in.
 
 Letters: R rows of a sample, U hidden units of an expert, X those of another, C weights of a unit.
 """
@@ -133,6 +134,8 @@ def _average_columns(new: Tensor, old: Tensor, name: str, cluster: Sequence[int]
     """Put the mean of the columns of a cluster where its first expert has its own, in place."""
     if name.endswith("_DE"):
         new[:, cluster[0]] = (old[:, list(cluster)].double() @ shares).to(new.dtype)
+    elif name.endswith("choice_bias_E"):
+        new[cluster[0]] = (old[list(cluster)].double() @ shares).to(new.dtype)
     elif name.endswith("_GDL"):
         of_group = old.shape[2]
         group, places = cluster[0] // of_group, [expert % of_group for expert in cluster]

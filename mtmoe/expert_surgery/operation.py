@@ -39,8 +39,8 @@ def number_of_groups(moe: MixtureOfExpertsSettings) -> int:
 
 
 def is_of_layer(name: str) -> bool:
-    """Return whether a parameter is of experts or of a gate."""
-    return ".moe" in layer_of(name)
+    """Return whether a parameter is of a gate or of experts behind one; shared experts have none."""
+    return ".moe" in layer_of(name) and (".gate." in name or ".experts." in name)
 
 
 def with_selected(

@@ -1,7 +1,8 @@
 """Pruning: the experts that matter least on dev text are left out, and their columns of the gate with them.
 
 A token whose experts are all kept is computed as before: the k largest logits and their softmax (eqs. 3 and 5) are the
-same. Any other has its next best experts in place of those that are gone.
+same, and so are the k largest sigmoids, with a bias on the choice or without. Any other has its next best experts in
+place of those that are gone. Shared experts stay.
 """
 
 from __future__ import annotations
@@ -26,11 +27,18 @@ def check_fewer(moe: MixtureOfExpertsSettings, num_kept: int, experts_per_token:
     Raises:
         UserError: the gate cannot be without some of its experts, or the number does not suit it.
     """
-    if moe.gate == "strictly-balanced":
+    if moe.has_thresholds:
         raise UserError(
-            f'--{what} and gate = "strictly-balanced" do not go together: the gate holds a softmax over all experts '
+            f'--{what} and gate = "{moe.gate}" do not go together: the gate holds a softmax over all experts '
             "against thresholds, and without some of them all values grow, so that other experts would be chosen",
             fix="train with fewer experts (model.moe.num_experts) from the beginning",
+        )
+    if moe.gate == "softmax" and moe.choice_bias_rate:
+        raise UserError(
+            f'--{what} and gate = "softmax" with choice_bias_rate = {moe.choice_bias_rate:g} do not go together: a '
+            "bias is added to a softmax over all experts, and without some of them all values grow, so that other "
+            "experts would be chosen",
+            fix='train with fewer experts (model.moe.num_experts) from the beginning, or with gate = "sigmoid"',
         )
     groups = number_of_groups(moe)
     if num_kept % groups:

@@ -13,9 +13,10 @@ _DIGITS = 6
 class ChosenExpert(NamedTuple):
     """An expert that a gate chose for a token.
 
-    gate: G(x)_i; those of a token sum to 1 in each layer. share: of the layer's output y = sum_i G(x)_i E_i(x), before
-    its sigmoid, what this expert adds along it: <G(x)_i E_i(x), y> / <y, y>. These sum to 1, too, and one that points
-    the other way is negative. 0 where y is 0.
+    gate: G(x)_i; those of a token sum to 1 in each layer (to its scale with a sigmoid gate, to nothing in particular
+    with expert choice). share: of the layer's output y = sum_i G(x)_i E_i(x), before its sigmoid and without shared
+    experts, what this expert adds along it: <G(x)_i E_i(x), y> / <y, y>. These sum to 1, and one that points the other
+    way is negative. 0 where y is 0.
     """
 
     expert: int

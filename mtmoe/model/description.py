@@ -1,9 +1,9 @@
 """Description of a network from its settings alone: parameters and operations of each layer.
 
 Operations are multiply-adds of one source and one target token in the forward pass (one multiply-add is 1;
-`docs/explanation/paper.md#counting`): every weight matrix that a token meets, with k of the n experts and, of two
-levels of gating, the gates of the token's groups; with strict balancing these are the means. Left out, as in the
-paper's counts: biases, and the attention's scores and context, which depend on the length of the source.
+`docs/explanation/paper.md#counting`): every weight matrix that a token meets, with k of the n experts, the shared ones
+and, of two levels of gating, the gates of the token's groups; with strict balancing these are the means. Left out, as
+in the paper's counts: biases, and the attention's scores and context, which depend on the length of the source.
 
 The paper has two rules (`docs/explanation/paper.md#decision-16`). Its language models are counted as they are trained,
 without the output layer; the figures of its translation models come out as they translate: with the output layer,
@@ -192,29 +192,30 @@ def _feed_forward(settings: Model) -> _Counts:
     """Count a mixture of experts, or the dense network in its place."""
     width, moe = settings.width, settings.moe
     if moe.kind == "dense":
-        hidden = moe.experts_per_token * moe.expert_hidden
+        hidden = moe.dense_hidden
         return _Counts(2 * width * hidden + (moe.dense_layers - 1) * hidden**2)
     gate, experts = _gate(settings), moe.num_experts * 2 * width * moe.expert_hidden
+    shared = moe.shared_experts * 2 * width * moe.expert_hidden
     assert gate.operations is not None
-    operations = gate.operations + experts * moe.experts_per_token // moe.num_experts
-    return _Counts(gate.weights + experts, gate.biases, operations, gate.noise_operations)
+    operations = gate.operations + experts * moe.experts_per_token // moe.num_experts + shared
+    return _Counts(gate.weights + experts + shared, gate.biases, operations, gate.noise_operations)
 
 
 def _gate(settings: Model) -> _Counts:
     """Count a gate: a matrix to all experts, of two levels one to the groups and one to the experts of each, of which a
     token meets those of its groups; as much again for noise; a threshold of each expert where it is balanced
-    strictly."""
+    strictly or experts choose, and a bias where there is one on the choice."""
     width, moe = settings.width, settings.moe
-    is_noisy, is_balanced = moe.gate == "noisy-top-k", moe.gate == "strictly-balanced"
+    is_noisy, is_balanced = moe.gate == "noisy-top-k", moe.has_thresholds
     weights = operations = width * moe.num_experts
-    thresholds = moe.num_experts if is_balanced else 0
+    vectors = moe.num_experts if is_balanced or moe.choice_bias_rate else 0
     if moe.hierarchy is not None:
         groups = moe.hierarchy.groups
         weights += width * groups
         operations = width * (groups + moe.hierarchy.groups_per_token * moe.num_experts // groups)
-        thresholds += groups if is_balanced else 0
+        vectors += groups if is_balanced else 0
     noise = operations if is_noisy else 0
-    return _Counts(weights * (2 if is_noisy else 1), thresholds, operations + noise, noise)
+    return _Counts(weights * (2 if is_noisy else 1), vectors, operations + noise, noise)
 
 
 def _lstm_kind(settings: Model) -> str:
@@ -228,7 +229,9 @@ def _mixture_kind(settings: Model) -> str:
     moe = settings.moe
     k = moe.experts_per_token
     if moe.kind == "dense":
-        return f"dense {k * moe.expert_hidden}" + (f" x {moe.dense_layers}" if moe.dense_layers > 1 else "")
+        return f"dense {moe.dense_hidden}" + (f" x {moe.dense_layers}" if moe.dense_layers > 1 else "")
     groups = f" in {moe.hierarchy.groups} groups" if moe.hierarchy else ""
     gate = "" if moe.gate == "noisy-top-k" else f", {moe.gate}"
-    return f"{moe.num_experts} experts of {moe.expert_hidden}{groups}, {k} per token{gate}"
+    bias = ", bias on the choice" if moe.choice_bias_rate else ""
+    shared = f", {moe.shared_experts} shared" if moe.shared_experts else ""
+    return f"{moe.num_experts} experts of {moe.expert_hidden}{groups}, {k} per token{shared}{gate}{bias}"

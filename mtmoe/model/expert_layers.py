@@ -66,7 +66,7 @@ def without_experts(layers: Mapping[str, MixtureOfExperts], left_out: Mapping[st
     def changing(experts: int | Tensor) -> Callable[..., Routing]:
         num_done = 0
 
-        def change(_gate: Any, inputs: tuple[Tensor, ...], routing: Routing) -> Routing:
+        def change(gate: Any, inputs: tuple[Tensor, ...], routing: Routing) -> Routing:
             nonlocal num_done
             num_tokens = inputs[0].shape[0]
             if isinstance(experts, int):
@@ -74,7 +74,7 @@ def without_experts(layers: Mapping[str, MixtureOfExperts], left_out: Mapping[st
             else:
                 experts_N = experts[num_done : num_done + num_tokens]
                 num_done += num_tokens
-            return without_expert(routing, experts_N)
+            return without_expert(routing, experts_N, divides_by_sum=gate.divides_by_sum)
 
         return change
 
@@ -84,22 +84,24 @@ def without_experts(layers: Mapping[str, MixtureOfExperts], left_out: Mapping[st
         yield
 
 
-def without_expert(routing: Routing, experts_N: Tensor) -> Routing:
+def without_expert(routing: Routing, experts_N: Tensor, *, divides_by_sum: bool = True) -> Routing:
     """Take an expert out of the choice that a gate made for each token.
 
     ``H(x)_i`` becomes -inf behind KeepTopK (eq. 5), so that the softmax of eq. 3 divides the whole among the experts
-    that are left: each gate is divided by ``1 - G(x)_i``. No other expert is chosen in its place. Gates of two levels
-    and of eq. 16 are divided in the same way. A token whose only expert it was has none: eq. 1 is 0 there.
+    that are left: each gate is divided by ``1 - G(x)_i``. No other expert is chosen in its place. Gates of two levels,
+    of eq. 16 and of a sigmoid are divided in the same way. A token whose only expert it was has none: eq. 1 is 0 there.
 
     Args:
         experts_N: the expert of each token (int64); :data:`NONE` where none is taken out. A token that it was not
             chosen for stays as it is.
+        divides_by_sum: as :attr:`mtmoe.model.moe.gating.gate.Gate.divides_by_sum`; where it is false, the gates of the
+            others stay as they are.
     """
     kept_M = routing.experts_M != experts_N.index_select(0, routing.tokens_M)
     gates_M = torch.where(kept_M, routing.gates_M, 0.0)
     sums_N = gates_M.new_zeros(experts_N.shape[0]).index_add(0, routing.tokens_M, gates_M)
     before_N = torch.zeros_like(sums_N).index_add(0, routing.tokens_M, routing.gates_M)
-    factor_N = torch.where((sums_N > 0) & (sums_N != before_N), before_N / sums_N, 1.0)
+    factor_N = torch.where(divides_by_sum & (sums_N > 0) & (sums_N != before_N), before_N / sums_N, 1.0)
     places = kept_M.nonzero().squeeze(1)
     tokens_M, experts_M = (pairs_M.index_select(0, places) for pairs_M in (routing.tokens_M, routing.experts_M))
     gates_M = (gates_M * factor_N.index_select(0, routing.tokens_M)).index_select(0, places)
@@ -110,7 +112,8 @@ def without_expert(routing: Routing, experts_N: Tensor) -> Routing:
 def outputs_of_experts(layer: MixtureOfExperts, routed: Routed) -> Tensor:
     """Return what each expert adds to its token, ``G(x)_i E_i(x)``, [M, D] in the order of the routing.
 
-    Summed over the pairs of a token they are eq. 1: the layer's output, before its sigmoid where it has one.
+    Summed over the pairs of a token they are eq. 1: the layer's output, before its sigmoid where it has one, and
+    without the shared experts where it has them.
     """
     routing = routed.routing
     num_pairs = routing.tokens_M.shape[0]

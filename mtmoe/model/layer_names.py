@@ -25,7 +25,8 @@ def named_layers(model: nn.Module) -> dict[str, frozenset[str]]:
             layers.setdefault(name, set()).add(parameter)
     roles = parameter_roles(model)
     found = {name: frozenset(parameters) for name, parameters in layers.items()}
-    return found | {k: v for k, v in (("experts", roles.expert_stacks), ("gates", roles.gates)) if v}
+    of_all = {"experts": roles.expert_stacks | roles.shared_experts, "gates": roles.gates}
+    return found | {name: parameters for name, parameters in of_all.items() if parameters}
 
 
 def layer_of(parameter: str) -> str:

@@ -8,6 +8,7 @@ from torch import nn
 
 from mtmoe.model.moe.experts import Experts
 from mtmoe.model.moe.gating import Gate
+from mtmoe.model.moe.shared_experts import SharedExperts
 
 
 class ParameterRoles(NamedTuple):
@@ -17,11 +18,15 @@ class ParameterRoles(NamedTuple):
     sharded: what expert parallelism spreads over processes along its first dimension: the stacks of experts, and what
         a gate of two levels has for each group.
     gates: all parameters of gates.
+    choice_biases: those of them that no gradient changes.
+    shared_experts: weights of experts that every token has.
     """
 
     expert_stacks: frozenset[str] = frozenset()
     sharded: frozenset[str] = frozenset()
     gates: frozenset[str] = frozenset()
+    choice_biases: frozenset[str] = frozenset()
+    shared_experts: frozenset[str] = frozenset()
 
 
 NO_ROLES = ParameterRoles()
@@ -32,6 +37,8 @@ def parameter_roles(model: nn.Module) -> ParameterRoles:
     experts: set[str] = set()
     sharded: set[str] = set()
     gates: set[str] = set()
+    biases: set[str] = set()
+    shared: set[str] = set()
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         if isinstance(module, Experts):
@@ -39,4 +46,7 @@ def parameter_roles(model: nn.Module) -> ParameterRoles:
         elif isinstance(module, Gate):
             gates.update(prefix + name for name, _ in module.named_parameters())
             sharded.update(prefix + name for name in module.expert_parameters())
-    return ParameterRoles(frozenset(experts), frozenset(experts | sharded), frozenset(gates))
+            biases.update(prefix + name for name in module.choice_biases())
+        elif isinstance(module, SharedExperts):
+            shared.update(prefix + name for name, _ in module.named_parameters())
+    return ParameterRoles(*map(frozenset, (experts, experts | sharded, gates, biases, shared)))

@@ -46,8 +46,12 @@ def activations_of(stage: Stage, recipe: Recipe, work: Workload, layout: Layout)
         return _gate(model.moe, width, tokens, layout)
     if stage.kind == "experts":
         return _experts(model.moe, width, masks, tokens, layout, recipe.training.gradient_accumulation > 1)
+    if stage.kind == "shared experts":
+        hidden = model.moe.shared_experts * model.moe.expert_hidden
+        cast = width if small != STREAM_BYTES else 0  # the input is that of the experts beside them
+        return Activations(tokens * small * (hidden + cast), tokens * small * width, tokens * small * (hidden + width))
     assert stage.kind == "dense", stage.kind
-    hidden = model.moe.experts_per_token * model.moe.expert_hidden
+    hidden = model.moe.dense_hidden
     kept = tokens * small * (hidden * model.moe.dense_layers + (2 + masks) * width)
     return Activations(kept, 0.0, tokens * small * (2 * hidden + width))
 
@@ -118,12 +122,12 @@ def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layo
     """Return the activation memory of a gate, with one level or two."""
     k = moe.top_k_in_group
     if moe.hierarchy is None:
-        kept = STREAM_BYTES * width + _level(moe.gate, moe.num_experts, k)
+        kept = STREAM_BYTES * width + _level(moe, moe.num_experts, k)
         return Activations(tokens * kept, tokens * moe.num_experts * 12, tokens * moe.num_experts * 12)
     groups, k1 = moe.hierarchy.groups, moe.hierarchy.groups_per_token
     experts_per_group, groups_here = moe.num_experts // groups, groups // layout.expert_processes
-    row = STREAM_BYTES * width + _level(moe.gate, experts_per_group, k) + 4 * _INDEX
-    kept = tokens * (STREAM_BYTES * width + _level(moe.gate, groups, k1) + k1 * row)
+    row = STREAM_BYTES * width + _level(moe, experts_per_group, k) + 4 * _INDEX
+    kept = tokens * (STREAM_BYTES * width + _level(moe, groups, k1) + k1 * row)
     matrix = STREAM_BYTES * width * experts_per_group
     passing = tokens * k1 * (width * STREAM_BYTES + experts_per_group * 12)
     if moe.gate == "noisy-top-k":
@@ -131,17 +135,23 @@ def _gate(moe: MixtureOfExpertsSettings, width: int, tokens: float, layout: Layo
         # Both matrices of every group side by side, and the second one's products.
         kept += matrix * groups_here + tokens * k1 * STREAM_BYTES * experts_per_group
     # A GPU copies a group's matrix for each of its tiles, of which there are gradients, too.
-    is_tiled = not layout.on_cpu and not (moe.gate == "strictly-balanced" and layout.num_processes == 1)
+    is_tiled = not layout.on_cpu and not (moe.has_thresholds and layout.num_processes == 1)
     copies = num_tiles(tokens * k1, groups_here) * matrix if is_tiled else 0.0
     return Activations(kept, passing + copies, passing + matrix * groups_here + 2 * copies)
 
 
-def _level(gate: str, choices: int, k: int) -> float:
+def _level(moe: MixtureOfExpertsSettings, choices: int, k: int) -> float:
     """Return the bytes that the choice among so many experts or groups keeps for each row."""
-    if gate == "strictly-balanced":
-        return 17.0 * choices + 2 * _INDEX * k + 6
+    of_z = STREAM_BYTES * (choices + 1) if moe.z_loss_weight else 0.0  # the logits, and the logarithm of their sum
+    if moe.has_thresholds:
+        return 17.0 * choices + 2 * _INDEX * k + 6 + of_z
     best = _INDEX * (k + 1) + STREAM_BYTES * k
-    return 21.0 * choices + best if gate == "noisy-top-k" else best
+    if moe.gate == "noisy-top-k":
+        return 21.0 * choices + best + of_z
+    if moe.gate == "softmax" and not moe.choice_bias_rate:
+        return best + of_z
+    logits = max(of_z, STREAM_BYTES * choices)  # of which those of the chosen experts are taken
+    return logits + best + STREAM_BYTES * 3 * k
 
 
 def _experts(

@@ -17,7 +17,7 @@ from mtmoe.model.moe.moe_layer import MixtureOfExperts
 from mtmoe.model.parameter_roles import parameter_roles
 from mtmoe.model.translation import TranslationModel
 
-Kind = Literal["embedding", "lstm", "attention", "gate", "experts", "dense", "output"]
+Kind = Literal["embedding", "lstm", "attention", "gate", "experts", "shared experts", "dense", "output"]
 Side = Literal["source", "target"]
 
 
@@ -138,5 +138,8 @@ def _mixture(name: str, moe_layers: nn.ModuleDict, place: int, side: Side) -> _W
         return
     gate = module.gate
     yield Stage(f"{name} gate", "gate", side, {}, gate.operations), [gate]
-    operations = module.operations - gate.operations
+    shared = _matrix_elements(module.shared) if module.shared is not None else 0
+    operations = module.operations - gate.operations - shared
     yield Stage(f"{name} experts", "experts", side, {}, operations), [module.experts]
+    if module.shared is not None:
+        yield Stage(f"{name} shared experts", "shared experts", side, {}, shared), [module.shared]

@@ -108,6 +108,7 @@ def _overview(history: RunHistory) -> dict[str, str]:
         best = f"{validation['best_value']:.2f} ({validation['metric']}) at step {validation['best_step']:,}"
     layers = len(recipe.model.encoder_moe_after) + len(recipe.model.decoder_moe_after)
     has_experts = moe is not None and moe.kind != "dense" and layers
+    shared = f" and {moe.shared_experts} shared" if moe.shared_experts else ""
     start = history.manifest.start
     return {
         "recipe": recipe.name,
@@ -115,7 +116,7 @@ def _overview(history: RunHistory) -> dict[str, str]:
         "languages": recipe.data.languages,
         "parameters": f"{history.description.num_parameters:,}",
         "operations per timestep": f"{history.description.operations:,}",
-        "experts": f"{layers} x {moe.num_experts}, {moe.experts_per_token} a token" if has_experts else "none",
+        "experts": f"{layers} x {moe.num_experts}, {moe.experts_per_token} a token{shared}" if has_experts else "none",
         "steps": f"{history.train[-1]['step']:,} of {recipe.training.max_steps:,}" if history.train else ABSENT,
         "last line of the log": _last_line(history),
         "minutes, first to last line of the log": f"{history.seconds / 60:.1f}",

@@ -32,6 +32,7 @@ from mtmoe.model.ops.keyed_noise import new_side_noise
 from mtmoe.model.parameter_roles import parameter_roles
 from mtmoe.model.translation import Output
 from mtmoe.precision import DTYPES, autocast, choose_precision
+from mtmoe.training.choice_balancing import ChoiceBalancing
 from mtmoe.training.gradient_accumulation import StepSize
 from mtmoe.training.loss_scaling import LossScaler
 from mtmoe.training.losses.activation_penalties import activation_penalty_sum
@@ -43,7 +44,7 @@ from mtmoe.training.optimizers.ema import ExponentialMovingAverage
 from mtmoe.training.optimizers.gradient_clipping import clip_gradients
 from mtmoe.training.optimizers.learning_rate import learning_rate
 from mtmoe.training.optimizers.stochastic_rounding import keep_experts_in_bf16
-from mtmoe.training.start.frozen_layers import freeze
+from mtmoe.training.start.frozen_layers import freeze, frozen_parameters
 from mtmoe.training.teachers.teachers import Teachers
 
 _RAW_WEIGHTS = "weights."  # in the names of weights beside their average
@@ -137,6 +138,7 @@ class Stepper:
         if self.settings.expert_weights == "bf16":
             keep_experts_in_bf16(self.model)
         trained = freeze(self.model, self.settings.start)
+        self.choice_balancing = ChoiceBalancing(self.model, frozen_parameters(self.model, self.settings.start), mesh)
         self.optimizer = Adam(trained, self.settings, mesh, roles=roles, seed=recipe.seed)
         self.gradient_sums = GradientSums(self.optimizer.parameters, roles.sharded, mesh)
         self.ema: ExponentialMovingAverage | None = None
@@ -194,7 +196,8 @@ class Stepper:
             return StepResult(loss_sum, *counts, math.nan, auxiliary_loss, StepOutcome.OUT_OF_MEMORY, "", broken)
         if not math.isfinite(loss_sum):
             self.carried = None  # what is not finite would never go away again
-        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary_loss), _length_ratio(batches, self.settings))
+        ratio = _length_ratio(batches, self.settings)
+        outcome, norm = self._update(math.isfinite(loss_sum + auxiliary_loss), ratio, balances)
         for balance in balances if outcome is StepOutcome.APPLIED else ():
             expert_usage.add(balance)
         layer = _first_not_finite(balances, self.mesh) if outcome is StepOutcome.SKIPPED else ""
@@ -279,10 +282,12 @@ class Stepper:
         self.noise.target.begin(seed, sentences_B, own.target_lengths_B, own.target_BT.shape[1] - 1)
         return own
 
-    def _update(self, loss_is_finite: bool, length_ratio: float) -> tuple[StepOutcome, float]:
+    def _update(
+        self, loss_is_finite: bool, length_ratio: float, balances: Sequence[Mapping[str, Balance]]
+    ) -> tuple[StepOutcome, float]:
         """Clip the gradients and take a step, if all is finite; return the outcome and the norm of the gradients.
 
-        length_ratio: the learning rate of the schedule is multiplied by it.
+        length_ratio: the learning rate of the schedule is multiplied by it. balances: of the batches of the step.
         """
         self.loss_scaler.unscale(self.optimizer)
         norm = float(
@@ -293,6 +298,7 @@ class Stepper:
             self.before_update()
             self.optimizer.set_learning_rate(learning_rate(self.settings, self.step) * length_ratio)
             self.loss_scaler.step(self.optimizer)
+            self.choice_balancing.update(balances)
             self.num_updates += 1
             if self.ema is not None:
                 self.ema.update(self.model, self.num_updates)

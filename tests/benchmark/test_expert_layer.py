@@ -70,3 +70,17 @@ def test_the_loop_that_the_experts_are_compared_with_computes_the_same():
         results.append([y_ND, *torch.autograd.grad(y_ND.square().sum(), [x_ND, *stacks])])
     for value, reference in zip(*results, strict=True):
         torch.testing.assert_close(value, reference)
+
+
+@pytest.mark.parametrize(
+    ("gate", "rate", "two"),
+    [("sigmoid", 0.0, True), ("sigmoid", 0.1, False), ("softmax", 0.1, False), ("expert-choice", 0.0, False)],
+)
+def test_newer_gates_are_measured_with_the_operations_of_the_dense_layer(gate, rate, two):
+    shape = SHAPE._replace(gate=gate, choice_bias_rate=rate, shared_experts=2)
+    cases = default_cases((4, 32), 4, has_two_levels=shape.has_two_levels)
+    assert any(case.groups for case in cases) == two
+    for case in cases:
+        settings = layer_settings(shape, case)
+        assert (settings.gate, settings.dense_hidden) == (gate, (4 + 2) * 1024)
+        assert settings.choice_bias_rate == (rate if case.num_experts > 4 else 0.0)

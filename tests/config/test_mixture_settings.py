@@ -47,7 +47,34 @@ GROUPS = {"groups": 4, "groups_per_token": 2}
         ),
         (
             {"threshold_loss_weight": 0.5},
-            'threshold_loss_weight = 0.5 belongs to gate = "strictly-balanced", but gate = "noisy-top-k"',
+            'threshold_loss_weight = 0.5 belongs to gate = "strictly-balanced" or "expert-choice", but gate = '
+            '"noisy-top-k"',
+        ),
+        (
+            {"gate_scale": 2.0},
+            'gate_scale = 2.0 belongs to gate = "sigmoid", but gate = "noisy-top-k"',
+        ),
+        (
+            {"gate": "strictly-balanced", "choice_bias_rate": 0.1},
+            'choice_bias_rate = 0.1 belongs to gate = "softmax" or "sigmoid", but gate = "strictly-balanced"',
+        ),
+        (
+            {"gate": "sigmoid", "choice_bias_rate": 0.1, "hierarchy": GROUPS},
+            "choice_bias_rate = 0.1 is for gates of one level, but hierarchy.groups = 4; importance_loss_weight "
+            "balances both levels",
+        ),
+        (
+            {"gate": "sigmoid", "choice_bias_rate": 0.1, "experts_per_token": 16},
+            "choice_bias_rate = 0.1 does nothing: experts_per_token = 16 are all of num_experts = 16",
+        ),
+        (
+            {"gate": "expert-choice", "hierarchy": GROUPS},
+            'gate = "expert-choice" has one level, but hierarchy.groups = 4; "strictly-balanced" has two',
+        ),
+        (
+            {"kind": "dense", "expert_hidden": 65536, "shared_experts": 1000},
+            "experts_per_token = 2 and expert_hidden = 65536 and shared_experts = 1000 make a dense network of "
+            "65667072 hidden units; at most 16777216",
         ),
     ],
 )
@@ -59,7 +86,7 @@ def test_settings_that_contradict_each_other_are_both_named_with_their_values(
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("gate", ["softmax", "strictly-balanced"])
+@pytest.mark.parametrize("gate", ["softmax", "strictly-balanced", "sigmoid", "expert-choice"])
 def test_a_gate_without_noise_takes_the_defaults_and_zeros_of_the_noisy_one(gate: str) -> None:
     MixtureOfExpertsSettings.model_validate({"gate": gate})
     MixtureOfExpertsSettings.model_validate({"gate": gate, "load_loss_weight": 0.0, "noise_floor": 0.0})

@@ -20,7 +20,7 @@ from tests.distributed.processes.group import run_group
 from tests.distributed.processes.recipes import TWO_LEVELS, small_recipe
 from tests.distributed.processes.workers import CPU, VOCABULARY, doubles
 
-GATES = ("noisy-top-k", "softmax", "strictly-balanced")
+GATES = ("noisy-top-k", "softmax", "strictly-balanced", "sigmoid")
 NUM_TOKENS = (5, 0, 9, 2)  # of four processes
 
 

@@ -25,6 +25,16 @@ TAUGHT = {
     "gradient_accumulation": 2,
     "guided_alignment": {"weight": 0.7},
 }
+BIASED = {
+    "gate": "sigmoid",
+    "choice_bias_rate": 0.05,
+    "gate_scale": 1.5,
+    "importance_loss_weight": 0.0,
+    "z_loss_weight": 0.1,
+    "shared_experts": 1,
+}
+ACCUMULATED = {"ema": {"decay": 0.9, "every_steps": 2}, "gradient_accumulation": 2}
+MORE = {"z_loss_weight": 0.1, "shared_experts": 2}
 SAMPLED = {"sampled_softmax": {"num_samples": 30}, "label_smoothing": 0.0}
 DROPPED = {"locked_dropout": True, "embedding_dropout": 0.2, "weight_dropout": 0.3}
 PENALISED = {"activation_penalty": 0.5, "activation_change_penalty": 0.5, "consistency": {"weight": 2.0}}
@@ -37,6 +47,12 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
     "one-sided": ({"gate": "softmax", "experts_per_token": 1}, {}, True, True),
     "balanced": (BALANCED, {}, True, False),
     "balanced-two-levels": (TWO_LEVELS | BALANCED, {}, True, False),
+    "sigmoid-biased-shared": (BIASED, ACCUMULATED, True, False),
+    "softmax-biased": ({"gate": "softmax", "choice_bias_rate": 0.05}, {"consistency": {"weight": 2.0}}, True, False),
+    "sigmoid-two-levels": (TWO_LEVELS | MORE | {"gate": "sigmoid", "gate_scale": 1.5}, {}, True, False),
+    "noisy-two-levels-z-shared": (TWO_LEVELS | MORE, {}, True, False),
+    "balanced-two-levels-z": (TWO_LEVELS | BALANCED | {"z_loss_weight": 0.1}, {}, True, False),
+    "expert-choice": (BALANCED | MORE | {"gate": "expert-choice"}, {}, True, False),
     "taught-read-twice": ({}, TAUGHT, True, False),
     "running-text-read-twice": (None, {"consistency": {"weight": 2.0}}, True, False),
     "running-text": (None, {}, True, False),
@@ -55,6 +71,9 @@ MESHES = {
         "running-text-regularised",
         "dropped",
         "taught-read-twice",
+        "sigmoid-biased-shared",
+        "balanced-two-levels-z",
+        "expert-choice",
     ),
     (1, 2): tuple(CASES),
     (4, 1): ("noisy", "two-levels", "balanced-two-levels"),
@@ -66,6 +85,9 @@ MESHES = {
         "balanced",
         "balanced-two-levels",
         "running-text",
+        "sigmoid-biased-shared",
+        "noisy-two-levels-z-shared",
+        "expert-choice",
     ),
     (1, 4): (
         "noisy",
@@ -75,6 +97,8 @@ MESHES = {
         "one-sided",
         "balanced",
         "balanced-two-levels",
+        "sigmoid-two-levels",
+        "softmax-biased",
     ),
 }
 ALL = [(mesh, case) for mesh, cases in MESHES.items() for case in cases]
@@ -145,3 +169,16 @@ def test_dropout_and_gate_noise_were_at_work(of_one):
     results = run_group(1, train_all, [quiet._replace(recipe=recipe) for recipe in (without_dropout, louder)])[0]
     for result in results:
         assert abs(result.losses[0][0] - of_one["noisy"].losses[0][0]) > 1e-4
+
+
+def test_biases_were_at_work_in_the_average_and_beside_it(of_one):
+    for case in ("sigmoid-biased-shared", "softmax-biased"):
+        biases = [array for name, array in of_one[case].weights.items() if name.endswith("choice_bias_E")]
+        assert len(biases) == 2
+        assert all(np.abs(array).max() > 0.01 for array in biases)
+        assert not any("choice_bias" in name for name in of_one[case].gradients)
+    name = "weights.encoder.moe_layers.1.gate.choice_bias_E"  # beside its average
+    bias_E = of_one["sigmoid-biased-shared"].moments[name]
+    steps = bias_E / 0.05
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
+    assert not any(key.startswith("exp_avg") and "choice_bias" in key for key in of_one["softmax-biased"].moments)

@@ -16,8 +16,8 @@ from mtmoe.expert_surgery.operation import Operation
 from mtmoe.model.translation import TranslationModel
 
 NUM_WORDS = 60
-GATES = [(gate, two) for gate in ("noisy-top-k", "softmax", "strictly-balanced") for two in (False, True)]
-TOP_K_GATES = GATES[:4]
+GATES = [(gate, two) for gate in ("noisy-top-k", "softmax", "sigmoid", "strictly-balanced") for two in (False, True)]
+TOP_K_GATES = GATES[:6]
 
 
 class Patient(NamedTuple):
@@ -34,7 +34,7 @@ class Patient(NamedTuple):
 
 
 def settings_of(moe: dict[str, Any]) -> Model:
-    sides = {"encoder_moe_after": (1,), "decoder_moe_after": (1,)}
+    sides = {"encoder_moe_after": (1,), "decoder_moe_after": () if moe["gate"] == "expert-choice" else (1,)}
     moe = {"expert_hidden": 16, "sigmoid_output": False, **moe}
     return Model.model_validate({"width": 16, "tied_embeddings": "none", **sides, "moe": moe})
 
@@ -70,7 +70,7 @@ def patient() -> Callable[..., Patient]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if ".gate." in name and "threshold" not in name:
-                    parameter.normal_(std=0.7)
+                    parameter.normal_(std=0.1 if "bias" in name else 0.7)
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         return Patient(model, weights, settings.moe, use_of_experts(model, [batch]))
 

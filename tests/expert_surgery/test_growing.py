@@ -30,7 +30,26 @@ def test_where_k_grows_too_outputs_stay_as_they_were(
     torch.testing.assert_close(found, it.log_probabilities(large_batch), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("gate", "two_levels"), TOP_K_GATES)
+@pytest.mark.parametrize(
+    ("gate", "more"),
+    [
+        ("softmax", {"choice_bias_rate": 0.01}),
+        ("sigmoid", {"choice_bias_rate": 0.01, "gate_scale": 2.0, "shared_experts": 2}),
+        ("expert-choice", {"shared_experts": 1}),
+    ],
+)
+@pytest.mark.parametrize("times", [2, 3])
+def test_so_they_do_with_biases_shared_experts_and_expert_choice(
+    patient: Callable, after: Callable, large_batch, gate: str, more: dict, times: int
+) -> None:
+    it = patient(gate, False, large_batch, **more)
+    done = _grown(it, 12 * times, 2 * times)
+    with torch.inference_mode():
+        found = after(it, done).log_probabilities(large_batch)
+    torch.testing.assert_close(found, it.log_probabilities(large_batch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("gate", "two_levels"), [it for it in TOP_K_GATES if it[0] != "sigmoid"])
 @pytest.mark.parametrize("times", [2, 3])
 def test_where_k_stays_nearly_all_tokens_keep_their_experts_and_each_copy_has_a_like_share(
     patient: Callable, after: Callable, large_batch, gate: str, two_levels: bool, times: int
@@ -96,6 +115,8 @@ def test_one_expert_a_token_is_divided_too(patient: Callable, after: Callable, l
         ("softmax", 12, 2, "each of 12 experts is copied equally often"),
         ("softmax", 24, 3, "it stays 2 or becomes 2 times as many, 4"),
         ("strictly-balanced", 24, 2, "a token goes to all 2 copies of its experts"),
+        ("sigmoid", 24, 2, 'with gate = "sigmoid" a token goes to all 2 copies of its experts'),
+        ("expert-choice", 24, 2, "a token goes to all 2 copies of its experts"),
     ],
 )
 def test_numbers_that_do_not_suit_are_told(
@@ -104,3 +125,10 @@ def test_numbers_that_do_not_suit_are_told(
     it = patient(gate, False, batch)
     with pytest.raises(UserError, match=told):
         _grown(it, num_experts, k)
+
+
+def test_a_bias_on_the_choice_wants_k_to_grow(patient: Callable, batch) -> None:
+    it = patient("softmax", False, batch, choice_bias_rate=0.01)
+    with pytest.raises(UserError, match=r'with gate = "softmax" and choice_bias_rate = 0.01 a token goes to all') as e:
+        _grown(it, 24, 2)
+    assert e.value.fix == "--experts-per-token 4"

@@ -40,9 +40,14 @@ def test_two_equal_experts_become_one_without_a_difference_where_a_token_has_one
     torch.testing.assert_close(found, it.log_probabilities(large_batch), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("gate", "two_levels"), TOP_K_GATES)
-def test_merging_undoes_growing(patient: Callable, after: Callable, large_batch, gate: str, two_levels: bool) -> None:
-    it = patient(gate, two_levels, large_batch)
+MORE = {"choice_bias_rate": 0.01, "shared_experts": 2}
+
+
+@pytest.mark.parametrize(("gate", "two_levels", "more"), [*((*it, {}) for it in TOP_K_GATES), ("sigmoid", False, MORE)])
+def test_merging_undoes_growing(
+    patient: Callable, after: Callable, large_batch, gate: str, two_levels: bool, more: dict
+) -> None:
+    it = patient(gate, two_levels, large_batch, **more)
     k = it.moe.experts_per_token
     grown = grow(it.weights, it.moe, it.use, 24, 2 * k, noise=0.0, seed=1)
     use = {

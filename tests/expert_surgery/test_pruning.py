@@ -13,13 +13,15 @@ from mtmoe.expert_surgery.pruning import prune
 from mtmoe.model.expert_layers import expert_layers, watched
 from tests.expert_surgery.conftest import TOP_K_GATES
 
+MORE = {"choice_bias_rate": 0.01, "shared_experts": 2}
 
-@pytest.mark.parametrize(("gate", "two_levels"), TOP_K_GATES)
+
+@pytest.mark.parametrize(("gate", "two_levels", "more"), [*((*it, {}) for it in TOP_K_GATES), ("sigmoid", False, MORE)])
 @pytest.mark.parametrize("by", ["importance", "share"])
 def test_experts_that_the_text_never_uses_go_without_a_difference(
-    patient: Callable, after: Callable, batch, gate: str, two_levels: bool, by: str
+    patient: Callable, after: Callable, batch, gate: str, two_levels: bool, more: dict, by: str
 ) -> None:
-    it = patient(gate, two_levels, batch)
+    it = patient(gate, two_levels, batch, **more)
     groups = 2 if two_levels else 1
     used = [layer.tokens_E.view(groups, -1).count_nonzero(1) for layer in it.use.values()]
     num_kept = groups * int(torch.stack(used).max())
@@ -50,23 +52,30 @@ def test_a_token_has_its_best_experts_of_those_that_are_left(
     for token, x_D in enumerate(routed.x_ND[:50]):
         expected: dict[int, float] = {}
         if two_levels:
-            group_gates = (x_D @ gate_weights["gate_DG"]).softmax(0)
+            group_gates = _gates(gate, x_D @ gate_weights["gate_DG"])
             for group in range(2):
                 logits_L = x_D @ gate_weights["gate_GDL"][group]
-                _add_best(expected, logits_L, 6 * group, kept, float(group_gates[group]))
+                _add_best(gate, expected, logits_L, 6 * group, kept, float(group_gates[group]))
         else:
-            _add_best(expected, x_D @ gate_weights["gate_DE"], 0, kept, 1.0)
+            _add_best(gate, expected, x_D @ gate_weights["gate_DE"], 0, kept, 1.0)
         own = routed.routing.tokens_M == token
         experts, gates = routed.routing.experts_M[own].tolist(), routed.routing.gates_M[own].tolist()
         assert {kept[e]: g for e, g in zip(experts, gates, strict=True)} == pytest.approx(expected, abs=1e-5)
 
 
-def _add_best(expected: dict[int, float], logits: torch.Tensor, first: int, kept: list[int], share: float) -> None:
+def _gates(gate: str, logits: torch.Tensor) -> torch.Tensor:
+    """The gates of experts that are all chosen."""
+    return logits.sigmoid() / logits.sigmoid().sum() if gate == "sigmoid" else logits.softmax(0)
+
+
+def _add_best(
+    gate: str, expected: dict[int, float], logits: torch.Tensor, first: int, kept: list[int], share: float
+) -> None:
     """Add the two best experts that are kept, with their gates."""
     masked = torch.tensor([float(v) if first + n in kept else -torch.inf for n, v in enumerate(logits)])
     best = masked.topk(2)
-    for place, gate in zip(best.indices.tolist(), best.values.softmax(0).tolist(), strict=True):
-        expected[first + place] = share * gate
+    for place, value in zip(best.indices.tolist(), _gates(gate, best.values).tolist(), strict=True):
+        expected[first + place] = share * value
 
 
 def test_those_with_most_are_kept_equally_many_of_each_group_and_of_equals_the_first() -> None:
@@ -97,6 +106,7 @@ def test_experts_and_their_gates_stay_together_and_the_rest_of_the_network_as_it
     ("gate", "two_levels", "num_kept", "told"),
     [
         ("strictly-balanced", False, 6, 'gate = "strictly-balanced" do not go together'),
+        ("expert-choice", False, 6, 'gate = "expert-choice" do not go together'),
         ("softmax", True, 7, "not a multiple of model.moe.hierarchy.groups = 2"),
         ("softmax", False, 12, "the layers have 12 experts, so nothing would change"),
         ("softmax", False, 1, "at least 2 are needed"),
@@ -109,3 +119,22 @@ def test_what_cannot_be_done_is_told(
     it = patient(gate, two_levels, batch)
     with pytest.raises(UserError, match=told):
         prune(it.weights, it.moe, it.use, num_kept, "share")
+
+
+def test_a_bias_beside_a_softmax_over_all_experts_refuses(patient: Callable, batch) -> None:
+    it = patient("softmax", False, batch, choice_bias_rate=0.01)
+    told = r'--prune and gate = "softmax" with choice_bias_rate = 0.01 do not go together'
+    with pytest.raises(UserError, match=told) as error:
+        prune(it.weights, it.moe, it.use, 6, "share")
+    assert 'gate = "sigmoid"' in error.value.fix
+
+
+def test_biases_go_with_their_experts_and_shared_experts_stay(patient: Callable, large_batch) -> None:
+    it = patient("sigmoid", False, large_batch, **MORE)
+    done = prune(it.weights, it.moe, it.use, 5, "share")
+    for layer, origins in done.origins.items():
+        name = parameter_of(it.weights, layer, "choice_bias_E")
+        assert torch.equal(done.weights[name], it.weights[name][[old for [old] in origins]])
+        for inside in ("shared.first_DH", "shared.second_HD"):
+            name = parameter_of(it.weights, layer, inside)
+            assert torch.equal(done.weights[name], it.weights[name])

@@ -105,7 +105,7 @@ def test_the_difference_between_two_rows_of_table_7_is_that_of_their_mixtures() 
     assert (lstms + layer.operations) / 1e6 == pytest.approx(33.751, abs=5e-4)
 
 
-@pytest.mark.parametrize("gate", ["softmax", "strictly-balanced"])
+@pytest.mark.parametrize("gate", ["softmax", "strictly-balanced", "sigmoid"])
 def test_a_gate_without_noise_has_half_the_operations(gate: str) -> None:
     for levels in (None, Hierarchy(groups=4, groups_per_token=2)):
         moe = {"num_experts": 16, "experts_per_token": 4 if levels else 2, "expert_hidden": 32, "hierarchy": levels}
@@ -115,6 +115,16 @@ def test_a_gate_without_noise_has_half_the_operations(gate: str) -> None:
         assert noisy.num_parameters - silent.num_parameters + (gate == "strictly-balanced") * (
             20 if levels else 16
         ) == 64 * (4 + 16 if levels else 16)
+
+
+def test_shared_experts_are_counted_in_the_mixture_and_in_its_twin() -> None:
+    moe = {"num_experts": 16, "experts_per_token": 2, "expert_hidden": 32, "shared_experts": 3}
+    mixture, dense = _layer(64, **moe, gate="sigmoid", choice_bias_rate=0.1), _layer(64, kind="dense", **moe)
+    assert mixture.kind == "16 experts of 32, 2 per token, 3 shared, sigmoid, bias on the choice"
+    assert dense.kind == "dense 160"
+    assert dense.operations == dense.num_parameters == 2 * 64 * (2 + 3) * 32
+    assert mixture.operations - dense.operations == 64 * 16
+    assert mixture.num_parameters == 64 * 16 + 16 + (16 + 3) * 2 * 64 * 32
 
 
 def test_a_mixture_of_two_levels_and_its_dense_twin_say_what_they_are() -> None:
@@ -163,8 +173,12 @@ def test_each_layer_is_counted_as_the_network_has_it(seed: int) -> None:
     width, hidden, projection = draw.choice([(16, 0, False), (16, 24, False), (32, 32, True), (32, 48, False)])
     kind: dict[str, Any] = {"kind": "dense", "dense_layers": draw.choice([1, 3])}
     if draw.random() < 0.8:
-        gate, levels = draw.choice(["noisy-top-k", "softmax", "strictly-balanced"]), draw.choice([True, False])
+        gate = draw.choice(["noisy-top-k", "softmax", "strictly-balanced", "sigmoid", "expert-choice"])
+        levels = draw.choice([True, False]) and gate != "expert-choice"
         kind = {"gate": gate, "hierarchy": Hierarchy(groups=4, groups_per_token=2) if levels else None}
+        if gate in ("softmax", "sigmoid") and not levels:
+            kind["choice_bias_rate"] = draw.choice([0.0, 0.1])
+    kind["shared_experts"] = draw.choice([0, 1, 3])
     sizes = {"num_experts": draw.choice([8, 16]), "experts_per_token": draw.choice([2, 4])}
     settings = Model(
         width=width,
@@ -174,7 +188,7 @@ def test_each_layer_is_counted_as_the_network_has_it(seed: int) -> None:
         decoder_layers=draw.choice([1, 2, 3]),
         encoder_bottom=draw.choice(["sum", "concatenate", "wide"]),  # type: ignore[arg-type]
         encoder_moe_after=(2,),
-        decoder_moe_after=draw.choice([(), (1,)]),
+        decoder_moe_after=() if kind.get("gate") == "expert-choice" else draw.choice([(), (1,)]),
         attention=draw.choice(["product", "additive"]),  # type: ignore[arg-type]
         attention_width=draw.choice([0, 8]),
         attention_context=draw.choice(["parallel", "recurrent", "recurrent-all"]),  # type: ignore[arg-type]

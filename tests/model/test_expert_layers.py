@@ -75,7 +75,8 @@ def test_without_an_expert_the_others_of_a_token_have_its_gate_in_their_proporti
             assert now == before
         else:
             num_changed += 1
-            assert now == pytest.approx({expert: value / (1 - taken) for expert, value in before.items()}, rel=1e-4)
+            left = 1 - taken if gate != "expert-choice" else 1.0
+            assert now == pytest.approx({expert: value / left for expert, value in before.items()}, rel=1e-4)
     assert num_changed > 1
     assert routing.token_counts_E.tolist() == torch.bincount(routing.experts_M, minlength=12).tolist()
 
@@ -108,3 +109,21 @@ def test_a_token_whose_only_expert_is_left_out_has_the_output_0() -> None:
     is_left_N = experts_N == experts_N[0]
     assert torch.count_nonzero(y_ND[is_left_N]) == 0
     assert torch.equal(y_ND[~is_left_N], whole_ND[~is_left_N])
+
+
+def test_beside_shared_experts_the_outputs_of_the_others_add_up_to_the_rest() -> None:
+    settings = MixtureOfExpertsSettings(
+        gate="sigmoid", gate_scale=2.0, num_experts=12, expert_hidden=16, shared_experts=2, sigmoid_output=False
+    )
+    layer, x_ND = MixtureOfExperts(WIDTH, settings).eval(), torch.randn(30, WIDTH)
+    with torch.inference_mode(), watched({"layer": layer}) as calls:
+        y_ND, _ = layer(x_ND)
+        [routed] = calls["layer"]
+        outputs_MD = outputs_of_experts(layer, routed)
+        sums_ND = torch.zeros_like(x_ND).index_add(0, routed.routing.tokens_M, outputs_MD)
+        torch.testing.assert_close(sums_ND + layer.shared(x_ND), y_ND)
+        # The scale is what the gates of a token sum to, without an expert as with it.
+        with without_experts({"layer": layer}, {"layer": int(routed.routing.experts_M[0])}):
+            routing = layer.gate(x_ND)
+        gates_N = torch.zeros(30).index_add(0, routing.tokens_M, routing.gates_M)
+        torch.testing.assert_close(gates_N, torch.full((30,), 2.0))

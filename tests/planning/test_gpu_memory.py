@@ -23,6 +23,7 @@ VOCABULARY = 500
 SMALL = ("model.width=64", "model.moe.expert_hidden=128")
 LEVELS = (*SMALL, "model.moe.num_experts=64", "model.moe.experts_per_token=4", "model.moe.hierarchy.groups=8")
 PROJECTED = (*LEVELS, "model.lstm_hidden=256")
+PLAIN = ("model.moe.load_loss_weight=0",)
 KEPT = {
     "attention for the output": ("multi30k-en-de", SMALL),
     "long sentences": ("demo", SMALL),
@@ -32,6 +33,26 @@ KEPT = {
     "noisy gates of two levels": ("wmt14-en-fr", (*PROJECTED, "model.moe.gate=noisy-top-k")),
     "hidden units computed again": ("lm100b-moe-1024-h", LEVELS),
     "softmax gates": ("wmt14-en-fr", (*PROJECTED, "model.moe.gate=softmax")),
+    "sigmoid gates, biased, and shared experts": (
+        "multi30k-en-de",
+        (*SMALL, *PLAIN, "model.moe.gate=sigmoid", "model.moe.choice_bias_rate=0.001", "model.moe.shared_experts=2"),
+    ),
+    "many experts, biased": (
+        "multi30k-en-de",
+        (*SMALL, *PLAIN, "model.moe.gate=softmax", "model.moe.choice_bias_rate=0.001", "model.moe.num_experts=512"),
+    ),
+    "expert choice, z-loss": (
+        "multi30k-en-de",
+        (
+            *(*SMALL, *PLAIN, "model.moe.gate=expert-choice", "model.decoder_moe_after=[]"),
+            *("model.moe.num_experts=256", "model.moe.z_loss_weight=0.001"),
+        ),
+    ),
+    "noisy gates, z-loss": ("multi30k-en-de", (*SMALL, "model.moe.num_experts=64", "model.moe.z_loss_weight=0.001")),
+    "two levels, sigmoid, z-loss": (
+        "wmt14-en-fr",
+        (*PROJECTED, *PLAIN, "model.moe.gate=sigmoid", "model.moe.z_loss_weight=0.001"),
+    ),
     "additive attention": ("wmt14-en-de-gnmt", ("model.width=64", "model.lstm_hidden=64")),
     "a projection to its own size": ("lm1b-lstm-512-512", ("model.width=64", "model.lstm_hidden=64")),
 }

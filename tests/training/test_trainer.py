@@ -505,7 +505,41 @@ def test_no_layer_is_named_when_all_gates_are_finite(toy, toy_data, tmp_path, mo
     assert not any("moe" in text for text in listener.warnings)
 
 
-@pytest.mark.parametrize("gate", ["noisy-top-k", "softmax", "strictly-balanced"])
+BIASED = {"choice_bias_rate": 0.01, "importance_loss_weight": 0.0}
+AVERAGED = {"ema": {"decay": 0.9, "every_steps": 2}, "gradient_accumulation": 2}
+
+
+@pytest.mark.parametrize(
+    ("moe", "model", "more"),
+    [
+        (BIASED | {"gate": "sigmoid", "shared_experts": 1, "z_loss_weight": 0.01}, {}, AVERAGED),
+        (BIASED | {"gate": "softmax"}, {}, {"expert_weights": "bf16"}),
+        ({"gate": "expert-choice", "shared_experts": 2}, {"decoder_moe_after": []}, {}),
+    ],
+    ids=["sigmoid-biased-shared-averaged", "softmax-biased", "expert-choice-shared"],
+)
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
+def test_a_run_with_a_newer_gate_goes_on_after_a_stop_to_the_same_bits(
+    toy, toy_data, tmp_path, moe, model, more, precision
+):
+    moe = {"num_experts": 4, "experts_per_token": 2, "expert_hidden": 16} | moe
+    tables = {"model": {**toy().model.model_dump(mode="json", exclude_defaults=True), "moe": moe, **model}}
+    short = {"save_every_steps": 3, "log_every_steps": 2, "precision": precision, **more}
+    short |= {"validation": {"every_steps": 6, "translate_sentences": 2}}
+    listener = Listener()
+    train(toy(tables, max_steps=6, **short), tmp_path / "whole", toy_data, listener=listener)
+    train(toy(tables, max_steps=3, **short), tmp_path / "parts", toy_data)
+    train(toy(tables, max_steps=6, **short), tmp_path / "parts", toy_data, resume=True)
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+    assert all(("encoder.moe1.z_loss" in line) == ("z_loss_weight" in moe) for line in listener.steps)
+    saved = everything_saved(tmp_path / "whole")
+    biases = [tensor for name, tensor in saved.items() if name.endswith("choice_bias_E")]
+    assert len(biases) == (4 if "ema" in more else 2) * ("choice_bias_rate" in moe)
+    assert all(bias_E.dtype == torch.float32 for bias_E in biases)
+    assert any(bias_E.any() for bias_E in biases) == bool(biases)
+
+
+@pytest.mark.parametrize("gate", ["noisy-top-k", "softmax", "strictly-balanced", "sigmoid"])
 def test_a_run_with_two_levels_of_gating_goes_on_after_a_stop_to_the_same_bits(toy, toy_data, tmp_path, gate):
     moe = {"num_experts": 8, "experts_per_token": 4, "expert_hidden": 16, "gate": gate, "hierarchy": {"groups": 2}}
     tables = {"model": {"moe": moe}}

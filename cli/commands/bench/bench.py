@@ -12,6 +12,7 @@ from ...options import (
     DAY,
     DIRECTORY,
     MOST_EXPERTS,
+    MOST_SHARED_EXPERTS,
     TOKENS,
     WIDTH,
     RealRange,
@@ -85,6 +86,27 @@ def train(
 @click.option(
     "--per-token", type=click.IntRange(1, MOST_EXPERTS), default=4, show_default=True, help="k: experts of each token."
 )
+@click.option(
+    "--gate",
+    type=click.Choice(["noisy-top-k", "softmax", "strictly-balanced", "sigmoid", "expert-choice"]),
+    default="noisy-top-k",
+    show_default=True,
+    help="As model.moe.gate; expert-choice has one level.",
+)
+@click.option(
+    "--shared-experts",
+    type=click.IntRange(0, MOST_SHARED_EXPERTS),
+    default=0,
+    show_default=True,
+    help="As model.moe.shared_experts; the dense layer has their units, too.",
+)
+@click.option(
+    "--choice-bias-rate",
+    type=RealRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="As model.moe.choice_bias_rate, for softmax and sigmoid; one level.",
+)
 @click.option("--tokens", type=TOKENS, default=4096, show_default=True, help="N: tokens at a time.")
 @click.option(
     "--precision",
@@ -117,6 +139,9 @@ def moe(
     width: int,
     hidden: int,
     per_token: int,
+    gate: str,
+    shared_experts: int,
+    choice_bias_rate: float,
     tokens: int,
     precision: str,
     optimizer: str,
@@ -139,12 +164,30 @@ def moe(
     precision = choose_precision(chosen, precision)
     if expert_weights == "bf16" and optimizer == "adam":
         raise click.UsageError("--expert-weights bf16 needs --optimizer factored-adam, which rounds at random")
-    threads = threads or torch.get_num_threads()
-    shape = LayerShape(width, hidden, per_token, tokens, precision, optimizer, expert_weights, threads, str(chosen))
-    with shown_progress() as progress:
-        machine, results = run_layer_benchmark(
-            shape, default_cases(num_experts, per_token), seconds=seconds, loop=loop, progress=progress
+    if choice_bias_rate and gate not in ("softmax", "sigmoid"):
+        raise click.UsageError(f"--choice-bias-rate is for --gate softmax and sigmoid, not {gate}")
+    if shared_experts and min(num_experts) < per_token:
+        raise click.UsageError(
+            f"--shared-experts is for layers of at least --per-token {per_token} experts: those of fewer are larger"
         )
+    threads = threads or torch.get_num_threads()
+    shape = LayerShape(
+        width,
+        hidden,
+        per_token,
+        tokens,
+        precision,
+        optimizer,
+        expert_weights,
+        threads,
+        str(chosen),
+        gate,
+        shared_experts,
+        choice_bias_rate,
+    )
+    cases = default_cases(num_experts, per_token, has_two_levels=shape.has_two_levels)
+    with shown_progress() as progress:
+        machine, results = run_layer_benchmark(shape, cases, seconds=seconds, loop=loop, progress=progress)
     facts = {"hardware": hardware_name(chosen), **shape._asdict(), **machine._asdict()}
     if as_json:
         write_json(facts | {"layers": [result._asdict() for result in results]})

@@ -17,6 +17,10 @@ from mtmoe.config.settings.base import (
 
 MOST_DENSE_HIDDEN = 1 << 24
 """Hidden units of a dense network: a matrix between two such layers has 2^48 elements."""
+MOST_SHARED_EXPERTS = 1024
+"""Every token has them all: far beyond what is worth its time."""
+_WITH_THRESHOLDS = ("strictly-balanced", "expert-choice")
+_WITH_SCORES = ("softmax", "sigmoid")
 
 
 class Hierarchy(Settings):
@@ -45,13 +49,16 @@ class MixtureOfExpertsSettings(Settings):
     dense_layers: Layers = Field(
         default=1, description="dense: hidden layers of the network, all of the same size (4 in MoE-1-Deep of app. C)."
     )
-    gate: Literal["noisy-top-k", "softmax", "strictly-balanced"] = Field(
+    gate: Literal["noisy-top-k", "softmax", "strictly-balanced", "sigmoid", "expert-choice"] = Field(
         default="noisy-top-k",
         description="noisy-top-k: eqs. 3-5, without noise outside training (the paper is silent). softmax: eq. 2 kept "
         "to the k largest and renormalised; starts from small random weights, as zeros would be ties. "
         "strictly-balanced: app. F; each expert takes its k|X|/n best tokens (rounded up) of a training batch, and "
         "those above its threshold otherwise; a token has k experts on average, and without any the output 0 before "
-        "the sigmoid; small random weights at the start; in a decoder its training routing sees later positions.",
+        "the sigmoid; small random weights at the start; in a decoder its training routing sees later positions. "
+        "sigmoid: the sigmoid of each logit by itself, the k largest divided by their sum (arXiv 2412.19437). "
+        "expert-choice: as strictly-balanced, but a gate is the softmax's value as it is, not divided by anything "
+        "(arXiv 2202.09368); in encoders alone.",
     )
     num_experts: Experts = Field(default=16, description="Number of experts of each layer.")
     experts_per_token: Experts = Field(
@@ -80,12 +87,45 @@ class MixtureOfExpertsSettings(Settings):
         default=0.01,
         description="noisy-top-k: added to the learned noise's standard deviation (not in the paper).",
     )
+    gate_scale: float = Field(
+        default=1.0, gt=0, le=100, description="sigmoid: what the gates of a token sum to (2.5 in DeepSeek-V3)."
+    )
+    choice_bias_rate: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="softmax and sigmoid: gamma, by which the bias of an expert changes after each step, up where it "
+        "had fewer tokens than the mean, down where it had more (arXiv 2408.15664, where it is 0.001). The bias "
+        "counts in the choice of the k experts alone, not in their gates. 0: there is none.",
+    )
+    z_loss_weight: LossWeight = Field(
+        default=0.0,
+        description="Weight of the router z-loss, the mean over tokens of logsumexp(logits)^2, with two levels of both "
+        "(arXiv 2202.08906, where it is 0.001). It keeps logits small.",
+    )
+    shared_experts: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_SHARED_EXPERTS,
+        description="Experts without a gate that every token has beside its k (arXiv 2401.06066); their outputs are "
+        "added. With kind = dense the network is as much wider.",
+    )
     sigmoid_output: bool = Field(default=True, description="Sigmoid on the layer's summed output, as in the paper.")
     recompute_experts: bool = Field(
         default=False,
         description="Compute the experts' hidden activations again in the backward pass instead of keeping them "
         "(app. D): less memory for more time, the same numbers.",
     )
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Return whether experts choose tokens, by thresholds outside training."""
+        return self.gate in _WITH_THRESHOLDS
+
+    @property
+    def dense_hidden(self) -> int:
+        """Return the hidden units that a token meets: of its k experts and of the shared ones."""
+        return (self.experts_per_token + self.shared_experts) * self.expert_hidden
 
     @property
     def top_k_in_group(self) -> int:
@@ -125,23 +165,45 @@ class MixtureOfExpertsSettings(Settings):
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> MixtureOfExpertsSettings:
-        owners = (
-            ("load_loss_weight", "noisy-top-k"),
-            ("noise_floor", "noisy-top-k"),
-            ("threshold_loss_weight", "strictly-balanced"),
+        owners: tuple[tuple[str, tuple[str, ...]], ...] = (
+            ("load_loss_weight", ("noisy-top-k",)),
+            ("noise_floor", ("noisy-top-k",)),
+            ("threshold_loss_weight", _WITH_THRESHOLDS),
+            ("gate_scale", ("sigmoid",)),
+            ("choice_bias_rate", _WITH_SCORES),
         )
-        hidden = self.experts_per_token * self.expert_hidden
-        if self.kind == "dense" and hidden > MOST_DENSE_HIDDEN:
+        if self.kind == "dense" and self.dense_hidden > MOST_DENSE_HIDDEN:
+            shared = f" and shared_experts = {self.shared_experts}" if self.shared_experts else ""
             raise ValueError(
-                f"experts_per_token = {self.experts_per_token} and expert_hidden = {self.expert_hidden} make a dense "
-                f"network of {hidden} hidden units; at most {MOST_DENSE_HIDDEN}"
+                f"experts_per_token = {self.experts_per_token} and expert_hidden = {self.expert_hidden}{shared} make a "
+                f"dense network of {self.dense_hidden} hidden units; at most {MOST_DENSE_HIDDEN}"
             )
         if self.dense_layers != 1 and self.kind != "dense":
             raise ValueError(f'dense_layers = {self.dense_layers} belongs to kind = "dense", but kind = "{self.kind}"')
-        for key, gate in owners:
+        for key, gates in owners:
             value, default = getattr(self, key), MixtureOfExpertsSettings.model_fields[key].default
-            if self.gate != gate and value not in (default, 0.0):
-                raise ValueError(f'{key} = {value} belongs to gate = "{gate}", but gate = "{self.gate}"')
+            if self.gate not in gates and value not in (default, 0.0):
+                of_these = " or ".join(f'"{gate}"' for gate in gates)
+                raise ValueError(f'{key} = {value} belongs to gate = {of_these}, but gate = "{self.gate}"')
+        return self
+
+    @model_validator(mode="after")
+    def _the_gate_can_do_it(self) -> MixtureOfExpertsSettings:
+        if self.hierarchy is not None and self.gate == "expert-choice":
+            raise ValueError(
+                f'gate = "expert-choice" has one level, but hierarchy.groups = {self.hierarchy.groups}; '
+                '"strictly-balanced" has two'
+            )
+        if self.hierarchy is not None and self.choice_bias_rate:
+            raise ValueError(
+                f"choice_bias_rate = {self.choice_bias_rate} is for gates of one level, but hierarchy.groups = "
+                f"{self.hierarchy.groups}; importance_loss_weight balances both levels"
+            )
+        if self.choice_bias_rate and self.experts_per_token == self.num_experts:
+            raise ValueError(
+                f"choice_bias_rate = {self.choice_bias_rate} does nothing: experts_per_token = "
+                f"{self.experts_per_token} are all of num_experts = {self.num_experts}"
+            )
         return self
 
 
@@ -279,6 +341,12 @@ class Model(Settings):
             raise ValueError("locked_dropout = true does nothing: dropout = 0.0")
         if not self.residual and not self.bottom_residual:
             raise ValueError("bottom_residual = false does nothing: residual = false")
+        if self.moe.kind == "mixture" and self.moe.gate == "expert-choice" and self.decoder_moe_after:
+            raise ValueError(
+                f'moe.gate = "expert-choice" is for encoders: with decoder_moe_after = {list(self.decoder_moe_after)} '
+                "an expert would choose among all positions of a translation, and the prediction of a word would "
+                'depend on words behind it; decoder_moe_after = [], or moe.gate = "softmax"'
+            )
         default = MixtureOfExpertsSettings()
         if self.moe != default and not self.encoder_moe_after and not self.decoder_moe_after:
             raise ValueError(

@@ -24,7 +24,7 @@ from mtmoe.inference.search.next_words.likeliest import SYMBOLS, Ban, NextWords
 from mtmoe.inference.search.search_options import SearchOptions
 from mtmoe.inference.search.search_source import SourceQueue, SourceSearch
 from mtmoe.model.lstm import Lstm
-from mtmoe.model.moe.gating import NoisyTopKGate, SoftmaxGate
+from mtmoe.model.moe.gating import NoisyTopKGate, ScoredGate
 from mtmoe.model.moe.moe_layer import DenseFeedForward, MixtureOfExperts
 from mtmoe.model.translation import TranslationModel
 from mtmoe.vocabulary import EOS, NUM_SPECIAL
@@ -84,7 +84,7 @@ def _in_order(origins_X: np.ndarray) -> np.ndarray:
 
 def can_compile(model: object) -> TypeGuard[TranslationModel]:
     """Return whether the library can compute a model: one that translates, on a processor, in float32, with gates of
-    one level."""
+    one level by which each token chooses k experts."""
     if library() is None or not isinstance(model, TranslationModel):
         return False
     parameter = next(model.parameters())
@@ -96,7 +96,7 @@ def can_compile(model: object) -> TypeGuard[TranslationModel]:
             isinstance(layer, DenseFeedForward)
             or (
                 isinstance(layer, MixtureOfExperts)
-                and isinstance(layer.gate, NoisyTopKGate | SoftmaxGate)
+                and isinstance(layer.gate, NoisyTopKGate | ScoredGate)
                 and layer.gate.experts_per_token <= _MOST_CHOSEN
                 and layer.dispatch is None
                 and len(layer.experts.first_EDH) == layer.experts.num_experts
@@ -198,15 +198,28 @@ class CompiledModel:
             sizes = (0, 0, len(matrices))
         else:
             assert isinstance(layer, MixtureOfExperts)
-            assert isinstance(layer.gate, NoisyTopKGate | SoftmaxGate)
+            assert isinstance(layer.gate, NoisyTopKGate | ScoredGate)
             self._matrix(f"{name}.gate", layer.gate.gate_DE.t())
             for expert, (first_DH, second_HD) in enumerate(
                 zip(layer.experts.first_EDH, layer.experts.second_EHD, strict=True)
             ):
                 self._matrix(f"{name}.first{expert}", first_DH.t())
                 self._matrix(f"{name}.second{expert}", second_HD.t())
-            sizes = (layer.experts.num_experts, layer.gate.experts_per_token, 0)
-        check(self._library.mtmoe_set_feed_forward(self._model, name.encode(), *sizes, layer.sigmoid_output))
+            if layer.shared is not None:
+                self._matrix(f"{name}.dense0", layer.shared.first_DH.t())
+                self._matrix(f"{name}.dense1", layer.shared.second_HD.t())
+            sizes = (layer.experts.num_experts, layer.gate.experts_per_token, 0 if layer.shared is None else 2)
+        of_gate = (layer.sigmoid_output, *self._gate(name, layer))
+        check(self._library.mtmoe_set_feed_forward(self._model, name.encode(), *sizes, *of_gate))
+
+    def _gate(self, name: str, layer: nn.Module) -> tuple[bool, float]:
+        """Add the bias on the choice of a layer; return whether its gates are sigmoids, and what they sum to."""
+        gate = layer.gate if isinstance(layer, MixtureOfExperts) else None
+        if not isinstance(gate, ScoredGate):
+            return False, 1.0
+        if gate.choice_bias_E is not None:
+            self._numbers(f"{name}.choice_bias", gate.choice_bias_E)
+        return gate.score == "sigmoid", gate.scale
 
     def _matrix(self, name: str, weights_OI: Tensor, bias_O: Tensor | None = None) -> None:
         weights = np.ascontiguousarray(weights_OI.detach().numpy(), dtype=np.float32)

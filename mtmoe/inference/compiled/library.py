@@ -15,7 +15,7 @@ from mtmoe.errors import UserError
 LIBRARY = "_inference.library"
 """Its file, on every system. It is no module of Python, and does not look like one."""
 
-INTERFACE = 3
+INTERFACE = 4
 """What the library's functions take and do; a library that was built of older sources has another one."""
 
 FAMILIES = ("plain", "avx2", "avx512")
@@ -64,7 +64,7 @@ _FUNCTIONS = {
     "mtmoe_new": (_pointer, [ctypes.POINTER(Shape), _int, _int]),
     "mtmoe_add_matrix": (_int, [_pointer, _name, _pointer, _pointer, _int, _int]),
     "mtmoe_add_numbers": (_int, [_pointer, _name, _pointer]),
-    "mtmoe_set_feed_forward": (_int, [_pointer, _name, _int, _int, _int, _int]),
+    "mtmoe_set_feed_forward": (_int, [_pointer, _name, *[_int] * 5, ctypes.c_float]),
     "mtmoe_finish": (_int, [_pointer]),
     "mtmoe_num_bytes": (ctypes.c_long, [_pointer]),
     "mtmoe_best_family": (_int, []),

@@ -18,8 +18,8 @@ class Balance(NamedTuple):
     importance_E: sum of the gates of each expert (eqs. 6 and 13), float32; carries gradients in training.
     load_E: the paper's smooth load of each expert (eqs. 10 and 14); ``token_counts_E`` where there is no noise.
     token_counts_E: tokens that each expert received (int64).
-    auxiliary_losses: weighted losses by name ("importance", "load", "threshold"), scalars whose sum over all layers is
-        the auxiliary loss, which is added to that of the predictions.
+    auxiliary_losses: weighted losses by name ("importance", "load", "threshold", "z"), scalars whose sum over all
+        layers is the auxiliary loss, which is added to that of the predictions.
     """
 
     importance_E: Tensor

@@ -25,6 +25,10 @@ _STANDS_FOR = {
 """Settings of which 0 means another number: the property that has it."""
 
 
+_SAME_WITHOUT_NOISE = {"noisy-top-k", "softmax"}
+"""Gates that choose alike, and give the same values, where no noise is drawn."""
+
+
 class FeedForwardChange(Enum):
     """What becomes of the start run's feed-forward layers, which are dense or mixtures of experts."""
 
@@ -99,7 +103,8 @@ def feed_forward_change(old: Model, new: Model) -> FeedForwardChange:
     """Return what becomes of the feed-forward layers that the start run has.
 
     A dense layer may become a mixture whose experts are as large as itself: each begins as a copy of it, and as the
-    gates of a token sum to 1, the layer computes what it did. A mixture may get a multiple of its experts, with a gate
+    gates of a token sum to 1, the layer computes what it did. Shared experts that are new begin with the output 0, and
+    biases on the choice with 0. A mixture may get a multiple of its experts, with a gate
     that draws noise: copies without noise would stay the same for ever.
 
     Raises:
@@ -119,10 +124,10 @@ def feed_forward_change(old: Model, new: Model) -> FeedForwardChange:
 
 
 def _change_of_dense(before: MixtureOfExpertsSettings, now: MixtureOfExpertsSettings) -> FeedForwardChange:
-    hidden = before.experts_per_token * before.expert_hidden
+    hidden = before.dense_hidden
     if now.kind == "dense":
-        if now.experts_per_token * now.expert_hidden != hidden:
-            wanted = f"{now.experts_per_token * now.expert_hidden} hidden units"
+        if now.dense_hidden != hidden:
+            wanted = f"{now.dense_hidden} hidden units"
             raise _Mismatch(
                 "model.moe.expert_hidden", before.expert_hidden, now.expert_hidden, f"{wanted}, not {hidden}"
             )
@@ -132,15 +137,21 @@ def _change_of_dense(before: MixtureOfExpertsSettings, now: MixtureOfExpertsSett
     if before.dense_layers != 1:
         raise _Mismatch("model.moe.dense_layers", before.dense_layers, 1, "an expert has one hidden layer")
     if now.expert_hidden != hidden:
+        of_token = f"experts_per_token x expert_hidden = {before.experts_per_token}"
+        if before.shared_experts:
+            of_token = f"(experts_per_token + shared_experts) x expert_hidden = {hidden // before.expert_hidden}"
         why = (
-            f"each expert begins as a copy of the dense network, which has experts_per_token x expert_hidden = "
-            f"{before.experts_per_token} x {before.expert_hidden} = {hidden} hidden units"
+            f"each expert begins as a copy of the dense network, which has {of_token} x {before.expert_hidden} = "
+            f"{hidden} hidden units"
         )
         fix = f"--set model.moe.expert_hidden={hidden}"
         raise _Mismatch("model.moe.expert_hidden", before.expert_hidden, now.expert_hidden, why, fix)
-    if now.gate == "strictly-balanced":
+    if now.has_thresholds:
         why = "with this gate a token may have no expert, and the layer would not compute what the dense one does"
         raise _Mismatch("model.moe.gate", "dense", now.gate, why, "--set model.moe.gate=noisy-top-k")
+    if now.gate_scale != 1:
+        why = "the gates of a token have to sum to 1 for the layer to compute what the dense one does"
+        raise _Mismatch("model.moe.gate_scale", 1.0, now.gate_scale, why)
     return FeedForwardChange.UPCYCLED
 
 
@@ -148,8 +159,17 @@ def _change_of_mixture(before: MixtureOfExpertsSettings, now: MixtureOfExpertsSe
     if now.expert_hidden != before.expert_hidden:
         why = "the experts would be of another size"
         raise _Mismatch("model.moe.expert_hidden", before.expert_hidden, now.expert_hidden, why)
-    if now.gate != before.gate and "strictly-balanced" in (before.gate, now.gate):
+    if now.gate != before.gate and not {before.gate, now.gate} <= _SAME_WITHOUT_NOISE:
         raise _Mismatch("model.moe.gate", before.gate, now.gate, "their gates are not the same function")
+    if now.gate_scale != before.gate_scale:
+        why = "the layer's output would be another"
+        raise _Mismatch("model.moe.gate_scale", before.gate_scale, now.gate_scale, why)
+    if before.choice_bias_rate and not now.choice_bias_rate:
+        why = "without their biases the gates would choose other experts"
+        raise _Mismatch("model.moe.choice_bias_rate", before.choice_bias_rate, now.choice_bias_rate, why)
+    if before.shared_experts not in (0, now.shared_experts):
+        why = "shared experts can be added where there are none; what those have learned would be lost or another"
+        raise _Mismatch("model.moe.shared_experts", before.shared_experts, now.shared_experts, why)
     levels = [moe.hierarchy and (moe.hierarchy.groups, moe.hierarchy.groups_per_token) for moe in (before, now)]
     if levels[0] != levels[1]:
         old, new = (level and level[0] for level in levels)

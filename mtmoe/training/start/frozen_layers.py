@@ -10,6 +10,7 @@ from mtmoe.config.settings import Start
 from mtmoe.errors import UserError
 from mtmoe.model.building import meta_model
 from mtmoe.model.layer_names import named_layers
+from mtmoe.model.parameter_roles import parameter_roles
 
 
 def check_frozen(recipe: Recipe, start: Start) -> None:
@@ -33,14 +34,14 @@ def frozen_parameters(model: nn.Module, start: Start | None) -> frozenset[str]:
                 fix=f"there are: {', '.join(sorted(layers))}",
             )
         found |= layers[name]
-    if found and found == {name for name, _ in model.named_parameters()}:
+    if found and found | parameter_roles(model).choice_biases == {name for name, _ in model.named_parameters()}:
         raise UserError("training.start.frozen names all layers: nothing is left to train", fix="leave one of them out")
     return frozenset(found)
 
 
 def freeze(model: nn.Module, start: Start | None) -> dict[str, nn.Parameter]:
-    """Take the frozen parameters out of the backward pass, and return the others by name."""
-    frozen = frozen_parameters(model, start)
+    """Take the frozen parameters out of the backward pass, and return those that learn from it by name."""
+    left_out = frozen_parameters(model, start) | parameter_roles(model).choice_biases
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    return {name: parameter for name, parameter in model.named_parameters() if name not in frozen}
+        parameter.requires_grad_(name not in left_out)
+    return {name: parameter for name, parameter in model.named_parameters() if name not in left_out}

@@ -78,10 +78,12 @@ def _rule(
     place, _, inside = name.rpartition(".experts.") if ".experts." in name else name.rpartition(".gate.")
     if not any(other.startswith(f"{place or name.rpartition('.')[0]}.") for other in old):
         return _of_new_layer(name, parameter.shape)
+    if ".shared." in name:
+        return lambda weights, _: weights[name]
     change = feed_forward_change(start.recipe.model, recipe.model)
     if change is FeedForwardChange.UPCYCLED:
         return _copies_of_dense(f"{place}.{_DENSE[inside]}", parameter.shape) if inside in _DENSE else None
-    if name not in old:  # the noise of a gate that had none
+    if name not in old:  # the noise or the bias of a gate that had none
         return None
     if change is FeedForwardChange.MORE_EXPERTS:
         return _more_experts(name, inside, start.recipe.model.moe, recipe.model.moe)
@@ -105,7 +107,8 @@ def _of_matrix(name: str, of_vocabulary: VocabularyChange | None) -> Rule:
 
 
 def _of_new_layer(name: str, shape: torch.Size) -> Rule | None:
-    """Return zeros for the second matrices of a layer that the start run has not: its output begins as 0."""
+    """Return zeros for the second matrices of a layer, or of shared experts, that the start run has not: their output
+    begins as 0."""
     is_second = name.rpartition(".")[2] in ("second_EHD", "second_HD")
     return (lambda weights, _: torch.zeros(()).expand(shape)) if is_second else None
 

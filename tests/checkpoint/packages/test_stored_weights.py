@@ -71,11 +71,11 @@ def test_what_is_stored_otherwise_is_refused(stored, what):
         restored_weights(stored)
 
 
-@pytest.mark.parametrize("gate", ["noisy-top-k", "softmax", "strictly-balanced"])
+@pytest.mark.parametrize("gate", ["noisy-top-k", "softmax", "strictly-balanced", "sigmoid", "expert-choice"])
 def test_all_parameters_of_gates_are_found(gate):
-    settings = Model.model_validate(
-        {"width": 16, "encoder_moe_after": (1,), "decoder_moe_after": (1,), "moe": {"gate": gate, "expert_hidden": 8}}
-    )
+    biased = {"choice_bias_rate": 0.1} if gate in ("softmax", "sigmoid") else {}
+    moe = {"gate": gate, "expert_hidden": 8, "shared_experts": 1, **biased}
+    settings = Model.model_validate({"width": 16, "encoder_moe_after": (1,), "moe": moe})
     model = TranslationModel(settings, 40)
     inside = {id(p) for module in model.modules() if isinstance(module, Gate) for p in module.parameters()}
     assert inside

@@ -577,6 +577,23 @@ def test_bench_moe_measures_every_layer_against_a_dense_one(invoke: Any) -> None
     assert "loop / experts" in invoke(*table, "--loop").stdout
 
 
+def test_bench_moe_measures_newer_gates_and_refuses_what_they_have_not(invoke: Any) -> None:
+    sizes = ("bench", "moe", "--experts", "32", "--width", 16, "--hidden", 16, "--tokens", 64, "--threads", 1)
+    newer = ("--gate", "sigmoid", "--choice-bias-rate", 0.1, "--shared-experts", 2)
+    result = invoke(*sizes, *newer, "--seconds", 0, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert (measured["gate"], measured["choice_bias_rate"], measured["shared_experts"]) == ("sigmoid", 0.1, 2)
+    assert [layer["groups"] for layer in measured["layers"]] == [0]
+    for options, told in (
+        (("--choice-bias-rate", 0.1), "--choice-bias-rate is for --gate softmax and sigmoid, not noisy-top-k"),
+        (("--experts", "2", "--shared-experts", 1), "for layers of at least --per-token 4 experts"),
+    ):
+        refused = invoke(*sizes, *options)
+        assert refused.exit_code == 2
+        assert told in refused.stderr
+
+
 @pytest.mark.parametrize("numbers", ["4,x", "0", ""])
 def test_bench_moe_refuses_what_is_not_a_list_of_numbers(invoke: Any, numbers: str) -> None:
     result = invoke("bench", "moe", "--experts", numbers)

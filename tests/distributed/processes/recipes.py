@@ -26,14 +26,16 @@ def small_recipe(
     text = {"name": "a", "format": "text", "source_file": {"path": "a"}, "target_file": {"path": "b"}}
     gate = {"gate": "noisy-top-k", "load_loss_weight": 0.1} if "gate" not in (moe or {}) else {}
     experts = {"num_experts": 6, "experts_per_token": 2, "expert_hidden": 8, "importance_loss_weight": 0.1}
+    sides = {"encoder_moe_after": [1], "decoder_moe_after": [1]}
+    if (moe or {}).get("gate") == "expert-choice":  # for encoders alone
+        sides = {"encoder_moe_after": [1, 2]}
     settings = {
         "name": "small",
         "seed": 3,
         "data": {"source_language": "en", "target_language": "fr", "train": [text], "valid": "split", "test": "split"},
         "model": {
             "width": 8,
-            "encoder_moe_after": [1],
-            "decoder_moe_after": [1],
+            **sides,
             "dropout": 0.2,
             "moe": {**experts, **gate, **(moe or {})},
             **(model or {}),

@@ -40,6 +40,10 @@ WIRINGS = [
     {"tied_embeddings": "all", "moe": MIXTURE.model_copy(update={"gate": "softmax", "sigmoid_output": True})},
     {"moe": MIXTURE.model_copy(update={"experts_per_token": 5})},
     {"moe": MIXTURE.model_copy(update={"kind": "dense", "dense_layers": 3, "sigmoid_output": True})},
+    {"moe": MIXTURE.model_copy(update={"gate": "sigmoid", "gate_scale": 2.5, "sigmoid_output": True})},
+    {"moe": MIXTURE.model_copy(update={"gate": "sigmoid", "choice_bias_rate": 0.1, "shared_experts": 2})},
+    {"moe": MIXTURE.model_copy(update={"gate": "softmax", "choice_bias_rate": 0.1}), "residual": False},
+    {"moe": MIXTURE.model_copy(update={"shared_experts": 1, "sigmoid_output": True}), "lstm_hidden": 48},
     {"width": 40, "attention_width": 8},  # no multiple of a vector
 ]
 SOURCES = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15, 16], [5, 5, 5], list(range(4, 40))]
@@ -213,10 +217,13 @@ def test_what_is_no_number_is_an_error_in_every_precision():
 def test_other_models_are_left_to_torch(monkeypatch):
     two_levels = MixtureOfExpertsSettings(num_experts=8, experts_per_token=4, hierarchy=Hierarchy(groups=4))
     balanced = MIXTURE.model_copy(update={"gate": "strictly-balanced"})
-    others = [model_of(moe=two_levels), model_of(moe=balanced), model_of().double(), model_of().to(torch.bfloat16)]
+    choice = MIXTURE.model_copy(update={"gate": "expert-choice", "shared_experts": 1})
+    others = [model_of(moe=two_levels), model_of(moe=balanced), model_of(moe=choice, decoder_moe_after=())]
+    others.append(model_of(moe=two_levels.model_copy(update={"gate": "sigmoid"})))
+    others += [model_of().double(), model_of().to(torch.bfloat16)]
     others.append(LanguageModel(Model(width=32, encoder_moe_after=(), decoder_moe_after=()), VOCABULARY))
     assert not any(can_compile(model) for model in others)
-    for model in others[:2]:
+    for model in others[:4]:
         assert search_model_of(model, "fp32") is model
         assert search_all(model, SOURCES, OPTIONS, batch_tokens=1000)
     with pytest.raises(UserError, match="needs the compiled search"):

@@ -8,9 +8,11 @@ import torch
 from mtmoe.config.settings import Hierarchy, MixtureOfExpertsSettings
 from mtmoe.model.moe.experts import loop_over_experts
 from mtmoe.model.moe.gating import (
+    ExpertChoiceGate,
     HierarchicalBalancedGate,
     HierarchicalGate,
     NoisyTopKGate,
+    SigmoidGate,
     SoftmaxGate,
     StrictlyBalancedGate,
 )
@@ -33,19 +35,25 @@ def test_the_settings_name_the_gate_and_its_numbers() -> None:
         HierarchicalGate,
         StrictlyBalancedGate,
         HierarchicalBalancedGate,
+        SigmoidGate,
+        HierarchicalGate,
+        ExpertChoiceGate,
     )
     for (name, two_levels), expected in zip(GATES, classes, strict=True):
         own = {
             "noisy-top-k": {"load_loss_weight": 0.3, "noise_floor": 0.2},
-            "softmax": {},
+            "softmax": {} if two_levels else {"choice_bias_rate": 0.2},
             "strictly-balanced": {"threshold_loss_weight": 0.3},
+            "sigmoid": {"gate_scale": 1.5},
+            "expert-choice": {"threshold_loss_weight": 0.3},
         }[name]
-        gate = build_gate(8, _settings(name, two_levels, importance_loss_weight=0.4, **own))
+        gate = build_gate(8, _settings(name, two_levels, importance_loss_weight=0.4, z_loss_weight=0.7, **own))
         assert type(gate) is expected
         assert (gate.num_experts, gate.experts_per_token) == (16, 6 if two_levels else 2)
         assert gate.importance_loss_weight == 0.4
         for key, value in own.items():
-            assert getattr(gate, key) == value
+            assert getattr(gate, key.replace("gate_", "")) == value
+        assert gate.z_loss_weight == 0.7
         assert (getattr(gate, "noise_floor", None) is None) == (name != "noisy-top-k")
 
 

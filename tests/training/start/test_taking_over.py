@@ -74,8 +74,9 @@ def first_loss(stepper: Stepper, data: Path) -> float:
         {"sigmoid_output": False},
         {"experts_per_token": 1},
         {"num_experts": 6, "experts_per_token": 4, "hierarchy": {"groups": 3}},
+        {"gate": "sigmoid", "choice_bias_rate": 0.01, "shared_experts": 2},
     ],
-    ids=["noisy-top-k", "softmax", "no-sigmoid", "one-of-four", "hierarchy"],
+    ids=["noisy-top-k", "softmax", "no-sigmoid", "one-of-four", "hierarchy", "sigmoid-biased-shared"],
 )
 def test_a_dense_network_goes_on_as_a_mixture_with_the_same_loss(begun, toy_data, more):
     """Whatever its gates choose, noise and all: they sum to 1, and all experts are the same."""
@@ -115,6 +116,28 @@ def test_more_experts_compute_without_noise_what_the_sentence_says(begun, toy, t
     assert record is not None
     told = "the layers compute what they did" if same else "so that the loss begins higher"
     assert told in record.taken_over[-1]
+
+
+SHARED = {"gate": "sigmoid", "gate_scale": 2.0, "shared_experts": 2, "choice_bias_rate": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {"shared_experts": 2}),
+        ({"gate": "softmax"}, {"gate": "softmax", "shared_experts": 1, "choice_bias_rate": 0.1, "z_loss_weight": 0.1}),
+        ({}, {"gate": "softmax", "choice_bias_rate": 0.1}),
+        (SHARED, SHARED | {"choice_bias_rate": 0.5}),
+        (DENSE | {"shared_experts": 1}, DENSE | {"experts_per_token": 3}),
+        (DENSE | {"shared_experts": 1}, MIXTURE | {"expert_hidden": 48, "shared_experts": 1}),
+    ],
+    ids=["shared", "shared-and-biased", "biased", "kept", "dense", "upcycled"],
+)
+def test_new_shared_experts_and_biases_begin_with_what_the_network_computed(begun, toy_data, old, new):
+    one, other = begun(network(MIXTURE | old), network(MIXTURE | new))
+    for stepper in (one, other):
+        stepper.model.eval()
+    assert first_loss(other, toy_data) == pytest.approx(first_loss(one, toy_data), abs=1e-5)
 
 
 def test_a_layer_that_the_start_lacks_begins_with_the_output_0(begun, toy_data):

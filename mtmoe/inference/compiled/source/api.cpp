@@ -50,7 +50,7 @@ using mtmoe::Model;
 using mtmoe::Search;
 
 // Counts up when a function takes or does something else; `INTERFACE` in library.py is the one that it knows.
-EXPORT int mtmoe_interface() { return 3; }
+EXPORT int mtmoe_interface() { return 4; }
 
 // The best family of kernels that this processor has: 2 AVX-512 with VNNI, 1 AVX2, 0 any.
 EXPORT int mtmoe_best_family() {
@@ -76,8 +76,10 @@ EXPORT int mtmoe_add_numbers(Model* model, const char* name, const float* number
   return mtmoe::guarded([&] { model->add_numbers(name, numbers); });
 }
 EXPORT int mtmoe_set_feed_forward(Model* model, const char* name, int num_experts, int experts_per_token, int num_dense,
-                                  int sigmoid) {
-  return mtmoe::guarded([&] { model->set_feed_forward(name, num_experts, experts_per_token, num_dense, sigmoid); });
+                                  int sigmoid, int sigmoid_score, float gate_scale) {
+  return mtmoe::guarded([&] {
+    model->set_feed_forward(name, num_experts, experts_per_token, num_dense, sigmoid, sigmoid_score, gate_scale);
+  });
 }
 // Returns the numbers that the state of a row has; -1 if something is missing.
 EXPORT int mtmoe_finish(Model* model) { return model->finish() ? model->state_size() : -1; }

@@ -108,8 +108,8 @@ void Model::add_matrix(const std::string& name, const float* weights, const floa
 }
 
 void Model::set_feed_forward(const std::string& name, int num_experts, int experts_per_token, int num_dense,
-                             bool sigmoid) {
-  feed_forward_shapes_[name] = {num_experts, experts_per_token, num_dense, sigmoid};
+                             bool sigmoid, bool sigmoid_score, float gate_scale) {
+  feed_forward_shapes_[name] = {num_experts, experts_per_token, num_dense, sigmoid, sigmoid_score, gate_scale};
 }
 
 const Matrix* Model::matrix(const std::string& name, bool optional) {
@@ -126,6 +126,10 @@ FeedForward Model::feed_forward(const std::string& name) {
   const FeedForwardShape& shape = found->second;
   layer.experts_per_token = shape.experts_per_token;
   layer.sigmoid = shape.sigmoid;
+  layer.sigmoid_score = shape.sigmoid_score;
+  layer.gate_scale = shape.gate_scale;
+  const auto bias = numbers_.find(name + ".choice_bias");
+  if (bias != numbers_.end()) layer.choice_bias = bias->second;
   for (int i = 0; i < shape.num_dense; ++i) layer.dense.push_back(matrix(name + ".dense" + std::to_string(i)));
   if (shape.num_experts) layer.gate = matrix(name + ".gate");
   for (int i = 0; i < shape.num_experts; ++i) {
@@ -194,6 +198,31 @@ void Model::multiply(const Matrix& weights, const float* x, long ldx, int rows, 
   k_.product_of_8_bits(q, weights.padded_inputs, scale, rows, weights, y, ldy);
 }
 
+// The k best experts of a row of logits, and their gates: a softmax over their logits (eqs. 3 and 5), or over the
+// logarithms of their sigmoids, which is these divided by their sum. With a bias the best are those of score plus bias.
+// scores: room for all experts.
+void Model::choose_experts(const FeedForward& layer, const float* logits, float* scores, int* chosen,
+                           float* gates) const {
+  const int num_experts = (int)layer.first.size(), k = layer.experts_per_token;
+  if (layer.choice_bias) {
+    std::copy(logits, logits + num_experts, scores);
+    if (layer.sigmoid_score)
+      k_.sigmoid(scores, num_experts);
+    else
+      k_.softmax(scores, num_experts);
+    for (int i = 0; i < num_experts; ++i) scores[i] += layer.choice_bias[i];
+    choose_best(scores, num_experts, k, gates, chosen);
+    for (int i = 0; i < k; ++i) gates[i] = logits[chosen[i]];
+  } else {
+    choose_best(logits, num_experts, k, gates, chosen);
+  }
+  if (layer.sigmoid_score)
+    for (int i = 0; i < k; ++i) gates[i] = std::min(gates[i], 0.0f) - std::log1p(std::exp(-std::fabs(gates[i])));
+  k_.softmax(gates, k);
+  if (layer.gate_scale != 1.0f)
+    for (int i = 0; i < k; ++i) gates[i] *= layer.gate_scale;
+}
+
 // x += f(x), with the sigmoid on f where the layer has it; without residual connections x = f(x).
 void Model::add_experts(const FeedForward& layer, float* x, int rows) const {
   if (layer.absent() || !rows) return;
@@ -214,21 +243,21 @@ void Model::add_experts(const FeedForward& layer, float* x, int rows) const {
       ld_from = weights.padded_outputs;
     }
   } else {
+    std::fill(y, y + rows * ld, 0.0f);
+  }
+  if (!layer.first.empty()) {
     const int num_experts = (int)layer.first.size(), k = layer.experts_per_token;
     const long ld_gate = layer.gate->padded_outputs, hidden = layer.first[0]->padded_outputs;
     float* logits = scratch.take<float>(rows * ld_gate);
     multiply(*layer.gate, x, width, rows, logits, ld_gate);
-    // The k best experts of each row, and a softmax over them: eqs. 3 and 5.
     int* chosen = scratch.take<int>((long)rows * k);
     float* gates = scratch.take<float>((long)rows * k);
     int* counts = scratch.take<int>(num_experts + 1);
+    float* scores = scratch.take<float>(num_experts);
     std::fill(counts, counts + num_experts + 1, 0);
     for (int row = 0; row < rows; ++row) {
       int* own = chosen + (long)row * k;
-      float* values = gates + (long)row * k;
-      const float* of_row = logits + row * ld_gate;
-      choose_best(of_row, num_experts, k, values, own);
-      k_.softmax(values, k);
+      choose_experts(layer, logits + row * ld_gate, scores, own, gates + (long)row * k);
       for (int i = 0; i < k; ++i) ++counts[own[i] + 1];
     }
     std::partial_sum(counts, counts + num_experts + 1, counts);
@@ -242,7 +271,6 @@ void Model::add_experts(const FeedForward& layer, float* x, int rows) const {
       row_of[place] = pair / k;
       gate_of[place] = gates[pair];
     }
-    std::fill(y, y + rows * ld, 0.0f);
     int most = 0;
     for (int expert = 0; expert < num_experts; ++expert) most = std::max(most, counts[expert + 1] - counts[expert]);
     float* in = scratch.take<float>((long)most * width);

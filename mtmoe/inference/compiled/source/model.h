@@ -30,9 +30,12 @@ struct Shape {
 struct FeedForward {          // between LSTM layers; absent where there are no matrices
   const Matrix* gate = nullptr;
   std::vector<const Matrix*> first, second;  // of each expert
-  std::vector<const Matrix*> dense;
+  std::vector<const Matrix*> dense;          // without experts the layer itself, else the shared ones beside them
+  const float* choice_bias = nullptr;        // of each expert, or null
   int experts_per_token = 0;
   bool sigmoid = false;
+  bool sigmoid_score = false;
+  float gate_scale = 1;
   bool absent() const { return first.empty() && dense.empty(); }
 };
 
@@ -67,7 +70,10 @@ class Model {
   void add_matrix(const std::string& name, const float* weights, const float* bias, int outputs, int inputs);
   // Keeps a pointer to numbers that outlive the model: embeddings, scales.
   void add_numbers(const std::string& name, const float* numbers) { numbers_[name] = numbers; }
-  void set_feed_forward(const std::string& name, int num_experts, int experts_per_token, int num_dense, bool sigmoid);
+  // The matrices that a layer has; sigmoid: on its output; sigmoid_score: gates are sigmoids, not a softmax, divided by
+  // their sum and times the scale.
+  void set_feed_forward(const std::string& name, int num_experts, int experts_per_token, int num_dense, bool sigmoid,
+                        bool sigmoid_score, float gate_scale);
   // Finds everything by its name; false if something is missing.
   bool finish();
 
@@ -88,6 +94,7 @@ class Model {
  private:
   const Matrix* matrix(const std::string& name, bool optional = false);
   FeedForward feed_forward(const std::string& name);
+  void choose_experts(const FeedForward& layer, const float* logits, float* scores, int* chosen, float* gates) const;
   void multiply(const Matrix& weights, const float* x, long ldx, int rows, float* y, long ldy) const;
   void add_experts(const FeedForward& layer, float* x, int rows) const;
   void attend(const Attention& attention, const float* query, int rows, const Origin* origins, float* context,
@@ -103,7 +110,11 @@ class Model {
   const Kernels& k_;
   std::map<std::string, Matrix> matrices_;
   std::map<std::string, const float*> numbers_;
-  struct FeedForwardShape { int num_experts, experts_per_token, num_dense; bool sigmoid; };
+  struct FeedForwardShape {
+    int num_experts, experts_per_token, num_dense;
+    bool sigmoid, sigmoid_score;
+    float gate_scale;
+  };
   std::map<std::string, FeedForwardShape> feed_forward_shapes_;
   std::deque<void*> memory_;
   long num_bytes_ = 0;

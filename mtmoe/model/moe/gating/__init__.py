@@ -8,11 +8,15 @@ choice the same every time.
 """
 
 from mtmoe.model.moe.gating.balanced import BalancedGate
+from mtmoe.model.moe.gating.choice_bias import changed_bias
+from mtmoe.model.moe.gating.expert_choice import ExpertChoiceGate
 from mtmoe.model.moe.gating.gate import Gate
 from mtmoe.model.moe.gating.hierarchical import HierarchicalGate
 from mtmoe.model.moe.gating.hierarchical_balanced import HierarchicalBalancedGate
 from mtmoe.model.moe.gating.load_balancing import squared_variation, tokens_per_expert
 from mtmoe.model.moe.gating.noisy_top_k import NoisyTopKGate
+from mtmoe.model.moe.gating.scored import ScoredGate
+from mtmoe.model.moe.gating.sigmoid import SigmoidGate
 from mtmoe.model.moe.gating.softmax import SoftmaxGate
 from mtmoe.model.moe.gating.strictly_balanced import StrictlyBalancedGate
 from mtmoe.model.moe.gating.top_k import probability_in_top_k
@@ -20,13 +24,17 @@ from mtmoe.model.moe.gating.two_levels import TwoLevelGate
 
 __all__ = [
     "BalancedGate",
+    "ExpertChoiceGate",
     "Gate",
     "HierarchicalBalancedGate",
     "HierarchicalGate",
     "NoisyTopKGate",
+    "ScoredGate",
+    "SigmoidGate",
     "SoftmaxGate",
     "StrictlyBalancedGate",
     "TwoLevelGate",
+    "changed_bias",
     "probability_in_top_k",
     "squared_variation",
     "tokens_per_expert",

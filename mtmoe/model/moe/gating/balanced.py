@@ -28,25 +28,34 @@ class BalancedGate(Gate):
         importance_loss_weight: float,
         threshold_loss_weight: float,
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
+        z_loss_weight: float = 0.0,
     ) -> None:
-        super().__init__(num_experts, experts_per_token, parallelism)
+        super().__init__(num_experts, experts_per_token, parallelism, None, z_loss_weight)
         self.importance_loss_weight = importance_loss_weight
         self.threshold_loss_weight = threshold_loss_weight
 
     def _balance(
-        self, importance_E: Tensor, token_counts_E: Tensor, excess: Tensor | None, num_tokens: Tensor | int
+        self,
+        importance_E: Tensor,
+        token_counts_E: Tensor,
+        excess: Tensor | None,
+        num_tokens: Tensor | int,
+        of_z: tuple[Tensor, ...],
     ) -> Balance:
         """Return balance and losses.
 
         ``excess`` is eq. 20, a sum over tokens; its loss is the mean, so that its size does not depend on the batch's.
+        ``of_z`` is what :meth:`Gate._z_sums` returned.
         """
         sums = [importance_E]
         if excess is not None:
             sums += [excess, num_tokens if isinstance(num_tokens, Tensor) else excess.new_full((), num_tokens)]
-        reduced_E, *of_thresholds = self._reduced(*sums)
+        reduced_E, *others = self._reduced(*sums, *of_z)
+        of_thresholds, of_z = others[: len(sums) - 1], tuple(others[len(sums) - 1 :])
         losses = {"importance": self.importance_loss_weight * squared_variation(reduced_E)}
         if of_thresholds:
             losses["threshold"] = self.threshold_loss_weight * of_thresholds[0] / of_thresholds[1].clamp(min=1.0)
+        losses |= self._z_losses(of_z)
         return Balance(importance_E, token_counts_E.to(importance_E.dtype), token_counts_E, losses)
 
 

@@ -1,10 +1,14 @@
-"""Gate interface: tokens in, their experts and the balance out."""
+"""Gate interface: tokens in, their experts and the balance out.
+
+Letters: R rows of logits.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from mtmoe.model.moe.gating.load_balancing import z_loss, z_sums
 from mtmoe.model.moe.layer_parallelism import ONE_PROCESS_LAYER, LayerParallelism
 from mtmoe.model.moe.routing import Routing
 from mtmoe.model.ops.keyed_noise import TokenNoise
@@ -15,10 +19,15 @@ class Gate(nn.Module):
 
     num_experts: E, all experts of the layer. experts_per_token: k in all, the mean where the number varies.
 
+    z_loss_weight: of the router z-loss (`load_balancing.py`); where it is 0, there is no such loss.
+
     parallelism: how the gate reaches the other processes. The vectors in ``Balance`` are those of this process.
 
     noise: where the random numbers come from; None for torch's own generator.
     """
+
+    divides_by_sum = True
+    """Whether the gates of a token are divided by their sum, so that those that are left grow where one is left out."""
 
     def __init__(
         self,
@@ -26,13 +35,19 @@ class Gate(nn.Module):
         experts_per_token: int,
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
         noise: TokenNoise | None = None,
+        z_loss_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_experts, self.experts_per_token = num_experts, experts_per_token
+        self.z_loss_weight = z_loss_weight
         self.parallelism, self.noise = parallelism, noise
 
     def expert_parameters(self) -> tuple[str, ...]:
         """Return the names of the parameters that are stacked over groups of experts: none, with one level."""
+        return ()
+
+    def choice_biases(self) -> tuple[str, ...]:
+        """Return the names of the parameters that no gradient changes: none, in most gates."""
         return ()
 
     @property
@@ -61,6 +76,15 @@ class Gate(nn.Module):
     def _normal(self, like_NE: Tensor) -> Tensor:
         """Draw standard normal numbers as ``like_NE``, for each token."""
         return torch.randn_like(like_NE) if self.noise is None else self.noise.normal(like_NE)
+
+    def _z_sums(self, logits_RE: Tensor) -> tuple[Tensor, ...]:
+        """Return what the z-loss of some rows of logits [..., E] is made of: a sum and the number of rows, or nothing
+        where it has no weight."""
+        return z_sums(logits_RE) if self.z_loss_weight else ()
+
+    def _z_losses(self, reduced: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return the z-loss of the sums of :meth:`_z_sums`, of one level after another; nothing without a weight."""
+        return {"z": self.z_loss_weight * z_loss(reduced)} if reduced else {}
 
     def _reduced(self, *sums: Tensor) -> tuple[Tensor, ...]:
         """Return the sums over the tokens of all processes, in the shapes they have here; in evaluation, to which

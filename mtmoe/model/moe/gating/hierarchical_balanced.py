@@ -46,12 +46,15 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         groups_per_token: int,
         importance_loss_weight: float,
         threshold_loss_weight: float,
+        z_loss_weight: float = 0.0,
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
     ) -> None:
         """Build the gates of both levels; a token is sent to ``top_k_in_group`` experts, on average, in each of its
         groups."""
         k = groups_per_token * top_k_in_group
-        BalancedGate.__init__(self, num_experts, k, importance_loss_weight, threshold_loss_weight, parallelism)
+        BalancedGate.__init__(
+            self, num_experts, k, importance_loss_weight, threshold_loss_weight, parallelism, z_loss_weight
+        )
         self._set_levels(groups, groups_per_token, top_k_in_group)
         self.gate_DG = random_weights(width, groups)
         self.gate_GDL = random_weights(groups, width, self.experts_per_group, shard=self.group_shard)
@@ -85,21 +88,23 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
     def _route_training(self, x_ND: Tensor) -> Routing:
         # Every group has P tokens and every expert m of these: all shapes are known beforehand.
-        values_NG = (x_ND @ self.gate_DG).softmax(dim=1)
+        logits_NG = x_ND @ self.gate_DG
+        values_NG = logits_NG.softmax(dim=1)
         num_tokens, (num_groups, width, experts_per_group) = x_ND.shape[0], self.gate_GDL.shape
         p = rows_per_expert(num_tokens, num_groups, self.groups_per_token)
         m = rows_per_expert(p, experts_per_group, self.top_k_in_group)
         tokens_GP, mask_NG = best_rows(values_NG, p)
         gates_GP = renormalised(values_NG, mask_NG).t().gather(1, tokens_GP)
         x_GPD = take_rows_of_tokens(x_ND, tokens_GP.flatten()).view(num_groups, p, width)
-        values_GPL = torch.bmm(x_GPD, self.gate_GDL).softmax(dim=2)
+        logits_GPL = torch.bmm(x_GPD, self.gate_GDL)
+        values_GPL, of_z = logits_GPL.softmax(dim=2), (*self._z_sums(logits_NG), *self._z_sums(logits_GPL))
         places_GLC, mask_GPL = best_rows(values_GPL, m)
         gates_GPL = renormalised(values_GPL, mask_GPL) * gates_GP[:, :, None]
 
         excess = threshold_loss(values_NG, self.threshold_G, mask_NG)
         excess = excess + threshold_loss(values_GPL, self.threshold_GL[:, None], mask_GPL)
         token_counts_E = torch.full((self.num_experts,), m, device=x_ND.device)
-        balance = self._balance(gates_GPL.sum(1).flatten(), token_counts_E, excess, num_tokens)
+        balance = self._balance(gates_GPL.sum(1).flatten(), token_counts_E, excess, num_tokens, of_z)
 
         places_GJ = places_GLC.flatten(1)
         tokens_GJ = tokens_GP.gather(1, places_GJ)
@@ -111,7 +116,8 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
     # process among several.
 
     def _choose_groups(self, x_ND: Tensor) -> FirstLevel:
-        values_NG, rows_per_group = (x_ND @ self.gate_DG).softmax(dim=1), 0
+        logits_NG, rows_per_group = x_ND @ self.gate_DG, 0
+        values_NG = logits_NG.softmax(dim=1)
         num_tokens, excess = x_ND.new_full((), x_ND.shape[0]), x_ND.new_zeros(())
         if self.training:
             mask_NG, rows_per_group = self._best_tokens(values_NG)
@@ -123,7 +129,9 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         gates_Q = gates_NG.flatten().index_select(0, tokens_Q * self.num_groups + groups_Q)
         pairs = Routing(tokens_Q, groups_Q, gates_Q, None, tokens_per_expert(groups_Q, self.num_groups), None)
         # Gates that are not a number are above no threshold; the sum shows them all the same.
-        return FirstLevel(pairs, None, rows_per_group, (excess, num_tokens, 0.0 * values_NG.detach().sum()))
+        not_a_number = 0.0 * values_NG.detach().sum()
+        sums = excess, num_tokens, not_a_number, *self._z_sums(logits_NG)
+        return FirstLevel(pairs, None, rows_per_group, sums)
 
     def _best_tokens(self, values_NG: Tensor) -> tuple[Tensor, int]:
         """Return eq. 18 of the first level, and how many tokens of the batch each group gets."""
@@ -136,7 +144,8 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
     def _choose_experts(self, rows: GroupRows) -> SecondLevel:
         num_groups, _, experts_per_group = self.gate_GDL.shape
         group_R, counts_F = rows.group_R, rows.counts_F
-        values_RL = grouped_product(rows.x_RD, self.gate_GDL, group_R, counts_F).softmax(dim=1)
+        logits_RL = grouped_product(rows.x_RD, self.gate_GDL, group_R, counts_F)
+        values_RL = logits_RL.softmax(dim=1)
         threshold_RL, excess = self.threshold_GL.index_select(0, group_R), values_RL.new_zeros(())
         if self.training:
             mask_RL = self._best_rows_of_groups(values_RL, rows)
@@ -150,7 +159,7 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
         pairs = Routing(
             row_M, experts_M, gates_M, None, tokens_per_expert(experts_M, num_groups * experts_per_group), None
         )
-        return SecondLevel(pairs, sum_by_group(gates_RL, group_R, counts_F), (excess,))
+        return SecondLevel(pairs, sum_by_group(gates_RL, group_R, counts_F), (excess, *self._z_sums(logits_RL)))
 
     def _best_rows_of_groups(self, values_RL: Tensor, rows: GroupRows) -> Tensor:
         """Return eq. 18 of the second level: each expert has m of its group's rows on all processes."""
@@ -167,9 +176,9 @@ class HierarchicalBalancedGate(TwoLevelGate, BalancedGate):
 
     def balance(self, first: FirstLevel, second: SecondLevel) -> Balance:
         """Return balance and losses of both levels."""
-        excess, num_tokens, not_a_number = first.sums
+        excess, num_tokens, not_a_number, *z_of_groups = first.sums
+        excess_in_groups, *z_in_groups = second.sums
         importance_E = self._of_all(second.importance_FL).flatten() + not_a_number
         token_counts_E = self._of_all(second.pairs.token_counts_E.view(second.importance_FL.shape)).flatten()
-        return self._balance(
-            importance_E, token_counts_E, excess + second.sums[0] if self.training else None, num_tokens
-        )
+        excess_of_both = excess + excess_in_groups if self.training else None
+        return self._balance(importance_E, token_counts_E, excess_of_both, num_tokens, (*z_of_groups, *z_in_groups))

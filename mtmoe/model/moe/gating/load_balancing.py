@@ -1,9 +1,12 @@
-"""Load balancing: the squared coefficient of variation that the losses are made of, and the count of tokens.
+"""Load balancing: the squared coefficient of variation that the losses are made of, and the count of tokens; and the
+router z-loss, which balances nothing but keeps logits small.
 
-Letters: M pairs of a token and one of its experts.
+Letters: M pairs of a token and one of its experts, R rows of logits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,3 +28,21 @@ def tokens_per_expert(experts: Tensor, num_experts: int) -> Tensor:
     chosen_M = experts.flatten()
     token_counts_E = torch.zeros(num_experts, dtype=torch.int64, device=chosen_M.device)
     return token_counts_E.scatter_add_(0, chosen_M, torch.ones_like(chosen_M))
+
+
+def z_sums(logits_RE: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``sum_x log(sum_i exp(l(x)_i))^2`` over rows of logits [..., E], and the number of the rows."""
+    squares_R = logits_RE.logsumexp(dim=-1).square()
+    return squares_R.sum(), logits_RE.new_full((), squares_R.numel())
+
+
+def z_loss(sums: Sequence[Tensor]) -> Tensor:
+    """Compute the router z-loss, ``1/|X| sum_x log(sum_i exp(l(x)_i))^2`` (arXiv 2202.08906, section 3.3), a scalar.
+
+    The logits are those without noise. Of two levels it is the sum of both means.
+
+    Args:
+        sums: of :func:`z_sums`, of one level after another.
+    """
+    means = [total / number.clamp(min=1.0) for total, number in zip(sums[::2], sums[1::2], strict=True)]
+    return torch.stack(means).sum()

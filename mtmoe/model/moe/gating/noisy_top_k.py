@@ -32,10 +32,11 @@ class NoisyTopKGate(Gate):
         importance_loss_weight: float,
         load_loss_weight: float,
         noise_floor: float,
+        z_loss_weight: float = 0.0,
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
         noise: TokenNoise | None = None,
     ) -> None:
-        super().__init__(num_experts, experts_per_token, parallelism, noise)
+        super().__init__(num_experts, experts_per_token, parallelism, noise, z_loss_weight)
         self.importance_loss_weight = importance_loss_weight
         self.load_loss_weight = load_loss_weight
         self.noise_floor = noise_floor
@@ -61,15 +62,15 @@ class NoisyTopKGate(Gate):
         importance_E = dense_gates(experts_NK, gates_NK, self.num_experts).sum(0)
         token_counts_E = tokens_per_expert(experts_NK, self.num_experts)
         load_E = token_counts_E.to(importance_E.dtype) if probability_NE is None else probability_NE.sum(0)
-        balance = Balance(
-            importance_E, load_E, token_counts_E, self._losses(importance_E, load_E, probability_NE is not None)
-        )
+        losses = self._losses(importance_E, load_E, probability_NE is not None, clean_NE)
+        balance = Balance(importance_E, load_E, token_counts_E, losses)
         tokens_M = repeated_tokens(x_ND.shape[0], k, x_ND.device)
         return Routing(tokens_M, experts_NK.flatten(), gates_NK.flatten(), k, token_counts_E, balance)
 
-    def _losses(self, importance_E: Tensor, load_E: Tensor, smooth: bool) -> dict[str, Tensor]:
-        importance_E, load_E = self._reduced(importance_E, load_E)
+    def _losses(self, importance_E: Tensor, load_E: Tensor, smooth: bool, clean_NE: Tensor) -> dict[str, Tensor]:
+        importance_E, load_E, *of_z = self._reduced(importance_E, load_E, *self._z_sums(clean_NE))
         return {
             "importance": self.importance_loss_weight * squared_variation(importance_E),
             "load": self.load_loss_weight * squared_variation(load_E) if smooth else load_E.new_zeros(()),
+            **self._z_losses(tuple(of_z)),
         }

@@ -44,9 +44,12 @@ class StrictlyBalancedGate(BalancedGate):
         *,
         importance_loss_weight: float,
         threshold_loss_weight: float,
+        z_loss_weight: float = 0.0,
         parallelism: LayerParallelism = ONE_PROCESS_LAYER,
     ) -> None:
-        super().__init__(num_experts, experts_per_token, importance_loss_weight, threshold_loss_weight, parallelism)
+        super().__init__(
+            num_experts, experts_per_token, importance_loss_weight, threshold_loss_weight, parallelism, z_loss_weight
+        )
         self.gate_DE = random_weights(width, num_experts)
         self.log_threshold_E = nn.Parameter(torch.zeros(num_experts))
 
@@ -61,37 +64,44 @@ class StrictlyBalancedGate(BalancedGate):
         return self.gate_DE.numel()
 
     def _route(self, x_ND: Tensor) -> Routing:
-        values_NE = (x_ND @ self.gate_DE).softmax(dim=1)
+        logits_NE = x_ND @ self.gate_DE
+        values_NE, of_z = logits_NE.softmax(dim=1), self._z_sums(logits_NE)
         if not self.training:
-            return self._route_by_mask(values_NE, values_NE > self.threshold_E, None)
+            return self._route_by_mask(values_NE, values_NE > self.threshold_E, None, of_z)
         global_rows = self.parallelism.global_rows
         if global_rows is None:
-            return self._route_training(values_NE)
+            return self._route_training(values_NE, of_z)
         num_tokens, most = global_rows.count(values_NE.shape[0])
         m = rows_per_expert(num_tokens, self.num_experts, self.experts_per_token)
         mask_NE = best_rows_of_all(values_NE, m, most, global_rows)
-        return self._route_by_mask(values_NE, mask_NE, threshold_loss(values_NE, self.threshold_E, mask_NE))
+        return self._route_by_mask(values_NE, mask_NE, threshold_loss(values_NE, self.threshold_E, mask_NE), of_z)
 
-    def _route_training(self, values_NE: Tensor) -> Routing:
+    def _kept(self, values_NE: Tensor, mask_NE: Tensor) -> Tensor:
+        """Return the gates of the tokens and experts that the mask has; 0 elsewhere."""
+        return renormalised(values_NE, mask_NE)
+
+    def _route_training(self, values_NE: Tensor, of_z: tuple[Tensor, ...]) -> Routing:
         num_tokens, num_experts = values_NE.shape
         m = rows_per_expert(num_tokens, num_experts, self.experts_per_token)
         tokens_EC, mask_NE = best_rows(values_NE, m)
-        gates_NE = renormalised(values_NE, mask_NE)
+        gates_NE = self._kept(values_NE, mask_NE)
         excess = threshold_loss(values_NE, self.threshold_E, mask_NE)
         token_counts_E = torch.full((num_experts,), m, device=values_NE.device)
-        balance = self._balance(gates_NE.sum(0), token_counts_E, excess, num_tokens)
+        balance = self._balance(gates_NE.sum(0), token_counts_E, excess, num_tokens, of_z)
         experts_EC = torch.arange(num_experts, device=values_NE.device)[:, None].expand(-1, m)
         tokens_M, experts_M, gates_M = in_token_order(tokens_EC, experts_EC, gates_NE.t().gather(1, tokens_EC))
         return Routing(tokens_M, experts_M, gates_M, None, token_counts_E, balance)
 
-    def _route_by_mask(self, values_NE: Tensor, mask_NE: Tensor, excess: Tensor | None) -> Routing:
+    def _route_by_mask(
+        self, values_NE: Tensor, mask_NE: Tensor, excess: Tensor | None, of_z: tuple[Tensor, ...]
+    ) -> Routing:
         """Route by a mask, whose number of pairs is known on the device alone, for which this waits: in evaluation, and
         of one process among several."""
-        gates_NE = renormalised(values_NE, mask_NE)
+        gates_NE = self._kept(values_NE, mask_NE)
         tokens_M, experts_M = mask_NE.nonzero().unbind(1)
         token_counts_E = tokens_per_expert(experts_M, self.num_experts)
         # Gates that are not a number are above no threshold; the sum shows them all the same.
         importance_E = gates_NE.sum(0) + 0.0 * values_NE.detach().sum(0)
-        balance = self._balance(importance_E, token_counts_E, excess, values_NE.shape[0])
+        balance = self._balance(importance_E, token_counts_E, excess, values_NE.shape[0], of_z)
         gates_M = gates_NE.flatten().index_select(0, tokens_M * self.num_experts + experts_M)
         return Routing(tokens_M, experts_M, gates_M, None, token_counts_E, balance)

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mtmoe.model.moe.gating import Gate
 from mtmoe.model.moe.layer_parallelism import LayerParallelism
 from mtmoe.model.moe.routing import Routing
-from tests.gates import GATES, TOP_K_GATES, WIDTH, make_gate, quasi_noise, squared_cv
+from tests.gates import GATES, TOP_K_GATES, WIDTH, WITH_THRESHOLDS, make_gate, quasi_noise, squared_cv
 
 every_gate = pytest.mark.parametrize(("name", "two_levels"), GATES)
 every_top_k_gate = pytest.mark.parametrize(("name", "two_levels"), TOP_K_GATES)
@@ -40,7 +40,7 @@ def test_a_routing_is_pairs_in_token_order_with_their_counts(name: str, two_leve
     _check_form(routing, 30, 12)
     assert routing.balance is not None
     assert routing.balance.token_counts_E is routing.token_counts_E
-    if name != "strictly-balanced":
+    if name not in WITH_THRESHOLDS:
         assert routing.experts_per_token == (4 if two_levels else 2)
         sums_N = torch.zeros(30).index_add(0, routing.tokens_M, routing.gates_M)
         torch.testing.assert_close(sums_N, torch.ones(30))
@@ -64,7 +64,7 @@ def test_importance_is_the_sum_of_each_experts_gates_and_its_loss_their_squared_
 
 @every_gate
 def test_the_losses_have_their_names(name: str, two_levels: bool) -> None:
-    expected = {"noisy-top-k": {"load"}, "softmax": set(), "strictly-balanced": {"threshold"}}[name]
+    expected = {"load"} if name == "noisy-top-k" else {"threshold"} if name in WITH_THRESHOLDS else set()
     losses = make_gate(name, two_levels)(_inputs(20)).balance.auxiliary_losses  # type: ignore[union-attr]
     assert set(losses) == {"importance"} | expected
     assert all(loss.shape == () for loss in losses.values())
@@ -130,7 +130,7 @@ def test_nan_logits_give_no_expert_out_of_range_and_an_importance_that_shows_the
     x_ND[3] = torch.nan
     routing = gate(x_ND)
     _check_form(routing, 20, 12)
-    if training or name != "strictly-balanced":  # whose thresholds no NaN passes
+    if training or name not in WITH_THRESHOLDS:  # whose thresholds no NaN passes
         assert not routing.balance.importance_E.isfinite().all()
     everything = gate(torch.full((20, WIDTH), torch.nan))
     _check_form(everything, 20, 12)
@@ -161,7 +161,7 @@ def test_one_token_is_routed(name: str, two_levels: bool) -> None:
 def test_with_k_of_1_the_gate_of_a_token_is_1(name: str, two_levels: bool) -> None:
     routing = make_gate(name, two_levels, k=1, groups_per_token=1)(_inputs(24))
     _check_form(routing, 24, 12)
-    if name != "strictly-balanced":  # where a token may have more
+    if name not in WITH_THRESHOLDS:  # where a token may have more
         assert routing.gates_M.tolist() == [1.0] * 24
 
 
@@ -174,7 +174,7 @@ def test_when_all_experts_are_chosen_the_gates_are_a_softmax_and_there_is_no_loa
     assert routing.token_counts_E.tolist() == [15] * 12
     assert routing.balance.load_E.tolist() == [15.0] * 12
     assert float(routing.balance.auxiliary_losses.get("load", 0.0)) == 0.0
-    if name == "noisy-top-k":
+    if name in ("noisy-top-k", "sigmoid"):
         return
     gates_NE = torch.zeros(15, 12).index_put((routing.tokens_M, routing.experts_M), routing.gates_M)
     weights = dict(gate.named_parameters())
@@ -210,13 +210,14 @@ def test_training_never_waits_for_the_device(name: str, two_levels: bool, num_ex
         routing = gate(x_ND)
         sum(routing.balance.auxiliary_losses.values(), routing.gates_M.sum()).backward()
         assert routing.tokens_M.shape == routing.experts_M.shape == routing.gates_M.shape
-        if name == "strictly-balanced":  # which shows that the test can fail
+        if name in WITH_THRESHOLDS:  # which shows that the test can fail
             with pytest.raises(RuntimeError, match=r"aten\.nonzero"):
                 gate.eval()(x_ND)
 
 
 @every_gate
 def test_the_compiler_sees_through_the_gate(name: str, two_levels: bool) -> None:
+    torch.compiler.reset()  # which else gives up: all gates have one forward
     gate = make_gate(name, two_levels)
     compiled = torch.compile(gate, fullgraph=True, backend="aot_eager", dynamic=True)
     for num_tokens in (40, 56):
@@ -280,3 +281,64 @@ def test_two_halves_of_a_strictly_balanced_batch_have_one_importance_loss_and_on
         assert losses["importance"].item() == pytest.approx(0.1 * squared_cv(importance), rel=1e-4)
         mean = (alone[0].auxiliary_losses["threshold"] + alone[1].auxiliary_losses["threshold"]) / 2
         torch.testing.assert_close(losses["threshold"], mean)
+
+
+# ------------------------------------------------------------------------------------------------- router z-loss
+
+
+def _log_sum_exp(logits: list[Tensor]) -> Tensor:
+    return torch.log(sum(torch.exp(logit) for logit in logits))
+
+
+def _slow_z_loss(gate: Gate, x_ND: Tensor, routing: Routing) -> Tensor:
+    """The mean over tokens of log(sum exp)^2, one token after another; of two levels a second mean, over the tokens of
+    each group."""
+    if not hasattr(gate, "gate_GDL"):
+        return sum(_log_sum_exp(list(x_D @ gate.gate_DE)) ** 2 for x_D in x_ND) / len(x_ND)
+    first = sum(_log_sum_exp(list(x_D @ gate.gate_DG)) ** 2 for x_D in x_ND) / len(x_ND)
+    of_groups = sorted(set(zip(routing.tokens_M.tolist(), (routing.experts_M // 4).tolist(), strict=True)))
+    second = sum(_log_sum_exp(list(x_ND[token] @ gate.gate_GDL[group])) ** 2 for token, group in of_groups)
+    return first + second / len(of_groups)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@every_gate
+def test_the_z_loss_is_the_mean_squared_log_of_the_sum_of_exponentials_in_value_and_gradient(
+    name: str, two_levels: bool, training: bool
+) -> None:
+    # One expert for each row of a group: with strict balancing every row then has a pair that tells of it.
+    gate = make_gate(name, two_levels, k=4 if two_levels else 2, z_loss_weight=0.3).double().train(training)
+    x_ND = _inputs(30).double().requires_grad_()
+    routing = gate(x_ND)
+    found, slow = routing.balance.auxiliary_losses["z"], 0.3 * _slow_z_loss(gate, x_ND, routing)
+    torch.testing.assert_close(found, slow)
+    tensors = [x_ND, *(p for n, p in gate.named_parameters() if "gate_" in n)]
+    for gradient, expected in zip(
+        torch.autograd.grad(found, tensors, retain_graph=True), torch.autograd.grad(slow, tensors), strict=True
+    ):
+        torch.testing.assert_close(gradient, expected)
+
+
+@every_gate
+def test_without_a_weight_there_is_no_z_loss_and_with_one_nothing_else_changes(name: str, two_levels: bool) -> None:
+    torch.manual_seed(1)
+    without = make_gate(name, two_levels)(_inputs(30))
+    torch.manual_seed(1)
+    with_it = make_gate(name, two_levels, z_loss_weight=0.3)(_inputs(30))
+    assert torch.equal(without.gates_M, with_it.gates_M)
+    losses = dict(with_it.balance.auxiliary_losses)
+    assert losses.pop("z") > 0
+    assert losses == without.balance.auxiliary_losses
+
+
+# Of two levels of noise each half chooses groups of its own: rows of the second level that the whole has not.
+@pytest.mark.parametrize(("name", "two_levels"), [it for it in TOP_K_GATES if it != ("noisy-top-k", True)])
+def test_halves_of_unequal_size_have_the_z_loss_of_the_whole(name: str, two_levels: bool) -> None:
+    gate, x_ND = make_gate(name, two_levels, z_loss_weight=0.3).double().eval(), _inputs(40).double()
+    whole = gate(x_ND).balance.auxiliary_losses["z"]
+    gate.train()
+    parts = x_ND[:13], x_ND[13:]
+    for own, other in (parts, parts[::-1]):
+        sums = _recorded(gate, other)
+        gate.parallelism = LayerParallelism(reduce_sum=lambda mine, sums=sums: mine + sums)
+        torch.testing.assert_close(gate(own).balance.auxiliary_losses["z"], whole)
