@@ -126,9 +126,20 @@ def round_numbers(least: float, largest: float, number: int = _NUM_TICKS) -> lis
     return [n * step for n in range(first, math.floor(largest / step + 1e-9) + 1)]
 
 
+def _round_powers(least: float, largest: float) -> list[float]:
+    """Return the logarithms of round numbers between two logarithms: powers of ten, of a short axis also 2 and 5 times
+    these; where that leaves hardly any, logarithms in even steps."""
+    factors = (1, 2, 5) if largest - least < 2 else (1,)
+    powers = range(math.floor(least), math.ceil(largest) + 1)
+    found = [power + math.log10(factor) for power in powers for factor in factors]
+    inside = [value for value in found if least <= value <= largest]
+    step = -(-len(inside) // (_NUM_TICKS + 2))
+    return inside[::step] if len(inside) > 1 else round_numbers(least, largest)
+
+
 def _y_ticks(y_range: tuple[float, float], inner_height: float, is_logarithmic: bool) -> str:
     parts = []
-    for value in round_numbers(*y_range):
+    for value in _round_powers(*y_range) if is_logarithmic else round_numbers(*y_range):
         y = _TOP + inner_height - (value - y_range[0]) / (y_range[1] - y_range[0]) * inner_height
         shown = 10**value if is_logarithmic else value
         parts.append(

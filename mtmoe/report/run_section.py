@@ -235,7 +235,7 @@ def _most_used(shares: Any) -> str:
     if not _are_numbers(shares):
         return ABSENT
     order = sorted(range(len(shares)), key=lambda expert: (-shares[expert], expert))[:_NUM_MOST_USED]
-    return ", ".join(f"{expert} ({shares[expert]:.1%})" for expert in order)
+    return ", ".join(f"{expert} ({shares[expert]:.1%})" for expert in order if shares[expert] > 0) or "none"
 
 
 def _share_map(names: Sequence[str], shares: Sequence[Any], label: str) -> Markup:

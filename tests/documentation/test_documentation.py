@@ -186,6 +186,13 @@ def test_what_a_newcomer_looks_for_is_in_the_file_that_the_guide_names() -> None
             assert (ROOT / file).is_file(), f"{sought}: {file}"
 
 
+def test_pictures_are_small_and_each_is_shown() -> None:
+    pictures = sorted((ROOT / "docs" / "pictures").iterdir())
+    assert {picture.name: picture.stat().st_size for picture in pictures if picture.stat().st_size >= 150_000} == {}
+    shown = {Path(link).name for text in DOCUMENTS.values() for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)}
+    assert {picture.name for picture in pictures} <= shown
+
+
 def test_every_name_of_the_python_examples_exists() -> None:
     for document, text in DOCUMENTS.items():
         for name in re.findall(r"\bmtmoe\.([A-Za-z_]+)\(", "\n".join(code_blocks(text))):

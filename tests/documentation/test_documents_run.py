@@ -182,12 +182,37 @@ def test_the_how_to_of_fine_tuning_works(folder: Path) -> None:
         assert manifest["start"]["run"] == str(folder / "runs" / "base"), name
 
 
-def test_the_page_of_a_run_is_made_as_the_tutorial_says(folder: Path) -> None:
-    run(Shown(["train", "multi30k-en-de", "runs/mine", *OWN_FILES]), SMALL)
-    page = (ROOT / "docs" / "tutorial" / "reading-a-report.md").read_text(encoding="utf-8")
-    (command,) = [shown for shown in shown_commands(page) if shown.arguments[0] == "report"]
-    run(command, ())
+def test_the_tutorial_of_reports_works(folder: Path) -> None:
+    for name, seed in (("mine", "seed=1"), ("other", "seed=2")):
+        run(Shown(["train", "multi30k-en-de", f"runs/{name}", *OWN_FILES]), (*SMALL, seed))
+    commands = shown_commands((ROOT / "docs" / "tutorial" / "reading-a-report.md").read_text(encoding="utf-8"))
+    assert [shown.arguments[0] for shown in commands] == ["report", "train", "report", "compare"]
+    made, trained, both, compared = commands
+    run(made, ())
     assert "Expert 0" in (folder / "report.html").read_text(encoding="utf-8")
+    german = ("data.source_language=en", "data.target_language=de")
+    run(trained._replace(arguments=[*trained.arguments, *OWN_FILES]), (*SMALL, *german))
+    assert "<td>12 of 12</td>" in (folder / "runs" / "demo" / "report.html").read_text(encoding="utf-8")
+    run(both, ())
+    assert "mine and other" in (folder / "both.html").read_text(encoding="utf-8")
+    assert "seed" in run(compared, ())
+
+
+def test_the_how_to_of_explaining_works(folder: Path) -> None:
+    run(Shown(["train", "demo", "runs/demo", *OWN_FILES]), SMALL)
+    for name in ("questions", "test"):
+        (folder / f"{name}.en").write_text("one two\n\n", encoding="utf-8")
+    commands = shown_commands((ROOT / "docs" / "howto" / "explain.md").read_text(encoding="utf-8"))
+    assert [shown.arguments[0] for shown in commands] == ["explain"] * 2
+    for shown in commands:
+        run(shown, ())
+    assert "Why did demo translate so?" in (folder / "questions.html").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in (folder / "why.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["source"] for line in lines] == ["one two", ""]
+    page = (ROOT / "docs" / "howto" / "explain.md").read_text(encoding="utf-8")
+    (part,) = lines[0]["parts"]
+    told = {*lines[0], *part, *part["source_tokens"][0], *part["target_tokens"][0]}
+    assert [key for key in sorted(told) if not re.search(rf"[`.]{key}(?:`|\[\])", page)] == []
 
 
 def test_the_how_to_of_monolingual_text_works(folder: Path) -> None:

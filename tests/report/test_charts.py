@@ -67,3 +67,17 @@ def test_shades_of_a_map_grow_with_the_values() -> None:
 )
 def test_axes_have_round_numbers(least: float, largest: float, expected: list[float]) -> None:
     assert round_numbers(least, largest) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ((0.9, 2.6), ["1", "2"]),
+        ((1, 100), ["1", "10", "100"]),
+        ((1e-9, 1e9), ["1e-09", "1e-06", "0.001", "1", "1000", "1e+06", "1e+09"]),
+        ((3.0, 3.5), ["3.02", "3.162", "3.311", "3.467"]),
+    ],
+)
+def test_a_logarithmic_axis_has_round_numbers_too(values: tuple[float, float], ticks: list[str]) -> None:
+    figure = drawn(line_chart("Norm", [Series("a", list(enumerate(values)))], is_logarithmic=True))
+    assert [text.text for text in figure.iter("text") if text.attrib["class"] == "tick"] == ticks
