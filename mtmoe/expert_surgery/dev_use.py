@@ -16,7 +16,7 @@ from mtmoe.data.batches.running_text import rows_of_text
 from mtmoe.data.batches.token_batches import Batch, sequential_batches
 from mtmoe.data.prepared.data_directory import Prepared
 from mtmoe.errors import UserError
-from mtmoe.languages import same_language
+from mtmoe.languages import Direction, parse_direction, same_language
 from mtmoe.model.building import Network
 from mtmoe.model.expert_layers import expert_layers, watched
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
@@ -39,27 +39,51 @@ class LayerUse(NamedTuple):
 
 
 def dev_sets_into(prepared: Prepared, language: str | None) -> list[str]:
-    """Return the names of the dev sets that translate into a language; of all, if none is named.
+    """Return the names of the dev sets that translate into a language, or in a direction; of all, if none is named.
+
+    Args:
+        language: a code, or a direction such as en-de.
 
     Raises:
-        UserError: there is none; it names the languages that there are.
+        UserError: there is none; it names the languages and directions that there are.
     """
     names = [part.name for part in prepared.valid.parts]
     if language is None:
         return names
-    languages = {name: prepared.target_language("valid", name) for name in names}
-    found = [name for name, code in languages.items() if same_language(code, language)]
+    if prepared.data_settings.monolingual:
+        there = {prepared.data_settings.target_language}
+        found = [name for name in names if same_language(prepared.data_settings.target_language, language)]
+    else:
+        directions = {name: prepared.direction("valid", name) for name in names}
+        there = {direction.target for direction in directions.values()} | set(map(str, directions.values()))
+        found = [name for name, direction in directions.items() if same_language(direction.target, language)]
+        wanted = _as_direction(language)
+        if not found and wanted is not None:
+            found = [name for name, direction in directions.items() if _same_direction(direction, wanted)]
     if not found:
-        there = ", ".join(sorted(set(languages.values())))
-        raise UserError(f"--language {language}: no dev set translates into it", fix=f"there are: {there}")
+        raise UserError(
+            f"--language {language}: no dev set translates into it, or in this direction",
+            fix=f"there are: {', '.join(sorted(there))}",
+        )
     return found
+
+
+def _as_direction(text: str) -> Direction | None:
+    try:
+        return parse_direction(text)
+    except UserError:
+        return None
+
+
+def _same_direction(one: Direction, other: Direction) -> bool:
+    return same_language(one.source, other.source) and same_language(one.target, other.target)
 
 
 def measure_use(model: Network, recipe: Recipe, prepared: Prepared, language: str | None = None) -> dict[str, LayerUse]:
     """Read the dev text by teacher forcing, and return the use of the experts of each layer.
 
     Args:
-        language: that dev sets translate into; None for all of them.
+        language: that dev sets translate into, or their direction; None for all of them.
 
     Raises:
         UserError: no dev set translates into the language.

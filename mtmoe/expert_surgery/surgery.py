@@ -95,7 +95,8 @@ def operate(
 
     Args:
         data_dir: prepared text with the dev set, in place of the run's.
-        language: that dev sets translate into by which the use of the experts is measured; None for all.
+        language: that dev sets translate into, or their direction (en-de), by which the use of the experts is
+            measured; None for all.
         num_sentences: of the dev set that are translated for BLEU; None for as many as the recipe says.
         progress: told of the stage "measure", in models.
 

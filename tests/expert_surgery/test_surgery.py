@@ -11,9 +11,9 @@ import torch
 from mtmoe.checkpoint import CheckpointState, RunFiles, create_run, load_language_model, save_checkpoint
 from mtmoe.checkpoint.run_data import link_data
 from mtmoe.config import Recipe
-from mtmoe.data.prepared.preparation import open_prepared, prepare
+from mtmoe.data.prepared.preparation import Prepared, open_prepared, prepare
 from mtmoe.errors import UserError
-from mtmoe.expert_surgery.dev_use import measure_use, use_of_experts
+from mtmoe.expert_surgery.dev_use import dev_sets_into, measure_use, use_of_experts
 from mtmoe.expert_surgery.pruning import prune
 from mtmoe.expert_surgery.surgery import ALL_DEV_SETS, operate
 from mtmoe.model.building import build_model
@@ -49,6 +49,11 @@ def test_a_language_model_can_be_operated_on(tmp_path: Path, bptt_steps: int) ->
     assert load_language_model(tmp_path / "new").model.moe_layers["1"].gate.num_experts == 3
 
 
+def names_of(prepared: Prepared) -> list[str]:
+    """The dev sets."""
+    return [part.name for part in prepared.valid.parts]
+
+
 def test_a_language_is_measured_on_the_dev_sets_into_it(tmp_path: Path) -> None:
     recipe = multilingual(tmp_path)
     run = _run(recipe, tmp_path)
@@ -62,8 +67,15 @@ def test_a_language_is_measured_on_the_dev_sets_into_it(tmp_path: Path) -> None:
         parts = [use[layer].tokens_E for use in with_each]
         assert torch.equal(sum(parts), of_layer.tokens_E)
         assert all(int(part.sum()) > 0 for part in parts)
-    with pytest.raises(UserError, match=f"there are: {', '.join(sorted(set(languages)))}"):
-        measure_use(model, recipe, prepared, "fi")
+    directions = [str(prepared.direction("valid", part.name)) for part in prepared.valid.parts]
+    assert len(set(directions)) > 1
+    for direction in sorted(set(directions)):
+        sets = [name for name, its in zip(names_of(prepared), directions, strict=True) if its == direction]
+        assert dev_sets_into(prepared, direction) == sets
+    there = ", ".join(sorted({*languages, *directions}))
+    for wrong in ("fi", "fi-sv", "no direction"):
+        with pytest.raises(UserError, match=f"there are: {there}"):
+            measure_use(model, recipe, prepared, wrong)
 
     def operation(weights, moe, use):
         assert use.keys() == whole.keys()

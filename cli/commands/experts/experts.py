@@ -38,7 +38,11 @@ _experts_per_token_option = click.option(
 
 def _measuring_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options: list[Decorator] = [
-        click.option("--language", metavar="CODE", help="Measure the use of experts on dev sets into this language."),
+        click.option(
+            "--language",
+            metavar="CODE",
+            help="Measure the use of experts on dev sets into this language, or of this direction (en-de).",
+        ),
         click.option(
             "--sentences",
             "num_sentences",

@@ -20,7 +20,7 @@ from mtmoe.data.prepared.source_words import SOURCE_WORDS_NAME
 from mtmoe.data.prepared.translation_table import TRANSLATION_TABLE_NAME
 from mtmoe.data.subwords.vocabularies import vocabulary_file
 from mtmoe.errors import UserError
-from mtmoe.languages import normal_code, parse_direction
+from mtmoe.languages import Direction, normal_code, parse_direction
 from mtmoe.system.json_files import JsonRecord, read_json
 from mtmoe.system.readable_files import read_bytes
 
@@ -165,12 +165,17 @@ class Prepared:
     def target_language(self, part: Literal["valid", "test"], name: str) -> str:
         """Return the code of the language that a dev or test set translates into: that of its own direction."""
         data = self.data_settings
+        return data.target_language if data.multilingual is None else self.direction(part, name).target
+
+    def direction(self, part: Literal["valid", "test"], name: str) -> Direction:
+        """Return the two languages of a dev or test set; of a multilingual recipe, those of its own direction."""
+        data = self.data_settings
         if data.multilingual is None:
-            return data.target_language
+            return Direction(data.source_language, data.target_language)
         sources = getattr(data, part)
         if sources == "split":
-            return parse_direction(name.removeprefix(f"{HELD_OUT_TEST}-")).target
-        return next(parse_direction(source.direction).target for source in sources if source.name == name)
+            return parse_direction(name.removeprefix(f"{HELD_OUT_TEST}-"))
+        return next(parse_direction(source.direction) for source in sources if source.name == name)
 
     def check_holds(self, recipe: Recipe, parts: Sequence[str], keys: Sequence[str], cache: Path) -> None:
         """Raise UserError unless it holds what a person has asked for by name, beside the recipe.

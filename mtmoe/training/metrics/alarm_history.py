@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 
 from mtmoe.config import Recipe
 
+BALANCING_LOSSES = ("importance", "load", "threshold")
 _SHARES, _LARGEST_SHARE = ".token_share", ".token_share_max"
 
 
 class LayerUse(NamedTuple):
     """How a layer's experts were used since the last line. largest_share: of the layer's tokens, 0 to 1, each counted
-    once for each of its experts, that the busiest expert received; has_load_loss: whether its gate learns from a load
-    loss."""
+    once for each of its experts, that the busiest expert received; losses: names of those by which its gate learns to
+    spread tokens evenly."""
 
     largest_share: float
     dead_experts: int
-    has_load_loss: bool
+    losses: tuple[str, ...] = ()
 
 
 class TrainPoint(NamedTuple):
@@ -65,13 +66,13 @@ class AlarmHistory:
 
 def _layers(line: Mapping[str, Any]) -> dict[str, LayerUse]:
     suffix = ".dead_experts"
-    return {
-        (layer := key.removesuffix(suffix)): LayerUse(
-            _largest_share(line, layer), int(_number(dead)), f"{layer}.load_loss" in line
-        )
-        for key, dead in line.items()
-        if key.endswith(suffix)
-    }
+    found = {}
+    for key, dead in line.items():
+        if key.endswith(suffix):
+            layer = key.removesuffix(suffix)
+            losses = tuple(name for name in BALANCING_LOSSES if f"{layer}.{name}_loss" in line)
+            found[layer] = LayerUse(_largest_share(line, layer), int(_number(dead)), losses)
+    return found
 
 
 def _largest_share(line: Mapping[str, Any], layer: str) -> float:

@@ -43,7 +43,7 @@ LEAK_NATS = 0.5
 LEAK_VALIDATIONS = 3
 """... in so many validations in a row."""
 
-_IMPORTANCE, _LOAD = "model.moe.importance_loss_weight", "model.moe.load_loss_weight"
+_IMPORTANCE, _BIAS = "model.moe.importance_loss_weight", "model.moe.choice_bias_rate"
 Alarm = Callable[[AlarmHistory], Iterator[AlarmMetrics]]
 
 
@@ -80,7 +80,7 @@ def collapse(history: AlarmHistory) -> Iterator[AlarmMetrics]:
         if num_steps >= COLLAPSE_STEPS:
             share = history.train[-1].layers[layer].largest_share * k
             text = f"one of {num_experts} experts is given {share:.0%} of the tokens, for {num_steps} steps now"
-            yield _alarm(history, "collapse", text, _losses(history, layer), "raise", layer)
+            yield _alarm(history, "collapse", text, _balancing(history, layer), "raise", layer)
 
 
 def dead_experts(history: AlarmHistory) -> Iterator[AlarmMetrics]:
@@ -90,7 +90,7 @@ def dead_experts(history: AlarmHistory) -> Iterator[AlarmMetrics]:
         if _steps_in_a_row(history.train, layer, lambda use: use.dead_experts > 0) >= patience:
             num_dead = history.train[-1].layers[layer].dead_experts
             text = f"{num_dead} of its experts have received no token for {patience} steps"
-            yield _alarm(history, "dead experts", text, _losses(history, layer), "raise", layer)
+            yield _alarm(history, "dead experts", text, _balancing(history, layer), "raise", layer)
 
 
 def overload(history: AlarmHistory) -> Iterator[AlarmMetrics]:
@@ -102,7 +102,7 @@ def overload(history: AlarmHistory) -> Iterator[AlarmMetrics]:
         if _steps_in_a_row(history.train, layer, lambda use: use.largest_share * num_experts > limit) >= patience:
             now = history.train[-1].layers[layer].largest_share * num_experts
             text = f"the busiest expert has had over {limit:g} times the mean load for {patience} steps (now {now:.1f})"
-            yield _alarm(history, "overload", text, _losses(history, layer)[-1:], "raise", layer)
+            yield _alarm(history, "overload", text, _balancing(history, layer), "raise", layer)
 
 
 def _experts(history: AlarmHistory) -> tuple[int, int]:
@@ -111,9 +111,11 @@ def _experts(history: AlarmHistory) -> tuple[int, int]:
     return (moe.experts_per_token, moe.num_experts) if moe is not None else (0, 0)
 
 
-def _losses(history: AlarmHistory, layer: str) -> list[str]:
-    """Return the weights of the losses that balance a layer."""
-    return [_IMPORTANCE, _LOAD] if history.train[-1].layers[layer].has_load_loss else [_IMPORTANCE]
+def _balancing(history: AlarmHistory, layer: str) -> list[str]:
+    """Return the settings that spread the tokens of a layer evenly: weights of the losses that its gate has."""
+    moe = history.recipe.model.moe
+    losses = [f"model.moe.{name}_loss_weight" for name in history.train[-1].layers[layer].losses]
+    return [*(losses or [_IMPORTANCE]), *([_BIAS] if moe is not None and moe.choice_bias_rate else [])]
 
 
 def _layers(history: AlarmHistory) -> list[str]:

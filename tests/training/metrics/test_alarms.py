@@ -38,9 +38,9 @@ def healthy_loss(step: int) -> float:
     return 2 + 7 * math.exp(-step / 400) + 0.2 * math.sin(step)
 
 
-def experts(share: float = 0.3, dead: int = 0, *, has_load_loss: bool = True) -> dict[str, LayerUse]:
+def experts(share: float = 0.3, dead: int = 0, losses: tuple[str, ...] = ("importance", "load")) -> dict[str, LayerUse]:
     """How the experts of the one layer are used."""
-    return {LAYER: LayerUse(share, dead, has_load_loss)}
+    return {LAYER: LayerUse(share, dead, losses)}
 
 
 def history_of(
@@ -112,13 +112,26 @@ def test_dead_and_overloaded_experts_are_told_after_steps_in_a_row(
     assert len(given(history_of(recipe, 20, layers=interrupted))) == 1
 
 
-def test_an_alarm_names_only_weights_of_losses_that_the_gate_has(recipe: Recipe) -> None:
-    for has_load_loss in (True, False):
-        history = history_of(recipe, layers=lambda step: experts(0.45, 1, has_load_loss=has_load_loss))  # noqa: B023
-        assert [it.alarm for it in given(history)] == ["collapse", "dead experts", "overload"]
-        for it in given(history):
-            assert ("model.moe.load_loss_weight" in it.settings) == has_load_loss
-            assert it.text.endswith(" and ".join(f"{key} = {value:g}" for key, value in it.settings.items()))
+@pytest.mark.parametrize(
+    ("losses", "bias", "named"),
+    [
+        (("importance", "load"), 0, ["importance_loss_weight", "load_loss_weight"]),
+        (("importance",), 0, ["importance_loss_weight"]),
+        (("threshold",), 0, ["threshold_loss_weight"]),
+        ((), 0, ["importance_loss_weight"]),
+        (("importance",), 0.001, ["importance_loss_weight", "choice_bias_rate"]),
+    ],
+)
+def test_an_alarm_names_what_spreads_the_tokens_of_that_gate(
+    recipe: Recipe, losses: tuple[str, ...], bias: float, named: list[str]
+) -> None:
+    moe = recipe.model.moe.model_copy(update={"choice_bias_rate": bias})
+    its = recipe.model_copy(update={"model": recipe.model.model_copy(update={"moe": moe})})
+    found = given(history_of(its, layers=lambda step: experts(0.45, 1, losses)))
+    assert [it.alarm for it in found] == ["collapse", "dead experts", "overload"]
+    for it in found:
+        assert list(it.settings) == [f"model.moe.{name}" for name in named]
+        assert it.text.endswith(" and ".join(f"{key} = {value:g}" for key, value in it.settings.items()))
 
 
 @pytest.mark.parametrize(("rise", "fires"), [(0.75, True), (0.65, False)])
@@ -214,8 +227,17 @@ def test_an_alarm_is_told_once_whether_or_not_the_training_was_interrupted(recip
 
 def test_many_experts_whose_shares_are_not_listed_are_watched_too(recipe: Recipe) -> None:
     history = AlarmHistory(recipe)
-    history.add({"event": "train", "step": 5, "loss": 1.0, "m.token_share_max": 0.4, "m.dead_experts": 2})
-    assert history.train == [TrainPoint(5, 1.0, 0, {"m": LayerUse(0.4, 2, False)})]
+    history.add(
+        {
+            "event": "train",
+            "step": 5,
+            "loss": 1.0,
+            "m.token_share_max": 0.4,
+            "m.dead_experts": 2,
+            "m.importance_loss": 0,
+        }
+    )
+    assert history.train == [TrainPoint(5, 1.0, 0, {"m": LayerUse(0.4, 2, ("importance",))})]
 
 
 def test_lines_without_a_loss_and_of_other_events_are_passed_over(recipe: Recipe) -> None:

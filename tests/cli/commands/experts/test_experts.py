@@ -93,7 +93,7 @@ def test_a_table_tells_of_merging(tiny_run: TinyRun, invoke: Invoke, tmp_path: P
         (["prune", "{run}", "new", "--keep", "4"], 1, "the layers have 4 experts, so nothing would change"),
         (["prune", "{run}", "{run}", "--keep", "2"], 1, "is there already"),
         (["prune", "no-run", "new", "--keep", "2"], 1, "no run no-run: it does not exist"),
-        (["prune", "{run}", "new", "--keep", "2", "--language", "de"], 1, "there are: fr"),
+        (["prune", "{run}", "new", "--keep", "2", "--language", "de"], 1, "there are: en-fr, fr"),
         (["grow", "{run}", "new", "--experts", "6"], 1, "each of 4 experts is copied equally often"),
     ],
 )
