@@ -21,6 +21,7 @@ _RELOAD_SECONDS = 15
 CURVES = (
     ("Loss (nats per target token)", "loss", False, True),
     ("Dev BLEU", "bleu", False, None),
+    ("Length of the dev translations (1: of the references)", "length_ratio", False, None),
     ("Learning rate", "learning_rate", False, False),
     ("Gradient norm before clipping", "gradient_norm", True, False),
     ("Target tokens per second", "target_tokens_per_second", False, False),
@@ -32,7 +33,7 @@ CURVES = (
 """Title, key of the log, whether the axis is logarithmic, and which lines have it: False: of training, None: of
 validation, True: both."""
 
-_OF_SOME_RUNS = ("teacher_loss", "consistency_loss", "alignment_loss")
+_OF_SOME_RUNS = ("teacher_loss", "consistency_loss", "alignment_loss", "length_ratio")
 """Keys that logs have with some settings alone; where no run has one, there is no chart."""
 
 TABLE_6 = (

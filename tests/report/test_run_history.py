@@ -43,6 +43,7 @@ def test_a_language_model_has_a_page_without_translations(language_model_run):
     assert examine(histories[0], 5) is None
     page = report_page(histories, {}, "1")
     assert "tiny-lm" in page
+    assert "Length of the dev translations" not in page
     assert "Translations of" not in page
 
 
@@ -53,7 +54,13 @@ def write_log(run, lines):
 def test_examples_are_shown_through_the_training_the_first_and_the_last_among_them(run):
     example = {"source": "<i>a</i>", "reference": "r & s"}
     lines = [
-        {"event": "validation", "step": step, "loss": 1.0, "examples": [example | {"translation": f"at <{step}>"}]}
+        {
+            "event": "validation",
+            "step": step,
+            "loss": 1.0,
+            "length_ratio": 0.9,
+            "examples": [example | {"translation": f"at <{step}>"}],
+        }
         for step in range(100, 5001, 100)
     ]
     lines += [{"event": "validation", "step": 5100, "examples": [3, {"source": 4}]}, {"event": "validation", "step": 9}]
@@ -65,6 +72,7 @@ def test_examples_are_shown_through_the_training_the_first_and_the_last_among_th
     assert table.rows[-2:] == [["step 5,000", "at <5000>"], ["reference", "r & s"]]
     page = report_page([history], {}, "1")
     checked(page)
+    assert "Length of the dev translations" in page
     assert "at &lt;5000&gt;" in page
     assert "<i>a" not in page
 
