@@ -110,6 +110,9 @@ def window_of_chain(num_different: int) -> int:
     return max(OF_SUBWORDS.short_word + 1, 3 * num_different)
 
 
+_FEWEST_AGAIN = OF_SUBWORDS.short_word
+"""Words of a chain that have been there before: all but one of the shortest chain's, which has one different word."""
+
 _WINDOWS = tuple(map(window_of_chain, range(MOST_DIFFERENT + 1)))  # asked for at every step of a search
 
 
@@ -135,6 +138,8 @@ def following_that_chains(words: Iterable[SymbolT]) -> set[SymbolT]:
 
 def has_chain(words: Sequence[Hashable]) -> bool:
     """Return whether few different words follow each other anywhere, each three times on average."""
+    if len(words) - len(set(words)) < _FEWEST_AGAIN:
+        return False  # nearly always
     return any(words[end] in following_that_chains(_backwards(words, end)) for end in range(3, len(words)))
 
 
