@@ -11,7 +11,7 @@ predict() {
     local recipe=$1 num_gpus=$2 batch_tokens=$3
     heading "$recipe, $num_gpus GPUs, $batch_tokens tokens a batch"
     mtmoe plan "$recipe" --gpus "$num_gpus" --gpu h100 --set "training.batch_tokens=$batch_tokens" \
-        --set training.gradient_accumulation=1
+        --set training.gradient_accumulation=1 --efficiency 1
 }
 
 predictions() {
@@ -35,7 +35,7 @@ paper() {
         lm100b-moe-65536-h:64 lm100b-moe-131072-h:128 lm1b-moe-4096-h:16 lm1b-moe-143m:32; do
         heading "${run%:*}, ${run#*:} GPUs"
         # The exit status is 1 where a training does not fit, which is an answer here.
-        mtmoe plan "${run%:*}" --gpus "${run#*:}" --gpu k40 || true
+        mtmoe plan "${run%:*}" --gpus "${run#*:}" --gpu k40 --efficiency 1 || true
     done
 }
 

@@ -50,9 +50,8 @@ _MOST = 1e9  # of any figure of a machine: a million times what there is, and al
 @click.option(
     "--efficiency",
     type=RealRange(0.01, 1),
-    default=1.0,
-    show_default=True,
-    help="Share of the floor's speed that is reached; 1 tells the floor itself, which no program reaches.",
+    help="Share of the floor's speed that is reached; 1 tells the floor itself, which no program reaches.  [default: "
+    "what was measured with a batch of such a size]",
 )
 @set_option
 @json_option
@@ -60,7 +59,7 @@ def plan(
     recipe_name: str,
     num_gpus: int,
     gpu_name: str,
-    efficiency: float,
+    efficiency: float | None,
     overrides: tuple[str, ...],
     as_json: bool,
     **replaced: Any,
@@ -68,8 +67,8 @@ def plan(
     """Predict what a recipe needs on so many GPUs: memory and time.
 
     Memory of the fullest GPU at the worst moment of a step; bytes that travel; the least time of a step, and where it
-    goes: of each kind of layer max(operations / peak, bytes / bandwidth). It takes no memory and no GPU. Exit status 1
-    if the training does not fit, with what there is too little of and what to change.
+    goes: of each kind of layer max(operations / peak, bytes / bandwidth), divided by the efficiency. It takes no memory
+    and no GPU. Exit status 1 if the training does not fit, with what there is too little of and what to change.
     """
     recipe = own_recipe(recipe_name, overrides)
     from mtmoe.planning.devices import gpu_named
@@ -135,11 +134,13 @@ def _problem(planned: Plan, shortage: Shortage) -> str:
 def _as_json(planned: Plan) -> dict[str, Any]:
     values = planned._asdict()
     cluster = values.pop("cluster")
+    del values["efficiency"]
     named = {
         "gpu": cluster.gpu._asdict(),
         "num_gpus": cluster.num_gpus,
         "reserved_bytes": cluster.gpu.reserved,
-        "efficiency": cluster.efficiency,
+        "efficiency": planned.efficiency.share,
+        "efficiency_basis": planned.efficiency.basis,
     }
     for key in ("layout", "parameters", "traffic"):
         values[key] = values[key]._asdict()
@@ -198,6 +199,7 @@ def _training_rows(recipe: Recipe, planned: Plan) -> Iterator[tuple[str, str, st
         yield "tokens per expert", f"{planned.tokens_per_expert:,.1f}", "of a batch"
     sent = number_of_bytes(planned.traffic.all_to_all)
     yield "all-to-all", sent, "sent by each GPU in a step"
+    yield "efficiency", f"{planned.efficiency.share:.2g}", planned.efficiency.basis
     rate, both = planned.target_tokens_per_second, planned.tokens_per_second
     yield "target tokens/s", f"{rate:,.0f}", f"{both:,.0f} of both sides"
     budget = f"{planned.budget_tokens:,} tokens in {training.max_steps:,} steps"

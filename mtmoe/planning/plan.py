@@ -12,6 +12,7 @@ from mtmoe.config import Recipe
 from mtmoe.distributed.mesh import choose_expert_size, shares
 from mtmoe.errors import UserError
 from mtmoe.planning.devices import Gpu
+from mtmoe.planning.efficiency import Efficiency, measured_efficiency
 from mtmoe.planning.gpu_memory import Parameters, Peak, parameters_of, peak_of
 from mtmoe.planning.recipe_changes import batch_unit, savings, splits, with_changes, with_settings
 from mtmoe.planning.roofline import StageTime, Traffic, flops_of, stage_times, traffic_of
@@ -33,12 +34,13 @@ _MOST_TOKENS = 1 << 40
 class Cluster(NamedTuple):
     """GPUs of one kind, with one process each.
 
-    efficiency: share of the floor's speed that is reached. All times are divided by it.
+    efficiency: share of the floor's speed that is reached; None for what was measured (`efficiency.py`). All times are
+    divided by it.
     """
 
     gpu: Gpu
     num_gpus: int
-    efficiency: float = 1.0
+    efficiency: float | None = 1.0
 
     @property
     def usable_memory(self) -> float:
@@ -75,6 +77,7 @@ class Plan(NamedTuple):
     start_bytes: float
     tokens_per_expert: float
     traffic: Traffic
+    efficiency: Efficiency
     stage_times: list[StageTime]
     step_seconds: float
     step_flops: float
@@ -146,7 +149,9 @@ class _Planner:
         times = stage_times(
             self.stages, recipe, self.vocabulary_size, work, layout, cluster.gpu, precision, held, taught
         )
-        seconds = sum(part.seconds for part in times) / cluster.efficiency
+        floor_seconds = sum(part.seconds for part in times)
+        reached = self.efficiency(floor_seconds / training.gradient_accumulation)
+        seconds = floor_seconds / reached.share
         flops = sum(flops_of(stage, recipe, self.vocabulary_size, work) for stage in self.stages)
         flops += taught.flops if taught is not None else 0.0
         batches = training.gradient_accumulation
@@ -171,7 +176,8 @@ class _Planner:
                 else 0.0
             ),
             traffic=traffic_of(self.stages, recipe, work, layout, held),
-            stage_times=[part._replace(seconds=part.seconds / cluster.efficiency) for part in times],
+            efficiency=reached,
+            stage_times=[part._replace(seconds=part.seconds / reached.share) for part in times],
             step_seconds=seconds,
             step_flops=flops * batches * cluster.num_gpus,
             target_tokens_per_second=target,
@@ -183,6 +189,13 @@ class _Planner:
             notes=_notes(recipe, cluster, work),
         )
         return plan._replace(shortages=list(self.shortages(recipe, plan)))
+
+    def efficiency(self, floor_seconds: float) -> Efficiency:
+        """Return the share of the floor's speed that is reached; ``floor_seconds``: of a batch."""
+        given = self.cluster.efficiency
+        if given is not None:
+            return Efficiency(given, "given")
+        return measured_efficiency(floor_seconds, self.cluster.gpu.name, self.cluster.num_gpus)
 
     def layout(self, recipe: Recipe) -> Layout:
         """Return how the processes divide the experts."""

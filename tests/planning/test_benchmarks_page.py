@@ -21,7 +21,7 @@ def predicted_row(recipe: str, num_gpus: int, batch_tokens: int) -> str:
     """A row of the page, from what its command writes with --json."""
     batch = (f"training.batch_tokens={batch_tokens}", "training.gradient_accumulation=1")
     options = [word for setting in batch for word in ("--set", setting)]
-    arguments = ["plan", recipe, "--gpus", str(num_gpus), "--gpu", "h100", "--json", *options]
+    arguments = ["plan", recipe, "--gpus", str(num_gpus), "--gpu", "h100", "--efficiency", "1", "--json", *options]
     plan = json.loads(CliRunner().invoke(main, arguments).stdout)
     longest = max(plan["stage_times"], key=lambda part: part["seconds"])
     share = longest["seconds"] / plan["step_seconds"]

@@ -43,6 +43,16 @@ def test_json_has_the_whole_plan(invoke) -> None:
     assert plan["gpu"]["sources"]
 
 
+def test_the_efficiency_is_what_was_measured_unless_one_is_given(invoke) -> None:
+    arguments = ("plan", "multi30k-en-de", "--gpus", "1", "--gpu", "h100")
+    measured, floor = (json.loads(invoke(*arguments, *extra, "--json").stdout) for extra in ((), ("--efficiency", "1")))
+    assert measured["efficiency"] < 0.01
+    assert "measured on one H100 80GB, 2026-11-26" in measured["efficiency_basis"]
+    assert (floor["efficiency"], floor["efficiency_basis"]) == (1, "given")
+    assert measured["days"] * measured["efficiency"] == pytest.approx(floor["days"])
+    assert "measured on one H100 80GB" in invoke(*arguments).stdout
+
+
 @pytest.mark.parametrize(
     ("option", "value", "key"),
     [
