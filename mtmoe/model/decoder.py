@@ -148,9 +148,16 @@ class Decoder(ResidualStack):
         with_context, plain = 2 * width, width
         projection = settings.lstm_projection
         upper_input = with_context if self.context_above else plain
-        self.bottom = Lstm(with_context if self.recurrent else plain, width, hidden, projection, self.weight_dropout)
+        self.bottom = Lstm(
+            with_context if self.recurrent else plain,
+            width,
+            hidden,
+            projection,
+            self.weight_dropout,
+            settings.mogrifier_rounds,
+        )
         self.upper = nn.ModuleList(
-            Lstm(upper_input, width, hidden, projection, self.weight_dropout)
+            Lstm(upper_input, width, hidden, projection, self.weight_dropout, settings.mogrifier_rounds)
             for _ in range(settings.decoder_layers - 1)
         )
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, noise)

@@ -181,11 +181,13 @@ def _layer(name: str, kind: str, counts: _Counts) -> LayerDescription:
 
 
 def _lstm(settings: Model, input_width: int, width: int = 0, hidden: int = 0) -> _Counts:
-    """Count one direction of a layer: four gates of the input and of what recurs, two biases, and a projection."""
+    """Count one direction of a layer: four gates of the input and of what recurs, two biases, a projection, and the
+    matrices of a Mogrifier."""
     width, hidden = width or settings.width, hidden or settings.lstm_units
     is_projected = hidden != width or settings.lstm_projection
     projection = width * hidden if is_projected else 0
-    return _Counts(4 * hidden * (input_width + width) + projection, 8 * hidden)
+    mogrifier = settings.mogrifier_rounds * input_width * width
+    return _Counts(4 * hidden * (input_width + width) + projection + mogrifier, 8 * hidden)
 
 
 def _feed_forward(settings: Model) -> _Counts:
@@ -222,7 +224,8 @@ def _lstm_kind(settings: Model) -> str:
     hidden = settings.lstm_units
     projected = hidden != settings.width or settings.lstm_projection
     projection = f" projected to {settings.width}" if projected else ""
-    return f"LSTM {hidden}{projection}"
+    mogrifier = f", {settings.mogrifier_rounds} mogrifier rounds" if settings.mogrifier_rounds else ""
+    return f"LSTM {hidden}{projection}{mogrifier}"
 
 
 def _mixture_kind(settings: Model) -> str:

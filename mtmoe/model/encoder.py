@@ -28,9 +28,18 @@ class Encoder(ResidualStack):
         width, hidden = settings.width, settings.lstm_units
         projection = settings.lstm_projection
         self.wide = settings.encoder_bottom == "wide"
-        self.bottom = BidirectionalLstm(width, hidden, settings.encoder_bottom, projection, self.weight_dropout)
+        self.bottom = BidirectionalLstm(
+            width, hidden, settings.encoder_bottom, projection, self.weight_dropout, settings.mogrifier_rounds
+        )
         self.upper = nn.ModuleList(
-            Lstm(2 * width if self.wide and place == 0 else width, width, hidden, projection, self.weight_dropout)
+            Lstm(
+                2 * width if self.wide and place == 0 else width,
+                width,
+                hidden,
+                projection,
+                self.weight_dropout,
+                settings.mogrifier_rounds,
+            )
             for place in range(settings.encoder_layers - 1)
         )
         self.moe_layers = self.build_moe_layers(settings, settings.encoder_moe_after, parallelism, noise)

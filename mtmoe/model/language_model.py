@@ -87,7 +87,7 @@ class LanguageModel(ResidualStack):
         )
         self.int8_output: Int8Matrix | None = None
         self.layers = nn.ModuleList(
-            Lstm(width, width, hidden, settings.lstm_projection, self.weight_dropout)
+            Lstm(width, width, hidden, settings.lstm_projection, self.weight_dropout, settings.mogrifier_rounds)
             for _ in range(settings.decoder_layers)
         )
         self.moe_layers = self.build_moe_layers(settings, settings.decoder_moe_after, parallelism, token_noise)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mtmoe.model.dropout import WeightDropout
 from mtmoe.model.ops.chunked_inference import LAYER_ELEMENTS, places_at_once
@@ -68,15 +69,26 @@ class Lstm(nn.Module):
         hidden: int,
         projection: bool = False,
         weight_dropout: WeightDropout | None = None,
+        mogrifier_rounds: int = 0,
     ) -> None:
-        """Make the layer; ``weight_dropout`` is of its recurrent matrix, None for none."""
+        """Make the layer.
+
+        Args:
+            weight_dropout: of its recurrent matrix; None for none.
+            mogrifier_rounds: in which input and last output gate each other, at first with gates of 1 everywhere.
+        """
         super().__init__()
         self.weight_dropout = weight_dropout
         self.width, self.hidden = width, hidden
         self.cell = nn.LSTM(input_width, hidden, batch_first=True, proj_size=width if hidden != width else 0)
         # nn.LSTM has no projection to the same size: it gets the matrix, and `forward` goes step by step.
-        self.is_looped = projection and hidden == width
-        if self.is_looped:
+        is_projected_alike = projection and hidden == width
+        self.is_looped = is_projected_alike or mogrifier_rounds > 0
+        shapes = [
+            (input_width, width) if number % 2 == 0 else (width, input_width) for number in range(mogrifier_rounds)
+        ]
+        self.mogrifier = nn.ParameterList(nn.Parameter(torch.zeros(shape)) for shape in shapes)
+        if is_projected_alike:
             self.cell.register_parameter("weight_hr_l0", nn.Parameter(torch.empty(width, hidden)))
         self.joined: JoinedWeights | None = None
         self._initialise()
@@ -216,6 +228,7 @@ class Lstm(nn.Module):
 
         weights: those of :meth:`dropped_weights`, the same for all positions.
         """
+        x_BD, state = self._mogrified(x_BD, state)
         if weights is None and not torch.is_grad_enabled():
             if x_BD.is_cuda:
                 return self._projected(*self._fused_step(x_BD, state), x_BD)
@@ -230,6 +243,19 @@ class Lstm(nn.Module):
         enter_BH, forget_BH, candidate_BH, leave_BH = gates_BG.to(state.cell_BH.dtype).unsafe_chunk(4, dim=1)
         cell_BH = forget_BH.sigmoid_() * state.cell_BH + enter_BH.sigmoid_() * candidate_BH.tanh_()
         return self._projected(leave_BH.sigmoid_() * cell_BH.tanh(), cell_BH, x_BD)
+
+    def _mogrified(self, x_BD: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+        """Return input and state after the rounds of the Mogrifier (arXiv 1909.01792, section 2): in odd ones
+        ``x = 2 sigmoid(Q h) x``, in even ones ``h = 2 sigmoid(R x) h``, h the last output."""
+        num_rows, output_BD = x_BD.shape[0], state.output_BD
+        for number, matrix in enumerate(self.mogrifier):
+            by_BD = output_BD if number % 2 == 0 else x_BD
+            gate_BD = 2 * torch.sigmoid(F.linear(with_common_number_of_rows(by_BD), matrix)[:num_rows])
+            if number % 2 == 0:
+                x_BD = x_BD * gate_BD.to(x_BD.dtype)
+            else:
+                output_BD = output_BD * gate_BD.to(output_BD.dtype)
+        return x_BD, state._replace(output_BD=output_BD)
 
     def _joined_step(self, x_BD: Tensor, state: LstmState, weights: JoinedWeights) -> tuple[Tensor, Tensor]:
         """Return output, not yet projected, and cell."""
@@ -270,13 +296,14 @@ class BidirectionalLstm(nn.Module):
         combination: str,
         projection: bool = False,
         weight_dropout: WeightDropout | None = None,
+        mogrifier_rounds: int = 0,
     ) -> None:
-        """Make both directions, each with a matrix of its own to drop weights of."""
+        """Make both directions; the last two arguments are those of each (:class:`Lstm`)."""
         super().__init__()
         self.concatenate = combination != "sum"
         part, part_hidden = (width // 2, hidden // 2) if combination == "concatenate" else (width, hidden)
-        self.forward_direction = Lstm(width, part, part_hidden, projection, weight_dropout)
-        self.backward_direction = Lstm(width, part, part_hidden, projection, weight_dropout)
+        self.forward_direction = Lstm(width, part, part_hidden, projection, weight_dropout, mogrifier_rounds)
+        self.backward_direction = Lstm(width, part, part_hidden, projection, weight_dropout, mogrifier_rounds)
 
     def forward(self, x_BSD: Tensor, lengths_B: Tensor) -> Tensor:
         """Compute [B, S, width] -> [B, S, width], or twice that if wide; what is behind a sentence's end has no

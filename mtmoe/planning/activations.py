@@ -70,6 +70,8 @@ def _lstm(stage: Stage, recipe: Recipe, positions: float, work: Workload, layout
     if stage.looped or (projected and layout.on_cpu):
         # A step keeps three gates, the candidate, the cell, its tanh and the output of the units.
         units = 7.0 * hidden * (STREAM_BYTES if stage.looped else small)
+        # A round of the Mogrifier keeps what it gates by, the gate's sigmoid, twice that, and what it gates.
+        units += STREAM_BYTES * model.mogrifier_rounds * 2.0 * (stage.input_width + width)
         kept = units + small * (stage.input_width + width + masks)
     elif layout.on_cpu:
         kept = small * (stage.input_width + width + masks + _onednn_units(stage.input_width, hidden, length))

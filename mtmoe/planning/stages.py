@@ -90,7 +90,7 @@ def _translation(model: TranslationModel) -> _Walk:
     yield Stage("source embedding", "embedding", "source", {}, 0), [model.source_embedding_VD]
     bottom = encoder.bottom
     for direction, layer in (("forward", bottom.forward_direction), ("backward", bottom.backward_direction)):
-        stage = _lstm(f"encoder 1 {direction}", layer, "source", width, layer.is_looped)
+        stage = _lstm(f"encoder 1 {direction}", layer, "source", width, bool(layer.is_looped))
         yield stage, [layer]
     yield from _mixture("encoder moe 1", encoder.moe_layers, 1, "source")
     for place, upper in enumerate(encoder.upper, start=2):
@@ -102,7 +102,13 @@ def _translation(model: TranslationModel) -> _Walk:
     attention = Stage("attention", "attention", "target", {}, _matrix_elements(decoder.attention))
     if decoder.recurrent:
         yield attention, [decoder.attention]
-    yield _with_context(decoder.bottom, "decoder 1", width, decoder.recurrent, looped=decoder.recurrent)
+    yield _with_context(
+        decoder.bottom,
+        "decoder 1",
+        width,
+        decoder.recurrent,
+        looped=bool(decoder.recurrent or decoder.bottom.is_looped),
+    )
     if not decoder.recurrent:
         yield attention, [decoder.attention]
     yield from _mixture("decoder moe 1", decoder.moe_layers, 1, "target")

@@ -191,6 +191,7 @@ def test_each_layer_is_counted_as_the_network_has_it(seed: int) -> None:
         decoder_moe_after=() if kind.get("gate") == "expert-choice" else draw.choice([(), (1,)]),
         attention=draw.choice(["product", "additive"]),  # type: ignore[arg-type]
         attention_width=draw.choice([0, 8]),
+        mogrifier_rounds=seed % 3,
         attention_context=draw.choice(["parallel", "recurrent", "recurrent-all"]),  # type: ignore[arg-type]
         output_attention=draw.choice([True, False]),
         moe=MixtureOfExpertsSettings(**sizes, **kind, expert_hidden=draw.choice([8, 24])),

@@ -158,3 +158,47 @@ def test_weight_dropout_stays_with_onednns_layer():
     assert {"aten::mkldnn_rnn_layer", "aten::mkldnn_rnn_layer_backward"} <= names
     plain = {parameter for parameter in lstm.parameters() if parameter.grad is None}
     assert plain == set()
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_mogrifier_is_the_papers_rounds_before_the_equations(shape, rounds):
+    torch.manual_seed(0)
+    lstm = Lstm(*shape, mogrifier_rounds=rounds).double()
+    fresh = Lstm(*shape).double()
+    fresh.load_state_dict({name: tensor for name, tensor in lstm.state_dict().items() if "mogrifier" not in name})
+    x_BLD = torch.randn(3, 7, shape[0], dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(lstm(x_BLD), fresh(x_BLD), atol=1e-10), "it begins as an LSTM without one"
+    for parameter in lstm.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    w, state = dict(lstm.named_parameters()), lstm.initial_state(3, x_BLD)
+    outputs = []
+    for x_BD in x_BLD.unbind(1):
+        x, h = x_BD, state.output_BD
+        for number in range(1, rounds + 1):
+            matrix = w[f"mogrifier.{number - 1}"]
+            if number % 2 == 1:
+                x = 2 * (1 / (1 + torch.exp(-(h @ matrix.t())))) * x
+            else:
+                h = 2 * (1 / (1 + torch.exp(-(x @ matrix.t())))) * h
+        gates = x @ w["cell.weight_ih_l0"].t() + h @ w["cell.weight_hh_l0"].t()
+        i, f, g, o = (gates + w["cell.bias_ih_l0"] + w["cell.bias_hh_l0"]).chunk(4, dim=1)
+        cell_BH = f.sigmoid() * state.cell_BH + i.sigmoid() * g.tanh()
+        output_BH = o.sigmoid() * cell_BH.tanh()
+        projection = w.get("cell.weight_hr_l0")
+        state = LstmState(output_BH if projection is None else output_BH @ projection.t(), cell_BH)
+        outputs.append(state.output_BD)
+    expected_BLD = torch.stack(outputs, dim=1)
+    found_BLD = lstm(x_BLD)
+    assert torch.allclose(found_BLD, expected_BLD, atol=1e-10)
+    weights_BLD = torch.randn_like(found_BLD)
+    wanted = [x_BLD, *lstm.parameters()]
+    ours = torch.autograd.grad((found_BLD * weights_BLD).sum(), wanted)
+    theirs = torch.autograd.grad((expected_BLD * weights_BLD).sum(), wanted)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, atol=1e-9)
+    with torch.no_grad():  # joined weights and pieces of the text
+        lstm.join_weights()
+        first_BLD, after = lstm.continued(x_BLD[:, :3], None)
+        second_BLD, _ = lstm.continued(x_BLD[:, 3:], after)
+        assert torch.allclose(torch.cat((first_BLD, second_BLD), dim=1), expected_BLD, atol=1e-10)

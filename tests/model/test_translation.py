@@ -27,6 +27,7 @@ GNMT = {"attention_context": "recurrent-all", "attention": "additive", "encoder_
 WIRINGS += [{**GNMT, "encoder_moe_after": (2,)}, {**GNMT, "encoder_bottom": "sum", "lstm_projection": True}]
 WIRINGS += [{"attention_context": context, "bottom_residual": False} for context in ("parallel", "recurrent")]
 WIRINGS += [{"attention_context": context, "output_attention": True} for context in ("parallel", "recurrent")]
+WIRINGS += [{"attention_context": context, "mogrifier_rounds": 3} for context in ("parallel", "recurrent")]
 
 
 def _model(noise: SideNoise | None = None, **settings) -> TranslationModel:
@@ -36,6 +37,9 @@ def _model(noise: SideNoise | None = None, **settings) -> TranslationModel:
     model = TranslationModel(Model(**(base | settings)), 50, noise=noise).eval()
     for module in _gates(model):
         torch.nn.init.normal_(module.gate_DE)
+    for name, parameter in model.named_parameters():
+        if "mogrifier" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
     return model
 
 

@@ -228,6 +228,13 @@ class Model(Settings):
         description="A projection also where lstm_hidden is width (LSTM-512-512 of Jozefowicz et al.); slow, as no "
         "library has it.",
     )
+    mogrifier_rounds: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="Rounds in which an LSTM's input and its last output gate each other in turns before each step, "
+        "with a matrix a round (Melis et al. 2019, arXiv 1909.01792: 5); slow, as no library has it. 0: none.",
+    )
     encoder_layers: Layers = Field(
         default=2, description="Encoder LSTM layers; the bottom one is bidirectional and counts as one."
     )

@@ -84,7 +84,7 @@ def _in_order(origins_X: np.ndarray) -> np.ndarray:
 
 def can_compile(model: object) -> TypeGuard[TranslationModel]:
     """Return whether the library can compute a model: one that translates, on a processor, in float32, with gates of
-    one level by which each token chooses k experts."""
+    one level by which each token chooses k experts, and LSTMs without a Mogrifier."""
     if library() is None or not isinstance(model, TranslationModel):
         return False
     parameter = next(model.parameters())
@@ -92,6 +92,7 @@ def can_compile(model: object) -> TypeGuard[TranslationModel]:
     return (
         parameter.device.type == "cpu"
         and parameter.dtype == torch.float32
+        and model.settings.mogrifier_rounds == 0
         and all(
             isinstance(layer, DenseFeedForward)
             or (

@@ -220,10 +220,11 @@ def test_other_models_are_left_to_torch(monkeypatch):
     choice = MIXTURE.model_copy(update={"gate": "expert-choice", "shared_experts": 1})
     others = [model_of(moe=two_levels), model_of(moe=balanced), model_of(moe=choice, decoder_moe_after=())]
     others.append(model_of(moe=two_levels.model_copy(update={"gate": "sigmoid"})))
+    others.append(model_of(mogrifier_rounds=3))
     others += [model_of().double(), model_of().to(torch.bfloat16)]
     others.append(LanguageModel(Model(width=32, encoder_moe_after=(), decoder_moe_after=()), VOCABULARY))
     assert not any(can_compile(model) for model in others)
-    for model in others[:4]:
+    for model in others[:5]:
         assert search_model_of(model, "fp32") is model
         assert search_all(model, SOURCES, OPTIONS, batch_tokens=1000)
     with pytest.raises(UserError, match="needs the compiled search"):
