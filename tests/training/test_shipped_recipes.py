@@ -42,6 +42,7 @@ def _shrunken(name: str) -> Recipe:
         moe |= {"num_experts": groups * min(of_group, k + 1), "expert_hidden": 16}
     running = training["bptt_steps"] > 0
     training |= {"max_steps": _STEPS, "gradient_accumulation": min(2, training["gradient_accumulation"])}
+    training["bptt_spread_tokens"] = min(2, training["bptt_spread_tokens"])
     training |= {"bptt_steps": 5, "batch_tokens": 5 * _ROWS} if running else {"batch_tokens": 1000}
     training["schedule"] |= {"warmup_steps": min(2, training["schedule"]["warmup_steps"])}
     if training["sampled_softmax"] is not None:

@@ -18,7 +18,7 @@ class DynamicEvaluation(Settings):
         default=5, ge=1, le=100_000, description="Tokens that are scored, and then learned from, at a time."
     )
     learning_rate: float = Field(
-        default=1e-4,
+        default=5e-5,
         ge=0,
         le=1,
         description="Of each step; a gradient that is as large as usual moves its weight by so much. 0: nothing is "
@@ -54,7 +54,7 @@ class NeuralCache(Settings):
         default=0.3, ge=0, le=100, description="Sharpness: with 0 all that are remembered count alike."
     )
     weight: Fraction = Field(
-        default=0.1, description="lambda: share of the cache's probability in that of a word. 0: the model's alone."
+        default=0.2, description="lambda: share of the cache's probability in that of a word. 0: the model's alone."
     )
 
 
