@@ -87,7 +87,7 @@ def _check_scoring(overrides: tuple[str, ...]) -> None:
         if not override.strip().startswith("scoring."):
             raise click.UsageError(
                 f"--set {override}: the model is trained, so that only its scoring can change, such as "
-                "--set scoring.cache.weight=0.1"
+                "--set scoring.cache.weight=0.2"
             )
 
 

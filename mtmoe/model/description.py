@@ -91,7 +91,12 @@ def describe_language_model(settings: Model, vocabulary_size: int) -> ModelDescr
     layers = [_embedding_layer("embedding", vocabulary_size, settings.width, "the output shares it" if tied else "")]
     modules = [(_lstm_kind(settings), _lstm(settings, settings.width))] * settings.decoder_layers
     layers += _stack("decoder", modules, settings.decoder_moe_after, settings)
-    layers.append(_output_layer(vocabulary_size, settings.width, tied))
+    width, softmaxes = settings.width, settings.softmaxes
+    if softmaxes > 1:
+        counts = _Counts(softmaxes * (width**2 + width), softmaxes * width)
+        layers.append(_layer("softmaxes", f"mixture of {softmaxes}", counts))
+    output = _output_layer(vocabulary_size, width, tied)
+    layers.append(output._replace(operations=softmaxes * output.operations))
     return ModelDescription(layers, _shared_once(layers))
 
 

@@ -18,6 +18,7 @@ from mtmoe.model.ops.int8 import Int8Matrix
 from mtmoe.model.ops.keyed_noise import SideNoise
 from mtmoe.model.ops.rows import put_rows, real_positions, take_rows
 from mtmoe.model.residual_stack import ResidualStack
+from mtmoe.model.softmax_mixture import SoftmaxMixture
 from mtmoe.model.translation import Output, TopOutputs, TranslationBatch
 
 
@@ -85,6 +86,7 @@ class LanguageModel(ResidualStack):
             if settings.tied_embeddings == "none"
             else self.embedding_VD
         )
+        self.softmax_mixture = SoftmaxMixture(width, settings.softmaxes) if settings.softmaxes > 1 else None
         self.int8_output: Int8Matrix | None = None
         self.layers = nn.ModuleList(
             Lstm(width, width, hidden, settings.lstm_projection, self.weight_dropout, settings.mogrifier_rounds)
@@ -130,13 +132,17 @@ class LanguageModel(ResidualStack):
             x_BD = self.add_residual(x_BD, states[-1].output_BD, self.bottom_residual if place == 1 else self.residual)
             x_BD = self.add_experts_of_step(place, x_BD)
         state = LanguageModelState(tuple(states))
+        if self.softmax_mixture is not None:
+            return self.softmax_mixture.log_probabilities(x_BD, self.output_VD), state
         if self.int8_output is not None:
             return self.int8_output.product(x_BD), state
         return F.linear(x_BD, self.output_VD).float(), state
 
     def project_in_int8(self) -> None:
-        """Multiply the output weights in 8 bits in :meth:`decode_step` from now on (see :class:`TranslationModel`)."""
-        self.int8_output = Int8Matrix(self.output_VD)
+        """Multiply the output weights in 8 bits in :meth:`decode_step` from now on (see :class:`TranslationModel`); a
+        mixture of softmaxes stays as it is."""
+        if self.softmax_mixture is None:
+            self.int8_output = Int8Matrix(self.output_VD)
 
     def join_step_weights(self, *, in_int8: bool = False) -> None:
         """Join the weights of each LSTM (see :meth:`mtmoe.model.lstm.Lstm.join_weights`)."""
@@ -159,6 +165,8 @@ class LanguageModel(ResidualStack):
 
     def label_log_probabilities(self, output: Output) -> Tensor:
         """Return log P of each real token that :meth:`continued` has computed up to the output layer: float32 [N]."""
+        if self.softmax_mixture is not None:
+            return self.softmax_mixture.label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
         return label_log_probabilities(output.hidden_ND, self.output_VD, output.labels_N)
 
     def _lstms(self) -> Iterator[Lstm]:

@@ -3,7 +3,7 @@
 ``embeddings`` are all matrices over the vocabulary, the output layer's too, for they may be one. ``encoder`` and
 ``decoder`` are their LSTM and MoE layers; ``attention`` is what stands between them. ``encoder.lstm1`` and
 ``decoder.moe2`` are single layers, counted as ``model.decoder_moe_after`` counts. ``experts`` and ``gates`` are those
-of all MoE layers.
+of all MoE layers. ``softmaxes`` are what a mixture of softmaxes has beside the output matrix.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def layer_of(parameter: str) -> str:
     """Return the layer of a parameter by the parameter's name, such as ``encoder.lstm2`` of ``encoder.upper.0...``."""
     if parameter.endswith(("embedding_VD", "output_VD")):
         return "embeddings"
+    if parameter.startswith("softmax_mixture."):
+        return "softmaxes"
     is_sided = parameter.startswith(("encoder.", "decoder."))
     side, _, inside = (parameter if is_sided else f"decoder.{parameter}").partition(
         "."

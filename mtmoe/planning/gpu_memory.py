@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mtmoe.config import Recipe
 from mtmoe.distributed.data_parallel import BUCKET_BYTES
+from mtmoe.model.softmax_mixture import LOGITS_AT_ONCE as MIXED_LOGITS_AT_ONCE
 from mtmoe.planning.activations import Activations, activations_of
 from mtmoe.planning.stages import Stage
 from mtmoe.planning.teachers import TeacherNeeds
@@ -185,7 +186,14 @@ def output_activations(recipe: Recipe, vocabulary_size: int, work: Workload, lay
         rows = min(tokens, SAMPLED_LOGITS_AT_ONCE / max(1.0, classes))
         kept = 2 * hidden + classes * width * STREAM_BYTES + tokens * 16
         return Activations(kept, rows * classes * STREAM_BYTES * 3, rows * classes * STREAM_BYTES * 5)
-    training = recipe.training
+    training, softmaxes = recipe.training, recipe.model.softmaxes
+    if softmaxes > 1:
+        # Only what is read is kept; in the backward pass a part's logits are there in their own type and wide, with the
+        # wide one's exponential and the gradients of both.
+        rows = min(tokens * softmaxes, max(softmaxes, MIXED_LOGITS_AT_ONCE // vocabulary_size))
+        logits = rows * vocabulary_size
+        passing = logits * (2 * STREAM_BYTES + small)
+        return Activations(hidden + tokens * 16, passing, passing + logits * (STREAM_BYTES + small) + matrix * small)
     if training.distillation is not None or training.consistency is not None:
         rows = min(tokens, max(1.0, COMPARED_LOGITS_AT_ONCE / vocabulary_size))
         # Logits, their logarithms and the gradient; and what each comparison needs, while it is made or after it.

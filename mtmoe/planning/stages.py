@@ -81,7 +81,15 @@ def _language_model(model: LanguageModel) -> _Walk:
         looped = bool(layer.is_looped)
         yield _lstm(f"lstm {place}", layer, "target", width, looped), [layer]
         yield from _mixture(f"moe {place}", model.moe_layers, place, "target")
-    yield Stage("output", "output", "target", {}, model.output_VD.numel()), [model.output_VD]
+    mixture = model.softmax_mixture
+    operations = model.settings.softmaxes * model.output_VD.numel()
+    if mixture is None:
+        yield Stage("output", "output", "target", {}, operations), [model.output_VD]
+    else:
+        yield (
+            Stage("output", "output", "target", {}, operations + _matrix_elements(mixture)),
+            [model.output_VD, mixture],
+        )
 
 
 def _translation(model: TranslationModel) -> _Walk:

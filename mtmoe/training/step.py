@@ -215,7 +215,10 @@ class Stepper:
             runs_on = isinstance(self.model, LanguageModel) and self.settings.bptt_steps > 0
             options = {"with_attention": True} if self.aligner is not None else {}
             output: Output = self._continued(read) if runs_on else self.model(read, **options)
-        loss = output_loss(output.hidden_ND, self.model.output_VD, output.labels_N, self.settings, taught, dtype)
+        mixture = self.model.softmax_mixture if isinstance(self.model, LanguageModel) else None
+        loss = output_loss(
+            output.hidden_ND, self.model.output_VD, output.labels_N, self.settings, taught, dtype, mixture
+        )
         objective_sum = loss.objective_sum
         if output.top is not None and self.settings.penalises_activations:
             penalty_sum = activation_penalty_sum(output.top, read.target_lengths_B, self.settings)

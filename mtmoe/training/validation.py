@@ -31,6 +31,7 @@ from mtmoe.inference.text.unmasking import with_items
 from mtmoe.languages import Tokeniser, chosen_tokeniser, has_spaces
 from mtmoe.model.building import Network
 from mtmoe.model.language_model import LanguageModel, LanguageModelState
+from mtmoe.model.softmax_mixture import SoftmaxMixture
 from mtmoe.model.translation import Output, TranslationModel
 from mtmoe.training.losses.label_smoothing import output_cross_entropy
 from mtmoe.training.metrics.metrics_window import perplexity_of
@@ -203,7 +204,7 @@ class LanguageModelValidator:
         assert isinstance(model, LanguageModel)
         was_training = model.training
         model.eval()
-        sums = _sums(self._outputs(model), model.output_VD, self.mesh)
+        sums = _sums(self._outputs(model), model.output_VD, self.mesh, model.softmax_mixture)
         model.train(was_training)
         loss = sums.loss / sums.num_tokens
         return ModelQuality(loss=loss, perplexity=perplexity_of(loss))
@@ -245,13 +246,17 @@ def _own_part(batch: Batch, mesh: Mesh) -> Batch:
     return own_sentences(batch, mesh)[0]
 
 
-def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh) -> _Sums:
+def _sums(outputs: Iterator[Output], output_VD: Tensor, mesh: Mesh, mixture: SoftmaxMixture | None = None) -> _Sums:
     """Return the sums over all processes, which all must come with the outputs of their parts of the same batches."""
     total, num_tokens = 0.0, 0
     counts: dict[str, Tensor] = {}
     for output in outputs:
-        loss = output_cross_entropy(output.hidden_ND, output_VD, output.labels_N, 0.0, torch.float32)
-        total += float(loss.plain_sum)
+        if mixture is not None:
+            log_N = mixture.label_log_probabilities(output.hidden_ND, output_VD, output.labels_N, torch.float32)
+            total -= float(log_N.sum())
+        else:
+            loss = output_cross_entropy(output.hidden_ND, output_VD, output.labels_N, 0.0, torch.float32)
+            total += float(loss.plain_sum)
         num_tokens += output.labels_N.numel()
         for layer, balance in output.balances.items():
             counts[layer] = counts.get(layer, 0) + balance.token_counts_E

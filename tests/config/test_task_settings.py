@@ -75,10 +75,19 @@ SAMPLED = {"training.sampled_softmax": {"num_samples": 8}, "training.label_smoot
             {"training.bptt_steps": 0, "training.bptt_spread_tokens": 3},
             "bptt_spread_tokens = 3 does nothing with bptt_steps = 0",
         ),
+        (
+            {"model.softmaxes": 3, **SAMPLED},
+            "softmaxes = 3 is a mixture over the whole vocabulary, of which training.sampled_softmax.num_samples = 8",
+        ),
+        ({"model.softmaxes": 3, "training.label_smoothing": 0.2}, "but training.label_smoothing = 0.2"),
+        (
+            {"model.softmaxes": 3, "training.consistency": {"weight": 2.0}},
+            "whose probabilities training.consistency (weight = 2.0) does not compare",
+        ),
         ({"model.locked_dropout": True, "model.dropout": 0.0}, "locked_dropout = true does nothing: dropout = 0.0"),
         (
             {"scoring": {"cache": {}}, "training.bptt_steps": 0, "training.max_tokens_per_sentence": 60},
-            "scoring.cache (weight = 0.1) is of running text, but with training.bptt_steps = 0",
+            "scoring.cache (weight = 0.2) is of running text, but with training.bptt_steps = 0",
         ),
         ({"task": "language-modle"}, "did you mean 'language-model'?"),
     ],
@@ -113,13 +122,14 @@ def test_weights_say_nothing_about_running_text(tmp_path: Path) -> None:
             {"subwords": {"algorithm": "word", "byte_fallback": False, "vocabulary_size": 100}},
             'subwords.algorithm = \'word\' belongs to task = "language-model", but task = "translation"',
         ),
+        ({"model.softmaxes": 3}, 'model.softmaxes = 3 belongs to task = "language-model"'),
         (
             {"training.activation_penalty": 1.0},
             'training.activation_penalty = 1.0 belongs to task = "language-model", but task = "translation"',
         ),
         (
             {"scoring": {"dynamic": {}}},
-            'scoring.dynamic (learning_rate = 0.0001) belongs to task = "language-model", but task = "translation"',
+            'scoring.dynamic (learning_rate = 5e-05) belongs to task = "language-model", but task = "translation"',
         ),
         ({"data.cleaning": {"keep_blank_lines": True}}, "keep_blank_lines is for text of one language"),
         (

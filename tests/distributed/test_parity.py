@@ -58,6 +58,7 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool, bool]] = {
     "running-text": (None, {}, True, False),
     "dropped": ({}, {"model": DROPPED}, True, False),
     "running-text-regularised": (None, {"model": DROPPED, "gradient_accumulation": 2} | PENALISED, True, False),
+    "running-text-mixed": (None, {"model": {"softmaxes": 3}, "label_smoothing": 0.0}, True, False),
     "running-text-sampled": (None, SAMPLED, True, False),
 }
 # (data, expert): cases. Six experts on four processes are 2, 2, 2 and 0.
@@ -69,6 +70,7 @@ MESHES = {
         "balanced",
         "running-text-sampled",
         "running-text-regularised",
+        "running-text-mixed",
         "dropped",
         "taught-read-twice",
         "sigmoid-biased-shared",

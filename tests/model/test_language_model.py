@@ -24,6 +24,7 @@ SETTINGS = {
         width=16, decoder_moe_after=(1,), moe=MixtureOfExpertsSettings(kind="dense", expert_hidden=8, dense_layers=3)
     ),
     "square projection": Model(width=16, decoder_layers=1, lstm_projection=True),
+    "softmaxes": Model(width=16, decoder_moe_after=(1,), moe=MOE, softmaxes=3),
     "mogrifier": Model(width=16, decoder_moe_after=(1,), moe=MOE, mogrifier_rounds=3),
     "projected mogrifier": Model(width=16, lstm_hidden=32, mogrifier_rounds=2),
     "no residual": Model(width=16, residual=False),

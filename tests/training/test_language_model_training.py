@@ -37,6 +37,7 @@ REGULARISED: dict[str, Any] = {
     "activation_change_penalty": 0.5,
     "gradient_accumulation": 2,
 }
+MIXED: dict[str, Any] = {"label_smoothing": 0.0, "precision": "bf16"}
 DROPPED = {"locked_dropout": True, "embedding_dropout": 0.2, "weight_dropout": 0.3}
 AVERAGED: dict[str, Any] = {"gradient_accumulation": 2, "ema": {"decay": 0.9, "every_steps": 2}}
 
@@ -50,11 +51,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "training",
-    [{}, SENTENCES, SAMPLED, AVERAGED, REGULARISED, {"precision": "fp32"}, {"precision": "fp16"}],
-    ids=["running", "sentences", "sampled", "averaged", "regularised", "fp32", "fp16"],
+    [{}, SENTENCES, SAMPLED, AVERAGED, REGULARISED, MIXED, {"precision": "fp32"}, {"precision": "fp16"}],
+    ids=["running", "sentences", "sampled", "averaged", "regularised", "mixed", "fp32", "fp16"],
 )
 def test_a_run_that_was_stopped_and_resumed_has_the_bits_of_one_that_never_stopped(place, tmp_path, training):
-    recipe = counting_recipe(place, {"model": DROPPED} if training == REGULARISED else None, **training)
+    network = {"regularised": DROPPED, "mixed": {"softmaxes": 3, "mogrifier_rounds": 2}}
+    name = {id(REGULARISED): "regularised", id(MIXED): "mixed"}.get(id(training), "")
+    recipe = counting_recipe(place, {"model": network[name]} if name else None, **training)
     train(recipe, tmp_path / "whole", place / "data")
     listener = Listener()
     listener.on_advanced = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 5 else None

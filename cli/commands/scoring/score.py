@@ -44,7 +44,7 @@ _SETTINGS = ("max_source_tokens", "over_long", "batch_tokens", "beam_size")
     multiple=True,
     metavar="SECTION.KEY=VALUE",
     help="Another value for a setting: of decoding for a translation model, such as decoding.max_source_tokens=100; of "
-    "scoring for a language model, such as scoring.cache.weight=0.1. Can be repeated.",
+    "scoring for a language model, such as scoring.cache.weight=0.2. Can be repeated.",
 )
 @click.option(
     "--tune-on",
@@ -88,8 +88,8 @@ def score(
     per word and per subword, ends of lines counted, unknown words as <unk>. In a language without spaces between
     words (Chinese, Thai), its letters count as words.
 
-    A language model of running text can learn from the text as it is scored (--set scoring.dynamic.learning_rate=1e-4:
-    dynamic evaluation), or remember its words (--set scoring.cache.weight=0.1: a neural cache). A word is always scored
+    A language model of running text can learn from the text as it is scored (--set scoring.dynamic.learning_rate=5e-5:
+    dynamic evaluation), or remember its words (--set scoring.cache.weight=0.2: a neural cache). A word is always scored
     before anything is learned from it, and the run stays as it is.
 
     One of the texts can be `-`, standard input.

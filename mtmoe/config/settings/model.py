@@ -297,7 +297,13 @@ class Model(Settings):
         description="all: source, target and output share one matrix; target: target and output do; none. A language "
         "model has no source: all or none.",
     )
-
+    softmaxes: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Language models: softmaxes of which the output is a mixture (Yang et al. 2017, arXiv 1711.03953: "
+        "15); each costs as much as the output layer.",
+    )
     embedding_std: float = Field(
         default=0.0,
         ge=0,

@@ -151,6 +151,10 @@ class Recipe(Settings):
                 f'training.subword_sampling.alpha = {sampling.alpha} is a probability with subwords.algorithm = "bpe"'
             )
         model = self.model
+        if model.softmaxes > 1:
+            raise ValueError(
+                f'model.softmaxes = {model.softmaxes} belongs to task = "language-model", but task = "translation"'
+            )
         if model.attention_context == "parallel" and model.decoder_layers < 2:
             raise ValueError(
                 'model.attention_context = "parallel" feeds the decoder layers above the first, '
@@ -175,6 +179,7 @@ class Recipe(Settings):
                 raise ValueError(f'{table}.{key} = {value} belongs to task = "translation", but task = "{self.task}"')
         if self.model.tied_embeddings == "target":
             raise ValueError(f'model.tied_embeddings = "target": task = "{self.task}" has no source; all or none')
+        self._mixture_is_whole()
         validation = self.training.validation
         if validation.metric == "bleu" or validation.translate_sentences:
             raise ValueError(
@@ -196,6 +201,30 @@ class Recipe(Settings):
                 f"{self.training.bptt_steps} the text runs on as it stands"
             )
         return self
+
+    def _mixture_is_whole(self) -> None:
+        """Raise ValueError where a loss cannot be that of a mixture of softmaxes."""
+        softmaxes, training = self.model.softmaxes, self.training
+        if softmaxes == 1:
+            return
+        whole = f"model.softmaxes = {softmaxes} is a mixture over the whole vocabulary"
+        if training.sampled_softmax is not None:
+            num_samples = training.sampled_softmax.num_samples
+            raise ValueError(
+                f"{whole}, of which training.sampled_softmax.num_samples = {num_samples} are a part; "
+                "set training.sampled_softmax = false"
+            )
+        if training.label_smoothing:
+            raise ValueError(
+                f"{whole} without label_smoothing, but training.label_smoothing = {training.label_smoothing}; "
+                "set training.label_smoothing = 0.0"
+            )
+        for key, settings in (("distillation", training.distillation), ("consistency", training.consistency)):
+            if settings is not None:
+                raise ValueError(
+                    f"{whole}, whose probabilities training.{key} (weight = {settings.weight}) does not compare; "
+                    "leave one of the two out"
+                )
 
 
 def _memories(scoring: Scoring) -> Iterator[tuple[str, str]]:

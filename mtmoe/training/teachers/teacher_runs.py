@@ -73,7 +73,8 @@ def open_teachers(recipe: Recipe, run_dir: Path | None, records: Sequence[Teache
         records: what the run's manifest says of them, for what "best" meant when the run began.
 
     Raises:
-        UserError: one is no run, or the run itself; it has no such checkpoint; task or languages differ.
+        UserError: one is no run, or the run itself; it has no such checkpoint; task or languages differ; it has a
+            mixture of softmaxes.
     """
     settings = recipe.training.distillation
     if settings is None:
@@ -96,6 +97,11 @@ def _opened(recipe: Recipe, run_dir: Path | None, teacher: str, checkpoints: Seq
             f'{directory}: is a run of task = "{opened.task}", but the recipe that it is to teach has task = '
             f'"{recipe.task}"',
             fix="name a teacher of the same task",
+        )
+    if opened.model.softmaxes > 1:
+        raise UserError(
+            f"{directory}: has model.softmaxes = {opened.model.softmaxes}, and teachers have one",
+            fix="name a teacher with model.softmaxes = 1",
         )
     if not _same_languages(opened.data, recipe.data):
         raise UserError(

@@ -58,8 +58,8 @@ def small_recipe(
 def language_model(expert_processes: int = 0, model: dict[str, Any] | None = None, **training: Any) -> Recipe:
     """The same mixture in a language model on running text."""
     penalties = {key: training.pop(key) for key in list(training) if key.startswith("activation_")}
-    small = small_recipe(expert_processes, model=model, **training)
-    settings = json.loads(small.model_dump_json(exclude_defaults=True))
+    settings = json.loads(small_recipe(expert_processes, **training).model_dump_json(exclude_defaults=True))
+    settings["model"] |= model or {}
     del settings["data"]["source_language"], settings["model"]["encoder_moe_after"]
     del settings["training"]["max_tokens_per_sentence"]
     text = {"name": "a", "format": "lines", "file": {"path": "a"}}
