@@ -55,7 +55,7 @@ def test_the_network_is_wide_only_where_text_and_time_are_plenty() -> None:
 def test_dropout_grows_with_the_number_of_times_that_the_text_is_seen() -> None:
     shares = [rules.dropout(epochs) for epochs in (0.05, 1, 3, 10, 50, 100)]
     assert shares == sorted(shares)
-    assert (shares[0], shares[-1]) == (0.1, 0.4)
+    assert (shares[0], shares[-1]) == (0.0, 0.4)
 
 
 def test_steps_fill_the_time() -> None:
