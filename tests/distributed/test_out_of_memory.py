@@ -114,6 +114,11 @@ def balanced(expert_processes: int) -> Recipe:
     return small_recipe(expert_processes, TWO_LEVELS | {"gate": "strictly-balanced"})
 
 
+def biased(expert_processes: int) -> Recipe:
+    moe = {"gate": "sigmoid", "choice_bias_rate": 0.05, "shared_experts": 1, "z_loss_weight": 0.1}
+    return small_recipe(expert_processes, moe)
+
+
 def count_collectives(recipe: Recipe) -> int:
     """Return how many collectives a batch has: those of a step before the sums of gradients, which wait for them."""
     names: list[str] = []
@@ -142,6 +147,7 @@ CASES: dict[str, tuple[Callable[[int], Recipe], bool, list[tuple[Fault, ...]]]] 
     "sentences": (small_recipe, True, BOTH),
     "two-levels": (two_levels, True, []),
     "balanced": (balanced, True, []),
+    "biased-shared": (biased, True, []),
     "second-batch": (accumulating, False, [(Fault(0, 6, False, batch=1),)]),
     "running-text": (language_model, False, [(Fault(1, 3, False),), (Fault(0, 5, True),)]),
 }
