@@ -513,7 +513,7 @@ AVERAGED = {"ema": {"decay": 0.9, "every_steps": 2}, "gradient_accumulation": 2}
     ("moe", "model", "more"),
     [
         (BIASED | {"gate": "sigmoid", "shared_experts": 1, "z_loss_weight": 0.01}, {}, AVERAGED),
-        (BIASED | {"gate": "softmax"}, {}, {"expert_weights": "bf16"}),
+        (BIASED | {"gate": "softmax"}, {}, {"expert_optimizer": "factored-adam", "expert_weights": "bf16"}),
         ({"gate": "expert-choice", "shared_experts": 2}, {"decoder_moe_after": []}, {}),
     ],
     ids=["sigmoid-biased-shared-averaged", "softmax-biased", "expert-choice-shared"],
