@@ -95,9 +95,9 @@ def _switch_off(settings: dict[str, Any], table: type[Settings]) -> None:
     """Remove each table that is `false`, with what a base recipe says of it: it is off, or has its defaults; and each
     number that may be absent."""
     for name, field in table.model_fields.items():
-        inner = next(tables_in(field.annotation), None)
         if name not in settings:
             continue
+        inner = next(tables_in(field.annotation), None)
         if settings[name] is False and (inner is not None or field.default is None) and not field.is_required():
             del settings[name]
         elif inner is None:
