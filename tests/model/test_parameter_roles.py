@@ -12,6 +12,7 @@ from tests.gates import GATES
 OF_GROUPS = {
     "noisy-top-k": {"gate.gate_GDL", "gate.noise_GDL"},
     "softmax": {"gate.gate_GDL"},
+    "sigmoid": {"gate.gate_GDL"},
     "strictly-balanced": {"gate.gate_GDL", "gate.log_threshold_GL"},
 }
 
