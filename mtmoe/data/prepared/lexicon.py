@@ -13,7 +13,6 @@ pair (once each), L links (a source and a target subword of one pair), P differe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from safetensors.numpy import load
 
 from mtmoe.config.settings import MOST_CANDIDATES
 from mtmoe.data.prepared.corpus import ParallelCorpus
+from mtmoe.data.prepared.pair_chunks import chunks_of_pairs, sampled_pairs
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.readable_files import read_bytes
@@ -51,14 +51,14 @@ def learn_lexicon(corpus: ParallelCorpus, progress: Progress = silent) -> Lexico
     size = corpus.vocabulary_size
     counts = _Counts(size)
     frequency_V = np.zeros(size, np.int64)
-    pairs = _sampled_pairs(corpus)
-    for chunk in _chunks(corpus, pairs):
+    pairs = sampled_pairs(corpus, MOST_LINKS)
+    for chunk in chunks_of_pairs(corpus, pairs, LINKS_AT_ONCE):
         counts.add(*_sentences(corpus, chunk))
         frequency_V += np.bincount(np.concatenate(_sentences(corpus, chunk)[1]), minlength=size)
         progress("lexicon", int(chunk[-1]), 2 * len(corpus), "pairs")
     ratio_P = counts.ratios()
     share_P = np.zeros(len(ratio_P))
-    for chunk in _chunks(corpus, pairs):
+    for chunk in chunks_of_pairs(corpus, pairs, LINKS_AT_ONCE):
         share_P += counts.shares(ratio_P, *_sentences(corpus, chunk))
         progress("lexicon", len(corpus) + int(chunk[-1]), 2 * len(corpus), "pairs")
     progress("lexicon", 2 * len(corpus), 2 * len(corpus), "pairs")
@@ -128,23 +128,6 @@ def _checked(lexicon: Lexicon) -> int:
     if lexicon.candidates_VC.shape[1] > MOST_CANDIDATES:
         raise ValueError(f"{_FILE_KEYS[0]} has shape {lexicon.candidates_VC.shape}")
     return len(lexicon.candidates_VC)
-
-
-def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
-    """Return the indices of the pairs to count: all, or every n-th where there are too many links."""
-    num_links = corpus.source_lengths.astype(np.int64) * corpus.target_lengths
-    step = max(1, -(-int(num_links.sum()) // MOST_LINKS))
-    pairs = np.arange(0, len(corpus), step)
-    found: np.ndarray = pairs[num_links[pairs] > 0]
-    return found
-
-
-def _chunks(corpus: ParallelCorpus, pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield runs of the pairs with about ``LINKS_AT_ONCE`` links."""
-    links_before = (corpus.source_lengths[pairs].astype(np.int64) * corpus.target_lengths[pairs]).cumsum()
-    chunk_of_pair = links_before // LINKS_AT_ONCE
-    borders = np.flatnonzero(np.diff(chunk_of_pair)) + 1
-    return (chunk for chunk in np.split(pairs, borders) if len(chunk))
 
 
 class _Counts:

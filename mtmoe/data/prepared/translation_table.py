@@ -12,7 +12,7 @@ and one subword of the other side of its pair, or none), P different pairs of su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from mtmoe.data.prepared.corpus import ParallelCorpus
+from mtmoe.data.prepared.pair_chunks import chunks_of_pairs, sampled_pairs
 from mtmoe.errors import UserError
 from mtmoe.progress import Progress, silent
 from mtmoe.system.readable_files import read_bytes
@@ -85,13 +86,13 @@ def _learned(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return p(made | given) by EM: given x vocabulary size + made, in ascending order, and the probability of each."""
     size = corpus.vocabulary_size
-    pairs = _sampled_pairs(corpus)
+    pairs = sampled_pairs(corpus, MOST_LINKS)
     keys_P, count_P = np.zeros(0, np.int64), np.zeros(0)
     probability_P: np.ndarray | None = None
     for reading in range(_NUM_READINGS):
         if reading:
             count_P = np.zeros(len(keys_P))
-        for chunk in _chunks(corpus, pairs):
+        for chunk in chunks_of_pairs(corpus, pairs, LINKS_AT_ONCE):
             links = _links_of([given(i) for i in chunk], [made(i) for i in chunk], size)
             if probability_P is None:
                 share_L = links.shares(np.ones(len(links.key_L)))
@@ -144,28 +145,6 @@ def _check(table: TranslationTable, vocabulary_size: int) -> None:
             raise ValueError(f"{name} has type {array.dtype} and shape {array.shape}")
         if array.dtype == np.int32 and array.size and not 0 <= int(array.min()) <= int(array.max()) < vocabulary_size:
             raise ValueError(f"{name} has ids from {array.min()} to {array.max()}, the vocabulary {vocabulary_size}")
-
-
-def _sampled_pairs(corpus: ParallelCorpus) -> np.ndarray:
-    """Return the indices of the pairs to read: all, or every n-th where there are too many links."""
-    num_links = _num_links(corpus)
-    step = max(1, -(-int(num_links.sum()) // MOST_LINKS))
-    pairs = np.arange(0, len(corpus), step)
-    found: np.ndarray = pairs[num_links[pairs] > 0]
-    return found
-
-
-def _num_links(corpus: ParallelCorpus) -> np.ndarray:
-    """Return the links of each pair, without those to none."""
-    found: np.ndarray = corpus.source_lengths.astype(np.int64) * corpus.target_lengths
-    return found
-
-
-def _chunks(corpus: ParallelCorpus, pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield runs of the pairs with about ``LINKS_AT_ONCE`` links."""
-    chunk_of_pair = _num_links(corpus)[pairs].cumsum() // LINKS_AT_ONCE
-    borders = np.flatnonzero(np.diff(chunk_of_pair)) + 1
-    return (chunk for chunk in np.split(pairs, borders) if len(chunk))
 
 
 class _Links(NamedTuple):

@@ -50,7 +50,11 @@ class SubwordAligner:
         self.vocabulary_size = vocabulary_size
         source_P, target_P = (torch.from_numpy(ids).to(device, torch.int64) for ids in table[:2])
         self.keys_P = source_P * vocabulary_size + target_P
-        self.forward_P, self.backward_P = (torch.from_numpy(p).to(device) for p in (table.forward_P, table.backward_P))
+        # What is not in the table is found behind its end, where no key and no probability is.
+        self.found_keys = _with_one_more(self.keys_P, -1)
+        self.forward, self.backward = (
+            _with_one_more(torch.from_numpy(p).to(device), 0) for p in (table.forward_P, table.backward_P)
+        )
 
     def align(self, batch: Batch) -> Tensor:
         """Return how surely each target subword and each source subword translate each other: float32 [B, T, S].
@@ -69,10 +73,10 @@ class SubwordAligner:
         near_BTS = near_BTS * is_within_BS[:, None] * is_within_BT[:, :, None]
         places_BTS = self._places(source_BS[:, None], labels_BT[:, :, None])
         nothing_BS, nothing_BT = torch.full_like(source_BS, NOTHING), torch.full_like(labels_BT, NOTHING)
-        from_nothing_BT = self._at(self.forward_P, self._places(nothing_BT, labels_BT))
-        to_nothing_BS = self._at(self.backward_P, self._places(source_BS, nothing_BS))
-        of_target_BTS = _posterior(near_BTS, self._at(self.forward_P, places_BTS), from_nothing_BT, 2)
-        of_source_BTS = _posterior(near_BTS, self._at(self.backward_P, places_BTS), to_nothing_BS, 1)
+        from_nothing_BT = self.forward[self._places(nothing_BT, labels_BT)]
+        to_nothing_BS = self.backward[self._places(source_BS, nothing_BS)]
+        of_target_BTS = _posterior(near_BTS, self.forward[places_BTS], from_nothing_BT, 2)
+        of_source_BTS = _posterior(near_BTS, self.backward[places_BTS], to_nothing_BS, 1)
         is_end_BTS = (labels_BT == EOS)[:, :, None] & (places_S == num_source_B[:, None])[:, None]
         return (of_target_BTS * of_source_BTS).sqrt() + is_end_BTS
 
@@ -80,12 +84,12 @@ class SubwordAligner:
         """Return where pairs of subwords are in the table, or its length where they are not."""
         keys = sources * self.vocabulary_size + targets
         places = torch.searchsorted(self.keys_P, keys)
-        padded_P = torch.nn.functional.pad(self.keys_P, (0, 1), value=-1)
-        return places.where(padded_P[places] == keys, len(self.keys_P))
+        return places.where(self.found_keys[places] == keys, len(self.keys_P))
 
-    def _at(self, probability_P: Tensor, places: Tensor) -> Tensor:
-        """Return the probabilities at some places of the table; 0 where a pair has none."""
-        return torch.nn.functional.pad(probability_P, (0, 1))[places]
+
+def _with_one_more(numbers: Tensor, last: int) -> Tensor:
+    """Return the numbers with one more behind them."""
+    return torch.cat((numbers, numbers.new_full((1,), last)))
 
 
 def _posterior(near_BTS: Tensor, probability_BTS: Tensor, of_nothing: Tensor, dim: int) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 from mtmoe.data.prepared import lexicon as module
 from mtmoe.data.prepared.corpus import CorpusWriter, ParallelCorpus, Part, chunk_of
 from mtmoe.data.prepared.lexicon import learn_lexicon, load_lexicon, log_likelihood_ratio, save_lexicon
+from mtmoe.data.prepared.pair_chunks import sampled_pairs
 from mtmoe.errors import UserError
 from mtmoe.vocabulary import NUM_SPECIAL, PAD
 
@@ -110,7 +111,7 @@ def test_a_table_that_is_cut_still_knows_the_common_links(corpus, monkeypatch):
 def test_of_a_large_corpus_every_nth_pair_is_read(corpus, monkeypatch):
     num_links = int((corpus.source_lengths * corpus.target_lengths).sum())
     monkeypatch.setattr(module, "MOST_LINKS", num_links // 4)
-    assert module._sampled_pairs(corpus)[:3].tolist() == [0, 5, 10]
+    assert sampled_pairs(corpus, module.MOST_LINKS)[:3].tolist() == [0, 5, 10]
     assert learn_lexicon(corpus).candidates_VC[NUM_SPECIAL, 0] == translation_of(NUM_SPECIAL)
 
 
